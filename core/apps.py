@@ -1,0 +1,18 @@
+from django.apps import AppConfig
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+
+class CoreConfig(AppConfig):
+    name = "core"
+
+    def ready(self) -> None:
+        from core.checks import check_outbound_http  # noqa: PLC0415 - needs the settings
+        from core.http import conf, registry  # noqa: PLC0415 - as above
+
+        checks.register(check_outbound_http)
+        conf.configure()
+        try:
+            registry.current()  # so that every series is there before the first scrape
+        except ImproperlyConfigured:
+            return  # `manage.py check` says it in full; where nobody ran that, the first call raises it

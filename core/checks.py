@@ -1,0 +1,14 @@
+"""`manage.py check` says what is wrong in the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core import checks
+
+from core.http import conf
+
+
+def check_outbound_http(**_: Any) -> list[checks.CheckMessage]:
+    hint = f"See docs/settings.md for what {conf.SETTING} may hold."
+    return [checks.Error(problem.message, hint=hint, id=problem.id) for problem in conf.problems()]

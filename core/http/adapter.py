@@ -1,0 +1,208 @@
+"""ResilientAdapter: the driver for requests, to be mounted on any `requests.Session`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidURL
+from requests.utils import rewind_body
+from urllib3.util import Timeout
+
+from core.http import body, fork, scope
+from core.http import registry as process
+from core.http.engine import Call, Clock, Random, Stop, Upstream, Wait
+from core.http.errors import DeadlineExceeded
+from core.http.events import Target
+from core.http.failures import diagnose
+from core.http.outcome import Outcome, Reason, answered
+from core.http.policy import Policy
+
+POOL_HOSTS = 32
+"""Hosts of which connections are kept (requests: 10)."""
+POOL_CONNECTIONS = 128
+"""Connections kept per host (requests: 10): as many as threads may share a session. Unused ones cost nothing."""
+
+_LONGEST_PATH = 200
+"""Characters of a path that reach the log."""
+
+
+class ResilientAdapter(HTTPAdapter):
+    """An `HTTPAdapter` whose `send` makes a resilient call: retried, spaced, cut off and counted.
+
+    Without `policy` it uses the upstreams of the process; with one it has state of its own. On a session that
+    is not a `ResilientSession` the total timeout bounds each hop of a redirect, not all of them together.
+
+    :param clock: seconds, never going back; default: the process's, `time.monotonic`.
+    :param wait: waits that many seconds before a retry; what it raises ends the call and reaches the caller.
+    :param random: a number in [0, 1), for jitter.
+    """
+
+    __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_clock", "_wait", "_random"]  # noqa: RUF012 - what pickle keeps
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        clock: Clock | None = None,
+        wait: Callable[[float], object] | None = None,
+        random: Random | None = None,
+        pool_connections: int = POOL_HOSTS,
+        pool_maxsize: int = POOL_CONNECTIONS,
+        pool_block: bool = False,
+    ) -> None:
+        super().__init__(pool_connections, pool_maxsize, pool_block=pool_block)
+        self._policy = policy
+        self._clock = clock
+        self._wait = wait
+        self._random = random
+        self._start_afresh()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._start_afresh()
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send `request`, again where that may help, and return the last answer.
+
+        Raises what requests raises, and `DeadlineExceeded` or `ResponseTooLarge`.
+        """
+        registry = self._registry()
+        upstream, call = _start(registry, request, timeout)
+        answer: requests.Response | requests.RequestException | None = None  # None before the first attempt only
+        try:
+            while not isinstance(step := call.begin(), Stop):
+                if isinstance(step, Wait):
+                    (self._wait or registry.time.wait)(step.seconds)
+                    continue
+                if answer is not None:
+                    _rewind(request)
+                limits = _bounded(timeout, step.seconds)
+                answer, outcome = self._attempt(upstream.policy, request, stream, limits, verify, cert, proxies)
+                if not call.end(outcome):
+                    break
+                if not isinstance(answer, requests.RequestException):
+                    answer.close()
+        except BaseException:
+            call.cancel()
+            raise
+        if isinstance(answer, requests.RequestException):
+            try:
+                raise _final(answer, outcome, call, request)
+            finally:
+                del answer  # or its traceback and this frame keep each other alive
+        assert answer is not None  # noqa: S101 - begin() stops only after an attempt
+        return answer
+
+    def _attempt(
+        self, policy: Policy, request: requests.PreparedRequest, stream: bool, *args: Any
+    ) -> tuple[requests.Response | requests.RequestException, Outcome]:
+        limit = policy.max_response_bytes
+        try:
+            # Looked up at each attempt: `responses` and others patch HTTPAdapter.send on the class.
+            response = super().send(request, stream, *args)
+            if response.is_redirect:
+                body.read_of_redirect(response, limit)
+            elif not stream:
+                body.read(response, limit)
+        except requests.RequestException as exc:
+            return exc, diagnose(exc)
+        except urllib3.exceptions.HTTPError as exc:
+            error = requests.ConnectionError(exc, request=request)
+            error.__cause__ = exc
+            return error, diagnose(exc)
+        return response, answered(
+            response.status_code, response.headers, retry_statuses=policy.retry_statuses, now=datetime.now(UTC)
+        )
+
+    def after_fork(self) -> None:
+        self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)
+        self.proxy_manager = {}
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._own: tuple[process.Registry, process.Registry] | None = None
+        self._lock = threading.Lock()
+        fork.renew_in_children(self)
+
+    def _registry(self) -> process.Registry:
+        """Find the process's registry as it is now, or this adapter's own, derived from that."""
+        current = process.current()
+        if self._policy is None and self._clock is None and self._random is None:
+            return current
+        with self._lock:
+            if self._own is None or self._own[0] is not current:
+                self._own = (current, current.derive(self._policy, self._clock, self._random))
+            return self._own[1]
+
+
+def _start(registry: process.Registry, request: requests.PreparedRequest, timeout: Any) -> tuple[Upstream, Call]:
+    url = request.url or ""
+    try:
+        origin = process.origin_of(url)
+    except ValueError as exc:
+        raise InvalidURL(f"Invalid URL: {exc}", request=request) from exc
+    upstream = registry.upstream(origin)
+    path = (urlsplit(url).path or "/")[:_LONGEST_PATH]
+    session_call = scope.current()
+    latest = upstream.clock() + upstream.policy.total_timeout
+    return upstream, upstream.call(
+        Target(request.method or "GET", origin.scheme, origin.netloc, path),
+        attempt_timeout=_wall_clock(timeout),
+        deadline=session_call.deadline(latest) if session_call else None,
+        idempotent=True if "Idempotency-Key" in request.headers else None,
+        replayable=body.replayable(request),
+    )
+
+
+def _wall_clock(timeout: Any) -> float | None:
+    """Return the limit that a `timeout=` puts on the whole attempt; its connect and read parts are requests'."""
+    seconds: Any = timeout.total if isinstance(timeout, Timeout) else timeout
+    return seconds if _is_seconds(seconds) and seconds > 0 else None
+
+
+def _bounded(timeout: Any, seconds: float) -> Any:
+    """Shorten a `timeout=` to `seconds`. What requests would refuse goes to it as it is, for its own message."""
+    if timeout is None:
+        return seconds
+    if isinstance(timeout, tuple):
+        return tuple(_bounded(part, seconds) for part in timeout)
+    if isinstance(timeout, Timeout):
+        shortened = timeout.clone()
+        shortened.total = _bounded(timeout.total if _is_seconds(timeout.total) else None, seconds)
+        return shortened
+    return seconds if _is_seconds(timeout) and timeout > seconds else timeout
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _rewind(request: requests.PreparedRequest) -> None:
+    if request._body_position is not None:  # noqa: SLF001 - where requests notes that the body is a file
+        rewind_body(request)
+
+
+def _final(
+    error: requests.RequestException, outcome: Outcome, call: Call, request: requests.PreparedRequest
+) -> requests.RequestException:
+    if outcome.reason is not Reason.TIMEOUT or not call.cut_by_deadline:
+        return error
+    host = process.origin_of(request.url or "").netloc
+    cut = DeadlineExceeded(f"{request.method} to {host} was cut off: its total timeout passed", request=request)
+    cut.__cause__ = error
+    return cut

@@ -1,0 +1,107 @@
+"""What happens to a call, as frozen values handed to observers. Metrics and logging are two observers.
+
+An observer is any callable that takes an event. It runs in the thread of the call, so it must be quick; what
+it raises never reaches the caller.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from core.http.outcome import Outcome, Reason, Rejection, Result
+
+_logger = logging.getLogger("core.http")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a call asks for, without the parts of a URL that can hold secrets (userinfo, query)."""
+
+    method: str
+    scheme: str
+    host: str
+    """With the port where it is not the scheme's own."""
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of a call, for its history."""
+
+    outcome: Outcome
+    seconds: float
+    waited: float
+    """Seconds of backoff before it."""
+
+
+class Suppression(StrEnum):
+    """Why a retry that was wanted was not made."""
+
+    DEADLINE = "deadline"
+    NOT_IDEMPOTENT = "not_idempotent"
+
+
+class BackoffSource(StrEnum):
+    """Who chose a delay: the policy's formula, or the server."""
+
+    COMPUTED = "computed"
+    RETRY_AFTER = "retry_after"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    upstream: str
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    upstream: str
+    target: Target
+    outcome: Outcome | None
+    """None: cancelled."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled:
+    upstream: str
+    target: Target
+    reason: Reason
+    delay: float
+    source: BackoffSource
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySuppressed:
+    upstream: str
+    target: Target
+    reason: Suppression
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    upstream: str
+    target: Target
+    result: Result
+    reason: Reason | Rejection | None
+    attempts: tuple[Attempt, ...]
+    seconds: float
+    suppressed: Suppression | None
+
+
+Event: TypeAlias = AttemptStarted | AttemptEnded | RetryScheduled | RetrySuppressed | CallEnded
+Observer: TypeAlias = Callable[[Event], None]
+
+
+def emit(event: Event, observers: Iterable[Observer]) -> None:
+    """Hand `event` to each observer; one that raises is logged, and the others still get theirs."""
+    for observer in observers:
+        try:
+            observer(event)
+        except Exception:
+            _logger.exception("Observer %r failed on %s", observer, type(event).__name__)

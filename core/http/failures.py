@@ -1,0 +1,85 @@
+"""From an exception of requests or urllib3 to the outcome of an attempt.
+
+The classes alone do not tell: requests.ConnectionError stands for a refused connection, a missing name and a
+bad certificate alike. What it wraps does.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+
+import requests
+import urllib3.exceptions
+
+from core.http.errors import ResponseTooLarge
+from core.http.outcome import Outcome, Reason, failed
+
+# The first rule of which a kind is found in the chain of an error holds: its reason, transient?, sent?
+_RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] = (
+    ((ResponseTooLarge,), Reason.TOO_LARGE, False, True),
+    (
+        (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.InvalidSchema,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidHeader,
+            requests.exceptions.InvalidProxyURL,
+        ),
+        Reason.OTHER,
+        False,
+        False,
+    ),
+    ((ssl.SSLCertVerificationError, ssl.CertificateError), Reason.TLS, False, False),
+    ((requests.ConnectTimeout,), Reason.TIMEOUT, True, False),
+    ((requests.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), Reason.TIMEOUT, True, True),
+    ((ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError), Reason.TLS, True, True),
+    ((requests.exceptions.SSLError, ssl.SSLError), Reason.TLS, False, True),
+    (
+        (
+            requests.exceptions.ChunkedEncodingError,
+            requests.exceptions.ContentDecodingError,
+            urllib3.exceptions.DecodeError,
+            urllib3.exceptions.IncompleteRead,
+            http.client.IncompleteRead,
+        ),
+        Reason.TRUNCATED,
+        True,
+        True,
+    ),
+    ((urllib3.exceptions.NewConnectionError, ConnectionRefusedError), Reason.CONNECT, True, False),
+    ((http.client.RemoteDisconnected,), Reason.CONNECT, True, True),
+    ((http.client.HTTPException,), Reason.OTHER, False, True),
+    ((requests.ConnectionError,), Reason.CONNECT, True, True),
+    ((BaseException,), Reason.OTHER, False, True),
+)
+_REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: 4\d\d")
+
+
+def diagnose(error: BaseException) -> Outcome:
+    """Say what an attempt that raised `error` came to."""
+    chain = tuple(_chain(error))
+    detail = type(chain[-1]).__name__
+    for link in chain:
+        if isinstance(link, socket.gaierror):
+            return failed(Reason.DNS, detail, transient=link.errno == socket.EAI_AGAIN, sent=False)
+    if isinstance(error, requests.exceptions.ProxyError):
+        refused = any(_REFUSED_BY_PROXY.search(str(link)) for link in chain)
+        return failed(Reason.CONNECT, detail, transient=not refused, sent=False)
+    _, reason, transient, sent = next(rule for rule in _RULES if any(isinstance(link, rule[0]) for link in chain))
+    return failed(reason, detail, transient=transient, sent=sent)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error` and all that it wraps, outermost first: causes, contexts, arguments and reasons."""
+    queue: list[object] = [error]
+    seen: set[int] = set()
+    while queue:
+        link = queue.pop(0)
+        if isinstance(link, BaseException) and id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            queue += [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]

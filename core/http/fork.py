@@ -1,0 +1,32 @@
+"""After `os.fork` the child starts with connections, locks and state of its own.
+
+A connection that parent and child both hold swaps answers between them, and a lock that another thread held
+at the fork stays locked in the child for ever.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+from weakref import WeakSet
+
+
+class _Forkable(Protocol):
+    def after_fork(self) -> None: ...
+
+
+_forkable: WeakSet[_Forkable] = WeakSet()
+
+
+def renew_in_children(thing: _Forkable) -> None:
+    """Call ``thing.after_fork()`` in every process forked from this one, for as long as `thing` lives."""
+    _forkable.add(thing)
+
+
+def _renew() -> None:
+    for thing in tuple(_forkable):
+        thing.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either
+    os.register_at_fork(after_in_child=_renew)

@@ -1,0 +1,84 @@
+"""The logging observer: one line for each call that failed, with the history of its attempts.
+
+Query values and userinfo never get here (see `events.Target`), and the path only for upstreams that the
+configuration names: elsewhere it may be the secret itself, as in the address of a webhook.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from core.http.events import Attempt, AttemptEnded, CallEnded, Event, RetryScheduled
+from core.http.outcome import Result
+
+logger = logging.getLogger("core.http")
+
+
+def log_event(event: Event) -> None:
+    """Log `event`: failed calls at WARNING, recovered ones at INFO, everything else at DEBUG."""
+    if isinstance(event, CallEnded):
+        _log_call(event)
+    elif isinstance(event, AttemptEnded) and logger.isEnabledFor(logging.DEBUG):
+        detail = event.outcome.detail if event.outcome else "cancelled"
+        logger.debug("%s: %s in %.3f s", _subject(event), detail, event.seconds)
+    elif isinstance(event, RetryScheduled) and logger.isEnabledFor(logging.DEBUG):
+        logger.debug("%s: again in %.1f s (%s, %s)", _subject(event), event.delay, event.reason, event.source)
+
+
+def _log_call(event: CallEnded) -> None:
+    count = len(event.attempts)
+    if event.result is Result.FAILURE:
+        level, verb = logging.WARNING, "failed"
+    elif event.result is Result.SUCCESS and count > 1:
+        level, verb = logging.INFO, "recovered"
+    else:
+        level, verb = logging.DEBUG, event.result.value
+    if not logger.isEnabledFor(level):
+        return
+    history = ", ".join(_describe(attempt) for attempt in event.attempts)
+    reason = event.reason.value if event.reason else ""
+    suppressed = f", not retried: {event.suppressed}" if event.suppressed else ""
+    logger.log(
+        level,
+        "%s %s%s (upstream %s, %d attempt%s in %.1f s: %s%s)",
+        _subject(event),
+        verb,
+        f": {reason}" if reason else "",
+        event.upstream,
+        count,
+        "" if count == 1 else "s",
+        event.seconds,
+        history or "none",
+        suppressed,
+        extra={
+            "upstream": event.upstream,
+            "method": event.target.method,
+            "scheme": event.target.scheme,
+            "host": event.target.host,
+            "path": _path(event),
+            "outcome": event.result.value,
+            "reason": reason,
+            "attempts": count,
+            "seconds": round(event.seconds, 3),
+            "history": history,
+            "retry_suppressed": event.suppressed.value if event.suppressed else "",
+        },
+    )
+
+
+def _describe(attempt: Attempt) -> str:
+    outcome = attempt.outcome
+    text = outcome.detail
+    if outcome.reason and outcome.status is None:
+        text = f"{outcome.reason} ({outcome.detail})"
+    waited = f"after {attempt.waited:.1f} s " if attempt.waited else ""
+    return f"{waited}{text} in {attempt.seconds:.1f} s"
+
+
+def _subject(event: CallEnded | AttemptEnded | RetryScheduled) -> str:
+    target = event.target
+    return f"{target.method} {target.scheme}://{target.host}{_path(event)}"
+
+
+def _path(event: CallEnded | AttemptEnded | RetryScheduled) -> str:
+    return "" if event.upstream == "other" else event.target.path

@@ -1,0 +1,159 @@
+"""The Prometheus observer. What each metric means is documented in docs/metrics.md.
+
+Children are kept per upstream: `labels()` costs three times an `inc()` of a child at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from core.http.events import (
+    AttemptEnded,
+    AttemptStarted,
+    BackoffSource,
+    CallEnded,
+    Event,
+    RetryScheduled,
+    RetrySuppressed,
+    Suppression,
+)
+from core.http.outcome import Outcome, Reason, Rejection, Result
+
+_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_ATTEMPTS = (1, 2, 3, 4, 5, 10)
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH"})
+_USUAL_STATUSES = (200, 201, 204, 301, 302, 304, 400, 401, 403, 404, 410)
+
+
+class PrometheusObserver:
+    """Counts events. One for each registry of metrics: the names are taken after that."""
+
+    def __init__(self, registry: CollectorRegistry, timeouts: Iterable[float]) -> None:
+        """Make the metrics; `timeouts` (seconds) become edges of the duration buckets."""
+        seconds = tuple(sorted({*_SECONDS, *(t for t in timeouts if t <= _SECONDS[-1])}))
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"outbound_http_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"outbound_http_{name}", text, labels, buckets=buckets, registry=registry)
+
+        self.calls = counter("calls", "Logical calls, after retries.", "upstream", "outcome", "reason")
+        self.call_duration = histogram(
+            "call_duration_seconds", "Calls, backoff and waiting included.", seconds, "upstream", "outcome"
+        )
+        self.call_attempts = histogram("call_attempts", "Attempts per call that was sent.", _ATTEMPTS, "upstream")
+        self.attempts = counter("attempts", "Physical requests.", "upstream", "method", "status_code", "error_type")
+        self.attempt_duration = histogram(
+            "attempt_duration_seconds", "Physical requests, body included.", seconds, "upstream", "outcome"
+        )
+        self.active_requests = Gauge(
+            "outbound_http_active_requests",
+            "Attempts in flight.",
+            ("upstream",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.retries = counter(
+            "retries", "Attempts after the first, by what made them necessary.", "upstream", "reason"
+        )
+        self.retries_suppressed = counter(
+            "retries_suppressed", "Retries that were wanted and not made.", "upstream", "reason"
+        )
+        self.backoff = counter("backoff_seconds", "Time spent waiting before retries.", "upstream", "source")
+        self._children: dict[str, _Children] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Count `event`."""
+        children = self._children.get(event.upstream) or self.prepare(event.upstream)
+        if isinstance(event, AttemptStarted):
+            children.active_requests.inc()
+        elif isinstance(event, AttemptEnded):
+            children.active_requests.dec()
+            if event.outcome is not None:
+                children.attempt(event.target.method, event.outcome).inc()
+                children.attempt_duration[event.outcome.result].observe(event.seconds)
+        elif isinstance(event, RetryScheduled):
+            children.retries[event.reason].inc()
+            children.backoff[event.source].inc(event.delay)
+        elif isinstance(event, RetrySuppressed):
+            children.retries_suppressed[event.reason].inc()
+        elif isinstance(event, CallEnded):
+            children.calls[event.result, event.reason].inc()
+            children.call_duration[event.result].observe(event.seconds)
+            if event.attempts:
+                children.call_attempts.observe(len(event.attempts))
+
+    def prepare(self, upstream: str) -> _Children:
+        """Create every series of `upstream` at zero: `increase()` does not see the first count of a late one."""
+        return self._children.setdefault(upstream, _Children(self, upstream))
+
+
+class _Children:
+    """The metrics with the labels of one upstream filled in."""
+
+    def __init__(self, metrics: PrometheusObserver, upstream: str) -> None:
+        self._attempts = metrics.attempts
+        self._upstream = upstream
+        self._by_attempt: dict[tuple[str, str, str], Counter] = {}
+        self.active_requests = metrics.active_requests.labels(upstream)
+        self.call_attempts = metrics.call_attempts.labels(upstream)
+        self.calls: dict[tuple[Result, Reason | Rejection | None], Counter] = {
+            (result, reason): metrics.calls.labels(upstream, result.value, reason.value if reason else "")
+            for result, reasons in _REASONS_OF_CALLS.items()
+            for reason in reasons
+        }
+        self.call_duration = {r: metrics.call_duration.labels(upstream, r.value) for r in Result}
+        self.attempt_duration: dict[Result, Histogram] = {
+            r: metrics.attempt_duration.labels(upstream, r.value) for r in Result if r is not Result.REJECTED
+        }
+        self.retries = {r: metrics.retries.labels(upstream, r.value) for r in Reason}
+        self.retries_suppressed = {r: metrics.retries_suppressed.labels(upstream, r.value) for r in Suppression}
+        self.backoff = {s: metrics.backoff.labels(upstream, s.value) for s in BackoffSource}
+        for answer in _USUAL_STATUSES:
+            self._attempt("GET", str(answer), "")
+        for status, reason in _USUAL_FAILURES:
+            self._attempt("GET", status, reason.value)
+
+    def attempt(self, method: str, outcome: Outcome) -> Counter:
+        """Return the counter of such attempts; labels stay within known methods and statuses."""
+        status = outcome.status
+        return self._attempt(
+            method if method in _METHODS else "_OTHER",  # OpenTelemetry's name for them
+            str(status) if status is not None and 100 <= status < 600 else "",
+            outcome.reason.value if outcome.reason else "",
+        )
+
+    def _attempt(self, method: str, status: str, error_type: str) -> Counter:
+        labels = (method, status, error_type)
+        child = self._by_attempt.get(labels)
+        if child is None:
+            child = self._by_attempt[labels] = self._attempts.labels(self._upstream, *labels)
+        return child
+
+
+_REASONS_OF_CALLS: dict[Result, tuple[Reason | Rejection | None, ...]] = {
+    Result.SUCCESS: (None,),
+    Result.CLIENT_ERROR: (None,),
+    Result.FAILURE: tuple(Reason),
+    Result.REJECTED: tuple(Rejection),
+}
+_USUAL_FAILURES: tuple[tuple[str, Reason], ...] = (
+    ("408", Reason.TIMEOUT),
+    ("403", Reason.HTTP_429),
+    ("429", Reason.HTTP_429),
+    *((status, Reason.HTTP_5XX) for status in ("500", "502", "503", "504")),
+    *(("", reason) for reason in Reason if reason not in (Reason.HTTP_5XX, Reason.HTTP_429)),
+)
+
+
+_made: list[PrometheusObserver] = []
+
+
+def prometheus_observer(timeouts: frozenset[float]) -> PrometheusObserver:
+    """Return the process's observer. `timeouts` shape the buckets on the first call: metrics cannot change."""
+    if not _made:
+        _made.append(PrometheusObserver(REGISTRY, timeouts))
+    return _made[0]

@@ -1,0 +1,123 @@
+"""Policy: how calls to an upstream behave. Frozen, keyword-only, and wrong values are refused at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}\Z")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """How calls to an upstream are retried, spaced and cut off. Times are seconds, sizes are bytes.
+
+    Raises `TypeError` for a value of the wrong type and `ValueError` for one out of range or at odds with
+    another; the message names the field, the value and what is allowed.
+    """
+
+    retries: int = 3
+    """Attempts after the first one."""
+    backoff: float = 1.0
+    """Delay before retry n is ``backoff * 2**(n - 1)``: 1, 2, 4 s by default."""
+    backoff_max: float = 30.0
+    """Ceiling of that delay, before jitter: callers that all wait this long are still spread."""
+    jitter: float = 0.0
+    """Fraction of the delay (0 to 1) of which a random part is added."""
+    attempt_timeout: float = 10.0
+    """Limit of one attempt."""
+    total_timeout: float = 60.0
+    """Limit of the whole call: attempts, delays and redirects."""
+    retry_statuses: frozenset[int] = frozenset(
+        {
+            408,  # the server gave up waiting for the request
+            425,  # the server wants the request again, outside TLS early data
+            429,  # rate limited: later, as Retry-After says
+            500,  # most often one worker that failed
+            502,  # a proxy got no usable answer from the server behind it
+            503,  # overloaded or restarting
+            504,  # a proxy waited too long for the server behind it
+        }
+    )
+    retry_methods: frozenset[str] = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+    """Idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was sent."""
+    max_response_bytes: int | None = 32 * 2**20
+    """Limit of a body read into memory, after decoding; None: no limit."""
+
+    def __post_init__(self) -> None:
+        _check_integer("retries", self.retries, 0, 100)
+        _check_seconds("backoff", self.backoff, zero=True)
+        _check_seconds("backoff_max", self.backoff_max, zero=True)
+        _check_number("jitter", self.jitter, "a number from 0 to 1", 0, 1)
+        _check_seconds("attempt_timeout", self.attempt_timeout)
+        _check_seconds("total_timeout", self.total_timeout)
+        if self.max_response_bytes is not None:
+            _check_integer("max_response_bytes", self.max_response_bytes, 0, 2**63)
+        object.__setattr__(self, "retry_statuses", _statuses(self.retry_statuses))
+        object.__setattr__(self, "retry_methods", _methods(self.retry_methods))
+        if self.backoff > self.backoff_max:
+            raise ValueError(f"backoff={self.backoff!r}: must not be longer than backoff_max={self.backoff_max!r}")
+        if self.attempt_timeout > self.total_timeout:
+            raise ValueError(
+                f"attempt_timeout={self.attempt_timeout!r}: "
+                f"must not be longer than total_timeout={self.total_timeout!r}"
+            )
+
+
+def _check_number(name: str, value: Any, allowed: str, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}={value!r}: must be {allowed}")
+    if not low <= value <= high:  # false for NaN too
+        raise ValueError(f"{name}={value!r}: must be {allowed}")
+
+
+def _check_seconds(name: str, value: Any, *, zero: bool = False) -> None:
+    day = 86_400
+    allowed = f"a number of seconds {'from' if zero else 'above'} 0 to {day}"
+    _check_number(name, value, allowed, 0 if zero else math.nextafter(0, 1), day)
+
+
+def _check_integer(name: str, value: Any, low: int, high: int) -> None:
+    allowed = f"a whole number from {low} to {high}"
+    if isinstance(value, float):
+        raise TypeError(f"{name}={value!r}: must be {allowed}")
+    _check_number(name, value, allowed, low, high)
+
+
+def _members(name: str, value: Any, allowed: str) -> frozenset[Any]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}={value!r}: must be a collection of {allowed}")
+    return frozenset(value)
+
+
+def _statuses(value: Any) -> frozenset[int]:
+    allowed = "HTTP statuses (whole numbers from 100 to 599)"
+    statuses = _members("retry_statuses", value, allowed)
+    for status in statuses:
+        if type(status) is not int:
+            raise TypeError(f"retry_statuses contains {status!r}: must be {allowed}")
+        if not 100 <= status <= 599:
+            raise ValueError(f"retry_statuses contains {status!r}: must be {allowed}")
+    return statuses
+
+
+def _methods(value: Any) -> frozenset[str]:
+    allowed = "HTTP methods in capital letters, such as 'GET'"
+    methods = _members("retry_methods", value, allowed)
+    for method in methods:
+        if not isinstance(method, str):
+            raise TypeError(f"retry_methods contains {method!r}: must be {allowed}")
+        if not _METHOD.match(method):
+            raise ValueError(f"retry_methods contains {method!r}: must be {allowed}")
+    return methods
+
+
+WEB_REQUEST = Policy(retries=1, backoff=0.5, attempt_timeout=2.0, total_timeout=5.0)
+"""For code that runs inside a web request: two attempts, 5 s in all.
+
+A web worker is killed after 30 s (gunicorn's default) and keeps a visitor waiting meanwhile, so such a call
+must come to an end long before: 2 s + 0.5 s + 2 s leave room within 5 s.
+"""

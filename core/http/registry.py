@@ -1,0 +1,176 @@
+"""Which upstream a URL belongs to, for the process.
+
+`current()` is looked up when a call is sent, never kept: so sessions made at import time follow settings that
+change later, under tests above all.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+import threading
+import time as time_module
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import idna
+
+from core.http import fork
+from core.http.engine import Clock, Random, Upstream
+from core.http.events import Event, Observer, emit
+from core.http.logs import log_event
+from core.http.metrics import prometheus_observer
+from core.http.policy import Policy
+
+OTHER = "other"
+"""The name, in metrics and logs, of every upstream that the configuration does not name."""
+MOST_OTHER_HOSTS = 1024
+"""Hosts without a name of which state is kept; the least recently used go first."""
+DEFAULT_PORTS = MappingProxyType({"http": 80, "https": 443})
+
+
+class Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def netloc(self) -> str:
+        """The host, and the port where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+
+def origin_of(url: str) -> Origin:
+    """Read scheme, host and port of a URL. Raises `ValueError` where it has no host or no sensible port."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    if not parts.hostname:
+        raise ValueError("the URL names no host")
+    return Origin(scheme, canonical_host(parts.hostname), parts.port or DEFAULT_PORTS.get(scheme, 0))
+
+
+def canonical_host(host: str) -> str:
+    """Lower-case, in ASCII, without the root dot. Raises `ValueError` for what cannot be a host name."""
+    host = host.lower().rstrip(".")
+    return host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the process was told of its upstreams. `hosts` maps "host" or "host:port" to a name in `upstreams`."""
+
+    default: Policy = field(default_factory=Policy)
+    upstreams: Mapping[str, Policy] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    user_agent: str | None = None
+
+    def name_of(self, origin: Origin) -> str:
+        with_port = f"{origin.host}:{origin.port}"
+        return self.hosts.get(with_port) or self.hosts.get(origin.host) or OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """What time it is, how to let it pass, and chance."""
+
+    clock: Clock = time_module.monotonic
+    wait: Callable[[float], object] = time_module.sleep
+    random: Random = random_module.random
+
+
+class Registry:
+    """The upstreams of a process, or of one session with a policy or a time of its own."""
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        policy: Policy | None = None,
+        time: Time | None = None,
+        observers: tuple[Observer, ...] | None = None,
+    ) -> None:
+        """Make a registry.
+
+        :param policy: for every upstream, whatever the configuration says; its names still hold.
+        :param time: default: the process's, see `use`.
+        :param observers: default: logging and Prometheus.
+        """
+        self.config = config or Config()
+        self.time = time or _time
+        self.observers = _default_observers(self.config) if observers is None else observers
+        self._policy = policy
+        self._upstreams: OrderedDict[str | Origin, Upstream] = OrderedDict()
+        self._lock = threading.Lock()
+        fork.renew_in_children(self)
+
+    def upstream(self, origin: Origin) -> Upstream:
+        """Look up the upstream that `origin` belongs to; it is made on first use."""
+        name = self.config.name_of(origin)
+        key = origin if name == OTHER else name
+        with self._lock:
+            upstream = self._upstreams.get(key)
+            if upstream is None:
+                upstream = self._upstreams[key] = self._make(name)
+                self._forget_surplus()
+            elif name == OTHER:
+                self._upstreams.move_to_end(key)
+        return upstream
+
+    def derive(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> Registry:
+        """Make a registry with state, and maybe policy and time, of its own; names and observers stay these."""
+        time = replace(self.time, clock=clock or self.time.clock, random=random or self.time.random)
+        return Registry(self.config, policy=policy, time=time, observers=(self.emit,))
+
+    def emit(self, event: Event) -> None:
+        emit(event, self.observers)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._upstreams.clear()
+
+    def _make(self, name: str) -> Upstream:
+        policy = self._policy or self.config.upstreams.get(name, self.config.default)
+        return Upstream(name, policy, clock=self.time.clock, random=self.time.random, observe=self.emit)
+
+    def _forget_surplus(self) -> None:
+        while len(self._upstreams) > MOST_OTHER_HOSTS + len(self.config.upstreams):
+            oldest = next(key for key in self._upstreams if isinstance(key, Origin))
+            del self._upstreams[oldest]
+
+
+def _default_observers(config: Config) -> tuple[Observer, ...]:
+    policies = (config.default, *config.upstreams.values())
+    timeouts = {timeout for p in policies for timeout in (p.attempt_timeout, p.total_timeout)}
+    metrics = prometheus_observer(frozenset(timeouts))
+    for name in (*config.upstreams, OTHER):
+        metrics.prepare(name)
+    return (log_event, metrics)
+
+
+_time = Time()
+_make_registry: Callable[[], Registry] = Registry
+_current: Registry | None = None
+_lock = threading.Lock()
+
+
+def current() -> Registry:
+    """Return the registry of this process; made on first use. Raises what the maker given to `use` raises."""
+    global _current  # noqa: PLW0603 - one registry for the process is what this module is for
+    registry = _current
+    if registry is None:
+        with _lock:
+            registry = _current = _current or _make_registry()
+    return registry
+
+
+def use(make: Callable[[], Registry] | None = None, *, time: Time | None = None) -> None:
+    """Begin afresh when the next call is sent: with a registry from `make`, on `time`; what is left out stays."""
+    global _current, _make_registry, _time  # noqa: PLW0603 - as above
+    with _lock:
+        _make_registry = make or _make_registry
+        _time = time or _time
+        _current = None

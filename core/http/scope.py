@@ -1,0 +1,51 @@
+"""The total deadline that the hops of one session call share.
+
+requests follows a redirect by calling `Session.send` again, and digest authentication by calling
+`HTTPAdapter.send` from a hook; both happen inside the first `Session.send`. So that one opens a scope, and the
+adapter finds in it what is left of the time. (A context variable, because everything else that reaches the
+adapter is an argument of the caller's, which mocks and other adapters get to see as well.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+
+class Scope:
+    """One session call: every hop of it, and every attempt of every hop."""
+
+    __slots__ = ("_deadline", "owner")
+
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
+        self._deadline: float | None = None
+
+    def deadline(self, proposed: float) -> float:
+        """Return the deadline that the first hop set; the first hop sets `proposed`."""
+        if self._deadline is None:
+            self._deadline = proposed
+        return self._deadline
+
+
+_current: ContextVar[Scope | None] = ContextVar("core.http.scope", default=None)
+
+
+def current() -> Scope | None:
+    """Return the session call that this code runs in; None under a session that is not ours."""
+    return _current.get()
+
+
+@contextmanager
+def session_call(owner: object) -> Iterator[None]:
+    """Open a scope for a call of the session `owner`, or join the one that it has open already."""
+    outer = _current.get()
+    if outer is not None and outer.owner is owner:
+        yield
+        return
+    token = _current.set(Scope(owner))
+    try:
+        yield
+    finally:
+        _current.reset(token)
