@@ -10,7 +10,8 @@ import random as random_module
 import threading
 import time as time_module
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -124,6 +125,15 @@ class Registry:
         """Make a registry with state, and maybe policy and time, of its own; names and observers stay these."""
         time = replace(self.time, clock=clock or self.time.clock, random=random or self.time.random)
         return Registry(self.config, policy=policy, time=time, observers=(self.emit,))
+
+    @contextmanager
+    def observed_by(self, observer: Observer) -> Iterator[None]:
+        """Hand every event to `observer` as well, for a while."""
+        self.observers = (*self.observers, observer)
+        try:
+            yield
+        finally:
+            self.observers = tuple(other for other in self.observers if other is not observer)
 
     def emit(self, event: Event) -> None:
         emit(event, self.observers)

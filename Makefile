@@ -1,0 +1,69 @@
+# `make run` and `make test` need nothing done before them, and may be repeated.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+MANAGE = $(BIN)/python manage.py
+COVERAGE = $(BIN)/coverage report --fail-under
+# Where the processes of the working copy keep their metrics, so that /metrics of `make serve` shows those of `make run`.
+METRICS = $(CURDIR)/.metrics
+WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
+
+.DEFAULT_GOAL = help
+.PHONY: help run serve test check lint types migrate lock clean
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: migrate  ## refresh about ten real packages from PyPI, and show what happened
+	$(MANAGE) load_sample
+	$(WITH_METRICS) $(MANAGE) update_packages --all
+
+serve: migrate  ## serve the site on http://localhost:8000/
+	$(WITH_METRICS) $(MANAGE) runserver
+
+test: $(VENV)/.dev  ## run the whole test suite
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(COVERAGE) 95 --include='core/http/*'
+	$(COVERAGE) 90 --omit='core/http/*'
+
+check: lint types test  ## run everything that must pass
+
+lint: $(VENV)/.dev  ## look for mistakes and misplaced white space
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## check the types
+	DEBUG=true $(BIN)/mypy
+
+migrate: $(VENV)/.site .env
+	$(MANAGE) migrate --verbosity 0
+
+lock: $(VENV)/.dev  ## resolve the dependencies anew, into requirements/
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header pyproject.toml \
+		--output-file requirements/site.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header pyproject.toml --group dev \
+		--constraint requirements/site.txt --output-file requirements/dev.txt
+
+clean:  ## remove the environment, the database and everything that was generated
+	rm -rf .venv* .metrics .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis db.sqlite3* staticfiles
+
+.env:
+	@echo "Writing .env for a working copy: DEBUG=true"
+	@echo "DEBUG=true" > .env
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.site: requirements/site.txt | $(VENV)/bin/python
+	@echo "Installing what the site needs; this takes a minute the first time"
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/site.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.site
+	@echo "Installing what the tests need"
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

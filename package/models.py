@@ -1,0 +1,137 @@
+"""What the site knows of each package; names and meanings are those of djangopackages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from core.utils import PackageStatus
+from package.names import pypi_name
+
+if TYPE_CHECKING:
+    import requests
+
+    from package.results import FetchResult
+
+
+class TimestampedModel(models.Model):
+    created = models.DateTimeField(auto_now_add=True)
+    modified = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        abstract = True
+
+
+class Category(TimestampedModel):
+    title = models.CharField(max_length=50)
+    slug = models.SlugField(unique=True)
+    description = models.TextField(blank=True)
+    title_plural = models.CharField(max_length=50, blank=True)
+    show_pypi = models.BooleanField("show PyPI statistics and version", default=True)
+
+    class Meta:
+        ordering = ("title",)
+        verbose_name_plural = "categories"
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Package(TimestampedModel):
+    title = models.CharField(max_length=100)
+    slug = models.SlugField(unique=True)
+    category = models.ForeignKey(Category, models.PROTECT)
+
+    # where its code lives
+    repo_url = models.URLField("repository URL", blank=True)
+    repo_host = models.CharField("repository host", max_length=100, blank=True)
+    repo_description = models.TextField("description", blank=True)
+    repo_watchers = models.IntegerField("stars", default=0)
+    repo_forks = models.IntegerField("forks", default=0)
+    participants = models.TextField(blank=True, help_text="Separated by commas.")
+    commits_over_52w = models.JSONField("commits in each of the last 52 weeks", default=list, blank=True)
+    last_commit_date = models.DateTimeField(null=True, blank=True)
+    commit_count = models.IntegerField("commits", default=0)
+    date_repo_archived = models.DateTimeField("repository archived", null=True, blank=True)
+
+    # PyPI
+    pypi_url = models.CharField("PyPI name or URL", max_length=255, blank=True)
+    pypi_missing_since = models.DateTimeField("not on PyPI since", null=True, blank=True)
+    pypi_downloads = models.IntegerField("PyPI downloads", default=0)
+    pypi_classifiers = models.JSONField("PyPI classifiers", default=list, blank=True)
+    pypi_info = models.JSONField("what PyPI says", default=dict, blank=True)
+    pypi_license = models.CharField("PyPI license", max_length=100, blank=True)
+    pypi_licenses = models.JSONField("PyPI licenses", default=list, blank=True)
+    pypi_requires_python = models.CharField("PyPI requires Python", max_length=100, blank=True)
+    supports_python3 = models.BooleanField("supports Python 3", null=True, blank=True)
+    documentation_url = models.URLField("documentation URL", max_length=500, blank=True)
+    latest_version = models.ForeignKey("Version", models.SET_NULL, null=True, blank=True, related_name="+")
+
+    # how fetching goes
+    last_fetched = models.DateTimeField(null=True, blank=True, db_index=True)
+    last_exception = models.TextField(blank=True)
+    last_exception_at = models.DateTimeField(null=True, blank=True)
+    last_exception_count = models.IntegerField("failures in a row", default=0)
+
+    date_deprecated = models.DateTimeField(null=True, blank=True)
+    score = models.IntegerField(default=0)
+
+    class Meta:
+        ordering = ("title",)
+
+    def __str__(self) -> str:
+        return self.title
+
+    def get_absolute_url(self) -> str:
+        return reverse("package", args=[self.slug])
+
+    @property
+    def pypi_name(self) -> str:
+        """The project's name on PyPI, from whatever form `pypi_url` has; "" where it has none."""
+        return pypi_name(self.pypi_url, urlsplit(settings.PYPI_URL).hostname)
+
+    def fetch_metadata(self, session: requests.Session | None = None) -> list[FetchResult]:
+        """Refresh this package from every source it has; a source that fails does not stop the others."""
+        from package.updater import update_package  # noqa: PLC0415 - it needs this module
+
+        return update_package(self, session)
+
+    def record_success(self, fields: list[str]) -> None:
+        """Save `fields`, and that fetching went well."""
+        self.last_fetched = timezone.now()
+        self.last_exception, self.last_exception_at, self.last_exception_count = "", None, 0
+        self.save(update_fields=[*fields, *_FETCH_FIELDS, "modified"])
+
+    def record_failure(self, error: str) -> None:
+        """Save that fetching failed, and nothing else."""
+        self.last_exception, self.last_exception_at = error, timezone.now()
+        self.last_exception_count += 1
+        self.save(update_fields=[*_FETCH_FIELDS, "modified"])
+
+
+_FETCH_FIELDS = ("last_fetched", "last_exception", "last_exception_at", "last_exception_count")
+
+
+class Version(TimestampedModel):
+    package = models.ForeignKey(Package, models.CASCADE)
+    number = models.CharField(max_length=100)
+    license = models.CharField(max_length=100, blank=True)
+    licenses = models.JSONField(default=list, blank=True)
+    upload_time = models.DateTimeField("uploaded to PyPI", null=True, blank=True)
+    development_status = models.IntegerField(choices=PackageStatus.choices, default=PackageStatus.UNKNOWN)
+    supports_python3 = models.BooleanField("supports Python 3", default=False)
+    hidden = models.BooleanField(default=False)
+    downloads = models.IntegerField(default=0)
+
+    class Meta:
+        get_latest_by = "upload_time"
+        ordering = ("-upload_time",)
+        constraints = (models.UniqueConstraint(fields=("package", "number"), name="unique_version_of_package"),)
+
+    def __str__(self) -> str:
+        return f"{self.package}: {self.number}"

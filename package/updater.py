@@ -1,0 +1,184 @@
+"""Refreshing packages: one of them from all its sources, and a whole run over those that are due."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import requests
+from django.db import DatabaseError
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Coalesce, Greatest
+from django.utils import timezone
+
+from core.http import ResilientSession, registry
+from core.http.events import AttemptEnded, Event, RetryScheduled
+from package import pypi
+from package.models import Package
+from package.results import FetchOutcome, FetchResult
+
+logger = logging.getLogger(__name__)
+
+_REACHED = frozenset({FetchOutcome.UPDATED, FetchOutcome.PARTLY, FetchOutcome.NOT_FOUND})
+_SLICE = 0.2  # seconds a waiting run may take to notice that it is to stop
+
+
+class Stopped(Exception):  # noqa: N818 - an order, not an error
+    """The run is to end now: no more waiting, no more attempts."""
+
+
+def update_package(package: Package, session: requests.Session | None = None) -> list[FetchResult]:
+    """Refresh `package` from every source it has and save it; a source that fails does not stop the others."""
+    results = [pypi.update_package_from_pypi(package, session)]
+    if all(result.outcome is FetchOutcome.SKIPPED for result in results):
+        package.record_success([])  # it had its turn: back to the end of the queue
+    return results
+
+
+def due(stale_before: datetime | None = None) -> QuerySet[Package]:
+    """Return packages in the order in which they are to be refreshed: those tried longest ago first.
+
+    With `stale_before`, only those last refreshed before then, or never.
+    """
+    packages = Package.objects.all()
+    if stale_before is not None:
+        packages = packages.filter(Q(last_fetched=None) | Q(last_fetched__lt=stale_before))
+    tried = Greatest(
+        Coalesce("last_fetched", "last_exception_at"),
+        Coalesce("last_exception_at", "last_fetched"),
+    )
+    return packages.order_by(tried.asc(nulls_first=True), F("pk"))
+
+
+class Stopper:
+    """Tells a run when to end: because somebody asked, or because its time is up."""
+
+    def __init__(self, time_budget: float | None = None) -> None:
+        """`time_budget`: seconds from now; None: no limit."""
+        clock = registry.current().time.clock
+        self._deadline = None if time_budget is None else clock() + time_budget
+        self._asked = ""
+
+    def stop(self, reason: str) -> None:
+        self._asked = reason
+
+    @property
+    def reason(self) -> str:
+        """Why the run is to end; "" while it is not."""
+        if not self._asked and self._deadline is not None and registry.current().time.clock() >= self._deadline:
+            return "the time budget is used up"
+        return self._asked
+
+    def wait(self, seconds: float) -> None:
+        """Wait, as `ResilientSession` asks for. Raises `Stopped` as soon as the run is to end."""
+        time = registry.current().time
+        end = time.clock() + seconds
+        while True:
+            if self.reason:
+                raise Stopped(self.reason)
+            left = end - time.clock()
+            if left <= 0:
+                return
+            time.wait(min(left, _SLICE))
+
+
+@dataclass
+class Summary:
+    """What a run came to."""
+
+    outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)
+    """By source."""
+    tried: int = 0
+    left: int = 0
+    """Packages that were due and had no turn."""
+    stopped: str = ""
+    """Why it ended early; "" where it did not."""
+    attempts: int = 0
+    retries: int = 0
+    backoff_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def reached_nothing(self) -> bool:
+        """Packages were tried, and no source of any of them answered."""
+        asked = [outcome for counter in self.outcomes.values() for outcome in counter if counter[outcome]]
+        return FetchOutcome.FAILED in asked and not _REACHED.intersection(asked)
+
+    def count(self, results: list[FetchResult]) -> None:
+        self.tried += 1
+        for result in results:
+            self.outcomes.setdefault(result.source, Counter())[result.outcome] += 1
+
+    def observe(self, event: Event) -> None:
+        """Count what core.http does meanwhile."""
+        if isinstance(event, AttemptEnded):
+            self.attempts += event.outcome is not None
+        elif isinstance(event, RetryScheduled):
+            self.retries += 1
+            self.backoff_seconds += event.delay
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "sources": {
+                source: {outcome.value: counter[outcome] for outcome in FetchOutcome}
+                for source, counter in self.outcomes.items()
+            },
+            "tried": self.tried,
+            "left": self.left,
+            "stopped": self.stopped,
+            "attempts": self.attempts,
+            "retries": self.retries,
+            "backoff_seconds": round(self.backoff_seconds, 3),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+Progress = Callable[[Package, list[FetchResult]], None]
+
+
+def run(primary_keys: list[int], stopper: Stopper, progress: Progress) -> Summary:
+    """Refresh these packages, one after the other, each saved on its own, and tell `progress` of each."""
+    summary = Summary()
+    with _measured(summary), ResilientSession(wait=stopper.wait) as session:
+        for position, primary_key in enumerate(primary_keys):
+            summary.left = len(primary_keys) - position
+            if stopper.reason:
+                break
+            package = Package.objects.filter(pk=primary_key).first()
+            if package is None:  # deleted meanwhile
+                continue
+            try:
+                results = _update(package, session)
+            except Stopped:
+                break
+            summary.count(results)
+            progress(package, results)
+        else:
+            summary.left = 0
+    summary.stopped = stopper.reason if summary.left else ""
+    return summary
+
+
+def _update(package: Package, session: requests.Session) -> list[FetchResult]:
+    try:
+        return update_package(package, session)
+    except (Stopped, DatabaseError):
+        raise
+    except Exception as exc:
+        logger.exception("%s: not updated", package.slug)
+        error = f"unexpected {type(exc).__name__}; see the log"
+        package.record_failure(error)
+        return [FetchResult("site", FetchOutcome.FAILED, error=error)]
+
+
+@contextmanager
+def _measured(summary: Summary) -> Iterator[None]:
+    started = timezone.now()
+    with registry.current().observed_by(summary.observe):
+        yield
+    summary.seconds = (timezone.now() - started).total_seconds()
