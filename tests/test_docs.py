@@ -1,0 +1,82 @@
+"""The documentation names what there is, all of it, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from core.http import Policy
+from core.http.events import BackoffSource, Suppression
+from core.http.metrics import PrometheusObserver
+from core.http.outcome import Reason, Rejection, Result
+
+ROOT = Path(__file__).parent.parent
+
+
+def table(page: str, heading: str = "") -> dict[str, list[str]]:
+    """Return the rows of the tables of a page, from `heading` on, by the code in their first cell."""
+    text = (ROOT / "docs" / page).read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (.*) \|$", text[text.index(heading) :], re.MULTILINE)
+    return {name: cells.split(" | ") for name, cells in rows}
+
+
+def test_every_field_of_a_policy_is_documented() -> None:
+    """docs/settings.md lists the fields of Policy."""
+    names = {field.name for field in dataclasses.fields(Policy)}
+    assert names <= set(table("settings.md"))
+
+
+def test_every_documented_default_is_the_real_one() -> None:
+    """Numbers in docs/settings.md are those of Policy()."""
+    rows = table("settings.md")
+    for field in dataclasses.fields(Policy):
+        default = getattr(Policy(), field.name)
+        shown = rows[field.name][0].removesuffix(" s")
+        if isinstance(default, frozenset):
+            assert set(shown.split(", ")) == {str(value) for value in default}
+        else:
+            assert float(shown) == default
+
+
+def test_every_variable_of_the_settings_is_documented() -> None:
+    """docs/settings.md lists what config/settings.py reads from the environment."""
+    read = set(re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", (ROOT / "config" / "settings.py").read_text()))
+    documented = {name for name in table("settings.md", "## The site") if name != "PROMETHEUS_MULTIPROC_DIR"}
+    assert read == documented
+
+
+def test_every_check_is_documented() -> None:
+    """docs/settings.md lists the ids that manage.py check can print."""
+    raised = {f"core.http.{number}" for number in re.findall(r"E\d{3}", (ROOT / "core/http/conf.py").read_text())}
+    assert raised == {name for name in table("settings.md") if name.startswith("core.http.")}
+
+
+def test_metrics_are_documented_with_their_labels() -> None:
+    """docs/metrics.md lists what the observer makes: name, type and labels."""
+    registry = CollectorRegistry()
+    PrometheusObserver(registry, ()).prepare("pypi")
+    made = {}
+    for family in registry.collect():
+        name = family.name.removeprefix("outbound_http_") + ("_total" if family.type == "counter" else "")
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        made[name] = (family.type, labels)
+    documented = {name: (cells[0], set(cells[1].split(", "))) for name, cells in table("metrics.md").items()}
+    assert documented == made
+
+
+@pytest.mark.parametrize("values", [Result, Reason, Rejection, Suppression, BackoffSource])
+def test_every_value_of_a_label_is_documented(values: type[Result]) -> None:
+    """docs/metrics.md says what outcomes, reasons and sources there are."""
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    assert [value for value in values if f"`{value}`" not in text] == []
+
+
+@pytest.mark.parametrize("page", [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative links in the documentation point to files that exist."""
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
