@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 MANAGE = $(BIN)/python manage.py
 COVERAGE = $(BIN)/coverage report --fail-under
 # Where the processes of the working copy keep their metrics, so that /metrics of `make serve` shows those of `make run`.
-METRICS = $(CURDIR)/.metrics
+METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
 
 .DEFAULT_GOAL = help
