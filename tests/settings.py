@@ -17,3 +17,6 @@ os.environ.update(
 from config.settings import *  # noqa: F403 - the environment above shapes them
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+WHITENOISE_AUTOREFRESH = True
+"""Static files are looked up when asked for, not all of them for each test client; nobody ran collectstatic."""
