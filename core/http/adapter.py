@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -82,7 +83,7 @@ class ResilientAdapter(HTTPAdapter):
         Raises what requests raises, and `DeadlineExceeded` or `ResponseTooLarge`.
         """
         registry = self._registry()
-        upstream, call = _start(registry, request, timeout)
+        upstream, call = self._start(registry, request, timeout)
         answer: requests.Response | requests.RequestException | None = None  # None before the first attempt only
         try:
             while not isinstance(step := call.begin(), Stop):
@@ -112,6 +113,7 @@ class ResilientAdapter(HTTPAdapter):
         self, policy: Policy, request: requests.PreparedRequest, stream: bool, *args: Any
     ) -> tuple[requests.Response | requests.RequestException, Outcome]:
         limit = policy.max_response_bytes
+        handled = sys.exception()
         try:
             # Looked up at each attempt: `responses` and others patch HTTPAdapter.send on the class.
             response = super().send(request, stream, *args)
@@ -120,13 +122,33 @@ class ResilientAdapter(HTTPAdapter):
             elif not stream:
                 body.read(response, limit)
         except requests.RequestException as exc:
-            return exc, diagnose(exc)
+            return exc, diagnose(exc, handled)
         except urllib3.exceptions.HTTPError as exc:
             error = requests.ConnectionError(exc, request=request)
             error.__cause__ = exc
-            return error, diagnose(exc)
+            return error, diagnose(exc, handled)
         return response, answered(
             response.status_code, response.headers, retry_statuses=policy.retry_statuses, now=datetime.now(UTC)
+        )
+
+    def _start(
+        self, registry: process.Registry, request: requests.PreparedRequest, timeout: Any
+    ) -> tuple[Upstream, Call]:
+        url = request.url or ""
+        try:
+            origin = process.origin_of(url)
+        except ValueError as exc:
+            raise InvalidURL(f"Invalid URL: {exc}", request=request) from exc
+        upstream = registry.upstream(origin)
+        path = (urlsplit(url).path or "/")[:_LONGEST_PATH]
+        session_call = scope.current(self)
+        latest = upstream.clock() + upstream.policy.total_timeout
+        return upstream, upstream.call(
+            Target(request.method or "GET", origin.scheme, origin.netloc, path),
+            attempt_timeout=_wall_clock(timeout),
+            deadline=session_call.deadline(latest) if session_call else None,
+            idempotent=True if "Idempotency-Key" in request.headers else None,
+            replayable=body.replayable(request),
         )
 
     def after_fork(self) -> None:
@@ -148,25 +170,6 @@ class ResilientAdapter(HTTPAdapter):
             if self._own is None or self._own[0] is not current:
                 self._own = (current, current.derive(self._policy, self._clock, self._random))
             return self._own[1]
-
-
-def _start(registry: process.Registry, request: requests.PreparedRequest, timeout: Any) -> tuple[Upstream, Call]:
-    url = request.url or ""
-    try:
-        origin = process.origin_of(url)
-    except ValueError as exc:
-        raise InvalidURL(f"Invalid URL: {exc}", request=request) from exc
-    upstream = registry.upstream(origin)
-    path = (urlsplit(url).path or "/")[:_LONGEST_PATH]
-    session_call = scope.current()
-    latest = upstream.clock() + upstream.policy.total_timeout
-    return upstream, upstream.call(
-        Target(request.method or "GET", origin.scheme, origin.netloc, path),
-        attempt_timeout=_wall_clock(timeout),
-        deadline=session_call.deadline(latest) if session_call else None,
-        idempotent=True if "Idempotency-Key" in request.headers else None,
-        replayable=body.replayable(request),
-    )
 
 
 def _wall_clock(timeout: Any) -> float | None:
@@ -193,14 +196,14 @@ def _is_seconds(value: Any) -> bool:
 
 
 def _rewind(request: requests.PreparedRequest) -> None:
-    if request._body_position is not None:  # noqa: SLF001 - where requests notes that the body is a file
+    if isinstance(request._body_position, int):  # noqa: SLF001 - where requests notes that the body is a file
         rewind_body(request)
 
 
 def _final(
     error: requests.RequestException, outcome: Outcome, call: Call, request: requests.PreparedRequest
 ) -> requests.RequestException:
-    if outcome.reason is not Reason.TIMEOUT or not call.cut_by_deadline:
+    if outcome.reason is not Reason.TIMEOUT or not call.is_over:
         return error
     host = process.origin_of(request.url or "").netloc
     cut = DeadlineExceeded(f"{request.method} to {host} was cut off: its total timeout passed", request=request)

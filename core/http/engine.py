@@ -123,8 +123,6 @@ class Call:
         repeatable: bool,
     ) -> None:
         self.deadline = deadline
-        self.cut_by_deadline = False
-        """The attempt in hand was given less time than its own limit, because the call's was running out."""
         self._upstream = upstream
         self._target = target
         self._started = started
@@ -144,7 +142,6 @@ class Call:
         left = self.deadline - now
         if left <= 0:
             return self._out_of_time()
-        self.cut_by_deadline = left < self._attempt_timeout
         self._attempt_started = now
         self._upstream.observe(AttemptStarted(self._upstream.name, self._target))
         return Send(min(left, self._attempt_timeout))
@@ -165,6 +162,11 @@ class Call:
         """Give up in the middle: whatever the attempt in hand holds is given back. Harmless afterwards."""
         if self._attempt_started is not None:
             self._close_attempt(None)
+
+    @property
+    def is_over(self) -> bool:
+        """The total deadline has passed."""
+        return self._upstream.clock() >= self.deadline
 
     def _retry(self, outcome: Outcome, now: float) -> RetryScheduled | None:
         policy, upstream = self._upstream.policy, self._upstream

@@ -10,12 +10,11 @@ import http.client
 import re
 import socket
 import ssl
-from collections.abc import Iterator
 
 import requests
 import urllib3.exceptions
 
-from core.http.errors import ResponseTooLarge
+from core.http.errors import ResponseTooLarge, chain
 from core.http.outcome import Outcome, Reason, failed
 
 # The first rule of which a kind is found in the chain of an error holds: its reason, transient?, sent?
@@ -34,7 +33,9 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
         False,
     ),
     ((ssl.SSLCertVerificationError, ssl.CertificateError), Reason.TLS, False, False),
-    ((requests.ConnectTimeout,), Reason.TIMEOUT, True, False),
+    # before ConnectTimeoutError, which it is a subclass of
+    ((urllib3.exceptions.NewConnectionError,), Reason.CONNECT, True, False),
+    ((requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), Reason.TIMEOUT, True, False),
     ((requests.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), Reason.TIMEOUT, True, True),
     ((ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError), Reason.TLS, True, True),
     ((requests.exceptions.SSLError, ssl.SSLError), Reason.TLS, False, True),
@@ -50,7 +51,7 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
         True,
         True,
     ),
-    ((urllib3.exceptions.NewConnectionError, ConnectionRefusedError), Reason.CONNECT, True, False),
+    ((requests.exceptions.ProxyError, ConnectionRefusedError), Reason.CONNECT, True, False),
     ((http.client.RemoteDisconnected,), Reason.CONNECT, True, True),
     ((http.client.HTTPException,), Reason.OTHER, False, True),
     ((requests.ConnectionError,), Reason.CONNECT, True, True),
@@ -59,27 +60,17 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
 _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: 4\d\d")
 
 
-def diagnose(error: BaseException) -> Outcome:
-    """Say what an attempt that raised `error` came to."""
-    chain = tuple(_chain(error))
-    detail = type(chain[-1]).__name__
-    for link in chain:
+def diagnose(error: BaseException, handled: BaseException | None = None) -> Outcome:
+    """Say what an attempt that raised `error` came to.
+
+    `handled` is what the caller was handling already when the attempt began: Python chains that to `error` too.
+    """
+    links = tuple(chain(error, handled))
+    detail = type(links[-1]).__name__
+    for link in links:
         if isinstance(link, socket.gaierror):
             return failed(Reason.DNS, detail, transient=link.errno == socket.EAI_AGAIN, sent=False)
-    if isinstance(error, requests.exceptions.ProxyError):
-        refused = any(_REFUSED_BY_PROXY.search(str(link)) for link in chain)
-        return failed(Reason.CONNECT, detail, transient=not refused, sent=False)
-    _, reason, transient, sent = next(rule for rule in _RULES if any(isinstance(link, rule[0]) for link in chain))
+    _, reason, transient, sent = next(rule for rule in _RULES if any(isinstance(link, rule[0]) for link in links))
+    if any(_REFUSED_BY_PROXY.search(str(link)) for link in links):
+        transient = False
     return failed(reason, detail, transient=transient, sent=sent)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield `error` and all that it wraps, outermost first: causes, contexts, arguments and reasons."""
-    queue: list[object] = [error]
-    seen: set[int] = set()
-    while queue:
-        link = queue.pop(0)
-        if isinstance(link, BaseException) and id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            queue += [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]

@@ -71,7 +71,14 @@ def _check_number(name: str, value: Any, allowed: str, low: float, high: float) 
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}={value!r}: must be {allowed}")
     if not low <= value <= high:  # false for NaN too
-        raise ValueError(f"{name}={value!r}: must be {allowed}")
+        raise ValueError(f"{name}={_shown(value)}: must be {allowed}")
+
+
+def _shown(value: float) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python refuses to write out numbers of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def _check_seconds(name: str, value: Any, *, zero: bool = False) -> None:
@@ -87,32 +94,34 @@ def _check_integer(name: str, value: Any, low: int, high: int) -> None:
     _check_number(name, value, allowed, low, high)
 
 
-def _members(name: str, value: Any, allowed: str) -> frozenset[Any]:
+def _members(name: str, value: Any, allowed: str) -> Iterable[Any]:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise TypeError(f"{name}={value!r}: must be a collection of {allowed}")
-    return frozenset(value)
+    return value
 
 
 def _statuses(value: Any) -> frozenset[int]:
     allowed = "HTTP statuses (whole numbers from 100 to 599)"
-    statuses = _members("retry_statuses", value, allowed)
-    for status in statuses:
-        if type(status) is not int:
+    statuses = set()
+    for status in _members("retry_statuses", value, allowed):
+        if isinstance(status, bool) or not isinstance(status, int):
             raise TypeError(f"retry_statuses contains {status!r}: must be {allowed}")
         if not 100 <= status <= 599:
-            raise ValueError(f"retry_statuses contains {status!r}: must be {allowed}")
-    return statuses
+            raise ValueError(f"retry_statuses contains {_shown(status)}: must be {allowed}")
+        statuses.add(int(status))
+    return frozenset(statuses)
 
 
 def _methods(value: Any) -> frozenset[str]:
     allowed = "HTTP methods in capital letters, such as 'GET'"
-    methods = _members("retry_methods", value, allowed)
-    for method in methods:
+    methods = set()
+    for method in _members("retry_methods", value, allowed):
         if not isinstance(method, str):
             raise TypeError(f"retry_methods contains {method!r}: must be {allowed}")
         if not _METHOD.match(method):
             raise ValueError(f"retry_methods contains {method!r}: must be {allowed}")
-    return methods
+        methods.add(method)
+    return frozenset(methods)
 
 
 WEB_REQUEST = Policy(retries=1, backoff=0.5, attempt_timeout=2.0, total_timeout=5.0)

@@ -57,6 +57,8 @@ def origin_of(url: str) -> Origin:
 def canonical_host(host: str) -> str:
     """Lower-case, in ASCII, without the root dot. Raises `ValueError` for what cannot be a host name."""
     host = host.lower().rstrip(".")
+    if not host:
+        raise ValueError("the root is no host")
     return host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
 
 
@@ -101,7 +103,7 @@ class Registry:
         :param observers: default: logging and Prometheus.
         """
         self.config = config or Config()
-        self.time = time or _time
+        self.time = time or _process.time
         self.observers = _default_observers(self.config) if observers is None else observers
         self._policy = policy
         self._upstreams: OrderedDict[str | Origin, Upstream] = OrderedDict()
@@ -129,11 +131,13 @@ class Registry:
     @contextmanager
     def observed_by(self, observer: Observer) -> Iterator[None]:
         """Hand every event to `observer` as well, for a while."""
-        self.observers = (*self.observers, observer)
+        with self._lock:
+            self.observers = (*self.observers, observer)
         try:
             yield
         finally:
-            self.observers = tuple(other for other in self.observers if other is not observer)
+            with self._lock:
+                self.observers = tuple(other for other in self.observers if other is not observer)
 
     def emit(self, event: Event) -> None:
         emit(event, self.observers)
@@ -161,26 +165,35 @@ def _default_observers(config: Config) -> tuple[Observer, ...]:
     return (log_event, metrics)
 
 
-_time = Time()
-_make_registry: Callable[[], Registry] = Registry
-_current: Registry | None = None
-_lock = threading.Lock()
+class _Process:
+    """What there is one of in a process."""
+
+    def __init__(self) -> None:
+        self.time = Time()
+        self.make: Callable[[], Registry] = Registry
+        self.registry: Registry | None = None
+        self.lock = threading.Lock()
+        fork.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self.lock = threading.Lock()
+
+
+_process = _Process()
 
 
 def current() -> Registry:
     """Return the registry of this process; made on first use. Raises what the maker given to `use` raises."""
-    global _current  # noqa: PLW0603 - one registry for the process is what this module is for
-    registry = _current
+    registry = _process.registry
     if registry is None:
-        with _lock:
-            registry = _current = _current or _make_registry()
+        with _process.lock:
+            registry = _process.registry = _process.registry or _process.make()
     return registry
 
 
 def use(make: Callable[[], Registry] | None = None, *, time: Time | None = None) -> None:
     """Begin afresh when the next call is sent: with a registry from `make`, on `time`; what is left out stays."""
-    global _current, _make_registry, _time  # noqa: PLW0603 - as above
-    with _lock:
-        _make_registry = make or _make_registry
-        _time = time or _time
-        _current = None
+    with _process.lock:
+        _process.make = make or _process.make
+        _process.time = time or _process.time
+        _process.registry = None

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from requests import Session
+from requests.adapters import BaseAdapter
+
 
 class Scope:
     """One session call: every hop of it, and every attempt of every hop."""
 
     __slots__ = ("_deadline", "owner")
 
-    def __init__(self, owner: object) -> None:
+    def __init__(self, owner: Session) -> None:
         self.owner = owner
         self._deadline: float | None = None
 
@@ -32,13 +35,16 @@ class Scope:
 _current: ContextVar[Scope | None] = ContextVar("core.http.scope", default=None)
 
 
-def current() -> Scope | None:
-    """Return the session call that this code runs in; None under a session that is not ours."""
-    return _current.get()
+def current(adapter: BaseAdapter) -> Scope | None:
+    """Return the session call that `adapter` works for; None where its session is not a ResilientSession."""
+    scope = _current.get()
+    if scope is None or all(mounted is not adapter for mounted in scope.owner.adapters.values()):
+        return None
+    return scope
 
 
 @contextmanager
-def session_call(owner: object) -> Iterator[None]:
+def session_call(owner: Session) -> Iterator[None]:
     """Open a scope for a call of the session `owner`, or join the one that it has open already."""
     outer = _current.get()
     if outer is not None and outer.owner is owner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.utils import default_user_agent
@@ -57,6 +58,16 @@ class ResilientSession(requests.Session):
         if configured and prepared.headers.get("User-Agent") == default_user_agent():
             prepared.headers["User-Agent"] = configured
         return prepared
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """As in requests; but what servers send for a Location raises nothing worse than `InvalidURL`."""
+        try:
+            target = super().get_redirect_target(resp)
+            if target:
+                _ = urlsplit(urljoin(resp.url, target)).port
+        except ValueError:
+            raise requests.exceptions.InvalidURL("A redirect leads to no URL", response=resp) from None
+        return target
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As in requests; redirects and authentication share the total deadline of the call."""

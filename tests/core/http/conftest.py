@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import responses as responses_library
+from prometheus_client import REGISTRY
+
+from core.http import ResilientSession, registry
+from core.http.events import Event
+from core.http.testing import FakeClock, OutboundHTTP
+from tests.core.http.misbehave import MisbehavingServer, Reply
+
+Serve = Callable[..., MisbehavingServer]
+
+
+@pytest.fixture
+def clock(outbound_http: OutboundHTTP) -> FakeClock:
+    return outbound_http.clock
+
+
+@pytest.fixture
+def session() -> Iterator[ResilientSession]:
+    with ResilientSession() as session:
+        session.trust_env = False  # no proxy of the machine that runs the tests
+        yield session
+
+
+@pytest.fixture
+def responses() -> Iterator[responses_library.RequestsMock]:
+    with responses_library.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start local servers: ``serve(reply(503), reply(200))``."""
+    with ExitStack() as stack:
+
+        def start(*script: Reply, **options: object) -> MisbehavingServer:
+            return stack.enter_context(MisbehavingServer(list(script), **options))  # type: ignore[arg-type]
+
+        yield start
+
+
+@pytest.fixture
+def closed_port() -> str:
+    """Return an address that refuses connections."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{unused.getsockname()[1]}"
+
+
+@pytest.fixture
+def events(outbound_http: OutboundHTTP) -> Iterator[list[Event]]:
+    """Collect what observers are handed."""
+    seen: list[Event] = []
+    make = registry._process.make
+    registry.use(lambda: registry.Registry(observers=(seen.append,)))
+    yield seen
+    registry.use(make)
+
+
+class Metrics:
+    """By how much the series of the process have grown since the test began."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def __call__(self, name: str, **labels: str) -> float:
+        """Return the growth of a series. Raises `KeyError` where there is none."""
+        key = (f"outbound_http_{name}", frozenset(labels.items()))
+        return self._now()[key] - self._before.get(key, 0.0)
+
+    @staticmethod
+    def _now() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for metric in REGISTRY.collect()
+            for sample in metric.samples
+        }
+
+
+@pytest.fixture
+def metrics(outbound_http: OutboundHTTP) -> Metrics:
+    assert outbound_http.registry  # made, so that its series exist
+    return Metrics()

@@ -1,0 +1,174 @@
+"""A local server that answers each request with the next entry of a script, byte for byte."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+TLS = Path(__file__).parent / "tls"
+"""A certificate authority of the tests, a server's certificate for 127.0.0.1, and a client's."""
+
+
+class Then(Enum):
+    """What becomes of the connection after a reply."""
+
+    CLOSE = "close it"
+    RESET = "reset it"
+    KEEP = "read the next request from it"
+    HOLD = "send no more, and wait until the client hangs up"
+
+
+@dataclass(frozen=True)
+class Reply:
+    data: bytes
+    then: Then = Then.CLOSE
+
+
+def reply(
+    status: int = 200,
+    body: bytes = b"ok",
+    *headers: str,
+    length: int | None = None,
+    then: Then = Then.CLOSE,
+) -> Reply:
+    """Make a reply with a Content-Length, which `length` may falsify."""
+    lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {len(body) if length is None else length}", *headers]
+    if then is Then.CLOSE:
+        lines.append("Connection: close")  # or the client may try the connection again before it sees the end
+    return Reply("\r\n".join([*lines, "", ""]).encode("latin-1") + body, then)
+
+
+RESET = Reply(b"", Then.RESET)
+CLOSE = Reply(b"")
+HOLD = Reply(b"", Then.HOLD)
+SCRIPT_ENDED = reply(599, b"the script has ended")
+
+
+@dataclass
+class MisbehavingServer:
+    """Serves `script`, one entry for each request on whatever connection it comes; then 599s."""
+
+    script: list[Reply] = field(default_factory=list)
+    context: ssl.SSLContext | None = None
+    requests: list[bytes] = field(default_factory=list)
+    """What was received: head and body of each request."""
+    peers: list[str] = field(default_factory=list)
+    """Common name of each connection's client certificate."""
+    connections: int = 0
+    hung_up: threading.Event = field(default_factory=threading.Event)
+    """Set when a client has hung up on a connection that was held."""
+
+    def __post_init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    @property
+    def netloc(self) -> str:
+        host, port = self._listener.getsockname()
+        return f"{host}:{port}"
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.context else 'http'}://{self.netloc}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(5)
+        self._listener.close()
+        with self._lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self.connections += 1
+                self._open.add(connection)
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        connection = plain
+        try:
+            if self.context:
+                connection = self.context.wrap_socket(plain, server_side=True)
+                subject = dict(pair for part in (connection.getpeercert() or {}).get("subject", ()) for pair in part)
+                self.peers.append(subject.get("commonName", ""))
+            self._converse(connection)
+        except OSError:
+            pass
+        finally:
+            with self._lock:
+                self._open.discard(plain)
+                connection.close()
+                plain.close()
+
+    def _converse(self, connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            while request := _read_request(stream):
+                with self._lock:
+                    self.requests.append(request)
+                    answer = self.script.pop(0) if self.script else SCRIPT_ENDED
+                connection.sendall(answer.data)
+                if answer.then is Then.KEEP:
+                    continue
+                if answer.then is Then.HOLD and not stream.read(1):
+                    self.hung_up.set()
+                if answer.then is Then.RESET:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
+
+
+def _read_request(stream: BinaryIO) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = stream.readline()
+        if not line:
+            return b""
+        head += line
+    lowered = head.lower()
+    if b"transfer-encoding: chunked" in lowered:
+        return head + _read_chunks(stream)
+    _, found, rest = lowered.partition(b"content-length:")
+    return head + (stream.read(int(rest.split(b"\r\n")[0])) if found else b"")
+
+
+def _read_chunks(stream: BinaryIO) -> bytes:
+    body = b""
+    while True:
+        size = int(stream.readline().strip() or b"0", 16)
+        body += stream.read(size + 2)[:-2]
+        if not size:
+            return body
+
+
+def server_context(*, ask_for_client_certificate: bool = False) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.pem")
+    if ask_for_client_certificate:
+        context.load_verify_locations(TLS / "ca.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -1,0 +1,185 @@
+"""http.get and its kin, and what the package exports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import requests
+import responses as responses_library
+from django.test import override_settings
+from pytest_httpserver import HTTPServer
+
+from core import http
+from core.http import api
+from core.http.testing import FakeClock
+from tests.core.http.conftest import Serve
+from tests.core.http.misbehave import Then, reply
+
+URL = "https://example.org/"
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    """What other code may rely on is pinned: a name more or less is a decision."""
+    assert http.__all__ == [
+        "WEB_REQUEST",
+        "DeadlineExceeded",
+        "Policy",
+        "ResilientAdapter",
+        "ResilientSession",
+        "ResponseTooLarge",
+        "delete",
+        "get",
+        "head",
+        "options",
+        "patch",
+        "post",
+        "put",
+        "request",
+    ]
+    assert all(hasattr(http, name) for name in http.__all__)
+
+
+@pytest.mark.parametrize("method", ["get", "options", "head", "post", "put", "patch", "delete"])
+def test_every_function_sends_its_method(method: str, responses: responses_library.RequestsMock) -> None:
+    """http.get is a GET, and so on, resilient each."""
+    responses.add(method.upper(), URL, status=404)
+    assert getattr(http, method)(URL).status_code == 404
+    assert http.request(method, URL).status_code == 404
+    assert [call.request.method for call in responses.calls] == [method.upper()] * 2
+
+
+def test_arguments_are_requests_own(responses: responses_library.RequestsMock) -> None:
+    """params, data, json and headers mean what they mean in requests."""
+    for method in ("GET", "POST", "PUT", "PATCH"):
+        responses.add(method, URL)
+    http.get(URL, {"q": "1"}, headers={"X-Mine": "1"})
+    http.post(URL, {"a": "1"})
+    http.post(URL, json={"a": 1})
+    http.put(URL, b"raw")
+    http.patch(URL, b"raw")
+    get, form, json, put, patch = (call.request for call in responses.calls)
+    assert (get.url, get.headers["X-Mine"]) == (f"{URL}?q=1", "1")
+    assert [form.body, json.body, put.body, patch.body] == ["a=1", b'{"a": 1}', b"raw", b"raw"]
+
+
+def test_head_does_not_follow_redirects(responses: responses_library.RequestsMock) -> None:
+    """As requests.head: the redirect itself is the answer, unless one asks to follow it."""
+    responses.head(URL, status=302, headers={"Location": f"{URL}x"})
+    responses.head(f"{URL}x", status=200)
+    assert http.head(URL).status_code == 302
+    assert http.head(URL, allow_redirects=True).status_code == 200
+
+
+def test_calls_are_retried(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
+    """http.get is as resilient as a session."""
+    responses.get(URL, status=503)
+    assert http.get(URL).status_code == 503
+    assert clock.waits == [1, 2, 4]
+
+
+def test_connections_are_shared_between_calls(serve: Serve) -> None:
+    """Calls one after another use one connection."""
+    server = serve(*[reply(200, then=Then.KEEP)] * 3)
+    for _ in range(3):
+        http.get(server.url)
+    assert server.connections == 1
+
+
+def test_cookies_are_not_shared_between_calls(httpserver: HTTPServer) -> None:
+    """Each call has a cookie jar of its own: one user's session id never reaches another's request."""
+    httpserver.expect_request("/").respond_with_data("", headers={"Set-Cookie": "id=7; Path=/"})
+    assert http.get(httpserver.url_for("/")).cookies["id"] == "7"
+    assert "Cookie" not in http.get(httpserver.url_for("/")).request.headers
+
+
+def test_cookies_survive_a_redirect(httpserver: HTTPServer) -> None:
+    """Within a call, a cookie that a redirect sets is sent to its target."""
+    moved = {"Location": "/in", "Set-Cookie": "id=7; Path=/"}
+    httpserver.expect_request("/").respond_with_data("", 302, moved)
+    httpserver.expect_request("/in", headers={"Cookie": "id=7"}).respond_with_data("known")
+    assert http.get(httpserver.url_for("/")).text == "known"
+
+
+def test_a_streamed_body_can_be_read_after_the_call(serve: Serve) -> None:
+    """http.get(stream=True) leaves the body to the caller."""
+    server = serve(reply(200, b"streamed"))
+    with http.get(server.url, stream=True) as response:
+        assert b"".join(response.iter_content(3)) == b"streamed"
+
+
+def test_sessions_made_at_import_time_follow_the_settings(
+    responses: responses_library.RequestsMock, clock: FakeClock
+) -> None:
+    """The upstreams are looked up when a call is sent: a session may be older than the settings."""
+    session = http.ResilientSession()
+    responses.get(URL, status=503)
+    with override_settings(OUTBOUND_HTTP={"default": {"retries": 1}, "user_agent": "changed"}):
+        session.get(URL)
+        http.get(URL)
+        assert clock.waits == [1, 1]
+        assert {call.request.headers["User-Agent"] for call in responses.calls} == {"changed"}
+    clock.waits.clear()
+    session.get(URL)
+    assert clock.waits == [1, 2, 4]
+
+
+def test_the_shared_adapter_belongs_to_all_calls(responses: responses_library.RequestsMock) -> None:
+    """Responses name the adapter that sent them; it is one for all calls."""
+    responses.get(URL)
+    assert api._adapter.poolmanager.connection_pool_kw["maxsize"] >= 100
+    assert isinstance(http.get(URL), requests.Response)
+
+
+def test_it_works_without_django_and_httpx() -> None:
+    """Scripts that have neither Django nor httpx import core.http and call with it."""
+    script = """
+        import sys
+
+        class Blocker:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in {"django", "httpx", "package", "config"}:
+                    raise ImportError(f"{name} is blocked")
+
+        sys.meta_path.insert(0, Blocker())
+
+        from http.server import BaseHTTPRequestHandler, HTTPServer
+        from threading import Thread
+
+        class Handler(BaseHTTPRequestHandler):
+            answers = [503, 200]
+            def do_GET(self):
+                self.send_response(self.answers.pop(0))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            def log_message(self, *args):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=server.serve_forever, daemon=True).start()
+
+        from core import http
+        from core.http import registry
+
+        now = [0.0]
+        registry.use(time=registry.Time(lambda: now[0], lambda s: now.__setitem__(0, now[0] + s), lambda: 0.0))
+        url = f"http://127.0.0.1:{server.server_port}/"
+        print(http.get(url, proxies={"http": None}).status_code, now, Handler.answers)
+        print([name for name in sys.modules if name.split(".")[0] in {"django", "httpx"}])
+        server.shutdown()
+        server.server_close()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["200 [1.0] []", "[]"]

@@ -1,0 +1,235 @@
+"""The setting OUTBOUND_HTTP: what it may hold, and what `manage.py check` says of what it may not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import responses as responses_library
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.test import override_settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import http
+from core.checks import check_outbound_http
+from core.http import Policy, conf, registry
+from core.http.registry import Origin
+from core.http.testing import FakeClock
+
+URL = "https://example.org/"
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-1000, 1000) | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10) | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def problems(setting: Any) -> list[tuple[str, str]]:
+    with override_settings(OUTBOUND_HTTP=setting):
+        return [(problem.id.removeprefix("core.http."), problem.message) for problem in conf.problems()]
+
+
+def upstreams(**entries: Any) -> dict[str, Any]:
+    return {"upstreams": entries}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {},
+        {"default": {}, "upstreams": {}, "user_agent": None},
+        {
+            "default": {"attempt_timeout": 5, "retry_statuses": [503]},
+            "upstreams": {
+                "pypi": {"hosts": ["pypi.example", "files.pypi.example"], "retries": 2},
+                "local-1": {"hosts": ("127.0.0.1:8000", "[::1]:8000"), "total_timeout": 20},
+                "idn": {"hosts": {"b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example"}},
+            },
+            "user_agent": "example.org (+https://example.org/about)",
+        },
+        upstreams(all={"hosts": ["a.test"]}, admin={"hosts": ["a.test:8443"]}),
+        upstreams(twice={"hosts": ["a.test", "A.test."]}),
+    ],
+)
+def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
+    """What the documentation shows is accepted."""
+    assert problems(setting) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "number", "message"),
+    [
+        (None, "E001", "OUTBOUND_HTTP = None: must be a dictionary"),
+        ([], "E001", "OUTBOUND_HTTP = []: must be a dictionary"),
+        ({"upstreams": ["pypi"]}, "E001", "OUTBOUND_HTTP['upstreams'] = ['pypi']: must be a dictionary"),
+        ({"defaults": {}}, "E001", "OUTBOUND_HTTP: unknown setting 'defaults'; did you mean 'default'?"),
+        ({"x": 1}, "E001", "OUTBOUND_HTTP: unknown setting 'x'; known are default, upstreams, user_agent"),
+        ({"default": 5}, "E002", "OUTBOUND_HTTP['default'] = 5: must be a dictionary"),
+        ({"default": {"retry": 3}}, "E002", "OUTBOUND_HTTP['default']: unknown setting 'retry'; did you mean"),
+        ({"default": {"hosts": ["a"]}}, "E002", "OUTBOUND_HTTP['default']: unknown setting 'hosts'"),
+        (
+            {"default": {"retries": -1}},
+            "E002",
+            "OUTBOUND_HTTP['default']: retries=-1: must be a whole number from 0 to 100",
+        ),
+        (
+            {"default": {"attempt_timeout": math.nan}},
+            "E002",
+            "OUTBOUND_HTTP['default']: attempt_timeout=nan: must be a number of seconds above 0 to 86400",
+        ),
+        (
+            upstreams(pypi={"hosts": ["pypi.example"], "total_timeout": 5}),
+            "E002",
+            "OUTBOUND_HTTP['upstreams']['pypi']: attempt_timeout=10.0: must not be longer than total_timeout=5",
+        ),
+        (upstreams(PyPI={"hosts": ["a"]}), "E003", "OUTBOUND_HTTP['upstreams']['PyPI']: a name is lower-case"),
+        (upstreams(other={"hosts": ["a"]}), "E003", "OUTBOUND_HTTP['upstreams']['other']: a name is lower-case"),
+        ({"upstreams": {7: {"hosts": ["a"]}}}, "E003", "OUTBOUND_HTTP['upstreams'][7]: a name is lower-case"),
+        (upstreams(pypi={}), "E003", "OUTBOUND_HTTP['upstreams']['pypi']: 'hosts' = None: must be a list"),
+        (upstreams(pypi={"hosts": []}), "E003", "OUTBOUND_HTTP['upstreams']['pypi']: 'hosts' = []: must be a list"),
+        (upstreams(pypi={"hosts": "a.test"}), "E003", "OUTBOUND_HTTP['upstreams']['pypi']: 'hosts' = 'a.test': must"),
+        (
+            upstreams(a={"hosts": ["a.test"]}, b={"hosts": ["b.test", "A.test."]}),
+            "E004",
+            "OUTBOUND_HTTP['upstreams']['b']: host 'a.test' belongs to 'a' already",
+        ),
+        (
+            upstreams(a={"hosts": ["a.test:80"]}, b={"hosts": ["A.TEST:80"]}),
+            "E004",
+            "OUTBOUND_HTTP['upstreams']['b']: host 'a.test:80' belongs to 'a' already",
+        ),
+        ({"user_agent": 5}, "E005", "OUTBOUND_HTTP['user_agent'] = 5: must be one line of ASCII text"),
+        ({"user_agent": ""}, "E005", "OUTBOUND_HTTP['user_agent'] = '': must be one line of ASCII text"),
+        ({"user_agent": "a\r\nX: y"}, "E005", r"OUTBOUND_HTTP['user_agent'] = 'a\r\nX: y': must be one line"),
+        ({"user_agent": "\N{BULLET}"}, "E005", "OUTBOUND_HTTP['user_agent'] = '\N{BULLET}': must be one line"),
+    ],
+)
+def test_a_problem_says_where_what_and_what_is_allowed(setting: Any, number: str, message: str) -> None:
+    """Each mistake has its id, and a message that leads to it."""
+    (found,) = problems(setting)
+    assert found[0] == number
+    assert found[1].startswith(message)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "https://pypi.example",
+        "pypi.example/simple",
+        "user@pypi.example",
+        "pypi.example:port",
+        "pypi.example:99999",
+        "a b",
+        "*.pypi.example",
+        "::1",
+        "[::1",
+        ":80",
+        ".",
+        "a?b",
+        "a#b",
+        "\N{BULLET}",
+        5,
+        None,
+    ],
+)
+def test_what_is_no_host_is_refused(host: Any) -> None:
+    """A host is "host" or "host:port", and nothing else."""
+    ((number, message),) = problems(upstreams(pypi={"hosts": ["pypi.example", host]}))
+    assert number == "E003"
+    assert message.startswith(f"OUTBOUND_HTTP['upstreams']['pypi']: 'hosts' has {host!r}: must be \"host\" or")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Nobody likes to correct one mistake to be told of the next."""
+    setting = {
+        "default": {"retries": "3"},
+        "upstreams": {"A": {}, "b": {"hosts": [1]}},
+        "user_agent": 5,
+        "shard": 1,
+    }
+    assert [number for number, _ in problems(setting)] == ["E001", "E002", "E003", "E003", "E005"]
+
+
+@given(setting=st.fixed_dictionaries({}, optional={"default": PLAIN, "upstreams": PLAIN, "user_agent": PLAIN}) | PLAIN)
+def test_no_setting_breaks_the_check(setting: Any) -> None:
+    """Whatever stands there, the check says what is wrong instead of failing itself."""
+    for number, message in problems(setting):
+        assert number in {"E001", "E002", "E003", "E004", "E005"}
+        assert message.startswith("OUTBOUND_HTTP")
+
+
+@given(
+    values=st.dictionaries(st.sampled_from([*Policy.__dataclass_fields__]), PLAIN, max_size=3),
+)
+def test_a_policy_in_the_settings_is_as_strict_as_in_code(values: dict[str, Any]) -> None:
+    """The settings accept what Policy accepts, and refuse what it refuses, in its words."""
+    try:
+        Policy(**values)
+        expected = []
+    except (TypeError, ValueError) as exc:
+        expected = [("E002", f"OUTBOUND_HTTP['default']: {exc}")]
+    assert problems({"default": values}) == expected
+
+
+def test_manage_check_reports_it() -> None:
+    """`manage.py check` fails on a bad setting, and names the documentation."""
+    with override_settings(OUTBOUND_HTTP={"user_agent": 5}):
+        (error,) = check_outbound_http()
+        assert (error.id, error.hint) == ("core.http.E005", "See docs/settings.md for what OUTBOUND_HTTP may hold.")
+        with pytest.raises(SystemCheckError, match=r"core\.http\.E005"):
+            call_command("check", "core")
+    assert check_outbound_http() == []
+
+
+def test_a_call_under_a_bad_setting_says_so() -> None:
+    """Where nobody ran the check, the first call refuses to guess."""
+    with (
+        override_settings(OUTBOUND_HTTP={"user_agent": 5, "default": {"retries": -1}}),
+        pytest.raises(ImproperlyConfigured, match=r"retries=-1.*; .*user_agent"),
+    ):
+        http.get(URL)
+
+
+def test_an_upstream_takes_the_rest_from_the_default() -> None:
+    """What an upstream does not say, the default says; what that does not say, Policy does."""
+    setting = {
+        "default": {"retries": 1, "backoff": 2},
+        "upstreams": {"pypi": {"hosts": ["pypi.example"], "backoff": 3}},
+    }
+    with override_settings(OUTBOUND_HTTP=setting):
+        named = registry.current().upstream(Origin("https", "pypi.example", 443)).policy
+        other = registry.current().upstream(Origin("https", "elsewhere.test", 443)).policy
+    assert named == Policy(retries=1, backoff=3)
+    assert other == Policy(retries=1, backoff=2)
+
+
+def test_settings_that_change_are_followed(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
+    """override_settings changes the next call, and its end changes the one after."""
+    responses.get(URL, status=503)
+    with override_settings(OUTBOUND_HTTP={"default": {"backoff": 0.5, "retries": 1}}):
+        http.get(URL)
+    with override_settings(OUTBOUND_HTTP={"default": {"retries": 0}}):
+        http.get(URL)
+    http.get(URL)
+    assert clock.waits == [0.5, 1, 2, 4]
+
+
+def test_other_settings_change_nothing() -> None:
+    """Upstreams keep their state while other settings change."""
+    before = registry.current()
+    with override_settings(DEBUG=True):
+        assert registry.current() is before
+
+
+def test_without_the_setting_the_defaults_hold(settings: Any) -> None:
+    """A project that configures nothing gets Policy's defaults."""
+    del settings.OUTBOUND_HTTP
+    assert conf.problems() == []
+    assert registry.current().config.default == Policy()

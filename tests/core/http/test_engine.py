@@ -1,0 +1,432 @@
+"""The decisions of a call, as arithmetic, and the same decisions behind two drivers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+import requests
+import responses as responses_library
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.http import DeadlineExceeded, Policy, ResilientSession
+from core.http.engine import Call, Send, Stop, Upstream, Wait
+from core.http.events import (
+    AttemptEnded,
+    AttemptStarted,
+    BackoffSource,
+    CallEnded,
+    Event,
+    RetryScheduled,
+    RetrySuppressed,
+    Suppression,
+    Target,
+)
+from core.http.failures import diagnose
+from core.http.outcome import Outcome, Reason, Rejection, Result, answered, failed
+from core.http.testing import FakeClock
+
+GET = Target("GET", "https", "example.org", "/")
+POST = Target("POST", "https", "example.org", "/")
+OK = Outcome(Result.SUCCESS, status=200)
+BUSY = Outcome(Result.FAILURE, Reason.HTTP_5XX, 503, transient=True)
+GONE = Outcome(Result.CLIENT_ERROR, status=410)
+UNSENT = failed(Reason.CONNECT, "refused", transient=True, sent=False)
+OUTCOMES = st.sampled_from([OK, BUSY, GONE, UNSENT, failed(Reason.TLS, "expired", transient=False)])
+
+
+@dataclass
+class World:
+    """An upstream on a clock of its own, and what it tells its observers."""
+
+    policy: Policy = field(default_factory=Policy)
+    chance: float = 0.0
+    clock: FakeClock = field(default_factory=FakeClock)
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def upstream(self) -> Upstream:
+        return Upstream(
+            "example", self.policy, clock=self.clock, random=lambda: self.chance, observe=self.events.append
+        )
+
+    def play(self, call: Call, *outcomes: Outcome, seconds: float = 0.0) -> int:
+        """Drive `call` with an attempt of `seconds` for each outcome; return how many were made."""
+        made = 0
+        while not isinstance(step := call.begin(), Stop):
+            if isinstance(step, Wait):
+                self.clock.wait(step.seconds)
+                continue
+            self.clock.advance(min(seconds, step.seconds))
+            made += 1
+            if not call.end(outcomes[made - 1]):
+                break
+        return made
+
+    def seen(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def ended(self) -> CallEnded:
+        (event,) = self.seen(CallEnded)
+        assert isinstance(event, CallEnded)
+        return event
+
+
+def test_a_success_is_one_attempt() -> None:
+    """A call that is answered well is sent once and waits for nothing."""
+    world = World()
+    assert world.play(world.upstream.call(GET), OK) == 1
+    assert world.clock.waits == []
+    assert (world.ended.result, world.ended.reason, len(world.ended.attempts)) == (Result.SUCCESS, None, 1)
+
+
+def test_a_transient_failure_is_tried_again_after_1_2_and_4_seconds() -> None:
+    """By default there are four attempts, 1, 2 and 4 s apart."""
+    world = World()
+    assert world.play(world.upstream.call(GET), BUSY, BUSY, BUSY, BUSY) == 4
+    assert world.clock.waits == [1, 2, 4]
+    assert (world.ended.result, world.ended.reason, world.ended.seconds) == (Result.FAILURE, Reason.HTTP_5XX, 7)
+
+
+def test_retries_end_with_the_first_answer() -> None:
+    """A success after failures ends the call, with the history of what came before."""
+    world = World()
+    assert world.play(world.upstream.call(GET), BUSY, UNSENT, OK, seconds=0.5) == 3
+    assert [(a.outcome, a.seconds, a.waited) for a in world.ended.attempts] == [
+        (BUSY, 0.5, 0),
+        (UNSENT, 0.5, 1),
+        (OK, 0.5, 2),
+    ]
+
+
+@pytest.mark.parametrize("outcome", [GONE, failed(Reason.TLS, "expired", transient=False)])
+def test_a_permanent_outcome_is_final(outcome: Outcome) -> None:
+    """What asking again cannot change is not asked again."""
+    world = World()
+    assert world.play(world.upstream.call(GET), outcome) == 1
+    assert world.seen(RetrySuppressed) == []
+
+
+def test_without_retries_the_first_attempt_is_the_last() -> None:
+    """retries=0 sends once; a retry that nobody wanted is not reported as suppressed."""
+    world = World(Policy(retries=0))
+    assert world.play(world.upstream.call(GET), BUSY) == 1
+    assert world.seen(RetrySuppressed) == []
+
+
+def test_a_post_that_may_have_arrived_is_not_repeated() -> None:
+    """A method that is not idempotent is sent once, and the retry that was not made is reported."""
+    world = World()
+    assert world.play(world.upstream.call(POST), BUSY) == 1
+    assert world.seen(RetrySuppressed) == [RetrySuppressed("example", POST, Suppression.NOT_IDEMPOTENT)]
+    assert world.ended.suppressed is Suppression.NOT_IDEMPOTENT
+
+
+def test_a_post_that_was_never_sent_is_repeated() -> None:
+    """Where no connection was made, nothing can happen twice."""
+    world = World()
+    assert world.play(world.upstream.call(POST), UNSENT, UNSENT, OK) == 3
+
+
+def test_the_caller_may_say_that_a_call_is_idempotent() -> None:
+    """idempotent=True retries a POST, idempotent=False does not retry a GET."""
+    world = World()
+    assert world.play(world.upstream.call(POST, idempotent=True), BUSY, OK) == 2
+    assert world.play(world.upstream.call(GET, idempotent=False), BUSY) == 1
+
+
+def test_a_body_that_is_used_up_is_not_sent_again() -> None:
+    """Where the body cannot be sent again, only a request that was never sent is repeated."""
+    world = World()
+    assert world.play(world.upstream.call(GET, replayable=False), BUSY) == 1
+    assert world.play(world.upstream.call(GET, replayable=False), UNSENT, BUSY) == 2
+
+
+def test_the_policy_names_the_idempotent_methods() -> None:
+    """retry_methods decides, in both directions."""
+    world = World(Policy(retry_methods=frozenset({"POST"})))
+    assert world.play(world.upstream.call(POST), BUSY, OK) == 2
+    assert world.play(world.upstream.call(GET), BUSY) == 1
+
+
+def test_a_longer_retry_after_replaces_the_delay() -> None:
+    """The server's word counts where it asks for more than the formula."""
+    world = World()
+    world.play(world.upstream.call(GET), answer(503, "5"), answer(503, "0.5"), OK)
+    assert world.clock.waits == [5, 2]
+    sources = [event.source for event in world.events if isinstance(event, RetryScheduled)]
+    assert sources == [BackoffSource.RETRY_AFTER, BackoffSource.COMPUTED]
+
+
+def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:
+    """There is no point in waiting for a moment that the call will not live to see."""
+    world = World()
+    assert world.play(world.upstream.call(GET), answer(429, "60")) == 1
+    assert world.clock.waits == []
+    assert world.ended.suppressed is Suppression.DEADLINE
+    assert (world.ended.result, world.ended.reason) == (Result.FAILURE, Reason.HTTP_429)
+
+
+def test_jitter_is_drawn_from_the_random_source() -> None:
+    """The random source says how much of the jitter is added."""
+    world = World(Policy(jitter=0.5), chance=0.5)
+    world.play(world.upstream.call(GET), BUSY, BUSY, OK)
+    assert world.clock.waits == [1.25, 2.5]
+
+
+def test_each_attempt_gets_its_own_time() -> None:
+    """An attempt may take attempt_timeout, whatever those before it took."""
+    world = World(Policy(attempt_timeout=7))
+    call = world.upstream.call(GET)
+    assert call.begin() == Send(7)
+    world.clock.advance(6)
+    assert call.end(BUSY)
+    assert call.begin() == Wait(1)
+    world.clock.advance(1)
+    assert call.begin() == Send(7)
+
+
+def test_the_last_attempt_gets_what_is_left_of_the_total() -> None:
+    """total_timeout cuts an attempt short, and the call knows when it is over."""
+    world = World(Policy(attempt_timeout=7, total_timeout=10))
+    call = world.upstream.call(GET)
+    call.begin()
+    world.clock.advance(5)
+    call.end(BUSY)
+    world.clock.advance(1)
+    assert call.begin() == Send(4)
+    assert not call.is_over
+    world.clock.advance(4)
+    assert call.is_over
+
+
+def test_asked_too_early_the_call_says_how_long_to_wait() -> None:
+    """A driver may wait in pieces: until the moment has come, the answer is what is left to wait."""
+    world = World()
+    call = world.upstream.call(GET)
+    call.begin()
+    call.end(BUSY)
+    assert call.begin() == Wait(1)
+    world.clock.advance(0.75)
+    assert call.begin() == Wait(0.25)
+    world.clock.advance(0.25)
+    assert isinstance(call.begin(), Send)
+
+
+def test_arguments_of_the_call_only_shorten() -> None:
+    """attempt_timeout and deadline of a call cannot exceed the policy's."""
+    upstream = World().upstream
+    assert upstream.call(GET, attempt_timeout=3).begin() == Send(3)
+    assert upstream.call(GET, attempt_timeout=300).begin() == Send(10)
+    assert upstream.call(GET, deadline=4).begin() == Send(4)
+    assert upstream.call(GET, deadline=400).deadline == 60
+
+
+def test_out_of_time_before_anything_was_sent() -> None:
+    """A call whose time passed before its first attempt is rejected, and says so without path or query."""
+    world = World()
+    with pytest.raises(DeadlineExceeded, match=r"^GET to example.org was not sent: its total timeout passed before$"):
+        world.upstream.call(GET, deadline=0).begin()
+    assert (world.ended.result, world.ended.reason) == (Result.REJECTED, Rejection.DEADLINE_EXCEEDED)
+    assert world.seen(AttemptStarted) == []
+
+
+def test_out_of_time_while_waiting_ends_with_the_last_outcome() -> None:
+    """A wait that took too long ends the call with what it was answered, not with another error."""
+    world = World()
+    call = world.upstream.call(GET)
+    call.begin()
+    call.end(BUSY)
+    world.clock.advance(100)
+    assert call.begin() == Stop()
+    assert (world.ended.result, world.ended.reason) == (Result.FAILURE, Reason.HTTP_5XX)
+    assert world.ended.suppressed is Suppression.DEADLINE
+
+
+def test_a_cancelled_attempt_is_ended() -> None:
+    """Cancelling gives back what the attempt held, once, and harms nothing at any other time."""
+    world = World()
+    call = world.upstream.call(GET)
+    call.cancel()
+    call.begin()
+    call.cancel()
+    call.cancel()
+    assert world.events == [AttemptStarted("example", GET), AttemptEnded("example", GET, None, 0)]
+
+
+@given(
+    outcomes=st.lists(OUTCOMES, min_size=101, max_size=101),
+    retries=st.integers(0, 100),
+    seconds=st.floats(0, 20),
+    backoff=st.floats(0, 30),
+    total=st.floats(10, 100),
+    jitter=st.floats(0, 1),
+)
+def test_no_call_outlives_its_policy(
+    outcomes: list[Outcome], retries: int, seconds: float, backoff: float, total: float, jitter: float
+) -> None:
+    """Whatever happens: at most 1 + retries attempts, never past the deadline, and events that add up."""
+    world = World(Policy(retries=retries, backoff=backoff, total_timeout=total, jitter=jitter), chance=0.7)
+    made = world.play(world.upstream.call(GET), *outcomes, seconds=seconds)
+    assert 1 <= made <= 1 + retries
+    assert world.clock.now <= total * (1 + 1e-9)
+    assert len(world.seen(AttemptStarted)) == len(world.seen(AttemptEnded)) == len(world.ended.attempts) == made
+    assert world.ended.result is world.ended.attempts[-1].outcome.result
+    assert world.ended.seconds == pytest.approx(world.clock.now)
+    assert len(world.seen(RetryScheduled)) == made - 1
+
+
+# Two drivers, one engine
+
+
+def answer(status: int, retry_after: str | None = None) -> Outcome:
+    headers = {"Retry-After": retry_after} if retry_after else {}
+    return answered(status, headers, retry_statuses=Policy().retry_statuses, now=datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    retry_after: str | None = None
+
+
+Reaction = Answer | type[requests.RequestException]
+Transport = Callable[[str], Awaitable[Answer]]
+
+
+async def asynchronous_driver(
+    upstream: Upstream, target: Target, transport: Transport, sleep: Callable[[float], Awaitable[None]]
+) -> Answer:
+    """Send a call through an asynchronous client: all that a second driver needs."""
+    call = upstream.call(target)
+    try:
+        while not isinstance(step := call.begin(), Stop):
+            if isinstance(step, Wait):
+                await sleep(step.seconds)
+                continue
+            error: Exception | None = None
+            try:
+                got = await transport(target.method)
+                outcome = answer(got.status, got.retry_after)
+            except requests.RequestException as exc:
+                error, outcome = exc, diagnose(exc)
+            if not call.end(outcome):
+                break
+    except BaseException:
+        call.cancel()
+        raise
+    if error is not None:
+        raise error
+    return got
+
+
+@dataclass
+class Told:
+    """What a driver made of a script of reactions."""
+
+    end: int | type[BaseException]
+    attempts: int
+    waits: list[float]
+    events: list[tuple[str, ...]]
+
+
+def summarize(events: list[Event]) -> list[tuple[str, ...]]:
+    return [(type(event).__name__, str(getattr(event, "reason", getattr(event, "source", "")))) for event in events]
+
+
+def through_asyncio(method: str, script: list[Reaction]) -> Told:
+    world, left = World(), iter(script)
+    attempts = 0
+
+    async def transport(method: str) -> Answer:
+        nonlocal attempts
+        attempts += 1
+        reaction = next(left)
+        if isinstance(reaction, Answer):
+            return reaction
+        raise reaction
+
+    async def sleep(seconds: float) -> None:
+        world.clock.wait(seconds)
+
+    target = Target(method, "https", "example.org", "/")
+    try:
+        end: int | type[BaseException] = asyncio.run(
+            asynchronous_driver(world.upstream, target, transport, sleep)
+        ).status
+    except requests.RequestException as exc:
+        end = type(exc)
+    return Told(end, attempts, world.clock.waits, summarize(world.events))
+
+
+@pytest.fixture
+def through_requests(
+    clock: FakeClock, events: list[Event], responses: responses_library.RequestsMock, session: ResilientSession
+) -> Iterator[Callable[[str, list[Reaction]], Told]]:
+    def tell(method: str, script: list[Reaction]) -> Told:
+        for reaction in script:
+            if isinstance(reaction, Answer):
+                headers = {"Retry-After": reaction.retry_after} if reaction.retry_after else {}
+                responses.add(method, "https://example.org/", status=reaction.status, headers=headers)
+            else:
+                responses.add(method, "https://example.org/", body=reaction())
+        try:
+            end: int | type[BaseException] = session.request(method, "https://example.org/").status_code
+        except requests.RequestException as exc:
+            end = type(exc)
+        return Told(end, len(responses.calls), clock.waits, summarize(events))
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    ("method", "script", "end", "waits"),
+    [
+        ("GET", [Answer(200)], 200, []),
+        ("GET", [Answer(503), Answer(200)], 200, [1]),
+        ("GET", [Answer(503), requests.ConnectionError, requests.ReadTimeout, Answer(404)], 404, [1, 2, 4]),
+        ("GET", [Answer(500)] * 4, 500, [1, 2, 4]),
+        ("GET", [requests.ConnectionError] * 4, requests.ConnectionError, [1, 2, 4]),
+        ("GET", [requests.exceptions.SSLError], requests.exceptions.SSLError, []),
+        ("GET", [Answer(429, "9"), Answer(200)], 200, [9]),
+        ("GET", [Answer(503), Answer(429, "3600")], 429, [1]),
+        ("POST", [Answer(503)], 503, []),
+        ("POST", [requests.ConnectTimeout, Answer(201)], 201, [1]),
+        ("POST", [requests.ReadTimeout], requests.ReadTimeout, []),
+    ],
+)
+def test_two_drivers_decide_alike(
+    method: str,
+    script: list[Reaction],
+    end: int | type[BaseException],
+    waits: list[float],
+    through_requests: Callable[[str, list[Reaction]], Told],
+) -> None:
+    """Threads with requests and tasks with asyncio make the same calls of the same answers."""
+    told = through_requests(method, script)
+    assert (told.end, told.attempts, told.waits) == (end, len(script), waits)
+    assert told == through_asyncio(method, script)
+
+
+def test_a_cancelled_task_gives_back_what_it_held() -> None:
+    """Cancelling an asyncio task in the middle of an attempt ends the attempt."""
+    world = World()
+
+    async def transport(method: str) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def cancel_in_the_middle() -> None:
+        task = asyncio.create_task(asynchronous_driver(world.upstream, GET, transport, asyncio.sleep))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel_in_the_middle())
+    assert summarize(world.events) == [("AttemptStarted", ""), ("AttemptEnded", "")]

@@ -1,0 +1,167 @@
+"""After a fork the child has connections, locks and state of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from core.http import ResilientAdapter, fork, registry
+from core.http.registry import Origin, Registry
+from tests.core.http.conftest import Serve
+from tests.core.http.misbehave import Then, reply
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+ROOT = Path(__file__).parents[3]
+
+
+def run(script: str, *args: str) -> list[str]:
+    """Run `script`, in which ``child(function)`` runs it after a fork, and return what it prints."""
+    prelude = """
+        import os, signal, sys, threading
+        from core import http
+        from core.http import Policy, ResilientAdapter, ResilientSession, api, registry
+        from core.http.registry import Origin, Registry
+
+        def child(function):
+            sys.stdout.flush()
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(5)  # a child that hangs is killed
+                status = 1
+                try:
+                    function()
+                    sys.stdout.flush()
+                    status = 0
+                finally:
+                    os._exit(status)
+            _, status = os.waitpid(pid, 0)
+            print("child", os.waitstatus_to_exitcode(status))
+    """
+    code = textwrap.dedent(prelude) + textwrap.dedent(script)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, *args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_child_opens_connections_of_its_own(serve: Serve) -> None:
+    """Parent and child never share a connection, on which each might read the other's answer."""
+    server = serve(*[reply(200, then=Then.KEEP)] * 8)
+    lines = run(
+        """
+        url = sys.argv[1]
+        session = ResilientSession()
+        session.trust_env = False
+        direct = {"proxies": {"http": None}}
+        session.get(url), http.get(url, **direct)
+        child(lambda: print(session.get(url).status_code, http.get(url, **direct).status_code))
+        print(session.get(url).status_code, http.get(url, **direct).status_code)
+        """,
+        server.url,
+    )
+    assert lines == ["200 200", "child 0", "200 200"]
+    assert server.connections == 4
+    assert len(server.requests) == 6
+
+
+def test_the_child_has_fresh_upstreams() -> None:
+    """What the parent learned of an upstream is not the child's state; the configuration is the same."""
+    lines = run(
+        """
+        origin = Origin("https", "example.org", 443)
+        before = registry.current().upstream(origin)
+        child(lambda: print(registry.current().upstream(origin) is before, registry.current().upstream(origin).name))
+        print(registry.current().upstream(origin) is before)
+        """
+    )
+    assert lines == ["False other", "child 0", "True"]
+
+
+def test_locks_that_other_threads_hold_do_not_hang_the_child() -> None:
+    """A thread of the parent that was inside the library at the fork does not block the child."""
+    lines = run(
+        """
+        current, session = registry.current(), ResilientSession(Policy(retries=0))
+        adapter = session.get_adapter("https://example.org/")
+        held, done = threading.Event(), threading.Event()
+
+        def hold():
+            with current._lock, adapter._lock:
+                held.set()
+                done.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+
+        def use():
+            print(registry.current().upstream(Origin("https", "example.org", 443)).name)
+            print(adapter._registry().upstream(Origin("https", "example.org", 443)).policy.retries)
+
+        child(use)
+        done.set()
+        thread.join()
+        """
+    )
+    assert lines == ["other", "0", "child 0"]
+
+
+def test_a_registry_in_the_making_does_not_hang_the_child() -> None:
+    """A fork while another thread makes the first registry leaves the child able to make its own."""
+    lines = run(
+        """
+        making, done = threading.Event(), threading.Event()
+
+        def make():
+            making.set()
+            done.wait()
+            return Registry(observers=())
+
+        registry.use(make)
+        thread = threading.Thread(target=registry.current)
+        thread.start()
+        making.wait()
+
+        def use():
+            done.set()
+            print(registry.current().upstream(Origin("https", "example.org", 443)).name)
+
+        child(use)
+        done.set()
+        thread.join()
+        """
+    )
+    assert lines == ["other", "child 0"]
+
+
+def test_what_a_fork_renews() -> None:
+    """In the child an adapter has new pools, a registry new upstreams; the options and the registry itself stay."""
+    adapter, upstreams = ResilientAdapter(pool_maxsize=7), Registry(observers=())
+    pools, upstream = adapter.poolmanager, upstreams.upstream(Origin("https", "example.org", 443))
+    current = registry.current()
+    fork._renew()  # what os.register_at_fork has the child do
+    assert adapter.poolmanager is not pools
+    assert adapter.poolmanager.connection_pool_kw["maxsize"] == 7
+    assert adapter.proxy_manager == {}
+    assert upstreams.upstream(Origin("https", "example.org", 443)) is not upstream
+    assert registry.current() is current
+
+
+def test_what_nobody_uses_any_more_is_forgotten() -> None:
+    """Sessions that come and go do not pile up in the list of what a fork renews."""
+    before = len(fork._forkable)
+    adapter = ResilientAdapter()
+    assert len(fork._forkable) == before + 1
+    del adapter
+    assert len(fork._forkable) <= before

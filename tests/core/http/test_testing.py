@@ -1,0 +1,97 @@
+"""What adopters' tests get."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import responses as responses_library
+
+from core import http
+from core.http import registry
+from core.http.registry import Origin
+from core.http.testing import FakeClock, OutboundHTTP
+
+URL = "https://example.org/"
+
+
+def test_time_passes_at_once(outbound_http: OutboundHTTP, responses: responses_library.RequestsMock) -> None:
+    """The example of the documentation: a call gives up, and the test sees what was waited."""
+    responses.get(URL, status=503)
+    began = time.monotonic()
+    assert http.get(URL).status_code == 503
+    assert outbound_http.clock.waits == [1, 2, 4]
+    assert outbound_http.clock.now == 7
+    assert time.monotonic() - began < 5
+
+
+def test_a_fake_clock_moves_only_when_told_to() -> None:
+    """advance() moves it, wait() moves it and is noted."""
+    clock = FakeClock(5.0)
+    clock.advance(2)
+    clock.wait(3)
+    assert (clock(), clock.now, clock.waits) == (10.0, 10.0, [3])
+
+
+def test_there_is_no_jitter(outbound_http: OutboundHTTP) -> None:
+    """What a test waits can be told in advance."""
+    assert outbound_http.registry.time.random() == 0
+
+
+def test_the_registry_is_the_processs(outbound_http: OutboundHTTP) -> None:
+    """Tests can look at the upstreams that calls use."""
+    assert outbound_http.registry is registry.current()
+    upstream = outbound_http.registry.upstream(Origin("https", "example.org", 443))
+    assert upstream.clock is outbound_http.clock
+
+
+def test_the_real_clock_returns_and_each_test_is_fresh(pytester: pytest.Pytester) -> None:
+    """A test that uses the fixture leaves nothing of it to the next: neither clock nor upstreams."""
+    pytester.makeconftest('pytest_plugins = ["core.http.testing"]')
+    pytester.makepyfile(
+        textwrap.dedent(
+            """
+            import random
+            import time
+            from core.http import registry
+            from core.http.registry import Origin
+
+            ORIGIN = Origin("https", "example.org", 443)
+            seen = []
+
+            def test_one(outbound_http):
+                seen.append(outbound_http.registry.upstream(ORIGIN))
+                outbound_http.clock.wait(5)
+
+            def test_two(outbound_http):
+                seen.append(outbound_http.registry.upstream(ORIGIN))
+                assert seen[0] is not seen[1]
+                assert (outbound_http.clock.now, outbound_http.clock.waits) == (0, [])
+
+            def test_three():
+                now = registry.current().time
+                assert (now.clock, now.wait, now.random) == (time.monotonic, time.sleep, random.random)
+                assert registry.current().upstream(ORIGIN) not in seen
+                assert registry.current().upstream(ORIGIN).clock is time.monotonic
+            """
+        )
+    )
+    root = Path(__file__).parents[3]
+    result = pytester.runpytest_subprocess("-p", "no:django", "-q", "-o", f"pythonpath={root}", "--rootdir=.")
+    result.assert_outcomes(passed=3)
+
+
+def test_the_real_clock_is_not_used_meanwhile(
+    responses: responses_library.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No call sleeps while the fixture is in use."""
+
+    def sleep(seconds: float) -> None:
+        raise AssertionError(seconds)
+
+    responses.get(URL, status=503)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", sleep)
+        assert http.get(URL).status_code == 503
