@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import sys
+import re
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidURL
+from requests.exceptions import InvalidHeader, InvalidURL
 from requests.utils import rewind_body
 from urllib3.util import Timeout
 
-from core.http import body, fork, scope
+from core.http import body, scope
 from core.http import registry as process
 from core.http.engine import Call, Clock, Random, Stop, Upstream, Wait
 from core.http.errors import DeadlineExceeded
 from core.http.events import Target
-from core.http.failures import diagnose
-from core.http.outcome import Outcome, Reason, answered
+from core.http.outcome import Outcome, Reason
 from core.http.policy import Policy
+from core.http.transport import DeadlineAdapter, is_seconds
 
 POOL_HOSTS = 32
 """Hosts of which connections are kept (requests: 10)."""
@@ -32,9 +30,10 @@ POOL_CONNECTIONS = 128
 
 _LONGEST_PATH = 200
 """Characters of a path that reach the log."""
+_FORBIDDEN = re.compile(r"[\r\n\0]")
 
 
-class ResilientAdapter(HTTPAdapter):
+class ResilientAdapter(DeadlineAdapter):
     """An `HTTPAdapter` whose `send` makes a resilient call: retried, spaced, cut off and counted.
 
     Without `policy` it uses the upstreams of the process; with one it has state of its own. On a session that
@@ -45,7 +44,7 @@ class ResilientAdapter(HTTPAdapter):
     :param random: a number in [0, 1), for jitter.
     """
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_clock", "_wait", "_random"]  # noqa: RUF012 - what pickle keeps
+    __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_clock", "_wait", "_random", "check"]  # noqa: RUF012 - what pickle keeps
 
     def __init__(
         self,
@@ -92,8 +91,17 @@ class ResilientAdapter(HTTPAdapter):
                     continue
                 if answer is not None:
                     _rewind(request)
-                limits = _bounded(timeout, step.seconds)
-                answer, outcome = self._attempt(upstream.policy, request, stream, limits, verify, cert, proxies)
+                answer, outcome = self.attempt(
+                    request,
+                    upstream.policy,
+                    seconds=step.seconds,
+                    named=upstream.name != process.OTHER,
+                    stream=stream,
+                    timeout=timeout,
+                    verify=verify,
+                    cert=cert,
+                    proxies=proxies,
+                )
                 if not call.end(outcome):
                     break
                 if not isinstance(answer, requests.RequestException):
@@ -109,38 +117,12 @@ class ResilientAdapter(HTTPAdapter):
         assert answer is not None  # noqa: S101 - begin() stops only after an attempt
         return answer
 
-    def _attempt(
-        self, policy: Policy, request: requests.PreparedRequest, stream: bool, *args: Any
-    ) -> tuple[requests.Response | requests.RequestException, Outcome]:
-        limit = policy.max_response_bytes
-        handled = sys.exception()
-        try:
-            # Looked up at each attempt: `responses` and others patch HTTPAdapter.send on the class.
-            response = super().send(request, stream, *args)
-            if response.is_redirect:
-                body.read_of_redirect(response, limit)
-            elif not stream:
-                body.read(response, limit)
-        except requests.RequestException as exc:
-            return exc, diagnose(exc, handled)
-        except urllib3.exceptions.HTTPError as exc:
-            error = requests.ConnectionError(exc, request=request)
-            error.__cause__ = exc
-            return error, diagnose(exc, handled)
-        return response, answered(
-            response.status_code, response.headers, retry_statuses=policy.retry_statuses, now=datetime.now(UTC)
-        )
-
     def _start(
         self, registry: process.Registry, request: requests.PreparedRequest, timeout: Any
     ) -> tuple[Upstream, Call]:
-        url = request.url or ""
-        try:
-            origin = process.origin_of(url)
-        except ValueError as exc:
-            raise InvalidURL(f"Invalid URL: {exc}", request=request) from exc
+        origin = origin_of(request)
         upstream = registry.upstream(origin)
-        path = (urlsplit(url).path or "/")[:_LONGEST_PATH]
+        path = (urlsplit(request.url or "").path or "/")[:_LONGEST_PATH]
         session_call = scope.current(self)
         latest = upstream.clock() + upstream.policy.total_timeout
         return upstream, upstream.call(
@@ -152,14 +134,12 @@ class ResilientAdapter(HTTPAdapter):
         )
 
     def after_fork(self) -> None:
-        self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)
-        self.proxy_manager = {}
+        super().after_fork()
         self._start_afresh()
 
     def _start_afresh(self) -> None:
         self._own: tuple[process.Registry, process.Registry] | None = None
         self._lock = threading.Lock()
-        fork.renew_in_children(self)
 
     def _registry(self) -> process.Registry:
         """Find the process's registry as it is now, or this adapter's own, derived from that."""
@@ -172,27 +152,28 @@ class ResilientAdapter(HTTPAdapter):
             return self._own[1]
 
 
+def origin_of(request: requests.PreparedRequest) -> process.Origin:
+    """Read where `request` goes. Raises `InvalidURL` where that is nowhere, or would be two requests in one."""
+    for name, value in request.headers.items():
+        if _FORBIDDEN.search(_as_text(name)) or _FORBIDDEN.search(_as_text(value)):
+            raise InvalidHeader("Invalid header: it holds a line break or a NUL", request=request)
+    url = request.url or ""
+    if _FORBIDDEN.search(url):
+        raise InvalidURL("Invalid URL: it holds a line break or a NUL", request=request)
+    try:
+        return process.origin_of(url)
+    except ValueError as exc:
+        raise InvalidURL(f"Invalid URL: {exc}", request=request) from None
+
+
+def _as_text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
 def _wall_clock(timeout: Any) -> float | None:
     """Return the limit that a `timeout=` puts on the whole attempt; its connect and read parts are requests'."""
     seconds: Any = timeout.total if isinstance(timeout, Timeout) else timeout
-    return seconds if _is_seconds(seconds) and seconds > 0 else None
-
-
-def _bounded(timeout: Any, seconds: float) -> Any:
-    """Shorten a `timeout=` to `seconds`. What requests would refuse goes to it as it is, for its own message."""
-    if timeout is None:
-        return seconds
-    if isinstance(timeout, tuple):
-        return tuple(_bounded(part, seconds) for part in timeout)
-    if isinstance(timeout, Timeout):
-        shortened = timeout.clone()
-        shortened.total = _bounded(timeout.total if _is_seconds(timeout.total) else None, seconds)
-        return shortened
-    return seconds if _is_seconds(timeout) and timeout > seconds else timeout
-
-
-def _is_seconds(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return seconds if is_seconds(seconds) and seconds > 0 else None
 
 
 def _rewind(request: requests.PreparedRequest) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
+from core.http import dial
 from core.http.errors import ResponseTooLarge
 
 _CHUNK = 64 * 1024
@@ -25,7 +28,10 @@ def read(response: requests.Response, limit: int | None) -> None:
     if response._content is not False or response.raw is None:  # noqa: SLF001 - read already, or a mock without one
         return
     chunks, size = [], 0
+    attempt = dial.current()
     for chunk in response.iter_content(_CHUNK):
+        if attempt is not None:
+            attempt.left()  # decoding takes time too
         chunks.append(chunk)
         size += len(chunk)
         if limit is not None and size > limit:
@@ -33,7 +39,15 @@ def read(response: requests.Response, limit: int | None) -> None:
             raise ResponseTooLarge(
                 f"The body is larger than max_response_bytes={limit}", request=response.request, response=response
             )
+    if _cut_short(response.raw):
+        raise ChunkedEncodingError("The compressed body ends in the middle", request=response.request)
     response._content = b"".join(chunks)  # noqa: SLF001 - what Response.content would do, with a limit
+
+
+def _cut_short(raw: Any) -> bool:
+    """Say whether a gzip or deflate stream lacks its end, which urllib3 takes no notice of."""
+    decompressor = getattr(getattr(raw, "_decoder", None), "_obj", None)
+    return getattr(decompressor, "eof", True) is False and raw.tell() > 0
 
 
 def read_of_redirect(response: requests.Response, limit: int | None) -> None:

@@ -2,9 +2,14 @@
 
 requests.RequestException
 ├── requests.Timeout
+│   ├── requests.ConnectTimeout
+│   │   └── AttemptConnectTimeout  an attempt ran out of time before its connection stood
 │   └── requests.ReadTimeout
-│       └── DeadlineExceeded     the total deadline of the call cut it off
-└── ResponseTooLarge             the body is larger than Policy.max_response_bytes
+│       ├── AttemptReadTimeout     … or later
+│       │   └── AttemptBodyTimeout     … in the body: a requests.ConnectionError too, as requests raises there
+│       └── DeadlineExceeded       the total deadline of the call cut it off
+├── BlockedAddress                 a URL of an untrusted session leads where it must not
+└── ResponseTooLarge               the body is larger than Policy.max_response_bytes
 
 Everything else that goes wrong is the error that requests itself raises for it.
 """
@@ -16,8 +21,33 @@ from collections.abc import Iterator
 import requests
 
 
+class AttemptTimeout(requests.Timeout):
+    """An attempt ran out of time; says how far it got."""
+
+    reached: str = ""
+    """The last stage begun: dns, connect, tls, send, headers or body."""
+    received: int = 0
+    """Bytes of the answer."""
+
+
+class AttemptConnectTimeout(AttemptTimeout, requests.ConnectTimeout):
+    """An attempt ran out of time before its connection stood: in dns, connect or tls. Nothing was sent."""
+
+
+class AttemptReadTimeout(AttemptTimeout, requests.ReadTimeout):
+    """An attempt ran out of time while sending, or waiting for the answer."""
+
+
+class AttemptBodyTimeout(AttemptReadTimeout, requests.ConnectionError):
+    """An attempt ran out of time in the body, where requests raises a ConnectionError."""
+
+
 class DeadlineExceeded(requests.ReadTimeout):
     """`Policy.total_timeout` cut the last attempt off, or passed before the first one could be sent."""
+
+
+class BlockedAddress(requests.RequestException):
+    """A URL of an untrusted session leads where it must not. Says nothing of what is there."""
 
 
 class ResponseTooLarge(requests.RequestException):

@@ -10,15 +10,18 @@ import http.client
 import re
 import socket
 import ssl
+from dataclasses import replace
 
 import requests
 import urllib3.exceptions
 
-from core.http.errors import ResponseTooLarge, chain
+from core.http.dial import Stage
+from core.http.errors import BlockedAddress, ResponseTooLarge, chain
 from core.http.outcome import Outcome, Reason, failed
 
 # The first rule of which a kind is found in the chain of an error holds: its reason, transient?, sent?
 _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] = (
+    ((BlockedAddress,), Reason.BLOCKED, False, False),
     ((ResponseTooLarge,), Reason.TOO_LARGE, False, True),
     (
         (
@@ -35,7 +38,16 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
     ((ssl.SSLCertVerificationError, ssl.CertificateError), Reason.TLS, False, False),
     # before ConnectTimeoutError, which it is a subclass of
     ((urllib3.exceptions.NewConnectionError,), Reason.CONNECT, True, False),
-    ((requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), Reason.TIMEOUT, True, False),
+    (
+        (
+            requests.ConnectTimeout,
+            urllib3.exceptions.ConnectTimeoutError,
+            urllib3.exceptions.EmptyPoolError,
+        ),
+        Reason.TIMEOUT,
+        True,
+        False,
+    ),
     ((requests.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), Reason.TIMEOUT, True, True),
     ((ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError), Reason.TLS, True, True),
     ((requests.exceptions.SSLError, ssl.SSLError), Reason.TLS, False, True),
@@ -60,12 +72,16 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
 _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: 4\d\d")
 
 
-def diagnose(error: BaseException, handled: BaseException | None = None) -> Outcome:
-    """Say what an attempt that raised `error` came to.
+def diagnose(error: BaseException, reached: Stage = Stage.NONE, handled: BaseException | None = None) -> Outcome:
+    """Say what an attempt that raised `error`, having `reached` that stage, came to.
 
     `handled` is what the caller was handling already when the attempt began: Python chains that to `error` too.
     """
-    links = tuple(chain(error, handled))
+    outcome = _diagnose(tuple(chain(error, handled)))
+    return outcome if reached is Stage.NONE else replace(outcome, sent=outcome.sent and reached >= Stage.SEND)
+
+
+def _diagnose(links: tuple[BaseException, ...]) -> Outcome:
     detail = type(links[-1]).__name__
     for link in links:
         if isinstance(link, socket.gaierror):

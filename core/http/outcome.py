@@ -28,6 +28,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
+    BLOCKED = "blocked"
     HTTP_5XX = "http_5xx"
     HTTP_429 = "http_429"
     OTHER = "other"

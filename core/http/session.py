@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.utils import default_user_agent
 
-from core.http import registry, scope
-from core.http.adapter import ResilientAdapter
+from core.http import guard, redact, registry, scope
+from core.http.adapter import ResilientAdapter, origin_of
 from core.http.engine import Clock, Random
+from core.http.errors import BlockedAddress
 from core.http.policy import Policy
+from core.http.transport import BLOCKED
 
 
 class ResilientSession(requests.Session):
@@ -26,11 +29,16 @@ class ResilientSession(requests.Session):
     `ResponseTooLarge`; `Response.elapsed` includes retries. With ``stream=True`` the caller reads the body, so
     what goes wrong in it is not retried.
 
-    :param untrusted: for URLs that users submit. Not available yet: raises `NotImplementedError`.
+    :param untrusted: for URLs that users submit. Only public addresses are reached, by http and https on ports 80,
+        443, 8080 and 8443; of redirects at most 5 are followed, none from https to http, and those to another
+        origin carry no credentials; no cookies are kept; the environment's proxies and netrc are not used. Raises
+        `BlockedAddress` where a URL leads elsewhere, and `ValueError` for ``verify=False`` and ``proxies=``.
     :param clock: seconds, never going back; default: `time.monotonic`.
     :param wait: waits that many seconds before a retry (default: `time.sleep`); what it raises ends the call.
     :param random: a number in [0, 1), for jitter; default: `random.random`.
     """
+
+    __attrs__ = [*requests.Session.__attrs__, "_untrusted"]  # noqa: RUF012 - what pickle keeps
 
     def __init__(
         self,
@@ -41,22 +49,28 @@ class ResilientSession(requests.Session):
         wait: Callable[[float], object] | None = None,
         random: Random | None = None,
     ) -> None:
-        if untrusted:
-            raise NotImplementedError(
-                "untrusted=True is not available yet: ResilientSession does not check where a URL leads. "
-                "Do not fetch URLs that users submit with it."
-            )
         super().__init__()
+        self._untrusted = untrusted
         adapter = ResilientAdapter(policy, clock=clock, wait=wait, random=random)
+        if untrusted:
+            adapter.check = guard.check_addresses
+            self.trust_env = False
+            self.max_redirects = guard.REDIRECTS
+            self.cookies.set_policy(_KeepNone())
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As in requests; the configured User-Agent takes the place of requests' own."""
-        prepared = super().prepare_request(request)
+        try:
+            prepared = super().prepare_request(request)
+        except requests.RequestException as exc:
+            raise redact.error(exc, redact.secrets_of(str(request.url)))  # noqa: B904 - it is the same error
         configured = registry.current().config.user_agent
         if configured and prepared.headers.get("User-Agent") == default_user_agent():
             prepared.headers["User-Agent"] = configured
+        if self._untrusted and prepared._cookies is not None:  # noqa: SLF001 - the jar that its redirects use
+            prepared._cookies.set_policy(_KeepNone())  # noqa: SLF001 - as above
         return prepared
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -71,5 +85,35 @@ class ResilientSession(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As in requests; redirects and authentication share the total deadline of the call."""
+        if self._untrusted:
+            self._guard(request, kwargs)
         with scope.session_call(self):
             return super().send(request, **kwargs)
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """As in requests; an untrusted session takes no header along to another origin that may be a credential."""
+        super().rebuild_auth(prepared_request, response)
+        if not self._untrusted:
+            return
+        before, after = registry.origin_of(str(response.url)), registry.origin_of(str(prepared_request.url))
+        if before.scheme == "https" and after.scheme == "http":
+            raise BlockedAddress("A redirect leads from https to http", request=prepared_request)
+        if before != after:
+            for name in [name for name in prepared_request.headers if name.lower() not in guard.KEPT_HEADERS]:
+                del prepared_request.headers[name]
+
+    def _guard(self, request: requests.PreparedRequest, kwargs: dict[str, Any]) -> None:
+        if kwargs.get("verify", self.verify) is False:
+            raise ValueError("verify=False is not for an untrusted session: nobody would know who answers")
+        if kwargs.get("proxies", self.proxies):
+            raise ValueError("proxies= are not for an untrusted session: they would reach what it must not")
+        origin = origin_of(request)
+        if origin.port not in guard.PORTS:
+            raise BlockedAddress(BLOCKED, request=request)
+
+
+class _KeepNone(DefaultCookiePolicy):
+    """Takes no cookie from any server."""
+
+    def set_ok(self, *_: Any) -> bool:
+        return False

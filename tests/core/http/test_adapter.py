@@ -471,7 +471,7 @@ def test_an_attempt_that_times_out_is_a_read_timeout(serve: Serve) -> None:
         pytest.raises(requests.ReadTimeout) as raised,
     ):
         session.get(server.url)
-    assert type(raised.value) is requests.ReadTimeout
+    assert not isinstance(raised.value, DeadlineExceeded | requests.ConnectionError)
 
 
 def test_a_body_that_times_out_is_a_connection_error(serve: Serve) -> None:

@@ -14,11 +14,13 @@ HERE = Path(core.http.__file__).parent
 MODULES = sorted(path.stem for path in HERE.glob("*.py"))
 LAYERS = (
     {"errors", "policy", "outcome", "backoff"},
-    {"events", "body", "failures", "scope", "fork"},
+    {"events", "scope", "fork", "guard", "redact"},
     {"engine"},
+    {"resolver", "dial", "tls", "connections"},
+    {"body", "failures", "response"},
     {"logs", "metrics"},
     {"registry"},
-    {"adapter", "session", "api"},
+    {"transport", "adapter", "session", "api"},
     {"conf", "testing", "__init__"},
 )
 

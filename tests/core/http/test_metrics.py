@@ -20,7 +20,7 @@ from tests.core.http.conftest import Metrics
 
 URL = "https://example.org/"
 NAMED = {"upstreams": {"example": {"hosts": ["example.org"]}}}
-FAILURES = ("connect", "dns", "tls", "timeout", "truncated", "too_large", "http_5xx", "http_429", "other")
+FAILURES = ("connect", "dns", "tls", "timeout", "truncated", "too_large", "blocked", "http_5xx", "http_429", "other")
 OUTCOMES_OF_ATTEMPTS = ("success", "client_error", "failure")
 
 

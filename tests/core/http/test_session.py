@@ -54,12 +54,6 @@ def test_https_and_http_are_resilient() -> None:
     assert session.get_adapter("https://plain.test/x") is plain
 
 
-def test_untrusted_is_refused_until_it_protects() -> None:
-    """A promise that is not kept yet is not made: untrusted=True raises NotImplementedError."""
-    with pytest.raises(NotImplementedError, match="Do not fetch URLs that users submit"):
-        ResilientSession(untrusted=True)
-
-
 @pytest.mark.parametrize("method", ["get", "options", "head", "post", "put", "patch", "delete"])
 def test_every_method_works(method: str, httpserver: HTTPServer, session: ResilientSession) -> None:
     """Each method of a session sends that method."""

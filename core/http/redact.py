@@ -1,0 +1,57 @@
+"""Keeps what must not be told out of the texts of errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from core.http.errors import chain
+
+_E = TypeVar("_E", bound=BaseException)
+_SHORTEST = 3  # replacing shorter texts would tear words apart, and hide nothing
+_USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
+_QUERY = re.compile(r"\?[^\s'\")>\]]*")
+
+MASK = "***"
+
+
+def url(value: str) -> str:
+    """Return a URL, or a text with URLs in it, without userinfo and query."""
+    return _QUERY.sub(f"?{MASK}", _USERINFO.sub(f"{MASK}@", value))
+
+
+def secrets_of(*urls: str | None, headers: Iterable[str] = ()) -> set[str]:
+    """List what is secret in these URLs (userinfo, query) and in the values of these headers."""
+    found: set[str] = set(headers)
+    for each in urls:
+        try:
+            parts = urlsplit(each or "")
+        except ValueError:
+            continue
+        userinfo = parts.netloc.rpartition("@")[0]
+        found |= {userinfo, *userinfo.split(":"), parts.query, parts.fragment}
+    found |= {unquote(secret) for secret in found}
+    return {secret for secret in found if len(secret) >= _SHORTEST}
+
+
+def error(exc: _E, secrets: set[str], handled: BaseException | None = None) -> _E:
+    """Mask `secrets` in the texts of `exc` and of all that it wraps, in place; classes and structure stay.
+
+    `handled` is somebody else's, see `errors.chain`.
+    """
+    for link in chain(exc, handled):
+        link.args = tuple(_masked(arg, secrets) for arg in link.args)
+        for name, value in list(vars(link).items()):
+            if isinstance(value, str):
+                setattr(link, name, _masked(value, secrets))
+    return exc
+
+
+def _masked(value: object, secrets: set[str]) -> object:
+    if not isinstance(value, str):
+        return value
+    for secret in sorted(secrets, key=len, reverse=True):
+        value = value.replace(secret, MASK)
+    return value

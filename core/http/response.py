@@ -1,0 +1,43 @@
+"""ResilientResponse: `requests.Response` for answers that nobody vouches for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+from core.http import body, redact
+
+
+class ResilientResponse(requests.Response):
+    """A `requests.Response` of which only `requests.RequestException` comes, and no secret in its text."""
+
+    max_bytes: int | None = None
+    """Limit of `content`, decoded."""
+
+    @property
+    def content(self) -> bytes:
+        body.read(self, self.max_bytes)
+        return super().content
+
+    @property
+    def text(self) -> str:
+        try:
+            return super().text
+        except ValueError:  # a charset that is none for text, or names something with a NUL in it
+            return str(self.content, errors="replace")
+
+    def json(self, **kwargs: Any) -> Any:
+        try:
+            return super().json(**kwargs)
+        except requests.RequestException:
+            raise
+        except (ValueError, RecursionError) as exc:  # nested too deeply, or a number of 5,000 digits
+            raise requests.exceptions.JSONDecodeError(str(exc), "", 0) from None
+
+    def raise_for_status(self) -> None:
+        try:
+            super().raise_for_status()
+        except requests.HTTPError as exc:
+            redact.error(exc, redact.secrets_of(self.url))
+            raise

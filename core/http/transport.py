@@ -1,0 +1,165 @@
+"""One attempt with requests and urllib3, cut off hard; what goes wrong is a requests error without secrets."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import sys
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from urllib3.util import Timeout
+
+from core.http import body, fork, guard, redact, tls
+from core.http.connections import POOLS
+from core.http.dial import Check, Dial, Stage
+from core.http.errors import (
+    AttemptBodyTimeout,
+    AttemptConnectTimeout,
+    AttemptReadTimeout,
+    AttemptTimeout,
+    BlockedAddress,
+    chain,
+)
+from core.http.failures import diagnose
+from core.http.outcome import Outcome, Reason, answered
+from core.http.policy import Policy
+from core.http.response import ResilientResponse
+
+BLOCKED = "The URL leads to an address that may not be fetched"
+_CREDENTIALS = ("Authorization", "Cookie", "Proxy-Authorization")
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """An `HTTPAdapter` on pools and TLS contexts of which every socket keeps the deadline of its attempt."""
+
+    check: Check | None = None
+    """Of the addresses that a name leads to, before one of them is dialled."""
+
+    def attempt(
+        self,
+        request: requests.PreparedRequest,
+        policy: Policy,
+        *,
+        seconds: float,
+        named: bool,
+        stream: bool,
+        timeout: Any,
+        verify: Any,
+        cert: Any,
+        proxies: Any,
+    ) -> tuple[requests.Response | requests.RequestException, Outcome]:
+        """Make one attempt, the body included unless `stream`. Returns the answer or the error, and what it means."""
+        handled = sys.exception()
+        max_bytes = policy.max_response_bytes
+        dial = Dial(seconds, named=named, check=self.check)
+        try:
+            with dial:
+                # Looked up at each attempt: `responses` and others patch HTTPAdapter.send on the class.
+                response = super().send(request, stream, _bounded(timeout, seconds), verify, cert, proxies)
+                if isinstance(response, ResilientResponse):
+                    response.max_bytes = max_bytes
+                if response.is_redirect:
+                    body.read_of_redirect(response, max_bytes)
+                elif not stream:
+                    body.read(response, max_bytes)
+        except guard.Refused:
+            error: requests.RequestException = BlockedAddress(BLOCKED, request=request)
+        except requests.RequestException as exc:
+            error = exc
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, TimeoutError) as exc:
+            error = requests.ConnectionError(exc, request=request)
+            error.__cause__ = exc
+        else:
+            return response, answered(
+                response.status_code, response.headers, retry_statuses=policy.retry_statuses, now=datetime.now(UTC)
+            )
+        outcome = diagnose(error, dial.stage, handled)
+        redact.error(error, _secrets(request, proxies), handled)
+        if outcome.reason is Reason.TIMEOUT:
+            error = _timed_out(error, dial, request)
+        return error, outcome
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+        fork.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self.proxy_manager = {}
+        self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = POOLS
+        return manager
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As in requests, but with one TLS context for all connections that have the same settings."""
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        if host["scheme"] == "https":
+            super().cert_verify(SimpleNamespace(), request.url or "", verify, cert)  # are the files there?
+            given = self.poolmanager.connection_pool_kw.get("ssl_context")
+            try:
+                context = tls.context(verify, cert) if given is None else tls.with_deadlines(given)
+            except ssl.SSLError as exc:  # they are, and hold something else
+                raise requests.exceptions.SSLError(exc, request=request) from exc
+            pool = {"cert_reqs": pool["cert_reqs"], "ssl_context": context}
+        return host, pool
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002 - requests' signature
+        """As in requests, but the files are not loaded for every connection: they are in the shared context."""
+        conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        response = super().build_response(req, resp)
+        response.__class__ = ResilientResponse  # requests names its own class, and has no hook for another
+        return response
+
+
+def _bounded(timeout: Any, seconds: float) -> Any:
+    """Shorten a `timeout=` to `seconds`. What requests would refuse goes to it as it is, for its own message."""
+    if timeout is None:
+        return seconds
+    if isinstance(timeout, tuple):
+        return tuple(_bounded(part, seconds) for part in timeout)
+    if isinstance(timeout, Timeout):
+        shortened = timeout.clone()
+        shortened.total = _bounded(timeout.total if is_seconds(timeout.total) else None, seconds)
+        return shortened
+    return seconds if is_seconds(timeout) and timeout > seconds else timeout
+
+
+def is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _timed_out(
+    error: requests.RequestException, dial: Dial, request: requests.PreparedRequest
+) -> requests.RequestException:
+    """Return the error for an attempt that ran out of time, which says how far it got."""
+    pool = any(isinstance(link, urllib3.exceptions.EmptyPoolError) for link in chain(error))
+    if dial.stage is Stage.NONE and not pool:
+        return error  # from a mock
+    kind: type[AttemptTimeout] = AttemptReadTimeout
+    if dial.stage < Stage.SEND:
+        kind = AttemptConnectTimeout
+    elif dial.stage is Stage.BODY:
+        kind = AttemptBodyTimeout
+    reached = "pool" if pool else dial.stage.name.lower()
+    timed_out = kind(f"Timed out in stage {reached}, with {dial.received} bytes received", request=request)
+    timed_out.reached, timed_out.received = reached, dial.received
+    timed_out.__cause__ = error
+    return timed_out
+
+
+def _secrets(request: requests.PreparedRequest, proxies: Any) -> set[str]:
+    credentials = [value for name in _CREDENTIALS if isinstance(value := request.headers.get(name), str)]
+    return redact.secrets_of(request.url, *(proxies or {}).values(), headers=credentials)
