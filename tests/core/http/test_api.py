@@ -27,6 +27,7 @@ def test_the_public_names_are_exactly_these() -> None:
     """What other code may rely on is pinned: a name more or less is a decision."""
     assert http.__all__ == [
         "WEB_REQUEST",
+        "BlockedAddress",
         "DeadlineExceeded",
         "Policy",
         "ResilientAdapter",
