@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import re
 import socket
 import sys
 from typing import Any
@@ -24,6 +25,13 @@ from urllib3.util.response import assert_header_parsing
 
 from core.http import dial
 from core.http.dial import Stage
+
+_urllib3: Any = urllib3
+if re.match(r"\d+\.\d+\.9\d\d", _urllib3.__version__):  # how its releases are numbered
+    raise ImportError(
+        "urllib3-future has taken the place of urllib3 (niquests installs it): core.http needs the real one. "
+        "Uninstall urllib3-future and reinstall urllib3."
+    )
 
 _LONGEST_HEAD = 1024 * 1024
 """Bytes of status lines and headers, interim answers included. (http.client bounds a line and their number.)"""
@@ -169,7 +177,7 @@ class DeadlineHTTPSConnectionPool(_Waiting, urllib3.connectionpool.HTTPSConnecti
     ConnectionCls = _Unless(DeadlineHTTPSConnection, urllib3.connectionpool.HTTPSConnectionPool)
 
 
-POOLS = {"http": DeadlineHTTPConnectionPool, "https": DeadlineHTTPSConnectionPool}
+POOLS: dict[str, type] = {"http": DeadlineHTTPConnectionPool, "https": DeadlineHTTPSConnectionPool}
 """For `PoolManager.pool_classes_by_scheme`."""
 
 

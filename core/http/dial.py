@@ -23,10 +23,6 @@ from core.http.resolver import AddressInfo
 if TYPE_CHECKING:
     from typing import Self
 
-    _Base = socket.socket
-else:
-    _Base = object
-
 
 class Stage(IntEnum):
     """How far an attempt got."""
@@ -84,7 +80,7 @@ _current: ContextVar[Dial | None] = ContextVar("core.http.dial", default=None)
 current = _current.get
 
 
-class _Timed(_Base):
+class _Timed(socket.socket):
     """What plain and TLS sockets share: before each operation the timeout becomes what is left of the attempt."""
 
     _limit: float | None = None
@@ -92,7 +88,7 @@ class _Timed(_Base):
 
     def settimeout(self, value: float | None) -> None:
         self._limit = value
-        super().settimeout(value)
+        socket.socket.settimeout(self, value)
 
     def arm(self) -> Dial | None:
         """Set the timeout for the next operation. Raises `TimeoutError` where the attempt has no time left."""
@@ -101,7 +97,7 @@ class _Timed(_Base):
         if dial is not None:
             left = dial.left()
             limit = left if limit is None else min(left, limit)
-        super().settimeout(limit)
+        socket.socket.settimeout(self, limit)
         return dial
 
 
@@ -162,7 +158,7 @@ def connect(
     :param timeout: seconds for each address, at most.
     :raises OSError: what the look-up or the last address came to; `TimeoutError` where time ran out.
     """
-    addresses = _resolve(dial, host, port)
+    addresses = resolve(dial, host, port)
     if dial.check is not None:
         dial.check(str(info[4][0]) for info in addresses)
     dial.stage = Stage.CONNECT
@@ -193,7 +189,8 @@ def connect(
     raise error
 
 
-def _resolve(dial: Dial, host: str, port: int) -> Sequence[AddressInfo]:
+def resolve(dial: Dial, host: str, port: int) -> Sequence[AddressInfo]:
+    """Look `host` up within the time that is left. Raises as `resolver.Resolver.resolve` does."""
     dial.stage = Stage.DNS
     host = host.strip("[]")
     try:

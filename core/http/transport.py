@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ssl
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 from urllib3.util import Timeout
 
 from core.http import body, fork, guard, redact, tls
@@ -82,6 +84,8 @@ class DeadlineAdapter(HTTPAdapter):
         redact.error(error, _secrets(request, proxies), handled)
         if outcome.reason is Reason.TIMEOUT:
             error = _timed_out(error, dial, request)
+            if isinstance(error, AttemptTimeout):
+                outcome = replace(outcome, detail=f"{error.reached}, {error.received} bytes")
         return error, outcome
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -94,10 +98,20 @@ class DeadlineAdapter(HTTPAdapter):
         self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        known = proxy in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = POOLS
+        if not known:
+            manager.pool_classes_by_scheme = _pools_through(proxy)
         return manager
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """As in requests; a proxy that is spoken to over TLS has a context of its own for that."""
+        proxy = select_proxy(request.url or "", proxies)
+        if proxy and proxy.lower().startswith("https:") and proxy not in self.proxy_manager:
+            self.proxy_manager_for(proxy, proxy_ssl_context=_context(request, verify, None))
+        return super().get_connection_with_tls_context(request, verify, proxies, cert)
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -107,10 +121,7 @@ class DeadlineAdapter(HTTPAdapter):
         if host["scheme"] == "https":
             super().cert_verify(SimpleNamespace(), request.url or "", verify, cert)  # are the files there?
             given = self.poolmanager.connection_pool_kw.get("ssl_context")
-            try:
-                context = tls.context(verify, cert) if given is None else tls.with_deadlines(given)
-            except ssl.SSLError as exc:  # they are, and hold something else
-                raise requests.exceptions.SSLError(exc, request=request) from exc
+            context = _context(request, verify, cert) if given is None else tls.with_deadlines(given)
             pool = {"cert_reqs": pool["cert_reqs"], "ssl_context": context}
         return host, pool
 
@@ -122,6 +133,21 @@ class DeadlineAdapter(HTTPAdapter):
         response = super().build_response(req, resp)
         response.__class__ = ResilientResponse  # requests names its own class, and has no hook for another
         return response
+
+
+def _pools_through(proxy: str) -> dict[str, Any]:
+    if not proxy.lower().startswith("socks"):
+        return POOLS
+    from core.http import socks_proxy  # noqa: PLC0415 - needs PySocks, which only those who use it have
+
+    return socks_proxy.POOLS
+
+
+def _context(request: requests.PreparedRequest, verify: Any, cert: Any) -> ssl.SSLContext:
+    try:
+        return tls.context(verify, cert)
+    except ssl.SSLError as exc:  # the files are there, and hold something else
+        raise requests.exceptions.SSLError(exc, request=request) from exc
 
 
 def _bounded(timeout: Any, seconds: float) -> Any:

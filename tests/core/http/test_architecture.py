@@ -16,7 +16,7 @@ LAYERS = (
     {"errors", "policy", "outcome", "backoff"},
     {"events", "scope", "fork", "guard", "redact"},
     {"engine"},
-    {"resolver", "dial", "tls", "connections"},
+    {"resolver", "dial", "tls", "connections", "socks_proxy"},
     {"body", "failures", "response"},
     {"logs", "metrics"},
     {"registry"},
