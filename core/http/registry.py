@@ -51,7 +51,8 @@ def origin_of(url: str) -> Origin:
     scheme = parts.scheme.lower()
     if not parts.hostname:
         raise ValueError("the URL names no host")
-    return Origin(scheme, canonical_host(parts.hostname), parts.port or DEFAULT_PORTS.get(scheme, 0))
+    port = DEFAULT_PORTS.get(scheme, 0) if parts.port is None else parts.port
+    return Origin(scheme, canonical_host(parts.hostname), port)
 
 
 def canonical_host(host: str) -> str:

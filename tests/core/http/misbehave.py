@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -24,12 +25,21 @@ class Then(Enum):
     RESET = "reset it"
     KEEP = "read the next request from it"
     HOLD = "send no more, and wait until the client hangs up"
+    DRAIN = "send no more, read whatever comes, until the client hangs up"
+    IGNORE = "neither read nor send, until the server ends"
+    SIP = "send no more, read a little now and then"
 
 
 @dataclass(frozen=True)
 class Reply:
     data: bytes
     then: Then = Then.CLOSE
+    repeat: bytes = b""
+    """Sent after `data`, over and over, until the client hangs up."""
+    every: float = 0.0
+    """Seconds before each of these repetitions."""
+    times: int | None = None
+    """How many repetitions there are; None: no end."""
 
 
 def reply(
@@ -38,12 +48,15 @@ def reply(
     *headers: str,
     length: int | None = None,
     then: Then = Then.CLOSE,
+    repeat: bytes = b"",
+    every: float = 0.0,
+    times: int | None = None,
 ) -> Reply:
     """Make a reply with a Content-Length, which `length` may falsify."""
     lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {len(body) if length is None else length}", *headers]
     if then is Then.CLOSE:
         lines.append("Connection: close")  # or the client may try the connection again before it sees the end
-    return Reply("\r\n".join([*lines, "", ""]).encode("latin-1") + body, then)
+    return Reply("\r\n".join([*lines, "", ""]).encode("latin-1") + body, then, repeat, every, times)
 
 
 RESET = Reply(b"", Then.RESET)
@@ -65,10 +78,15 @@ class MisbehavingServer:
     connections: int = 0
     hung_up: threading.Event = field(default_factory=threading.Event)
     """Set when a client has hung up on a connection that was held."""
+    greetings: list[Reply] = field(default_factory=list)
+    """What the first connections get before anything is read from them, and before TLS; `KEEP` goes on as usual."""
+    on_request: Callable[[], object] | None = None
+    """Called when a request has arrived, before it is answered."""
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -86,6 +104,7 @@ class MisbehavingServer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._stopped.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join(5)
@@ -113,6 +132,10 @@ class MisbehavingServer:
     def _serve(self, plain: socket.socket) -> None:
         connection = plain
         try:
+            with self._lock:
+                greeting = self.greetings.pop(0) if self.greetings else None
+            if greeting and not self._answer(plain, greeting):
+                return
             if self.context:
                 connection = self.context.wrap_socket(plain, server_side=True)
                 subject = dict(pair for part in (connection.getpeercert() or {}).get("subject", ()) for pair in part)
@@ -132,14 +155,32 @@ class MisbehavingServer:
                 with self._lock:
                     self.requests.append(request)
                     answer = self.script.pop(0) if self.script else SCRIPT_ENDED
-                connection.sendall(answer.data)
-                if answer.then is Then.KEEP:
-                    continue
-                if answer.then is Then.HOLD and not stream.read(1):
-                    self.hung_up.set()
-                if answer.then is Then.RESET:
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                return
+                if self.on_request:
+                    self.on_request()
+                if not self._answer(connection, answer):
+                    return
+
+    def _answer(self, connection: socket.socket, answer: Reply) -> bool:
+        """Say and do what `answer` says. True: go on with this connection."""
+        connection.sendall(answer.data)
+        said = 0
+        while answer.repeat and said != answer.times and not self._stopped.wait(answer.every):
+            connection.sendall(answer.repeat)
+            said += 1
+        if answer.then is Then.HOLD and not connection.recv(1):
+            self.hung_up.set()
+        elif answer.then is Then.DRAIN:
+            while connection.recv(65536):
+                pass
+            self.hung_up.set()
+        elif answer.then is Then.SIP:
+            while connection.recv(1024) and not self._stopped.wait(0.02):
+                pass
+        elif answer.then is Then.IGNORE:
+            self._stopped.wait()
+        elif answer.then is Then.RESET:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return answer.then is Then.KEEP
 
 
 def _read_request(stream: BinaryIO) -> bytes:

@@ -1,0 +1,101 @@
+"""SOCKS proxies."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+import requests
+
+from core.http import Policy, ResilientSession
+from tests.core.http.misbehave import MisbehavingServer, reply
+
+
+class SocksServer:
+    """A SOCKS5 proxy for one connection after the other; one that hangs says nothing."""
+
+    def __init__(self, *, hang: bool = False) -> None:
+        self.wanted: list[tuple[str, int]] = []
+        self._hang = hang
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        self.netloc = f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                with client, suppress(OSError):
+                    self._relay(client)
+
+    def _relay(self, client: socket.socket) -> None:
+        client.recv(256)
+        if self._hang:
+            client.recv(1)  # until the client hangs up
+            return
+        client.sendall(b"\x05\x00")
+        kind = client.recv(4)[3]
+        host = socket.inet_ntoa(client.recv(4)) if kind == 1 else client.recv(client.recv(1)[0]).decode()
+        (port,) = struct.unpack(">H", client.recv(2))
+        self.wanted.append((host, port))
+        with socket.create_connection(("127.0.0.1", port)) as server:
+            client.sendall(b"\x05\x00\x00\x01" + bytes(6))
+            server.sendall(client.recv(65536))
+            while data := server.recv(65536):
+                client.sendall(data)
+
+
+@pytest.fixture
+def socks() -> Iterator[Callable[..., SocksServer]]:
+    servers: list[SocksServer] = []
+
+    def start(*, hang: bool = False) -> SocksServer:
+        servers.append(SocksServer(hang=hang))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.parametrize(("scheme", "asked_for"), [("socks5", "127.0.0.1"), ("socks5h", "localhost")])
+def test_a_socks_proxy_is_used(
+    scheme: str,
+    asked_for: str,
+    socks: Callable[..., SocksServer],
+    serve: Callable[..., MisbehavingServer],
+    session: ResilientSession,
+) -> None:
+    """With "h" the proxy resolves the name, without it we do."""
+    proxy, server = socks(), serve(reply(200, b"fine"))
+    port = int(server.netloc.rpartition(":")[2])
+    response = session.get(f"http://localhost:{port}/", proxies={"http": f"{scheme}://{proxy.netloc}"})
+    assert response.content == b"fine"
+    assert proxy.wanted == [(asked_for, port)]
+
+
+def test_a_socks_proxy_that_hangs_is_cut_off(socks: Callable[..., SocksServer]) -> None:
+    """The negotiation with a proxy is part of connecting, and ends with the attempt."""
+    proxy = socks(hang=True)
+    with (
+        ResilientSession(Policy(retries=0, attempt_timeout=0.2)) as session,
+        pytest.raises(requests.ConnectTimeout) as raised,
+    ):
+        session.get("http://localhost/", proxies={"http": f"socks5h://{proxy.netloc}"})
+    assert raised.value.reached == "connect"  # type: ignore[attr-defined]  # an AttemptConnectTimeout
+
+
+def test_a_socks_proxy_that_is_down_is_a_connection_error(closed_port: str, session: ResilientSession) -> None:
+    """As with every other server."""
+    with pytest.raises(requests.ConnectionError):
+        session.get("http://localhost/", proxies={"http": f"socks5h://{closed_port}"})
