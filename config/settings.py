@@ -16,6 +16,12 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 env.read_env(BASE_DIR / ".env", recurse=False)
 
+
+def _list(name: str, default: list[str]) -> list[str]:
+    """Read names separated by commas; spaces around them and commas too many do not count."""
+    return [item.strip() for item in env.list(name, default) if item.strip()]
+
+
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", "")
 if not SECRET_KEY:
@@ -25,8 +31,8 @@ if not SECRET_KEY:
             "or DEBUG=true in a working copy (`make run` writes a .env that does)."
         )
     SECRET_KEY = "only-for-a-working-copy-with-debug-on"  # noqa: S105 - never used without DEBUG
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
-CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+ALLOWED_HOSTS = _list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS", [])
 
 INSTALLED_APPS = [
     "core",
@@ -122,11 +128,15 @@ LOGGING = {
 
 PYPI_URL = env.str("PYPI_URL", "https://pypi.org").rstrip("/")
 """Where PyPI is, without a slash at the end."""
-_pypi = urlsplit(PYPI_URL)
-if _pypi.scheme not in {"http", "https"} or not _pypi.hostname:
+try:
+    _pypi = urlsplit(PYPI_URL)
+    _is_address = _pypi.scheme in {"http", "https"} and bool(_pypi.hostname) and _pypi.port != 0
+except ValueError:
+    _is_address = False
+if not _is_address:
     raise ImproperlyConfigured(f"PYPI_URL={PYPI_URL!r}: must be an http or https address such as https://host")
 
-METRICS_TOKENS: list[str] = env.list("METRICS_TOKENS", [])
+METRICS_TOKENS = _list("METRICS_TOKENS", [])
 """Bearer tokens that open /metrics; several, so that they can be changed without a gap."""
 
 OUTBOUND_HTTP = {

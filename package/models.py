@@ -27,12 +27,20 @@ class TimestampedModel(models.Model):
         abstract = True
 
 
+class CategoryManager(models.Manager["Category"]):
+    def get_by_natural_key(self, slug: str) -> Category:
+        """Find the category that a fixture means by its slug."""
+        return self.get(slug=slug)
+
+
 class Category(TimestampedModel):
     title = models.CharField(max_length=50)
     slug = models.SlugField(unique=True)
     description = models.TextField(blank=True)
     title_plural = models.CharField(max_length=50, blank=True)
     show_pypi = models.BooleanField("show PyPI statistics and version", default=True)
+
+    objects = CategoryManager()
 
     class Meta:
         ordering = ("title",)

@@ -106,4 +106,5 @@ def _failed(package: Package, error: PyPIError) -> FetchResult:
     if not isinstance(error, PyPIUnreachable):
         logger.warning("%s: not updated: %s", package.slug, error)
     package.record_failure(str(error))
-    return FetchResult(SOURCE, FetchOutcome.FAILED, error=str(error))
+    reached = not isinstance(error, PyPIUnreachable)
+    return FetchResult(SOURCE, FetchOutcome.FAILED, error=str(error), reached=reached)

@@ -27,6 +27,8 @@ _PYTHON_3 = "Programming Language :: Python :: 3"
 _PYTHON_2 = "Programming Language :: Python :: 2"
 _LICENSE = "License :: "
 _STATUS = "Development Status :: "
+_DEEPEST = 20
+"""Levels of objects and lists; PyPI's own JSON has three."""
 
 
 class BadField(Exception):  # noqa: N818 - it ends the reading of a field, not the work
@@ -89,7 +91,7 @@ def _get(values: Json, key: str, kind: type, described: str) -> Any:
     if key not in values:
         raise BadField("missing")
     value = values[key]
-    if value is None or value in ("", [], {}):
+    if value is None or value in ([], {}) or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, kind):
         raise BadField(f"must be {described}, is {type(value).__name__}")
@@ -109,29 +111,29 @@ def _text(value: Any) -> str:
     return value.strip()
 
 
-def _info(info: Json) -> Json:
+def _info(info: Json) -> Json | None:
     kept = {key: value for key, value in info.items() if key != "description"}  # whole books, and nobody reads them
+    for text in _texts(kept):
+        _text(text)
     try:
-        for text in _texts(kept):
-            _text(text)
         json.dumps(kept, allow_nan=False)
     except ValueError:
         raise BadField("holds a number that JSON does not know") from None
-    except RecursionError:
-        raise BadField("is nested too deeply") from None
-    return kept
+    return kept or None
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Any, depth: int = 0) -> Iterator[str]:
+    if depth > _DEEPEST:
+        raise BadField("is nested too deeply")
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for key, member in value.items():
             yield key
-            yield from _texts(member)
+            yield from _texts(member, depth + 1)
     elif isinstance(value, list):
         for member in value:
-            yield from _texts(member)
+            yield from _texts(member, depth + 1)
 
 
 def _classifiers(info: Json) -> list[str] | None:
@@ -141,7 +143,14 @@ def _classifiers(info: Json) -> list[str] | None:
 
 def _requires_python(info: Json) -> str | None:
     value = _get(info, "requires_python", str, "text")
-    return None if value is None else _text(value)
+    if value is None:
+        return None
+    text = _short(_text(value), "pypi_requires_python")
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        raise BadField("is not a version specifier") from None
+    return text
 
 
 def _supports_python3(info: Json) -> bool | None:
@@ -149,12 +158,9 @@ def _supports_python3(info: Json) -> bool | None:
     classifiers = _readable(_classifiers, info) or []
     if any(c == _PYTHON_3 or c.startswith((f"{_PYTHON_3}.", f"{_PYTHON_3} ::")) for c in classifiers):
         return True
-    required = _readable(_requires_python, info)
+    required = _requires_python(info)
     if required:
-        try:
-            specifiers = SpecifierSet(required)
-        except InvalidSpecifier:
-            raise BadField("requires_python is not a version specifier") from None
+        specifiers = SpecifierSet(required)
         return any(f"3.{minor}" in specifiers for minor in range(100))
     return False if any(c.startswith(_PYTHON_2) for c in classifiers) else None
 
@@ -172,27 +178,29 @@ def _licenses(info: Json) -> list[str] | None:
     expression = _get(info, "license_expression", str, "text") if "license_expression" in info else None
     if expression:
         return [_one_line(expression)]
-    classifiers = _readable(_classifiers, info) or []
-    named = [c.rsplit(" :: ", 1)[-1] for c in classifiers if c.startswith(_LICENSE) and c.count(" :: ") > 1]
+    classifiers = [c for c in _readable(_classifiers, info) or [] if c.startswith(_LICENSE)]
+    licenses = [name for c in classifiers if (name := c.rsplit(" :: ", 1)[-1]) != "OSI Approved"]
     try:
         text = _get(info, "license", str, "text")
-        free = _one_line(text) if text else ""
+        if text and (line := _one_line(text)).upper() != "UNKNOWN":
+            licenses.insert(0, line)
     except BadField:
-        if not named:
+        if not licenses:
             raise
-        free = ""
-    if free.upper() == "UNKNOWN":
-        free = ""
-    return list(dict.fromkeys([free, *named] if free else named)) or None
+    return list(dict.fromkeys(licenses)) or None
 
 
 def _one_line(value: str) -> str:
-    value = _text(value)
-    longest = _field(Package, "pypi_license").max_length or 0
-    if len(value) > longest:
-        raise BadField(f"is longer than {longest} characters")
+    value = _short(_text(value), "pypi_license")
     if len(value.splitlines()) > 1:
         raise BadField("has several lines")
+    return value
+
+
+def _short(value: str, field_name: str) -> str:
+    longest = _field(Package, field_name).max_length or 0
+    if len(value) > longest:
+        raise BadField(f"is longer than {longest} characters")
     return value
 
 
@@ -260,10 +268,16 @@ def _upload_time(data: Json, number: str | None) -> datetime | None:
     files = [file for file in _releases(data).get(number or "", []) if isinstance(file, Mapping)]
     times = [file.get("upload_time_iso_8601") or file.get("upload_time") for file in files]
     try:
-        parsed = [datetime.fromisoformat(_text(time)) for time in times if time]
-    except ValueError:
+        parsed = [_utc(datetime.fromisoformat(_text(time))) for time in times if time]
+    except (ValueError, OverflowError):
         raise BadField("is not an ISO 8601 date") from None
-    return min((time if time.tzinfo else time.replace(tzinfo=UTC) for time in parsed), default=None)
+    if not parsed:
+        raise BadField("missing")
+    return min(parsed)
+
+
+def _utc(time: datetime) -> datetime:
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 _PACKAGE_READERS: dict[str, Callable[[Json], Any]] = {

@@ -34,3 +34,5 @@ class FetchResult:
     """Names of the fields that were stored."""
     skipped: tuple[SkippedField, ...] = ()
     error: str = ""
+    reached: bool = True
+    """The source answered, or was not asked."""

@@ -24,7 +24,6 @@ from package.results import FetchOutcome, FetchResult
 
 logger = logging.getLogger(__name__)
 
-_REACHED = frozenset({FetchOutcome.UPDATED, FetchOutcome.PARTLY, FetchOutcome.NOT_FOUND})
 _SLICE = 0.2  # seconds a waiting run may take to notice that it is to stop
 
 
@@ -94,6 +93,8 @@ class Summary:
     outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)
     """By source."""
     tried: int = 0
+    unreachable: int = 0
+    """Fetches that got no answer."""
     left: int = 0
     """Packages that were due and had no turn."""
     stopped: str = ""
@@ -106,13 +107,14 @@ class Summary:
     @property
     def reached_nothing(self) -> bool:
         """Packages were tried, and no source of any of them answered."""
-        asked = [outcome for counter in self.outcomes.values() for outcome in counter if counter[outcome]]
-        return FetchOutcome.FAILED in asked and not _REACHED.intersection(asked)
+        asked = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
+        return 0 < self.unreachable == asked
 
     def count(self, results: list[FetchResult]) -> None:
         self.tried += 1
         for result in results:
             self.outcomes.setdefault(result.source, Counter())[result.outcome] += 1
+            self.unreachable += not result.reached
 
     def observe(self, event: Event) -> None:
         """Count what core.http does meanwhile."""
@@ -154,7 +156,8 @@ def run(primary_keys: list[int], stopper: Stopper, progress: Progress) -> Summar
                 continue
             try:
                 results = _update(package, session)
-            except Stopped:
+            except Stopped as exc:
+                package.record_failure(f"the run ended before an attempt succeeded: {exc}")  # it had its turn
                 break
             summary.count(results)
             progress(package, results)
@@ -167,8 +170,12 @@ def run(primary_keys: list[int], stopper: Stopper, progress: Progress) -> Summar
 def _update(package: Package, session: requests.Session) -> list[FetchResult]:
     try:
         return update_package(package, session)
-    except (Stopped, DatabaseError):
+    except Stopped:
         raise
+    except DatabaseError:
+        if Package.objects.filter(pk=package.pk).exists():
+            raise
+        return [FetchResult("site", FetchOutcome.SKIPPED, error="was deleted meanwhile")]
     except Exception as exc:
         logger.exception("%s: not updated", package.slug)
         error = f"unexpected {type(exc).__name__}; see the log"

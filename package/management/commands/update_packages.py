@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ STALE_HOURS = 20.0
 """A daily job finds yesterday's packages due again, though it began some hours earlier today."""
 _NOTHING_REACHED = 1
 _MISUSE = 2
+_MOST = 1_000_000
+"""Packages, hours or seconds: more is a slip of the pen."""
 
 
 class Command(BaseCommand):
@@ -56,16 +59,18 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         primary_keys = _choose(options)
         stopper = Stopper(options["time_budget"])
+        received: list[int] = []
+        plain = self.stderr if options["json"] else self.stdout
         try:
-            with _signals(stopper) as received, _progress(len(primary_keys), plain_to_stderr=options["json"]) as tell:
+            with _signals(stopper, received), _progress(len(primary_keys), plain.write) as tell:
                 summary = run(primary_keys, stopper, tell)
         except KeyboardInterrupt:
             self.stderr.write("Aborted: the package in hand was not saved.")
-            raise SystemExit(128 + signal.SIGINT) from None
+            raise SystemExit(128 + (received[-1] if received else signal.SIGINT)) from None
         if options["json"]:
             self.stdout.write(json.dumps(summary.as_dict()))
         else:
-            _print_summary(summary, Console(file=sys.stdout))
+            _print_summary(summary, Console(file=self.stdout))  # type: ignore[arg-type]  # it writes like a file
         if received:
             raise SystemExit(128 + received[0])
         if summary.reached_nothing:
@@ -88,31 +93,30 @@ def _choose(options: dict[str, Any]) -> list[int]:
 
 
 @contextmanager
-def _signals(stopper: Stopper) -> Iterator[list[int]]:
+def _signals(stopper: Stopper, received: list[int]) -> Iterator[None]:
     """Let the first SIGINT or SIGTERM stop the run in good order and the second one abort it."""
-    received: list[int] = []
 
     def on_signal(number: int, _: FrameType | None) -> None:
         received.append(number)
         if len(received) > 1:
             raise KeyboardInterrupt
         stopper.stop(f"{signal.Signals(number).name} received")
-        sys.stderr.write("Stopping after the attempt in hand; once more to abort.\n")
+        os.write(2, b"Stopping after the attempt in hand; once more to abort.\n")  # print() may be interrupted itself
 
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _progress(total: int, *, plain_to_stderr: bool) -> Iterator[Progress]:
-    """Show how the run goes on: as a bar on a terminal, as a line for each package elsewhere."""
+def _progress(total: int, write: Callable[[str], object]) -> Iterator[Progress]:
+    """Show how the run goes on: as a bar on a terminal; elsewhere, `write` a line for each package."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(total, sys.stderr.write if plain_to_stderr else sys.stdout.write)
+        yield _lines(total, write)
         return
     columns = (TextColumn("{task.description:<32.32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ProgressBar(*columns, console=console) as bar, _logging_above_the_bar():
@@ -130,7 +134,7 @@ def _lines(total: int, write: Callable[[str], object]) -> Progress:
     def advance(package: Package, results: list[FetchResult]) -> None:
         nonlocal done
         done += 1
-        write(f"[{done}/{total}] {package.slug}: {_outcomes(results)}{_reasons(results)}\n")
+        write(f"[{done}/{total}] {package.slug}: {_outcomes(results)}{_reasons(results)}")
 
     return advance
 
@@ -180,8 +184,8 @@ def _count(text: str) -> int:
         value = int(text)
     except ValueError:
         value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1 on")
+    if not 1 <= value <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1 to {_MOST}")
     return value
 
 
@@ -190,6 +194,6 @@ def _positive(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0")
+    if not 0 < value <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0, up to {_MOST}")
     return value

@@ -1,0 +1,158 @@
+"""What the site stores of packages, alike on every database."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import IntegrityError, models, transaction
+from django.db.models import ProtectedError
+
+from package.models import Category, Package, Version
+from tests.package.conftest import MakePackage
+
+FIELDS = {
+    Category: "title slug description title_plural show_pypi created modified",
+    Package: "title slug category repo_url repo_host repo_description repo_watchers repo_forks participants "
+    "commits_over_52w last_commit_date commit_count date_repo_archived pypi_url pypi_downloads pypi_classifiers "
+    "pypi_info pypi_license pypi_licenses pypi_requires_python supports_python3 documentation_url latest_version "
+    "last_fetched last_exception last_exception_at last_exception_count date_deprecated score created modified",
+    Version: "package number license licenses upload_time development_status supports_python3 hidden downloads "
+    "created modified",
+}
+LIST_FIELDS = [
+    (Package, "pypi_classifiers"),
+    (Package, "pypi_licenses"),
+    (Package, "commits_over_52w"),
+    (Version, "licenses"),
+]
+
+
+@pytest.mark.parametrize("model", FIELDS)
+def test_fields_have_the_names_that_djangopackages_uses(model: type[models.Model]) -> None:
+    """Queries and templates of djangopackages find every field under its name."""
+    assert set(FIELDS[model].split()) <= {field.name for field in model._meta.get_fields()}
+
+
+@pytest.mark.django_db
+def test_no_migration_is_missing() -> None:
+    """The database that `migrate` makes is the one that the models describe."""
+    call_command("makemigrations", check=True, dry_run=True, stdout=StringIO())
+
+
+@pytest.fixture
+def rows(make_package: MakePackage) -> dict[type[models.Model], Any]:
+    package = make_package("fortune")
+    return {Package: package, Version: Version.objects.create(package=package, number="1.0")}
+
+
+@pytest.mark.parametrize(("model", "field"), LIST_FIELDS)
+class TestListFields:
+    """Lists are lists, on SQLite and PostgreSQL alike."""
+
+    @pytest.mark.parametrize(
+        "value",
+        [[], ["MIT"], ["b", "a", "b"], ["ü 漢 \U0001f40d", 'quo"te', "back\\slash", "a,b"], [1, 2, 0], ["x" * 9999]],
+    )
+    def test_come_back_as_they_were(
+        self, rows: dict[type[models.Model], Any], model: type[models.Model], field: str, value: list[Any]
+    ) -> None:
+        """Order, duplicates and every letter survive."""
+        setattr(rows[model], field, value)
+        rows[model].save()
+        rows[model].refresh_from_db()
+        assert getattr(rows[model], field) == value
+        assert model._default_manager.filter(**{field: value}).exists()
+
+    def test_are_empty_at_first(
+        self, rows: dict[type[models.Model], Any], model: type[models.Model], field: str
+    ) -> None:
+        """A new row has an empty list, and one of its own."""
+        getattr(rows[model], field).append("x")
+        assert getattr(model(), field) == []
+
+
+def test_info_comes_back_as_it_was(make_package: MakePackage) -> None:
+    """What PyPI says is stored as it is."""
+    info = {"a": None, "b": [1, 2.5, True, {"ü": "\u2028"}], "": 2**60}
+    package = make_package("fortune", pypi_info=info)
+    package.refresh_from_db()
+    assert package.pypi_info == info
+
+
+def test_a_version_is_there_once(make_package: MakePackage) -> None:
+    """A package has each of its versions once."""
+    package = make_package("fortune")
+    Version.objects.create(package=package, number="1.0")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Version.objects.create(package=package, number="1.0")
+    Version.objects.create(package=make_package("other"), number="1.0")
+
+
+@pytest.mark.parametrize("model", [Package, Category])
+def test_slugs_are_there_once(make_package: MakePackage, category: Category, model: type[models.Model]) -> None:
+    """A slug leads to one page."""
+    make_package("app")
+    fields = {"category": category} if model is Package else {}
+    with pytest.raises(IntegrityError), transaction.atomic():
+        model._default_manager.create(title="Another", slug="app", **fields)
+
+
+def test_deleting_the_latest_version_keeps_the_package(make_package: MakePackage) -> None:
+    """A package without a latest version is still a package."""
+    package = make_package("fortune")
+    package.latest_version = Version.objects.create(package=package, number="1.0")
+    package.save()
+    package.latest_version.delete()
+    assert Package.objects.get().latest_version is None
+
+
+def test_a_category_in_use_stays(make_package: MakePackage, category: Category) -> None:
+    """Deleting a category cannot take its packages along."""
+    make_package("fortune")
+    with pytest.raises(ProtectedError):
+        category.delete()
+
+
+def test_deleting_a_package_takes_its_versions_along(make_package: MakePackage) -> None:
+    """Its latest version, which points back at it, is no obstacle."""
+    package = make_package("fortune")
+    package.latest_version = Version.objects.create(package=package, number="1.0")
+    package.save()
+    package.delete()
+    assert not Version.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("", ""),
+        ("fortune", "fortune"),
+        ("https://pypi.org/project/fortune/", "fortune"),
+        ("https://pypi.test/project/fortune/", "fortune"),
+        ("https://github.com/x/fortune", ""),
+    ],
+)
+def test_pypi_name(url: str, name: str) -> None:
+    """The name comes from whatever the field holds; PyPI is also where the settings say it is."""
+    assert Package(pypi_url=url).pypi_name == name
+
+
+def test_names_of_rows(make_package: MakePackage, category: Category) -> None:
+    """In the admin everything is called by its title."""
+    package = make_package("fortune")
+    assert str(category) == "App"
+    assert str(package) == "Fortune"
+    assert str(Version(package=package, number="1.0")) == "Fortune: 1.0"
+    assert package.get_absolute_url() == "/packages/p/fortune/"
+
+
+def test_the_newest_version_comes_first(make_package: MakePackage) -> None:
+    """Versions are in the order of their upload, latest() is the last one."""
+    package = make_package("fortune")
+    for number, day in (("1.0", 1), ("3.0", 3), ("2.0", 2)):
+        Version.objects.create(package=package, number=number, upload_time=f"2026-01-0{day}T00:00:00Z")
+    assert [version.number for version in Version.objects.all()] == ["3.0", "2.0", "1.0"]
+    assert Version.objects.latest().number == "3.0"

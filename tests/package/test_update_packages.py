@@ -1,0 +1,518 @@
+"""The command: its options, its output, its exit status and its manners."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from django.core.management import execute_from_command_line
+from django.db import connections
+from django.utils import timezone
+
+from core.http import registry
+from core.http.testing import OutboundHTTP
+from package.models import Package
+from tests.package.conftest import CannedPyPI, MakePackage
+from tests.upstreams.pypi import FakePyPI, project, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def update_packages(monkeypatch: pytest.MonkeyPatch, db: None) -> Command:
+    """Run the command as manage.py does; return its exit status."""
+    # It closes the connections when it is done; the test's transaction lives on one of them.
+    monkeypatch.setattr(type(connections), "close_all", lambda _: None)
+
+    def run(*args: str) -> int:
+        try:
+            execute_from_command_line(["manage.py", "update_packages", *args])
+        except SystemExit as exc:
+            return int(exc.code or 0)
+        return 0
+
+    return run
+
+
+@pytest.fixture
+def queue(make_package: MakePackage, pypi: CannedPyPI) -> None:
+    """Four packages that are due, in this order, and one that is fresh. PyPI knows them all."""
+    now = timezone.now()
+    for slug, hours in (("c", 90), ("b", 60), ("a", 30), ("fresh", 1)):
+        make_package(slug, last_fetched=now - timedelta(hours=hours))
+        pypi.knows(slug)
+    make_package("new")
+    pypi.knows("new")
+
+
+@pytest.mark.usefixtures("queue")
+class TestChoice:
+    """Which packages are refreshed, and in which order."""
+
+    @pytest.mark.parametrize(
+        ("args", "asked"),
+        [
+            ([], ["new", "c", "b", "a"]),
+            (["--all"], ["new", "c", "b", "a", "fresh"]),
+            (["--limit", "2"], ["new", "c"]),
+            (["--all", "--limit", "9"], ["new", "c", "b", "a", "fresh"]),
+            (["--stale-hours", "45"], ["new", "c", "b"]),
+            (["--stale-hours", "0.5"], ["new", "c", "b", "a", "fresh"]),
+            (["--stale-hours", "45", "--limit", "1"], ["new"]),
+            (["a"], ["a"]),
+            (["fresh", "a", "c"], ["c", "a", "fresh"]),
+            (["a", "a"], ["a"]),
+            (["a", "c", "--limit", "1"], ["c"]),
+        ],
+    )
+    def test_stalest_first(self, update_packages: Command, pypi: CannedPyPI, args: list[str], asked: list[str]) -> None:
+        """Those that are due, tried longest ago first; slugs and --all whether they are due or not."""
+        assert update_packages(*args) == 0
+        assert pypi.asked == asked
+
+    def test_nothing_is_due(
+        self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A run without work says so, and is in order."""
+        Package.objects.update(last_fetched=timezone.now())
+        assert update_packages() == 0
+        assert not pypi.asked
+        assert "No package is due" in capsys.readouterr().out
+
+    def test_those_that_fail_move_back(self, update_packages: Command, pypi: CannedPyPI) -> None:
+        """Runs that are too short for all of them get round to each one nevertheless."""
+        for name in ("new", "c"):
+            pypi.answers(name, 404 if name == "c" else 400)
+        for _ in range(4):
+            update_packages("--all", "--limit", "1")
+        assert pypi.asked == ["new", "c", "b", "a"]
+
+
+class TestMisuse:
+    """Exit status 2, a message, and nothing done."""
+
+    @pytest.mark.parametrize(
+        ("args", "says"),
+        [
+            (["nonesuch"], "nonesuch"),
+            (["a", "nonesuch", "neither"], "nonesuch, neither"),
+            (["a", "--all"], "one of them"),
+            (["a", "--stale-hours", "3"], "one of them"),
+            (["--all", "--stale-hours", "3"], "one of them"),
+            *(([f"--limit={value}"], "--limit") for value in ("0", "-1", "x", "1.5", "", "nan", "9" * 20)),
+            *(
+                ([f"--stale-hours={value}"], "--stale-hours")
+                for value in ("0", "-1", "x", "nan", "inf", "1e9", "1e8", "")
+            ),
+            *(([f"--time-budget={value}"], "--time-budget") for value in ("0", "-1", "x", "nan", "inf", "")),
+            (["--limit"], "--limit"),
+            (["--retries", "3"], "--retries"),
+        ],
+    )
+    def test_is_refused(
+        self,
+        update_packages: Command,
+        make_package: MakePackage,
+        pypi: CannedPyPI,
+        capsys: pytest.CaptureFixture[str],
+        args: list[str],
+        says: str,
+    ) -> None:
+        """A cron job with a typo does nothing instead of something else."""
+        make_package("a")
+        assert update_packages(*args) == 2
+        assert says in capsys.readouterr().err
+        assert not pypi.asked
+
+
+class TestExitStatus:
+    """0 the work was done, 1 nothing could be reached."""
+
+    @pytest.mark.parametrize("status", [404, 429, 503])
+    def test_some_failures_are_daily_life(
+        self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI, status: int
+    ) -> None:
+        """A package that fails is no reason to wake anybody."""
+        make_package("a"), make_package("b")
+        pypi.answers("a", status)
+        pypi.knows("b")
+        assert update_packages() == 0
+
+    @pytest.mark.parametrize("error", [None, requests.ConnectionError("refused"), requests.ReadTimeout("slow")])
+    def test_nothing_could_be_reached(
+        self,
+        update_packages: Command,
+        make_package: MakePackage,
+        pypi: CannedPyPI,
+        capsys: pytest.CaptureFixture[str],
+        error: Exception | None,
+    ) -> None:
+        """A run that reached nobody fails, and says that nothing was lost."""
+        for slug in ("a", "b"):
+            make_package(slug)
+            pypi.breaks(slug, error) if error else pypi.answers(slug, 503)
+        assert update_packages() == 1
+        assert "Nothing could be reached" in capsys.readouterr().out
+
+    def test_nothing_could_be_reached_in_json(
+        self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI
+    ) -> None:
+        """With --json the status is the same."""
+        make_package("a")
+        pypi.answers("a", 503)
+        assert update_packages("--json") == 1
+
+    def test_packages_without_pypi_are_no_failure(self, update_packages: Command, make_package: MakePackage) -> None:
+        """A site whose packages are not on PyPI has nothing to reach."""
+        make_package("bare", pypi_url="")
+        assert update_packages() == 0
+
+
+class TestOutput:
+    """What there is to read."""
+
+    @pytest.fixture(autouse=True)
+    def _packages(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
+        for slug in ("good", "missing", "down", "odd"):
+            make_package(slug)
+        make_package("bare", pypi_url="")
+        pypi.knows("good")
+        pypi.answers("missing", 404)
+        pypi.answers("down", 503)
+        pypi.knows("odd", project_urls=5)
+
+    def test_lines_and_a_summary(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
+        """Off the terminal there is a line for each package, with reasons, and a table of all of them."""
+        assert update_packages() == 0
+        out = capsys.readouterr().out
+        assert "[1/5] good: pypi updated\n" in out
+        assert "[2/5] missing: pypi not found (" in out
+        assert "[3/5] down: pypi failed (" in out
+        assert "HTTP 503" in out
+        assert "[4/5] odd: pypi partly updated (documentation_url: must be an object" in out
+        assert "[5/5] bare: pypi skipped (" in out
+        [row] = [line for line in out.splitlines() if "pypi" in line and "[" not in line]
+        assert row.replace("│", " ").split() == ["pypi", "1", "1", "1", "1", "1"]
+        assert "5 packages in" in out
+        assert "7 attempts, 3 retries, 7.0 s lost" in out
+
+    def test_json(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
+        """With --json a program reads stdout, and a human reads stderr."""
+        assert update_packages("--json") == 0
+        captured = capsys.readouterr()
+        summary = json.loads(captured.out)
+        assert summary["sources"]["pypi"] == {
+            "updated": 1,
+            "partly updated": 1,
+            "not found": 1,
+            "failed": 1,
+            "skipped": 1,
+        }
+        assert (summary["tried"], summary["left"], summary["stopped"]) == (5, 0, "")
+        assert (summary["attempts"], summary["retries"], summary["backoff_seconds"]) == (7, 3, 7.0)
+        assert summary["seconds"] >= 0
+        assert "[1/5] good" in captured.err
+
+    def test_json_of_nothing(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
+        """A run without work is JSON too."""
+        Package.objects.all().delete()
+        assert update_packages("--json") == 0
+        assert json.loads(capsys.readouterr().out)["tried"] == 0
+
+    @pytest.mark.parametrize("args", [[], ["--json"]])
+    def test_a_bar_on_a_terminal(
+        self,
+        update_packages: Command,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        args: list[str],
+    ) -> None:
+        """The bar is drawn on stderr: what a program or a file gets from stdout is not mixed up with it."""
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")
+        update_packages(*args)
+        captured = capsys.readouterr()
+        assert "5/5" in captured.err
+        assert "[1/5]" not in captured.out
+        assert "5/5" not in captured.out
+
+
+class TestStopping:
+    """Time budgets, Ctrl-C and SIGTERM."""
+
+    @pytest.fixture(autouse=True)
+    def _packages(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
+        for slug in ("a", "b", "c"):
+            make_package(slug)
+            pypi.knows(slug)
+
+    @staticmethod
+    def during(pypi: CannedPyPI, name: str, action: Callable[[], object], status: int = 200) -> None:
+        """Do something while PyPI is asked for `name`, then answer."""
+
+        def answer(_: object) -> tuple[int, dict[str, str], str]:
+            action()
+            return status, {}, json.dumps(project(name))
+
+        pypi.mock.remove("GET", pypi.url(name))
+        pypi.calls(name, answer)
+
+    def test_time_budget(
+        self,
+        update_packages: Command,
+        pypi: CannedPyPI,
+        outbound_http: OutboundHTTP,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """When the time is up nothing new is begun; what was done is saved, and the run was a good one."""
+        self.during(pypi, "b", lambda: outbound_http.clock.advance(8))
+        assert update_packages("--time-budget", "8") == 0
+        assert pypi.asked == ["a", "b"]
+        assert Package.objects.filter(pypi_license="MIT").count() == 2
+        assert "1 packages left for the next run: the time budget is used up" in capsys.readouterr().out
+
+    def test_time_budget_cuts_waiting_short(
+        self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
+    ) -> None:
+        """A PyPI that asks for a long pause does not make the job longer than it may be."""
+        pypi.answers("b", 429, headers={"Retry-After": "55"})
+        assert update_packages("--time-budget", "8") == 0
+        assert pypi.asked == ["a", "b"]
+        assert outbound_http.clock.now <= 8.5
+
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_the_first_signal_ends_the_run_in_good_order(
+        self,
+        update_packages: Command,
+        pypi: CannedPyPI,
+        capfd: pytest.CaptureFixture[str],
+        number: signal.Signals,
+        status: int,
+    ) -> None:
+        """The attempt in hand ends and is saved, nothing new is begun, and the summary is printed."""
+        self.during(pypi, "b", lambda: signal.raise_signal(number))
+        assert update_packages() == status
+        assert pypi.asked == ["a", "b"]
+        assert set(Package.objects.filter(pypi_license="MIT").values_list("slug", flat=True)) == {"a", "b"}
+        captured = capfd.readouterr()
+        assert f"1 packages left for the next run: {number.name} received" in captured.out
+        assert "once more to abort" in captured.err
+
+    def test_the_summary_of_a_stopped_run_is_json_where_asked_for(
+        self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A program learns what was done and what was left."""
+        self.during(pypi, "b", lambda: signal.raise_signal(signal.SIGTERM))
+        assert update_packages("--json") == 143
+        summary = json.loads(capsys.readouterr().out)
+        assert (summary["tried"], summary["left"], summary["stopped"]) == (2, 1, "SIGTERM received")
+
+    def test_a_signal_during_the_last_package(self, update_packages: Command, pypi: CannedPyPI) -> None:
+        """Stopped is stopped, even if nothing was left to do."""
+        self.during(pypi, "c", lambda: signal.raise_signal(signal.SIGINT))
+        assert update_packages() == 130
+        assert Package.objects.filter(pypi_license="MIT").count() == 3
+
+    def test_a_signal_cuts_waiting_short(
+        self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
+    ) -> None:
+        """Whoever presses Ctrl-C during a minute's wait does not wait for it."""
+
+        def wait(seconds: float) -> None:
+            outbound_http.clock.wait(seconds)
+            if len(outbound_http.clock.waits) == 1:
+                signal.raise_signal(signal.SIGINT)
+
+        registry.use(time=replace(registry.current().time, wait=wait))
+        pypi.answers("b", 429, headers={"Retry-After": "50"})
+        assert update_packages() == 130
+        assert pypi.asked == ["a", "b"]
+        assert outbound_http.clock.now <= 0.5
+
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_the_second_signal_aborts(
+        self,
+        update_packages: Command,
+        pypi: CannedPyPI,
+        capsys: pytest.CaptureFixture[str],
+        number: signal.Signals,
+        status: int,
+    ) -> None:
+        """The attempt in hand is given up; what was saved before it stays."""
+        self.during(pypi, "b", lambda: [signal.raise_signal(number) for _ in range(2)])
+        assert update_packages() == status
+        assert list(Package.objects.filter(pypi_license="MIT").values_list("slug", flat=True)) == ["a"]
+        captured = capsys.readouterr()
+        assert "Aborted" in captured.err
+        assert "Traceback" not in captured.err
+
+    def test_signals_mean_afterwards_what_they_meant_before(self, update_packages: Command, pypi: CannedPyPI) -> None:
+        """Code that calls the command keeps its own handlers."""
+        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        self.during(pypi, "b", lambda: signal.raise_signal(signal.SIGINT))
+        update_packages()
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+class Process:
+    """`manage.py` as a process of its own, with a database of its own and a PyPI on the loopback interface."""
+
+    def __init__(self, database: Path, pypi: FakePyPI) -> None:
+        self.database, self.pypi = database, pypi
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
+            "COLUMNS": "100",
+            "DATABASE_URL": f"sqlite:///{database}",
+            "DEBUG": "true",
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "LOG_LEVEL": "INFO",
+            "PYPI_URL": pypi.url,
+            "TERM": "xterm",
+        }
+
+    def start(self, *args: str, **kwargs: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "manage.py", "update_packages", *args]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=ROOT, env=self.env, text=True, **{**pipes, **kwargs})
+
+    def run(self, *args: str) -> tuple[int, str, str]:
+        """Return exit status, stdout and stderr."""
+        with self.start(*args) as process:
+            out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def refreshed(self) -> list[str]:
+        with closing(sqlite3.connect(self.database)) as connection:
+            return [row[0] for row in connection.execute("SELECT slug FROM package_package WHERE pypi_license = 'MIT'")]
+
+
+@pytest.fixture(scope="session")
+def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a database with three packages, as `migrate` and `loaddata` do."""
+    directory = tmp_path_factory.mktemp("database")
+    moment = "2026-01-01T00:00:00Z"
+    fields = {"created": moment, "modified": moment}
+    rows = [{"model": "package.category", "pk": 1, "fields": {"title": "App", "slug": "app", **fields}}]
+    rows += [
+        {
+            "model": "package.package",
+            "pk": pk,
+            "fields": {"title": slug, "slug": slug, "category": 1, "pypi_url": slug, **fields},
+        }
+        for pk, slug in enumerate(("first", "second", "third"), 1)
+    ]
+    (directory / "rows.json").write_text(json.dumps(rows))
+    script = (
+        "import django; django.setup(); from django.core.management import call_command as call; "
+        f"call('migrate', verbosity=0); call('loaddata', {str(directory / 'rows.json')!r}, verbosity=0)"
+    )
+    env = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
+        "DEBUG": "true",
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+    }
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, check=True, timeout=60)
+    return directory / "db.sqlite3"
+
+
+@pytest.fixture
+def process(filled_database: Path, tmp_path: Path) -> Iterator[Process]:
+    with serving() as pypi:
+        yield Process(Path(shutil.copy(filled_database, tmp_path)), pypi)
+
+
+class AtRequest(list[str]):
+    """Does something when the server is asked for the n-th time, before it answers."""
+
+    def __init__(self, position: int, action: Callable[[], object]) -> None:
+        super().__init__()
+        self._position, self._action = position, action
+
+    def append(self, path: str) -> None:
+        super().append(path)
+        if len(self) == self._position:
+            self._action()
+
+
+class TestProcess:
+    """The same, from outside."""
+
+    def test_json_is_all_there_is_on_stdout(self, process: Process) -> None:
+        """A pipe gets JSON, and nothing else."""
+        status, out, err = process.run("--json")
+        assert status == 0
+        assert json.loads(out)["sources"]["pypi"]["updated"] == 3
+        assert "[3/3] third: pypi updated" in err
+        assert process.refreshed() == ["first", "second", "third"]
+
+    def test_misuse(self, process: Process) -> None:
+        """An unknown package is exit status 2 and one line, not a traceback."""
+        status, out, err = process.run("first", "nonesuch")
+        assert (status, out) == (2, "")
+        assert "nonesuch" in err
+        assert "Traceback" not in err
+        assert process.pypi.requested == []
+
+    @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_signal_from_outside(self, process: Process, number: signal.Signals, expected: int) -> None:
+        """Ctrl-C, and the SIGTERM of a service manager: the attempt in hand is saved, then the run ends."""
+        started: list[subprocess.Popen[str]] = []
+        process.pypi.requested = AtRequest(2, lambda: started[0].send_signal(number))
+        with process.start() as running:
+            started.append(running)
+            out, err = running.communicate(timeout=60)
+        assert running.returncode == expected
+        assert process.refreshed() == ["first", "second"]
+        assert f"1 packages left for the next run: {number.name} received" in out
+        assert "Traceback" not in err
+
+    def test_a_killed_run_loses_the_package_in_hand_at_most(self, process: Process) -> None:
+        """Even SIGKILL leaves what was done before it."""
+        started: list[subprocess.Popen[str]] = []
+        process.pypi.requested = AtRequest(3, lambda: started[0].send_signal(signal.SIGKILL))
+        with process.start() as running:
+            started.append(running)
+            running.communicate(timeout=60)
+        assert running.returncode == -signal.SIGKILL
+        assert process.refreshed() == ["first", "second"]
+
+    def test_a_terminal_gets_a_bar(self, process: Process) -> None:
+        """On a terminal a bar shows which package is in hand, and leaves the terminal as it was."""
+        master, slave = pty.openpty()
+        with process.start("--json", stderr=slave) as running:
+            os.close(slave)
+            shown = read_all(master)
+            out, _ = running.communicate(timeout=60)
+        assert running.returncode == 0
+        assert json.loads(out)["tried"] == 3
+        assert "third: pypi updated" in shown
+        assert "3/3" in shown
+        assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0, "the cursor is hidden, and shown again"
+        assert shown.endswith(("\n", "\x1b[?25h"))
+
+
+def read_all(descriptor: int) -> str:
+    """Read what a process writes to its terminal, until it ends."""
+    chunks = []
+    try:
+        while chunk := os.read(descriptor, 65536):
+            chunks.append(chunk)
+    except OSError:  # how Linux says that nobody has the terminal open any more
+        pass
+    os.close(descriptor)
+    return b"".join(chunks).decode()
