@@ -40,6 +40,8 @@ class Reply:
     """Seconds before each of these repetitions."""
     times: int | None = None
     """How many repetitions there are; None: no end."""
+    gate: threading.Event | None = None
+    """Waited for before `then`: so the client has what was sent, and can tell."""
 
 
 def reply(
@@ -78,6 +80,8 @@ class MisbehavingServer:
     connections: int = 0
     hung_up: threading.Event = field(default_factory=threading.Event)
     """Set when a client has hung up on a connection that was held."""
+    closed: threading.Event = field(default_factory=threading.Event)
+    """Set when the server is done with a connection, and has closed it."""
     greetings: list[Reply] = field(default_factory=list)
     """What the first connections get before anything is read from them, and before TLS; `KEEP` goes on as usual."""
     on_request: Callable[[], object] | None = None
@@ -148,6 +152,7 @@ class MisbehavingServer:
                 self._open.discard(plain)
                 connection.close()
                 plain.close()
+            self.closed.set()
 
     def _converse(self, connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
@@ -167,6 +172,8 @@ class MisbehavingServer:
         while answer.repeat and said != answer.times and not self._stopped.wait(answer.every):
             connection.sendall(answer.repeat)
             said += 1
+        if answer.gate:
+            answer.gate.wait(10)
         if answer.then is Then.HOLD and not connection.recv(1):
             self.hung_up.set()
         elif answer.then is Then.DRAIN:
