@@ -141,7 +141,10 @@ class MisbehavingServer:
             if greeting and not self._answer(plain, greeting):
                 return
             if self.context:
-                connection = self.context.wrap_socket(plain, server_side=True)
+                connection = self.context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+                with self._lock:
+                    self._open.add(connection)
+                connection.do_handshake()
                 subject = dict(pair for part in (connection.getpeercert() or {}).get("subject", ()) for pair in part)
                 self.peers.append(subject.get("commonName", ""))
             self._converse(connection)
@@ -149,7 +152,7 @@ class MisbehavingServer:
             pass
         finally:
             with self._lock:
-                self._open.discard(plain)
+                self._open -= {plain, connection}
                 connection.close()
                 plain.close()
             self.closed.set()
