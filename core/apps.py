@@ -1,3 +1,5 @@
+import logging
+
 from django.apps import AppConfig
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
@@ -14,5 +16,5 @@ class CoreConfig(AppConfig):
         conf.configure()
         try:
             registry.current()  # so that every series is there before the first scrape
-        except ImproperlyConfigured:
-            return  # `manage.py check` says it in full; where nobody ran that, the first call raises it
+        except ImproperlyConfigured as exc:  # `manage.py check` says so as well, and the first call raises it
+            logging.getLogger(__name__).error("Outbound calls will fail: %s", exc)  # noqa: TRY400 - the text says it all

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from urllib.parse import quote
 
 from django.conf import settings
@@ -11,9 +10,10 @@ from django.db import models
 from django.template.defaultfilters import slugify
 
 from core import http
-from core.http import WEB_REQUEST, ResilientSession, scope
+from core.http import WEB_REQUEST, ResilientSession
 
 logger = logging.getLogger(__name__)
+_session = ResilientSession(WEB_REQUEST)
 
 
 class PackageStatus(models.IntegerChoices):
@@ -50,12 +50,10 @@ def get_pypi_url(title: str, timeout: float = 1.0) -> str | None:
     names = (oc_slugify(title.lower()), oc_slugify(title), title, title.lower(), title.title())
     # "." and ".." would be resolved away, and lead to other pages than a project's.
     candidates = [name for name in dict.fromkeys(names) if name.strip(".")]
-    limit = min(WEB_REQUEST.attempt_timeout, timeout)
-    session = ResilientSession(replace(WEB_REQUEST, attempt_timeout=limit, total_timeout=timeout))
-    with session, scope.session_call(session):  # one deadline for all candidates
+    with _session.within(timeout):
         for name in candidates:
             url = f"{settings.PYPI_URL}/project/{quote(name, safe='')}/"
-            response = session.get(url)
+            response = _session.get(url)
             if response.status_code not in {404, 410}:
                 response.raise_for_status()
                 return url

@@ -105,7 +105,7 @@ class ResilientAdapter(DeadlineAdapter):
                 if not call.end(outcome):
                     break
                 if not isinstance(answer, requests.RequestException):
-                    answer.close()
+                    body.keep(answer, upstream.policy.max_response_bytes)
         except BaseException:
             call.cancel()
             raise

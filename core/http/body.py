@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import requests
+import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+from urllib3.response import ContentDecoder, MultiDecoder
 
 from core.http import dial
 from core.http.errors import ResponseTooLarge
@@ -27,27 +30,55 @@ def read(response: requests.Response, limit: int | None) -> None:
     """Read the whole body into `response.content`. Raises `ResponseTooLarge` beyond `limit` bytes, decoded."""
     if response._content is not False or response.raw is None:  # noqa: SLF001 - read already, or a mock without one
         return
-    chunks, size = [], 0
+    try:
+        content = _read(response, limit)
+    except BaseException:
+        response.close()  # or it holds on to its connection for as long as somebody holds on to the error
+        raise
+    response._content = content  # noqa: SLF001 - what Response.content would do, with a limit
+
+
+def _read(response: requests.Response, limit: int | None) -> bytes:
+    content = io.BytesIO()  # a list of chunks would cost 50 bytes for each, and a server may send them of one byte
     attempt = dial.current()
     for chunk in response.iter_content(_CHUNK):
         if attempt is not None:
             attempt.left()  # decoding takes time too
-        chunks.append(chunk)
-        size += len(chunk)
-        if limit is not None and size > limit:
-            response.close()
+        content.write(chunk)
+        if limit is not None and content.tell() > limit:
             raise ResponseTooLarge(
                 f"The body is larger than max_response_bytes={limit}", request=response.request, response=response
             )
-    if _cut_short(response.raw):
+    if _is_cut_short(response.raw):
         raise ChunkedEncodingError("The compressed body ends in the middle", request=response.request)
-    response._content = b"".join(chunks)  # noqa: SLF001 - what Response.content would do, with a limit
+    return content.getvalue()
 
 
-def _cut_short(raw: Any) -> bool:
+def _is_cut_short(raw: Any) -> bool:
     """Say whether a gzip or deflate stream lacks its end, which urllib3 takes no notice of."""
-    decompressor = getattr(getattr(raw, "_decoder", None), "_obj", None)
-    return getattr(decompressor, "eof", True) is False and raw.tell() > 0
+    decoder = getattr(raw, "_decoder", None)
+    if not isinstance(decoder, ContentDecoder) or raw.tell() == 0:
+        return False
+    decoders = decoder._decoders if isinstance(decoder, MultiDecoder) else [decoder]  # noqa: SLF001 - nobody else tells
+    # What follows the first member of a gzip stream may be padding: urllib3 leaves it alone, and so do we.
+    return any(
+        getattr(getattr(each, "_obj", None), "eof", True) is False and getattr(each, "_state", 0) == 0
+        for each in decoders
+    )
+
+
+def keep(response: requests.Response, limit: int | None) -> None:
+    """Close an answer that is to be followed by another attempt. Its body stays, should it be the last one after all.
+
+    (Only with ``stream=True`` is there anything left to read; a second is enough for the body of an error.)
+    """
+    try:
+        with dial.Dial(1.0):
+            read(response, limit)
+    except (requests.RequestException, TimeoutError, urllib3.exceptions.HTTPError):
+        pass
+    finally:
+        response.close()
 
 
 def read_of_redirect(response: requests.Response, limit: int | None) -> None:

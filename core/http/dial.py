@@ -63,10 +63,6 @@ class Dial:
             raise TimeoutError("the attempt has used up its time")
         return seconds
 
-    @property
-    def expired(self) -> bool:
-        return time.monotonic() >= self.ends
-
     def __enter__(self) -> Self:
         self._token = _current.set(self)
         return self
@@ -193,13 +189,19 @@ def resolve(dial: Dial, host: str, port: int) -> Sequence[AddressInfo]:
     """Look `host` up within the time that is left. Raises as `resolver.Resolver.resolve` does."""
     dial.stage = Stage.DNS
     host = host.strip("[]")
+    if _is_address(host):  # no look-up, no waiting
+        return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "this cannot be a host name") from None
+    names = resolver.named if dial.named else resolver.unnamed
+    return names.resolve(host, port, dial.left())
+
+
+def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        try:
-            host.encode("idna")
-        except UnicodeError:
-            raise socket.gaierror(socket.EAI_NONAME, "this cannot be a host name") from None
-        names = resolver.named if dial.named else resolver.unnamed
-        return names.resolve(host, port, dial.left())
-    return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)  # a literal address: no look-up, no waiting
+        return False
+    return True

@@ -6,6 +6,7 @@ at the fork stays locked in the child for ever.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Protocol
 from weakref import WeakSet
@@ -25,7 +26,10 @@ def renew_in_children(thing: _Forkable) -> None:
 
 def _renew() -> None:
     for thing in tuple(_forkable):
-        thing.after_fork()
+        try:
+            thing.after_fork()
+        except Exception:
+            logging.getLogger("core.http").exception("%r was not renewed after a fork", thing)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either

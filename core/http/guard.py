@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import SplitResult
 
 PORTS = frozenset({80, 443, 8080, 8443})
 REDIRECTS = 5
@@ -62,6 +63,13 @@ def check_addresses(addresses: Iterable[str]) -> None:
     for address in addresses:
         if not is_public(address):
             raise Refused
+
+
+def check_port(url: SplitResult) -> None:
+    """Raise `Refused` unless the URL is http or https, on one of `PORTS`."""
+    default = {"http": 80, "https": 443}.get(url.scheme)
+    if default is None or (url.port or default) not in PORTS:
+        raise Refused
 
 
 def is_public(address: str) -> bool:

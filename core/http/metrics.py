@@ -32,7 +32,7 @@ class PrometheusObserver:
 
     def __init__(self, registry: CollectorRegistry, timeouts: Iterable[float]) -> None:
         """Make the metrics; `timeouts` (seconds) become edges of the duration buckets."""
-        seconds = tuple(sorted({*_SECONDS, *(t for t in timeouts if t <= _SECONDS[-1])}))
+        seconds = tuple(sorted({*_SECONDS, *timeouts}))
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"outbound_http_{name}", text, labels, registry=registry)

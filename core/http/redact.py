@@ -11,7 +11,7 @@ from core.http.errors import chain
 
 _E = TypeVar("_E", bound=BaseException)
 _SHORTEST = 3  # replacing shorter texts would tear words apart, and hide nothing
-_USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
+_USERINFO = re.compile(r"[^\s/'\"]*@")
 _QUERY = re.compile(r"\?[^\s'\")>\]]*")
 
 MASK = "***"
@@ -20,6 +20,12 @@ MASK = "***"
 def url(value: str) -> str:
     """Return a URL, or a text with URLs in it, without userinfo and query."""
     return _QUERY.sub(f"?{MASK}", _USERINFO.sub(f"{MASK}@", value))
+
+
+def urls_in(exc: _E) -> _E:
+    """Mask userinfo and query of whatever looks like a URL in the text of `exc`, in place."""
+    exc.args = tuple(url(arg) if isinstance(arg, str) else arg for arg in exc.args)
+    return exc
 
 
 def secrets_of(*urls: str | None, headers: Iterable[str] = ()) -> set[str]:

@@ -56,7 +56,7 @@ class Resolver:
                 self._queue.append(look_up)
                 if self._running < self._threads:
                     self._running += 1
-                    threading.Thread(target=self._work, name="core.http look-up", daemon=True).start()
+                    self._start_thread(look_up)
             look_up.waiting += 1
         finished = look_up.done.wait(timeout)
         with self._lock:
@@ -67,8 +67,17 @@ class Resolver:
         if not finished:
             raise TimeoutError(f"looking up the name took longer than {timeout:.3f} s")
         if look_up.error is not None:
-            raise look_up.error
+            raise type(look_up.error)(*look_up.error.args)  # one of its own for each who waited
         return look_up.addresses
+
+    def _start_thread(self, look_up: _LookUp) -> None:
+        try:
+            threading.Thread(target=self._work, name="core.http look-up", daemon=True).start()
+        except RuntimeError as exc:  # no more threads, or the interpreter is on its way out
+            self._running -= 1
+            self._queue.remove(look_up)
+            del self._in_flight[look_up.key]
+            raise socket.gaierror(socket.EAI_AGAIN, f"the name could not be looked up: {exc}") from None
 
     def _work(self) -> None:
         while True:
@@ -81,6 +90,8 @@ class Resolver:
                 look_up.addresses = socket.getaddrinfo(*look_up.key, 0, socket.SOCK_STREAM)
             except OSError as exc:
                 look_up.error = exc
+            except Exception as exc:  # noqa: BLE001 - whatever a replaced getaddrinfo raises, this thread must go on
+                look_up.error = OSError(f"the name could not be looked up: {type(exc).__name__}")
             finally:
                 with self._lock:
                     self._in_flight.pop(look_up.key, None)

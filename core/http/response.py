@@ -15,9 +15,17 @@ class ResilientResponse(requests.Response):
     max_bytes: int | None = None
     """Limit of `content`, decoded."""
 
+    _failure: requests.RequestException | None = None
+
     @property
     def content(self) -> bytes:
-        body.read(self, self.max_bytes)
+        if self._failure is not None:  # what was read of the body is gone, and b"" would be a lie
+            raise self._failure
+        try:
+            body.read(self, self.max_bytes)
+        except requests.RequestException as exc:
+            self._failure = exc
+            raise
         return super().content
 
     @property

@@ -21,12 +21,12 @@ class Scope:
 
     __slots__ = ("_deadline", "owner")
 
-    def __init__(self, owner: Session) -> None:
+    def __init__(self, owner: Session, deadline: float | None) -> None:
         self.owner = owner
-        self._deadline: float | None = None
+        self._deadline = deadline
 
     def deadline(self, proposed: float) -> float:
-        """Return the deadline that the first hop set; the first hop sets `proposed`."""
+        """Return the deadline that was set, by the owner or by the first hop, which sets `proposed`."""
         if self._deadline is None:
             self._deadline = proposed
         return self._deadline
@@ -44,13 +44,13 @@ def current(adapter: BaseAdapter) -> Scope | None:
 
 
 @contextmanager
-def session_call(owner: Session) -> Iterator[None]:
+def session_call(owner: Session, deadline: float | None = None) -> Iterator[None]:
     """Open a scope for a call of the session `owner`, or join the one that it has open already."""
     outer = _current.get()
     if outer is not None and outer.owner is owner:
         yield
         return
-    token = _current.set(Scope(owner))
+    token = _current.set(Scope(owner, deadline))
     try:
         yield
     finally:

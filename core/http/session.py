@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.adapters import BaseAdapter
+from requests.cookies import RequestsCookieJar
+from requests.exceptions import InvalidHeader, InvalidSchema
+from requests.hooks import default_hooks
 from requests.utils import default_user_agent
 
 from core.http import guard, redact, registry, scope
@@ -15,7 +20,6 @@ from core.http.adapter import ResilientAdapter, origin_of
 from core.http.engine import Clock, Random
 from core.http.errors import BlockedAddress
 from core.http.policy import Policy
-from core.http.transport import BLOCKED
 
 
 class ResilientSession(requests.Session):
@@ -31,14 +35,15 @@ class ResilientSession(requests.Session):
 
     :param untrusted: for URLs that users submit. Only public addresses are reached, by http and https on ports 80,
         443, 8080 and 8443; of redirects at most 5 are followed, none from https to http, and those to another
-        origin carry no credentials; no cookies are kept; the environment's proxies and netrc are not used. Raises
+        origin carry neither a body nor any header, cookie or hook that may be or add a credential; no cookies are
+        kept; the environment's proxies and netrc are not used. Raises
         `BlockedAddress` where a URL leads elsewhere, and `ValueError` for ``verify=False`` and ``proxies=``.
     :param clock: seconds, never going back; default: `time.monotonic`.
     :param wait: waits that many seconds before a retry (default: `time.sleep`); what it raises ends the call.
     :param random: a number in [0, 1), for jitter; default: `random.random`.
     """
 
-    __attrs__ = [*requests.Session.__attrs__, "_untrusted"]  # noqa: RUF012 - what pickle keeps
+    __attrs__ = [*requests.Session.__attrs__, "_untrusted", "_clock"]  # noqa: RUF012 - what pickle keeps
 
     def __init__(
         self,
@@ -50,7 +55,7 @@ class ResilientSession(requests.Session):
         random: Random | None = None,
     ) -> None:
         super().__init__()
-        self._untrusted = untrusted
+        self._clock = clock
         adapter = ResilientAdapter(policy, clock=clock, wait=wait, random=random)
         if untrusted:
             adapter.check = guard.check_addresses
@@ -59,19 +64,33 @@ class ResilientSession(requests.Session):
             self.cookies.set_policy(_KeepNone())
         self.mount("https://", adapter)
         self.mount("http://", adapter)
+        self._untrusted = untrusted
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As in requests; the configured User-Agent takes the place of requests' own."""
         try:
             prepared = super().prepare_request(request)
+        except InvalidHeader:
+            raise InvalidHeader("Invalid header: its value begins with a space or holds a line break") from None
         except requests.RequestException as exc:
-            raise redact.error(exc, redact.secrets_of(str(request.url)))  # noqa: B904 - it is the same error
+            raise redact.urls_in(exc)  # noqa: B904 - it is the same error
         configured = registry.current().config.user_agent
         if configured and prepared.headers.get("User-Agent") == default_user_agent():
             prepared.headers["User-Agent"] = configured
-        if self._untrusted and prepared._cookies is not None:  # noqa: SLF001 - the jar that its redirects use
-            prepared._cookies.set_policy(_KeepNone())  # noqa: SLF001 - as above
         return prepared
+
+    def mount(self, prefix: str, adapter: BaseAdapter) -> None:
+        """As in requests; an untrusted session takes only adapters that check where they lead."""
+        if getattr(self, "_untrusted", False) and getattr(adapter, "check", None) is None:
+            raise ValueError("An untrusted session takes no adapter of yours: it would reach what it must not")
+        super().mount(prefix, adapter)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Give all calls that are made inside, in this thread or task, one total deadline together."""
+        clock = self._clock or registry.current().time.clock
+        with scope.session_call(self, clock() + seconds):
+            yield
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """As in requests; but what servers send for a Location raises nothing worse than `InvalidURL`."""
@@ -88,28 +107,35 @@ class ResilientSession(requests.Session):
         if self._untrusted:
             self._guard(request, kwargs)
         with scope.session_call(self):
-            return super().send(request, **kwargs)
+            try:
+                return super().send(request, **kwargs)
+            except InvalidSchema as exc:
+                raise redact.urls_in(exc)  # noqa: B904 - it is the same error
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """As in requests; an untrusted session takes no header along to another origin that may be a credential."""
         super().rebuild_auth(prepared_request, response)
         if not self._untrusted:
             return
-        before, after = registry.origin_of(str(response.url)), registry.origin_of(str(prepared_request.url))
+        before, after = registry.origin_of(str(response.url)), origin_of(prepared_request)
         if before.scheme == "https" and after.scheme == "http":
             raise BlockedAddress("A redirect leads from https to http", request=prepared_request)
-        if before != after:
-            for name in [name for name in prepared_request.headers if name.lower() not in guard.KEPT_HEADERS]:
-                del prepared_request.headers[name]
+        if before == after:
+            return
+        if prepared_request.body is not None:
+            raise BlockedAddress("A redirect to another origin asks for the body again", request=prepared_request)
+        prepared_request._cookies = RequestsCookieJar(_KeepNone())  # noqa: SLF001 - from which later hops take theirs
+        prepared_request.hooks = default_hooks()  # authentication answers a 401 by such
+        for name in [name for name in prepared_request.headers if name.lower() not in guard.KEPT_HEADERS]:
+            del prepared_request.headers[name]
 
     def _guard(self, request: requests.PreparedRequest, kwargs: dict[str, Any]) -> None:
-        if kwargs.get("verify", self.verify) is False:
+        if not kwargs.get("verify", self.verify):
             raise ValueError("verify=False is not for an untrusted session: nobody would know who answers")
         if kwargs.get("proxies", self.proxies):
             raise ValueError("proxies= are not for an untrusted session: they would reach what it must not")
-        origin = origin_of(request)
-        if origin.port not in guard.PORTS:
-            raise BlockedAddress(BLOCKED, request=request)
+        if request._cookies is not None:  # noqa: SLF001 - the jar that its redirects use
+            request._cookies.set_policy(_KeepNone())  # noqa: SLF001 - as above
 
 
 class _KeepNone(DefaultCookiePolicy):

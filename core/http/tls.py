@@ -48,13 +48,15 @@ def context(verify: bool | str | None, cert: str | tuple[str, str] | None) -> ss
 
     Raises `OSError` for a file that cannot be read, `ssl.SSLError` for one that holds no certificate.
     """
-    bundle = None if verify is False else verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
+    bundle = None  # as in requests, whatever is false means: do not verify
+    if verify:
+        bundle = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
     return _contexts.get(bundle, (cert,) if isinstance(cert, str) else tuple(cert or ()))
 
 
 def with_deadlines(given: ssl.SSLContext) -> ssl.SSLContext:
     """Let the sockets of somebody's own context keep deadlines too, unless it has a socket class of its own."""
-    if given.sslsocket_class is ssl.SSLSocket:
+    if getattr(given, "sslsocket_class", None) is ssl.SSLSocket:
         given.sslsocket_class = DeadlineSSLSocket
     return given
 

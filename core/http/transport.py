@@ -9,11 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
+from urllib3 import proxy_from_url
 from urllib3.util import Timeout
 
 from core.http import body, fork, guard, redact, tls
@@ -33,6 +35,24 @@ from core.http.policy import Policy
 from core.http.response import ResilientResponse
 
 BLOCKED = "The URL leads to an address that may not be fetched"
+_TLS_SETTINGS = frozenset(
+    {
+        "assert_fingerprint",
+        "assert_hostname",
+        "ca_cert_data",
+        "ca_cert_dir",
+        "ca_certs",
+        "cert_file",
+        "ciphers",
+        "key_file",
+        "key_password",
+        "server_hostname",
+        "ssl_context",
+        "ssl_maximum_version",
+        "ssl_minimum_version",
+        "ssl_version",
+    }
+)
 _CREDENTIALS = ("Authorization", "Cookie", "Proxy-Authorization")
 
 
@@ -57,18 +77,10 @@ class DeadlineAdapter(HTTPAdapter):
     ) -> tuple[requests.Response | requests.RequestException, Outcome]:
         """Make one attempt, the body included unless `stream`. Returns the answer or the error, and what it means."""
         handled = sys.exception()
-        max_bytes = policy.max_response_bytes
         dial = Dial(seconds, named=named, check=self.check)
         try:
             with dial:
-                # Looked up at each attempt: `responses` and others patch HTTPAdapter.send on the class.
-                response = super().send(request, stream, _bounded(timeout, seconds), verify, cert, proxies)
-                if isinstance(response, ResilientResponse):
-                    response.max_bytes = max_bytes
-                if response.is_redirect:
-                    body.read_of_redirect(response, max_bytes)
-                elif not stream:
-                    body.read(response, max_bytes)
+                response = self._exchange(request, policy, stream, _bounded(timeout, seconds), verify, cert, proxies)
         except guard.Refused:
             error: requests.RequestException = BlockedAddress(BLOCKED, request=request)
         except requests.RequestException as exc:
@@ -87,6 +99,21 @@ class DeadlineAdapter(HTTPAdapter):
             if isinstance(error, AttemptTimeout):
                 outcome = replace(outcome, detail=f"{error.reached}, {error.received} bytes")
         return error, outcome
+
+    def _exchange(
+        self, request: requests.PreparedRequest, policy: Policy, stream: bool, *how: Any
+    ) -> requests.Response:
+        if self.check is not None:
+            guard.check_port(urlsplit(request.url or ""))
+        # Looked up at each attempt: `responses` and others patch HTTPAdapter.send on the class.
+        response = super().send(request, stream, *how)
+        if isinstance(response, ResilientResponse):
+            response.max_bytes = policy.max_response_bytes
+        if response.is_redirect:
+            body.read_of_redirect(response, policy.max_response_bytes)
+        elif not stream:
+            body.read(response, policy.max_response_bytes)
+        return response
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -109,24 +136,47 @@ class DeadlineAdapter(HTTPAdapter):
     ) -> Any:
         """As in requests; a proxy that is spoken to over TLS has a context of its own for that."""
         proxy = select_proxy(request.url or "", proxies)
-        if proxy and proxy.lower().startswith("https:") and proxy not in self.proxy_manager:
-            self.proxy_manager_for(proxy, proxy_ssl_context=_context(request, verify, None))
-        return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        if not proxy or not proxy.lower().startswith("https:"):
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        context = _context(request, verify, None)
+        managers: dict[Any, Any] = self.proxy_manager
+        key = (proxy, context)  # what one call accepts of a proxy, another may not
+        if key not in managers:
+            managers[key] = proxy_from_url(
+                proxy,
+                proxy_headers=self.proxy_headers(proxy),
+                proxy_ssl_context=context,
+                num_pools=self._pool_connections,
+                maxsize=self._pool_maxsize,
+                block=self._pool_block,
+            )
+            managers[key].pool_classes_by_scheme = POOLS
+        host, pool = self.build_connection_pool_key_attributes(request, verify, cert)
+        return managers[key].connection_from_host(**host, pool_kwargs=pool)
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As in requests, but with one TLS context for all connections that have the same settings."""
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        if host["scheme"] == "https":
+        if host["scheme"] == "https" and not self._has_tls_of_its_own:
             super().cert_verify(SimpleNamespace(), request.url or "", verify, cert)  # are the files there?
-            given = self.poolmanager.connection_pool_kw.get("ssl_context")
-            context = _context(request, verify, cert) if given is None else tls.with_deadlines(given)
-            pool = {"cert_reqs": pool["cert_reqs"], "ssl_context": context}
+            pool = {
+                "cert_reqs": "CERT_REQUIRED" if verify else "CERT_NONE",
+                "ssl_context": _context(request, verify, cert),
+            }
         return host, pool
 
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ARG002 - requests' signature
+    @property
+    def _has_tls_of_its_own(self) -> bool:
+        """A subclass has handed TLS settings to `init_poolmanager`: they are for urllib3 to honour, all of them."""
+        return not _TLS_SETTINGS.isdisjoint(self.poolmanager.connection_pool_kw)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """As in requests, but the files are not loaded for every connection: they are in the shared context."""
+        if self._has_tls_of_its_own:
+            super().cert_verify(conn, url, verify, cert)
+            return
         conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:

@@ -18,7 +18,7 @@ CA = str(TLS / "ca.pem")
 def test_connections_with_the_same_settings_share_a_context() -> None:
     """A bundle is parsed once, not for every connection."""
     assert tls.context(CA, None) is tls.context(CA, None)
-    assert tls.context(True, None) is tls.context(None, None)
+    assert tls.context(False, None) is tls.context(None, None)
 
 
 def test_connections_with_other_settings_do_not() -> None:
