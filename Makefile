@@ -10,10 +10,10 @@ METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run serve test check lint types migrate lock clean
+.PHONY: help run serve test check conformance lint types migrate lock clean
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: migrate  ## refresh about ten real packages from PyPI, and show what happened
 	$(MANAGE) load_sample
@@ -28,6 +28,9 @@ test: $(VENV)/.dev  ## run the whole test suite
 	$(COVERAGE) 90 --omit='core/http/*'
 
 check: lint types test  ## run everything that must pass
+
+conformance: $(VENV)-conformance/.installed  ## run the test suites of requests, responses and vcrpy on ResilientSession
+	$(VENV)-conformance/bin/python -m tests.conformance $(ARGS)
 
 lint: $(VENV)/.dev  ## look for mistakes and misplaced white space
 	$(BIN)/ruff check .
@@ -44,9 +47,11 @@ lock: $(VENV)/.dev  ## resolve the dependencies anew, into requirements/
 		--output-file requirements/site.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header pyproject.toml --group dev \
 		--constraint requirements/site.txt --output-file requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--group conformance --constraint requirements/dev.txt --output-file requirements/conformance.txt
 
 clean:  ## remove the environment, the database and everything that was generated
-	rm -rf .venv* .metrics .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis db.sqlite3* staticfiles
+	rm -rf .venv* .conformance .metrics .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis db.sqlite3* staticfiles
 
 .env:
 	@echo "Writing .env for a working copy: DEBUG=true"
@@ -66,4 +71,10 @@ $(VENV)/.site: requirements/site.txt | $(VENV)/bin/python
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.site
 	@echo "Installing what the tests need"
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)-conformance/.installed: requirements/conformance.txt
+	@$(MAKE) --no-print-directory VENV=$(VENV)-conformance $(VENV)-conformance/bin/python
+	@echo "Installing what the suites need"
+	$(VENV)-conformance/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

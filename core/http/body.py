@@ -28,8 +28,8 @@ def replayable(request: requests.PreparedRequest) -> bool:
 
 def read(response: requests.Response, limit: int | None) -> None:
     """Read the whole body into `response.content`. Raises `ResponseTooLarge` beyond `limit` bytes, decoded."""
-    if response._content is not False or response.raw is None:  # noqa: SLF001 - read already, or a mock without one
-        return
+    if response._content is not False or response.raw is None or response.status_code == 0:  # noqa: SLF001
+        return  # read already, or one of the mocks for which requests has no body either
     try:
         content = _read(response, limit)
     except BaseException:

@@ -13,12 +13,15 @@ import ssl
 import sys
 from typing import Any
 
-import urllib3.connection
 import urllib3.connectionpool
 import urllib3.util.connection
+
+# Not those of urllib3.connection: this may be imported while vcrpy has put its own there.
+from urllib3.connectionpool import HTTPConnection, HTTPSConnection  # type: ignore[attr-defined]
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HeaderParsingError,
+    InvalidHeader,
     NameResolutionError,
     NewConnectionError,
 )
@@ -41,6 +44,10 @@ _LONGEST_LINE = 65537
 _REAL = (socket.socket, socket.create_connection, urllib3.util.connection.create_connection)
 
 
+class HeadCutShort(http.client.IncompleteRead):
+    """The server closed in the middle of status line or headers."""
+
+
 class _Lines(io.BufferedReader):
     """What an answer is read from. In its head, what http.client would take for the end is an error."""
 
@@ -54,7 +61,7 @@ class _Lines(io.BufferedReader):
             if len(line) >= limit:
                 raise http.client.LineTooLong("answer")
             if self.in_head and (line or self._head_left < _LONGEST_HEAD):
-                raise http.client.IncompleteRead(line)  # closed in the middle
+                raise HeadCutShort(line)
         if self.in_head:
             self._head_left -= len(line)
             if self._head_left < 0:
@@ -84,7 +91,7 @@ class StrictResponse(http.client.HTTPResponse):
                 raise http.client.HTTPException("a line in the head of the answer is no header") from None
         lengths = {value.strip() for value in self.msg.get_all("Content-Length", ())}
         if len(lengths) > 1 or any(not (value.isascii() and value.isdigit()) for value in lengths):
-            raise http.client.HTTPException("Content-Length is not one number")
+            raise InvalidHeader("Content-Length is not one number")
 
     def _safe_read(self, amt: int) -> bytes:
         if amt < 0:  # a negative chunk size: read() would take it for "everything"
@@ -143,11 +150,11 @@ class _Dialling:
         return response
 
 
-class DeadlineHTTPConnection(_Dialling, urllib3.connection.HTTPConnection):  # type: ignore[misc]  # a stricter response_class
+class DeadlineHTTPConnection(_Dialling, HTTPConnection):  # type: ignore[misc]  # a stricter response_class
     pass
 
 
-class DeadlineHTTPSConnection(_Dialling, urllib3.connection.HTTPSConnection):  # type: ignore[misc]  # as above
+class DeadlineHTTPSConnection(_Dialling, HTTPSConnection):  # type: ignore[misc]  # as above
     _next_stage = Stage.TLS
 
     def connect(self) -> None:
@@ -156,13 +163,13 @@ class DeadlineHTTPSConnection(_Dialling, urllib3.connection.HTTPSConnection):  #
             self.sock.__class__ = DeadlineSSLSocket
 
 
-class _Unless:
+class Unless:
     """A pool's ConnectionCls: ours, unless somebody (vcrpy) has replaced urllib3's. Decided at each access."""
 
-    def __init__(self, ours: type, pool: Any) -> None:
+    def __init__(self, ours: type, pool: Any, urllib3s: type) -> None:
         self._ours = ours
         self._pool = pool
-        self._urllib3s = pool.ConnectionCls
+        self._urllib3s = urllib3s  # said, not read off the pool, where vcrpy's may be already
 
     def __get__(self, instance: object, owner: type) -> type:
         found: type = self._pool.ConnectionCls
@@ -183,11 +190,11 @@ class _Waiting:
 
 
 class DeadlineHTTPConnectionPool(_Waiting, urllib3.connectionpool.HTTPConnectionPool):
-    ConnectionCls = _Unless(DeadlineHTTPConnection, urllib3.connectionpool.HTTPConnectionPool)
+    ConnectionCls = Unless(DeadlineHTTPConnection, urllib3.connectionpool.HTTPConnectionPool, HTTPConnection)
 
 
 class DeadlineHTTPSConnectionPool(_Waiting, urllib3.connectionpool.HTTPSConnectionPool):
-    ConnectionCls = _Unless(DeadlineHTTPSConnection, urllib3.connectionpool.HTTPSConnectionPool)
+    ConnectionCls = Unless(DeadlineHTTPSConnection, urllib3.connectionpool.HTTPSConnectionPool, HTTPSConnection)
 
 
 POOLS: dict[str, type] = {"http": DeadlineHTTPConnectionPool, "https": DeadlineHTTPSConnectionPool}

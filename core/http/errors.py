@@ -8,6 +8,8 @@ requests.RequestException
 │       ├── AttemptReadTimeout     … or later
 │       │   └── AttemptBodyTimeout     … in the body: a requests.ConnectionError too, as requests raises there
 │       └── DeadlineExceeded       the total deadline of the call cut it off
+├── requests.ConnectionError, requests.exceptions.ChunkedEncodingError
+│   └── HeadTruncated              the server closed in the middle of its headers
 ├── BlockedAddress                 a URL of an untrusted session leads where it must not
 └── ResponseTooLarge               the body is larger than Policy.max_response_bytes
 
@@ -22,12 +24,15 @@ import requests
 
 
 class AttemptTimeout(requests.Timeout):
-    """An attempt ran out of time; says how far it got."""
+    """An attempt ran out of time; says how far it got. Its arguments are those of the error of requests."""
 
     reached: str = ""
     """The last stage begun: dns, connect, tls, send, headers or body."""
     received: int = 0
     """Bytes of the answer."""
+
+    def __str__(self) -> str:
+        return f"Timed out in stage {self.reached}, with {self.received} bytes received"
 
 
 class AttemptConnectTimeout(AttemptTimeout, requests.ConnectTimeout):
@@ -40,6 +45,10 @@ class AttemptReadTimeout(AttemptTimeout, requests.ReadTimeout):
 
 class AttemptBodyTimeout(AttemptReadTimeout, requests.ConnectionError):
     """An attempt ran out of time in the body, where requests raises a ConnectionError."""
+
+
+class HeadTruncated(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+    """The server closed in the middle of its headers. For requests an answer, of which chunked ones fail to be read."""
 
 
 class DeadlineExceeded(requests.ReadTimeout):

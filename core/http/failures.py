@@ -23,6 +23,8 @@ from core.http.outcome import Outcome, Reason, failed
 _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] = (
     ((BlockedAddress,), Reason.BLOCKED, False, False),
     ((ResponseTooLarge,), Reason.TOO_LARGE, False, True),
+    # the server's; requests' own is about the request
+    ((urllib3.exceptions.InvalidHeader,), Reason.OTHER, False, True),
     (
         (
             requests.exceptions.InvalidURL,

@@ -70,8 +70,9 @@ class ResilientSession(requests.Session):
         """As in requests; the configured User-Agent takes the place of requests' own."""
         try:
             prepared = super().prepare_request(request)
-        except InvalidHeader:
-            raise InvalidHeader("Invalid header: its value begins with a space or holds a line break") from None
+        except InvalidHeader as exc:  # it quotes the header
+            values = {value for value in (*request.headers.values(), *self.headers.values()) if isinstance(value, str)}
+            raise redact.error(exc, redact.secrets_of(headers=[*values, *(repr(v)[1:-1] for v in values)]))  # noqa: B904 - the same
         except requests.RequestException as exc:
             raise redact.urls_in(exc)  # noqa: B904 - it is the same error
         configured = registry.current().config.user_agent
@@ -101,6 +102,11 @@ class ResilientSession(requests.Session):
         except ValueError:
             raise requests.exceptions.InvalidURL("A redirect leads to no URL", response=resp) from None
         return target
+
+    def close(self) -> None:
+        """As in requests; an adapter that is mounted twice is closed once."""
+        for adapter in dict.fromkeys(self.adapters.values()):
+            adapter.close()
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As in requests; redirects and authentication share the total deadline of the call."""

@@ -7,11 +7,10 @@ from typing import Any
 
 import socks
 import urllib3.contrib.socks as urllib3_socks
-from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from core.http import dial
-from core.http.connections import DeadlineHTTPConnectionPool, DeadlineHTTPSConnectionPool, StrictResponse
+from core.http.connections import DeadlineHTTPConnectionPool, DeadlineHTTPSConnectionPool, StrictResponse, Unless
 from core.http.dial import DeadlineSocket, Stage
 
 
@@ -22,16 +21,35 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
         socket.socket.connect(self, address)
 
     def negotiate(self, options: dict[str, Any], host: str, port: int) -> None:
-        kind = options["socks_version"]
+        kind, rdns = options["socks_version"], options["rdns"]
+        if kind == socks.SOCKS4 and not rdns:
+            host = self._look_up(host, port)
         self.set_proxy(
             kind,
             options["proxy_host"],
             options["proxy_port"],
-            options["rdns"],
+            rdns,
             options["username"],
             options["password"],
         )
         socks.socksocket._proxy_negotiators[kind](self, host, port)  # noqa: SLF001 - PySocks has no other door to it
+
+    def _write_SOCKS5_address(self, addr: tuple[str, int], file: Any) -> Any:  # noqa: N802 - PySocks' name
+        """As in PySocks, after the greeting; but what it would look up itself is looked up under the deadline."""
+        host, port = addr
+        if not self.proxy[3]:  # remote DNS
+            host = self._look_up(host, port)
+        return super()._write_SOCKS5_address((host, port), file)
+
+    @staticmethod
+    def _look_up(host: str, port: int) -> str:
+        """Find the address for a proxy that wants one: without "h" in the scheme, the look-up is ours, and bounded."""
+        attempt = dial.current()
+        if attempt is None:
+            return host
+        address = str(dial.resolve(attempt, host, port)[0][4][0])
+        attempt.stage = Stage.CONNECT
+        return address
 
 
 class _SocksConnection(urllib3_socks.SOCKSConnection):
@@ -53,10 +71,7 @@ class _SocksConnection(urllib3_socks.SOCKSConnection):
                 make=_SocksSocket,
             )
             try:
-                # Without "h" in its scheme, the proxy wants addresses: the look-up is ours, and bounded.
-                host = self.host if options["rdns"] else str(dial.resolve(attempt, self.host, self.port)[0][4][0])
-                attempt.stage = Stage.CONNECT
-                sock.negotiate(options, host, self.port)
+                sock.negotiate(options, self.host, self.port)
             except BaseException:
                 sock.close()
                 raise
@@ -67,21 +82,23 @@ class _SocksConnection(urllib3_socks.SOCKSConnection):
             if isinstance(cause, TimeoutError):
                 raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from exc
             raise NewConnectionError(self, f"Failed to establish a new connection: {exc}") from exc
-        attempt.stage = Stage.TLS if isinstance(self, HTTPSConnection) else Stage.SEND
+        attempt.stage = Stage.TLS if isinstance(self, urllib3_socks.SOCKSHTTPSConnection) else Stage.SEND
         connected: socket.socket = sock
         return connected
 
 
-class _SocksHTTPSConnection(_SocksConnection, HTTPSConnection):
+class _SocksHTTPSConnection(_SocksConnection, urllib3_socks.SOCKSHTTPSConnection):
     pass
 
 
 class _SocksHTTPConnectionPool(DeadlineHTTPConnectionPool):
-    ConnectionCls = _SocksConnection
+    ConnectionCls = Unless(_SocksConnection, urllib3_socks.SOCKSHTTPConnectionPool, urllib3_socks.SOCKSConnection)
 
 
 class _SocksHTTPSConnectionPool(DeadlineHTTPSConnectionPool):
-    ConnectionCls = _SocksHTTPSConnection
+    ConnectionCls = Unless(
+        _SocksHTTPSConnection, urllib3_socks.SOCKSHTTPSConnectionPool, urllib3_socks.SOCKSHTTPSConnection
+    )
 
 
 POOLS: dict[str, type] = {"http": _SocksHTTPConnectionPool, "https": _SocksHTTPSConnectionPool}

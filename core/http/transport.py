@@ -16,10 +16,10 @@ import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 from urllib3 import proxy_from_url
-from urllib3.util import Timeout
+from urllib3.util import Timeout, parse_url
 
 from core.http import body, fork, guard, redact, tls
-from core.http.connections import POOLS
+from core.http.connections import POOLS, HeadCutShort
 from core.http.dial import Check, Dial, Stage
 from core.http.errors import (
     AttemptBodyTimeout,
@@ -27,6 +27,7 @@ from core.http.errors import (
     AttemptReadTimeout,
     AttemptTimeout,
     BlockedAddress,
+    HeadTruncated,
     chain,
 )
 from core.http.failures import diagnose
@@ -94,11 +95,7 @@ class DeadlineAdapter(HTTPAdapter):
             )
         outcome = diagnose(error, dial.stage, handled)
         redact.error(error, _secrets(request, proxies), handled)
-        if outcome.reason is Reason.TIMEOUT:
-            error = _timed_out(error, dial, request)
-            if isinstance(error, AttemptTimeout):
-                outcome = replace(outcome, detail=f"{error.reached}, {error.received} bytes")
-        return error, outcome
+        return _refined(error, outcome, dial, handled, request)
 
     def _exchange(
         self, request: requests.PreparedRequest, policy: Policy, stream: bool, *how: Any
@@ -136,7 +133,8 @@ class DeadlineAdapter(HTTPAdapter):
     ) -> Any:
         """As in requests; a proxy that is spoken to over TLS has a context of its own for that."""
         proxy = select_proxy(request.url or "", proxies)
-        if not proxy or not proxy.lower().startswith("https:"):
+        where = parse_url(proxy) if proxy else None
+        if not proxy or where is None or where.scheme != "https" or not where.host:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         context = _context(request, verify, None)
         managers: dict[Any, Any] = self.proxy_manager
@@ -217,6 +215,24 @@ def is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _refined(
+    error: requests.RequestException,
+    outcome: Outcome,
+    dial: Dial,
+    handled: BaseException | None,
+    request: requests.PreparedRequest,
+) -> tuple[requests.RequestException, Outcome]:
+    """Say more of what went wrong than requests does, in the same families."""
+    if outcome.reason is Reason.TIMEOUT:
+        error = _timed_out(error, dial, request)
+        if isinstance(error, AttemptTimeout):
+            outcome = replace(outcome, detail=f"{error.reached}, {error.received} bytes")
+    elif any(isinstance(link, HeadCutShort) for link in chain(error, handled)):
+        cause, error = error, HeadTruncated(*error.args, request=request)
+        error.__cause__ = cause
+    return error, outcome
+
+
 def _timed_out(
     error: requests.RequestException, dial: Dial, request: requests.PreparedRequest
 ) -> requests.RequestException:
@@ -230,7 +246,7 @@ def _timed_out(
     elif dial.stage is Stage.BODY:
         kind = AttemptBodyTimeout
     reached = "pool" if pool else dial.stage.name.lower()
-    timed_out = kind(f"Timed out in stage {reached}, with {dial.received} bytes received", request=request)
+    timed_out = kind(*error.args, request=request)
     timed_out.reached, timed_out.received = reached, dial.received
     timed_out.__cause__ = error
     return timed_out
