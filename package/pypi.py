@@ -39,6 +39,8 @@ def fetch_project(name: str, session: requests.Session | None = None) -> Mapping
     url = f"{settings.PYPI_URL}/pypi/{name}/json"
     try:
         response = (session or _session).get(url, headers={"Accept": "application/json"})
+    except requests.TooManyRedirects as exc:
+        raise PyPIError("PyPI redirects in a circle") from exc
     except requests.RequestException as exc:
         # The kind says enough: the text may repeat more of the URL and the server than one wants to store.
         raise PyPIUnreachable(f"PyPI could not be reached: {type(exc).__name__}") from exc

@@ -11,13 +11,12 @@ from datetime import datetime
 from typing import Any
 
 import requests
-from django.db import DatabaseError
+from django.db import InterfaceError, OperationalError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Greatest
-from django.utils import timezone
 
 from core.http import ResilientSession, registry
-from core.http.events import AttemptEnded, Event, RetryScheduled
+from core.http.events import AttemptEnded, Event, RetryStarted
 from package import pypi
 from package.models import Package
 from package.results import FetchOutcome, FetchResult
@@ -94,11 +93,12 @@ class Summary:
     """By source."""
     tried: int = 0
     unreachable: int = 0
-    """Fetches that got no answer."""
+    """Fetches that got no usable answer."""
     left: int = 0
     """Packages that were due and had no turn."""
     stopped: str = ""
     """Why it ended early; "" where it did not."""
+    database_failed: bool = False
     attempts: int = 0
     retries: int = 0
     backoff_seconds: float = 0.0
@@ -106,7 +106,7 @@ class Summary:
 
     @property
     def reached_nothing(self) -> bool:
-        """Packages were tried, and no source of any of them answered."""
+        """Packages were tried, and none of them could be fetched."""
         asked = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
         return 0 < self.unreachable == asked
 
@@ -120,9 +120,9 @@ class Summary:
         """Count what core.http does meanwhile."""
         if isinstance(event, AttemptEnded):
             self.attempts += event.outcome is not None
-        elif isinstance(event, RetryScheduled):
+        elif isinstance(event, RetryStarted):
             self.retries += 1
-            self.backoff_seconds += event.delay
+            self.backoff_seconds += event.waited
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -159,6 +159,11 @@ def run(primary_keys: list[int], stopper: Stopper, progress: Progress) -> Summar
             except Stopped as exc:
                 package.record_failure(f"the run ended before an attempt succeeded: {exc}")  # it had its turn
                 break
+            except (OperationalError, InterfaceError) as exc:
+                logger.exception("The database failed; the run ends here")
+                stopper.stop(f"the database failed: {type(exc).__name__}")
+                summary.database_failed = True
+                break
             summary.count(results)
             progress(package, results)
         else:
@@ -172,20 +177,21 @@ def _update(package: Package, session: requests.Session) -> list[FetchResult]:
         return update_package(package, session)
     except Stopped:
         raise
-    except DatabaseError:
-        if Package.objects.filter(pk=package.pk).exists():
-            raise
-        return [FetchResult("site", FetchOutcome.SKIPPED, error="was deleted meanwhile")]
+    except (OperationalError, InterfaceError):  # the database is gone: nothing could be saved of the others either
+        raise
     except Exception as exc:
+        if not Package.objects.filter(pk=package.pk).exists():
+            return [FetchResult("site", FetchOutcome.SKIPPED, error="was deleted meanwhile")]
         logger.exception("%s: not updated", package.slug)
         error = f"unexpected {type(exc).__name__}; see the log"
         package.record_failure(error)
-        return [FetchResult("site", FetchOutcome.FAILED, error=error)]
+        return [FetchResult("site", FetchOutcome.FAILED, error=error, reached=False)]
 
 
 @contextmanager
 def _measured(summary: Summary) -> Iterator[None]:
-    started = timezone.now()
+    clock = registry.current().time.clock
+    started = clock()
     with registry.current().observed_by(summary.observe):
         yield
-    summary.seconds = (timezone.now() - started).total_seconds()
+    summary.seconds = clock() - started

@@ -38,6 +38,7 @@ from core.http.events import (
     CallEnded,
     Observer,
     RetryScheduled,
+    RetryStarted,
     RetrySuppressed,
     Suppression,
     Target,
@@ -132,6 +133,8 @@ class Call:
         self._attempt_started: float | None = None
         self._not_before = started
         self._waited = 0.0
+        self._scheduled: RetryScheduled | None = None
+        self._ended = started
         self._suppressed: Suppression | None = None
 
     def begin(self) -> Send | Wait | Stop:
@@ -142,6 +145,8 @@ class Call:
         left = self.deadline - now
         if left <= 0:
             return self._out_of_time()
+        if self._scheduled is not None:
+            self._start_retry(self._scheduled, now)
         self._attempt_started = now
         self._upstream.observe(AttemptStarted(self._upstream.name, self._target))
         return Send(min(left, self._attempt_timeout))
@@ -154,7 +159,8 @@ class Call:
             self._finish(outcome.result, outcome.reason)
             return False
         self._upstream.observe(retry)
-        self._waited = retry.delay
+        self._scheduled = retry
+        self._ended = now
         self._not_before = now + retry.delay
         return True
 
@@ -190,6 +196,13 @@ class Call:
             self._suppress(Suppression.DEADLINE)
             return None
         return RetryScheduled(upstream.name, self._target, outcome.reason or Reason.OTHER, seconds, source)
+
+    def _start_retry(self, scheduled: RetryScheduled, now: float) -> None:
+        self._waited = now - self._ended
+        self._scheduled = None
+        self._upstream.observe(
+            RetryStarted(scheduled.upstream, scheduled.target, scheduled.reason, self._waited, scheduled.source)
+        )
 
     def _suppress(self, reason: Suppression) -> None:
         self._suppressed = reason

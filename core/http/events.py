@@ -77,6 +77,15 @@ class RetryScheduled:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryStarted:
+    upstream: str
+    target: Target
+    reason: Reason
+    waited: float
+    source: BackoffSource
+
+
+@dataclass(frozen=True, slots=True)
 class RetrySuppressed:
     upstream: str
     target: Target
@@ -94,7 +103,7 @@ class CallEnded:
     suppressed: Suppression | None
 
 
-Event: TypeAlias = AttemptStarted | AttemptEnded | RetryScheduled | RetrySuppressed | CallEnded
+Event: TypeAlias = AttemptStarted | AttemptEnded | RetryScheduled | RetryStarted | RetrySuppressed | CallEnded
 Observer: TypeAlias = Callable[[Event], None]
 
 

@@ -15,7 +15,7 @@ from core.http.events import (
     BackoffSource,
     CallEnded,
     Event,
-    RetryScheduled,
+    RetryStarted,
     RetrySuppressed,
     Suppression,
 )
@@ -75,9 +75,9 @@ class PrometheusObserver:
             if event.outcome is not None:
                 children.attempt(event.target.method, event.outcome).inc()
                 children.attempt_duration[event.outcome.result].observe(event.seconds)
-        elif isinstance(event, RetryScheduled):
+        elif isinstance(event, RetryStarted):
             children.retries[event.reason].inc()
-            children.backoff[event.source].inc(event.delay)
+            children.backoff[event.source].inc(event.waited)
         elif isinstance(event, RetrySuppressed):
             children.retries_suppressed[event.reason].inc()
         elif isinstance(event, CallEnded):

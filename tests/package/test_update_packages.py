@@ -167,7 +167,7 @@ class TestExitStatus:
             make_package(slug)
             pypi.breaks(slug, error) if error else pypi.answers(slug, 503)
         assert update_packages() == 1
-        assert "Nothing could be reached" in capsys.readouterr().out
+        assert "No package could be fetched" in capsys.readouterr().out
 
     def test_nothing_could_be_reached_in_json(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI

@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -37,7 +38,7 @@ _MOST = 1_000_000
 class Command(BaseCommand):
     help = (
         "Refresh packages from PyPI, those tried longest ago first. Exit status: 0 the work was done, even if some "
-        "packages failed; 1 nothing could be reached; 2 misuse; 128 + n stopped by signal n. "
+        "packages failed; 1 no package could be fetched; 2 misuse; 128 + n stopped by signal n. "
         "The first Ctrl-C (or SIGTERM) ends the run in good order, the second one at once."
     )
 
@@ -73,7 +74,7 @@ class Command(BaseCommand):
             _print_summary(summary, Console(file=self.stdout))  # type: ignore[arg-type]  # it writes like a file
         if received:
             raise SystemExit(128 + received[0])
-        if summary.reached_nothing:
+        if summary.reached_nothing or summary.database_failed:
             raise SystemExit(_NOTHING_REACHED)
 
 
@@ -103,12 +104,15 @@ def _signals(stopper: Stopper, received: list[int]) -> Iterator[None]:
         stopper.stop(f"{signal.Signals(number).name} received")
         os.write(2, b"Stopping after the attempt in hand; once more to abort.\n")  # print() may be interrupted itself
 
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
@@ -176,7 +180,7 @@ def _print_summary(summary: Summary, console: Console) -> None:
     if summary.left:
         console.print(f"{summary.left} packages left for the next run: {summary.stopped}")
     if summary.reached_nothing:
-        console.print("Nothing could be reached; every package keeps the data it had.")
+        console.print("No package could be fetched; each keeps the data it had.")
 
 
 def _count(text: str) -> int:
