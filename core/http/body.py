@@ -46,6 +46,7 @@ def _read(response: requests.Response, limit: int | None) -> bytes:
             attempt.left()  # decoding takes time too
         content.write(chunk)
         if limit is not None and content.tell() > limit:
+            content.close()  # or whoever keeps the error keeps it
             raise ResponseTooLarge(
                 f"The body is larger than max_response_bytes={limit}", request=response.request, response=response
             )

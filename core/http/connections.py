@@ -44,6 +44,9 @@ _LONGEST_LINE = 65537
 _REAL = (socket.socket, socket.create_connection, urllib3.util.connection.create_connection)
 
 
+_readline = io.BufferedReader.readline
+
+
 class HeadCutShort(http.client.IncompleteRead):
     """The server closed in the middle of status line or headers."""
 
@@ -56,12 +59,9 @@ class _Lines(io.BufferedReader):
 
     def readline(self, size: int | None = -1, /) -> bytes:
         limit = _LONGEST_LINE if size is None or size < 0 else size
-        line = super().readline(limit)
-        if not line.endswith(b"\n"):
-            if len(line) >= limit:
-                raise http.client.LineTooLong("answer")
-            if self.in_head and (line or self._head_left < _LONGEST_HEAD):
-                raise HeadCutShort(line)
+        line = _readline(self, limit)
+        if line[-1:] != b"\n":
+            self._check_end(line, limit)
         if self.in_head:
             self._head_left -= len(line)
             if self._head_left < 0:
@@ -69,6 +69,12 @@ class _Lines(io.BufferedReader):
             if b"\0" in line:
                 raise http.client.HTTPException("the head of the answer holds a NUL")
         return line
+
+    def _check_end(self, line: bytes, limit: int) -> None:
+        if len(line) >= limit:
+            raise http.client.LineTooLong("answer")
+        if self.in_head and (line or self._head_left < _LONGEST_HEAD):
+            raise HeadCutShort(line)
 
 
 class StrictResponse(http.client.HTTPResponse):
@@ -90,8 +96,13 @@ class StrictResponse(http.client.HTTPResponse):
             except (HeaderParsingError, TypeError):
                 raise http.client.HTTPException("a line in the head of the answer is no header") from None
         lengths = {value.strip() for value in self.msg.get_all("Content-Length", ())}
-        if len(lengths) > 1 or any(not (value.isascii() and value.isdigit()) for value in lengths):
+        if len(lengths) > 1 or any(not (value.isascii() and value.isdigit() and len(value) <= 18) for value in lengths):
             raise InvalidHeader("Content-Length is not one number")
+
+        if self.status == http.client.SWITCHING_PROTOCOLS:  # nobody asked for it: who knows what comes next
+            self.will_close = True
+        elif self.length == 0 and self.chunked:  # 204, 304 or HEAD: urllib3 would wait for chunks
+            self._close_conn()  # type: ignore[attr-defined]  # http.client's, private
 
     def _safe_read(self, amt: int) -> bytes:
         if amt < 0:  # a negative chunk size: read() would take it for "everything"
@@ -138,6 +149,13 @@ class _Dialling:
         return sock
 
     _next_stage = Stage.SEND
+
+    @property
+    def is_connected(self) -> bool:
+        """As in urllib3; but what TLS has unpacked already, and the system does not see, is a stray answer too."""
+        connection: Any = super()
+        pending = getattr(getattr(self, "sock", None), "pending", None)
+        return bool(connection.is_connected) and not (pending and pending())
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         _reach(Stage.SEND)

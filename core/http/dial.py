@@ -125,7 +125,11 @@ class DeadlineSSLSocket(_Timed, ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:
         self.arm()
-        super().do_handshake(block)
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()  # ssl does so for OSError only
+            raise
 
     def read(self, *args: Any) -> Any:
         dial = self.arm()

@@ -28,6 +28,12 @@ def urls_in(exc: _E) -> _E:
     return exc
 
 
+def quoted(*values: object) -> set[str]:
+    """List what stands for these values in a text that quotes one of them, as Python writes it."""
+    texts = [value for value in values if isinstance(value, str | bytes)]
+    return {repr(value).lstrip("b")[1:-1] for value in texts} - {""}
+
+
 def secrets_of(*urls: str | None, headers: Iterable[str] = ()) -> set[str]:
     """List what is secret in these URLs (userinfo, query) and in the values of these headers."""
     found: set[str] = set(headers)

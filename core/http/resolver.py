@@ -67,7 +67,7 @@ class Resolver:
         if not finished:
             raise TimeoutError(f"looking up the name took longer than {timeout:.3f} s")
         if look_up.error is not None:
-            raise type(look_up.error)(*look_up.error.args)  # one of its own for each who waited
+            raise _another(look_up.error)
         return look_up.addresses
 
     def _start_thread(self, look_up: _LookUp) -> None:
@@ -96,6 +96,14 @@ class Resolver:
                 with self._lock:
                     self._in_flight.pop(look_up.key, None)
                 look_up.done.set()
+
+
+def _another(error: OSError) -> OSError:
+    """Make an error like `error`: each who waited raises one of their own."""
+    try:
+        return type(error)(*error.args)
+    except TypeError:  # a class of somebody's own, that wants other arguments
+        return OSError(*error.args)
 
 
 named = Resolver(threads=32)

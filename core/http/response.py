@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Iterator
 from typing import Any
 
 import requests
@@ -28,6 +30,10 @@ class ResilientResponse(requests.Response):
             raise
         return super().content
 
+    def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
+        chunks = super().iter_content(chunk_size)
+        return _decoded(chunks, self.encoding) if decode_unicode and self.encoding else chunks
+
     @property
     def text(self) -> str:
         try:
@@ -49,3 +55,23 @@ class ResilientResponse(requests.Response):
         except requests.HTTPError as exc:
             redact.error(exc, redact.secrets_of(self.url))
             raise
+
+
+def _decoded(chunks: Iterator[bytes], encoding: str) -> Iterator[str]:
+    """Decode as requests does; as UTF-8 from where the charset turns out to be none for text."""
+    fallback = codecs.getincrementaldecoder("utf-8")("replace")
+    try:
+        b"x".decode(encoding, "replace")  # refuses what does not make text of bytes, such as hex
+        decoder = codecs.getincrementaldecoder(encoding)("replace")
+    except (LookupError, ValueError):
+        decoder = fallback
+    for chunk in chunks:
+        try:
+            text = decoder.decode(chunk)
+        except ValueError:
+            decoder = fallback
+            text = decoder.decode(chunk)
+        if text:
+            yield text
+    if text := decoder.decode(b"", final=True):
+        yield text

@@ -70,9 +70,8 @@ class ResilientSession(requests.Session):
         """As in requests; the configured User-Agent takes the place of requests' own."""
         try:
             prepared = super().prepare_request(request)
-        except InvalidHeader as exc:  # it quotes the header
-            values = {value for value in (*request.headers.values(), *self.headers.values()) if isinstance(value, str)}
-            raise redact.error(exc, redact.secrets_of(headers=[*values, *(repr(v)[1:-1] for v in values)]))  # noqa: B904 - the same
+        except InvalidHeader as exc:  # it quotes the header's value
+            raise redact.error(exc, redact.quoted(*request.headers.values(), *self.headers.values()))  # noqa: B904 - the same
         except requests.RequestException as exc:
             raise redact.urls_in(exc)  # noqa: B904 - it is the same error
         configured = registry.current().config.user_agent
@@ -130,7 +129,7 @@ class ResilientSession(requests.Session):
             return
         if prepared_request.body is not None:
             raise BlockedAddress("A redirect to another origin asks for the body again", request=prepared_request)
-        prepared_request._cookies = RequestsCookieJar(_KeepNone())  # noqa: SLF001 - from which later hops take theirs
+        prepared_request._cookies = RequestsCookieJar(_SendNone())  # noqa: SLF001 - from which later hops take theirs
         prepared_request.hooks = default_hooks()  # authentication answers a 401 by such
         for name in [name for name in prepared_request.headers if name.lower() not in guard.KEPT_HEADERS]:
             del prepared_request.headers[name]
@@ -140,12 +139,20 @@ class ResilientSession(requests.Session):
             raise ValueError("verify=False is not for an untrusted session: nobody would know who answers")
         if kwargs.get("proxies", self.proxies):
             raise ValueError("proxies= are not for an untrusted session: they would reach what it must not")
-        if request._cookies is not None:  # noqa: SLF001 - the jar that its redirects use
-            request._cookies.set_policy(_KeepNone())  # noqa: SLF001 - as above
+        jar = request._cookies  # noqa: SLF001 - the jar that its redirects use
+        if jar is not None and not isinstance(getattr(jar, "_policy", None), _KeepNone):
+            jar.set_policy(_KeepNone())
 
 
 class _KeepNone(DefaultCookiePolicy):
     """Takes no cookie from any server."""
 
     def set_ok(self, *_: Any) -> bool:
+        return False
+
+
+class _SendNone(_KeepNone):
+    """Gives no cookie to any server either, though it be the session's own."""
+
+    def return_ok(self, *_: Any) -> bool:
         return False

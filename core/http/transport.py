@@ -95,7 +95,10 @@ class DeadlineAdapter(HTTPAdapter):
             )
         outcome = diagnose(error, dial.stage, handled)
         redact.error(error, _secrets(request, proxies), handled)
-        return _refined(error, outcome, dial, handled, request)
+        try:
+            return _refined(error, outcome, dial, handled, request)
+        finally:
+            del error  # or its traceback and this frame keep each other, and all that was read, alive
 
     def _exchange(
         self, request: requests.PreparedRequest, policy: Policy, stream: bool, *how: Any

@@ -10,21 +10,24 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from django.core.management import execute_from_command_line
-from django.db import connections
+from django.core.management import call_command, execute_from_command_line
+from django.db import DataError, OperationalError, connections
 from django.utils import timezone
 
 from core.http import registry
 from core.http.testing import OutboundHTTP
+from package import pypi as pypi_module
 from package.models import Package
 from tests.package.conftest import CannedPyPI, MakePackage
 from tests.upstreams.pypi import FakePyPI, project, serving
@@ -181,6 +184,87 @@ class TestExitStatus:
         """A site whose packages are not on PyPI has nothing to reach."""
         make_package("bare", pypi_url="")
         assert update_packages() == 0
+
+    def test_a_bug_that_strikes_every_package(
+        self, update_packages: Command, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run in which every package failed in a way that nobody foresaw fails."""
+
+        def buggy(*_: Any) -> None:
+            raise ZeroDivisionError
+
+        make_package("a"), make_package("b")
+        monkeypatch.setattr(pypi_module, "update_package_from_pypi", buggy)
+        assert update_packages() == 1
+
+    @pytest.mark.parametrize(("error", "status"), [(OperationalError("gone"), 1), (DataError("too long"), 0)])
+    @pytest.mark.parametrize("options", [[], ["--json"]])
+    def test_the_database_fails(
+        self,
+        update_packages: Command,
+        make_package: MakePackage,
+        pypi: CannedPyPI,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        error: Exception,
+        status: int,
+        options: list[str],
+    ) -> None:
+        """A database that is gone ends the run, with its summary and without a traceback; a bad value does not."""
+        record = Package.record_success
+
+        def record_or_fail(package: Package, fields: list[str]) -> None:
+            if package.slug == "b":
+                raise error
+            record(package, fields)
+
+        monkeypatch.setattr(Package, "record_success", record_or_fail)
+        for slug in ("a", "b", "c"):
+            make_package(slug)
+            pypi.knows(slug)
+        assert update_packages(*options) == status
+        out = capsys.readouterr().out
+        assert pypi.asked == (["a", "b"] if status else ["a", "b", "c"])
+        if options:
+            summary = json.loads(out)
+            assert (summary["tried"], summary["left"]) == ((1, 2) if status else (3, 0))
+            assert ("OperationalError" in summary["stopped"]) == bool(status)
+        else:
+            assert ("1 packages in" if status else "3 packages in") in out
+            assert ("2 packages left for the next run: the database failed" in out) == bool(status)
+
+    def test_a_circle_of_redirects_is_no_outage(
+        self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI
+    ) -> None:
+        """PyPI did answer."""
+        make_package("a")
+        pypi.answers("a", 302, headers={"Location": pypi.url("a")})
+        assert update_packages() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_may_run_in_a_thread(make_package: MakePackage, pypi: CannedPyPI) -> None:
+    """Schedulers that call the command in a thread of theirs get the work done, and signals stay as they were."""
+    make_package("a")
+    pypi.knows("a")
+    out, errors = StringIO(), []
+
+    def work() -> None:
+        try:
+            call_command("update_packages", stdout=out)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the test is to show it
+            errors.append(exc)
+        finally:
+            connections.close_all()
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(30)
+    assert errors == []
+    assert "a: pypi updated" in out.getvalue()
+    assert Package.objects.get().pypi_license == "MIT"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 class TestOutput:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from core.http import registry
@@ -37,6 +37,18 @@ def refresh(*packages: Package, stopper: Stopper | None = None) -> tuple[Summary
     keys = [package.pk for package in packages]
     summary = run(keys, stopper or Stopper(), lambda package, _: told.append(package.slug))
     return summary, told
+
+
+def refuse_to_store(monkeypatch: pytest.MonkeyPatch, slug: str, error: Exception) -> None:
+    """Let the database refuse what PyPI says of one package."""
+    record = Package.record_success
+
+    def record_or_refuse(package: Package, fields: list[str]) -> None:
+        if package.slug == slug:
+            raise error
+        record(package, fields)
+
+    monkeypatch.setattr(Package, "record_success", record_or_refuse)
 
 
 class TestQueue:
@@ -136,6 +148,100 @@ class TestRun:
         assert broken.last_exception_count == 1
         assert any(record.exc_info and "buggy" in record.getMessage() for record in caplog.records)
         assert sum(counter[FetchOutcome.FAILED] for counter in summary.outcomes.values()) == 1
+
+    @pytest.mark.parametrize("error", [DataError("too long: s3cret"), IntegrityError("taken: s3cret")])
+    def test_one_that_the_database_refuses_does_not_end_the_run(
+        self,
+        make_package: MakePackage,
+        pypi: CannedPyPI,
+        monkeypatch: pytest.MonkeyPatch,
+        error: Exception,
+    ) -> None:
+        """What cannot be stored is noted on its package, which moves back in the queue; the others are refreshed."""
+        packages = [make_package(slug) for slug in ("refused", "a", "b")]
+        make_package("waiting")
+        for package in packages:
+            pypi.knows(package.slug)
+        refuse_to_store(monkeypatch, "refused", error)
+        summary, told = refresh(*packages)
+        assert told == ["refused", "a", "b"]
+        assert (summary.tried, summary.left, summary.stopped, summary.database_failed) == (3, 0, "", False)
+        refused = Package.objects.get(slug="refused")
+        assert type(error).__name__ in refused.last_exception
+        assert "s3cret" not in refused.last_exception
+        assert (refused.last_exception_count, refused.pypi_license) == (1, "")
+        assert set(slugs(Package.objects.exclude(pypi_license=""))) == {"a", "b"}
+        assert slugs(due())[0] == "waiting"
+
+    @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed")])
+    def test_a_database_that_is_gone_ends_the_run(
+        self,
+        make_package: MakePackage,
+        pypi: CannedPyPI,
+        monkeypatch: pytest.MonkeyPatch,
+        error: Exception,
+    ) -> None:
+        """Where nothing can be stored, nobody is asked for more; what was stored before stays."""
+        packages = [make_package(slug) for slug in ("a", "b", "c")]
+        for package in packages:
+            pypi.knows(package.slug)
+        refuse_to_store(monkeypatch, "b", error)
+        summary, told = refresh(*packages)
+        assert told == ["a"]
+        assert pypi.asked == ["a", "b"]
+        assert (summary.tried, summary.left, summary.database_failed) == (1, 2, True)
+        assert type(error).__name__ in summary.stopped
+
+    def test_a_run_in_which_everything_broke_reached_nothing(
+        self, make_package: MakePackage, pypi: CannedPyPI, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A bug that strikes every package is not a run in good order."""
+        packages = [make_package(slug) for slug in ("a", "b")]
+
+        def buggy(*_: Any) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(pypi_module, "update_package_from_pypi", buggy)
+        summary, _ = refresh(*packages)
+        assert summary.reached_nothing
+
+    def test_its_seconds_are_those_of_the_clock(
+        self, make_package: MakePackage, pypi: CannedPyPI, outbound_http: OutboundHTTP
+    ) -> None:
+        """How long a run took goes by the clock that everything else goes by."""
+        package = make_package("a")
+
+        def answer(_: object) -> tuple[int, dict[str, str], str]:
+            outbound_http.clock.advance(12)
+            return 503, {}, ""
+
+        pypi.calls("a", answer)
+        summary, _ = refresh(package)
+        assert summary.seconds == 4 * 12 + 1 + 2 + 4
+        assert summary.as_dict()["seconds"] == 55
+
+    def test_a_wait_that_is_cut_short_is_no_retry(
+        self, make_package: MakePackage, pypi: CannedPyPI, outbound_http: OutboundHTTP
+    ) -> None:
+        """The summary counts the retries that were made."""
+        pypi.answers("a", 503)
+        stopper = Stopper()
+        during_waits(lambda: stopper.stop("enough"), outbound_http)
+        summary, _ = refresh(make_package("a"), stopper=stopper)
+        assert (summary.attempts, summary.retries, summary.backoff_seconds) == (1, 0, 0.0)
+
+    def test_a_circle_of_redirects_is_logged(
+        self, make_package: MakePackage, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Each call of it went well, so core.http has nothing to say: the package is named here, once."""
+        pypi.answers("a", 302, headers={"Location": pypi.url("a")})
+        summary, _ = refresh(make_package("a"))
+        warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert len(warnings) == 1
+        assert "a: not updated" in warnings[0]
+        assert "redirects" in warnings[0]
+        assert "redirects" in Package.objects.get().last_exception
+        assert not summary.reached_nothing
 
     def test_a_package_deleted_before_its_turn_is_passed_over(
         self, make_package: MakePackage, pypi: CannedPyPI

@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -82,8 +82,16 @@ class MisbehavingServer:
     """Set when a client has hung up on a connection that was held."""
     closed: threading.Event = field(default_factory=threading.Event)
     """Set when the server is done with a connection, and has closed it."""
+    said: threading.Event = field(default_factory=threading.Event)
+    """Set when an answer has been sent with all its repetitions."""
     greetings: list[Reply] = field(default_factory=list)
     """What the first connections get before anything is read from them, and before TLS; `KEEP` goes on as usual."""
+    welcome: Reply | None = None
+    """What each connection gets before anything is read from it, after the handshake of TLS."""
+    routes: Mapping[str, Reply] | None = None
+    """By path, without its slash: answered in place of the script, as often as asked."""
+    on_connect: Callable[[], object] | None = None
+    """Called when a connection has been accepted, before anything is done with it."""
     on_request: Callable[[], object] | None = None
     """Called when a request has arrived, before it is answered."""
 
@@ -136,6 +144,8 @@ class MisbehavingServer:
     def _serve(self, plain: socket.socket) -> None:
         connection = plain
         try:
+            if self.on_connect:
+                self.on_connect()
             with self._lock:
                 greeting = self.greetings.pop(0) if self.greetings else None
             if greeting and not self._answer(plain, greeting):
@@ -147,6 +157,8 @@ class MisbehavingServer:
                 connection.do_handshake()
                 subject = dict(pair for part in (connection.getpeercert() or {}).get("subject", ()) for pair in part)
                 self.peers.append(subject.get("commonName", ""))
+            if self.welcome and not self._answer(connection, self.welcome):
+                return
             self._converse(connection)
         except OSError:
             pass
@@ -162,11 +174,16 @@ class MisbehavingServer:
             while request := _read_request(stream):
                 with self._lock:
                     self.requests.append(request)
-                    answer = self.script.pop(0) if self.script else SCRIPT_ENDED
+                    answer = self._next_answer(request)
                 if self.on_request:
                     self.on_request()
                 if not self._answer(connection, answer):
                     return
+
+    def _next_answer(self, request: bytes) -> Reply:
+        if self.routes is not None:
+            return self.routes.get(request.split(b" ")[1].decode()[1:], SCRIPT_ENDED)
+        return self.script.pop(0) if self.script else SCRIPT_ENDED
 
     def _answer(self, connection: socket.socket, answer: Reply) -> bool:
         """Say and do what `answer` says. True: go on with this connection."""
@@ -175,6 +192,7 @@ class MisbehavingServer:
         while answer.repeat and said != answer.times and not self._stopped.wait(answer.every):
             connection.sendall(answer.repeat)
             said += 1
+        self.said.set()
         if answer.gate:
             answer.gate.wait(10)
         if answer.then is Then.HOLD and not connection.recv(1):

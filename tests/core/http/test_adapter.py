@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 import requests
 import responses as responses_library
+import urllib3.util.connection
 from requests.adapters import HTTPAdapter
 from urllib3.util import Timeout
 
 from core.http import DeadlineExceeded, Policy, ResilientAdapter, ResilientSession, ResponseTooLarge
 from core.http.adapter import POOL_CONNECTIONS
+from core.http.errors import HeadTruncated
 from core.http.testing import FakeClock
 from tests.core.http.conftest import Metrics, Serve
 from tests.core.http.misbehave import CLOSE, HOLD, RESET, TLS, Reply, Then, reply, server_context
@@ -784,3 +786,84 @@ def test_a_body_is_read_from_a_mock_without_one(session: ResilientSession, monke
     bare.status_code = 200
     monkeypatch.setattr(HTTPAdapter, "send", lambda *args, **kwargs: bare)
     assert session.send(requests.Request("GET", URL).prepare()) is bare
+
+
+def test_a_head_cut_short_is_what_either_way_of_reading_it_raises(serve: Serve, foreign: requests.Session) -> None:
+    """Whether a caller expects a ConnectionError or, as for a chunked answer, a ChunkedEncodingError: it is both."""
+    heads = [b"HTTP/1.1 200 OK\r\nX-First: 1\r\nX-Sec", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"]
+    foreign.mount("http://", ResilientAdapter(Policy(retries=0)))
+    for head in heads:
+        server = serve(Reply(head))
+        with pytest.raises(HeadTruncated) as raised:
+            foreign.get(server.url)
+        assert isinstance(raised.value, requests.ConnectionError)
+        assert isinstance(raised.value, requests.exceptions.ChunkedEncodingError)
+        assert raised.value.request is not None
+
+
+class PretendedSocket:
+    """A socket as some test tools make it: nothing behind it, and an answer in a BytesIO."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def makefile(self, *_: Any, **__: Any) -> io.BytesIO:
+        return io.BytesIO(self._answer)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nfine",
+    ],
+    ids=["length", "chunked", "interim"],
+)
+def test_a_pretended_socket_answers(
+    answer: bytes, foreign: requests.Session, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a test tool hands out sockets that read from memory, their answers arrive."""
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", lambda *_, **__: PretendedSocket(answer))
+    assert foreign.get("http://127.0.0.1:1/").content == b"fine"
+    assert clock.waits == []
+
+
+def test_a_wait_that_is_cut_short_counts_no_retry(serve: Serve, metrics: Metrics) -> None:
+    """What is counted as a retry, and as time lost to it, is what happened."""
+
+    def wait(_: float) -> None:
+        raise KeyboardInterrupt
+
+    server = serve(reply(503))
+    with ResilientSession(wait=wait) as session, pytest.raises(KeyboardInterrupt):
+        session.get(server.url)
+    assert len(server.requests) == 1
+    assert metrics("retries_total", upstream="other", reason="http_5xx") == 0
+    assert metrics("backoff_seconds_total", upstream="other", source="computed") == 0
+
+
+def test_a_wait_that_outlasts_the_call_counts_no_retry(
+    responses: responses_library.RequestsMock, clock: FakeClock, metrics: Metrics
+) -> None:
+    """Nor does one after which no time is left for an attempt."""
+    responses.get(URL, status=503)
+    with ResilientSession(wait=lambda _: clock.advance(1000)) as session:
+        assert session.get(URL).status_code == 503
+    assert metrics("retries_total", upstream="other", reason="http_5xx") == 0
+    assert metrics("retries_suppressed_total", upstream="other", reason="deadline") == 1
+
+
+def test_what_was_waited_is_counted_as_it_was(
+    responses: responses_library.RequestsMock, clock: FakeClock, metrics: Metrics
+) -> None:
+    """A wait that took longer than asked for counts with what it took."""
+    responses.get(URL, status=503)
+    responses.get(URL, status=200)
+    with ResilientSession(wait=lambda seconds: clock.advance(seconds + 2)) as session:
+        assert session.get(URL).status_code == 200
+    assert metrics("retries_total", upstream="other", reason="http_5xx") == 1
+    assert metrics("backoff_seconds_total", upstream="other", source="computed") == 3

@@ -165,3 +165,51 @@ def test_what_nobody_uses_any_more_is_forgotten() -> None:
     assert len(fork._forkable) == before + 1
     del adapter
     assert len(fork._forkable) <= before
+
+
+class Renewed:
+    """Notes that it was renewed, and fails where it is to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.times = 0
+        self._error = error
+
+    def after_fork(self) -> None:
+        self.times += 1
+        if self._error:
+            raise self._error
+
+
+def test_one_that_cannot_be_renewed_does_not_keep_the_others_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    """A subclass whose pools cannot be made anew is logged; everything else in the child is fresh."""
+    things = [Renewed(ZeroDivisionError() if number % 2 else None) for number in range(10)]
+    for thing in things:
+        fork.renew_in_children(thing)
+    adapter = ResilientAdapter()
+    pools = adapter.poolmanager
+    fork._renew()
+    assert [thing.times for thing in things] == [1] * 10
+    assert adapter.poolmanager is not pools
+    logged = [record for record in caplog.records if "was not renewed" in record.getMessage()]
+    assert [record.exc_info and record.exc_info[0] for record in logged] == [ZeroDivisionError] * 5
+
+
+def test_a_child_lives_on_when_something_cannot_be_renewed() -> None:
+    """In a real child too: it makes its calls as if nothing had been."""
+    lines = run(
+        """
+        from core.http import fork
+
+        class Broken:
+            def after_fork(self):
+                raise ZeroDivisionError
+
+        broken = [Broken() for _ in range(8)]
+        for each in broken:
+            fork.renew_in_children(each)
+        adapter = ResilientAdapter()
+        pools = adapter.poolmanager
+        child(lambda: print(adapter.poolmanager is pools))
+        """
+    )
+    assert lines == ["False", "child 0"]

@@ -122,3 +122,88 @@ def test_line_breaks_and_nuls_are_refused_before_a_byte_is_sent(
 def test_urls_in_texts_are_masked(text: str, masked: str) -> None:
     """A text with a URL in it keeps everything but userinfo and query."""
     assert redact.url(text) == masked
+
+
+def told_by(call: Callable[[], object]) -> str:
+    """Make a call that fails, and return all that Python tells of it but our own source."""
+    with pytest.raises(requests.RequestException) as raised:
+        call()
+    told = traceback.format_exception(raised.value)
+    return "".join(line for part in told for line in part.splitlines(keepends=True) if not line.startswith("    "))
+
+
+@pytest.mark.parametrize("value", ["t0ken\n", " t0ken", "\tt0ken", "a\r\nt0ken", b" t0ken", b"t0ken\n", "t0k\u00e9n\n"])
+@pytest.mark.parametrize("name", ["Authorization", "X-Api-Key"])
+@pytest.mark.parametrize("where", ["call", "session"])
+def test_a_header_that_cannot_be_sent_is_not_quoted(
+    where: str, name: str, value: str | bytes, session: ResilientSession
+) -> None:
+    """A token that was read from a file with its line break does not end up in the log."""
+    if where == "call":
+        told = told_by(lambda: session.get("http://127.0.0.1:1/", headers={name: value}))
+    else:
+        session.headers[name] = value
+        told = told_by(lambda: session.get("http://127.0.0.1:1/"))
+    assert "InvalidHeader" in told
+    assert "t0k" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "htps://us3r:passw0rd@h/?token=t0ken",
+        "htps://us3r:passw0rd@h/?token=t0ken#fragm3nt",
+        "//us3r:passw0rd@h/?token=t0ken",
+        "//us3r:passw0rd@h/",
+        "us3r:passw0rd@host/?token=t0ken",
+        "us3r:passw0rd@host",
+        "http:us3r:passw0rd@host/?token=t0ken",
+        "http://us3r:passw0rd@/?token=t0ken",
+        "http://us3r:passw0rd@*/?token=t0ken",
+        "http://us3r:passw0rd@[::1/?token=t0ken",
+        "ftp://us3r:passw0rd@host/path?token=t0ken&q=f1lter",
+    ],
+)
+def test_an_url_that_leads_nowhere_tells_no_secret(url: str, session: ResilientSession) -> None:
+    """A slip in the scheme or the host does not put userinfo and query into the text of the error."""
+    told = told_by(lambda: session.get(url))
+    assert [secret for secret in SECRETS if secret in told] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("htps://us3r:pass'w0rd@h/", "pass"),
+        ("htps://us3r:pass/w0rd@h/", "pass"),
+        ("htps://us3r:pass w0rd@h/", "pass"),
+        ("htps://h/?token=t0'ken", "ken"),
+        ('htps://h/?token=t0"ken', "ken"),
+        ("htps://h/?token=t0)ken", "ken"),
+        ("htps://h/?token=t0]ken", "ken"),
+        ("htps://h/?token=t0 ken", "ken"),
+        ("htps://h/#fragm3nt", "fragm3nt"),
+    ],
+)
+def test_no_character_in_a_secret_ends_what_is_masked(url: str, secret: str, session: ResilientSession) -> None:
+    """A quote, a bracket or a space in a secret does not leave half of it in the text of the error."""
+    told = told_by(lambda: session.get(url))
+    assert secret not in told.rpartition("InvalidSchema: ")[2]
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "foo://us3r:passw0rd@h/?t=t0ken",
+        "foo:us3r:passw0rd@h/?t=t0ken",
+        "http://us3r:passw0rd@/?t=t0ken",
+        "http://us3r:passw0rd@h:x/?t=t0ken",
+        "http://us3r:passw0rd@127.0.0.1:1/?t=t0ken",
+    ],
+)
+def test_a_redirect_that_leads_nowhere_tells_no_secret(
+    location: str, serve: Callable[..., MisbehavingServer], session: ResilientSession
+) -> None:
+    """Nor does a Location of which nothing can be made, or behind which nobody answers."""
+    server = serve(*4 * [reply(302, b"", f"Location: {location}")])
+    told = told_by(lambda: session.get(server.url))
+    assert [secret for secret in SECRETS if secret in told] == []

@@ -471,3 +471,121 @@ def test_an_interrupted_call_leaves_no_deadline_behind(
     with pytest.raises(requests.ConnectionError):
         session.get(URL)
     assert clock.waits == [1, 2, 4] * 2
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["file:///etc/passwd", "javascript:alert(1)", "data:text/plain,hello", "mailto:user@b.example", "http://./", "//"],
+)
+def test_a_redirect_to_no_page_is_a_request_exception(serve: Serve, session: ResilientSession, location: str) -> None:
+    """Whatever a server names as the next page, existing `except requests.RequestException` clauses catch it."""
+    server = serve(*[reply(302, b"", f"Location: {location}")] * 35)
+    with pytest.raises(requests.RequestException):
+        session.get(server.url)
+
+
+# Several calls, one deadline
+
+
+def taking(seconds: float, clock: FakeClock, status: int = 200) -> Callable[[Any], tuple[int, dict[str, str], str]]:
+    """Answer after that many seconds of the fake clock."""
+
+    def answer(_: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        clock.advance(seconds)
+        return status, {}, ""
+
+    return answer
+
+
+def test_calls_within_share_a_deadline(
+    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
+) -> None:
+    """What one call used up, the next one does not have; the policy's total timeout starts anew for none of them."""
+    responses.add_callback("GET", URL, taking(25, clock))
+    with session.within(60):
+        for _ in range(3):
+            assert session.get(URL).status_code == 200
+        with pytest.raises(DeadlineExceeded):
+            session.get(URL)
+    assert len(responses.calls) == 3
+    assert session.get(URL).status_code == 200
+
+
+def test_retries_within_keep_the_deadline(
+    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
+) -> None:
+    """A retry that would come after the end of all of them is not waited for."""
+    responses.get(URL, status=503)
+    with session.within(4):
+        assert session.get(URL).status_code == 503
+    assert clock.waits == [1, 2]
+
+
+def test_within_lengthens_nothing(
+    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
+) -> None:
+    """A call has no more time than its policy gives it."""
+    responses.get(URL, status=503, headers={"Retry-After": "100"})
+    with session.within(1000):
+        assert session.get(URL).status_code == 503
+    assert clock.waits == []
+
+
+def test_within_is_for_its_session(
+    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
+) -> None:
+    """Another session that is used meanwhile has its own time."""
+    responses.add_callback("GET", URL, taking(5, clock))
+    with ResilientSession() as other, session.within(5):
+        session.get(URL)
+        assert other.get(URL).status_code == 200
+        with pytest.raises(DeadlineExceeded):
+            session.get(URL)
+
+
+def test_within_goes_by_the_clock_of_the_session(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
+    """A session with a clock of its own measures by that."""
+    own = FakeClock()
+    responses.add_callback("GET", URL, taking(5, own))
+    with ResilientSession(clock=own, wait=own.wait) as session, session.within(5):
+        clock.advance(1000)
+        assert session.get(URL).status_code == 200
+        with pytest.raises(DeadlineExceeded):
+            session.get(URL)
+
+
+def test_within_ends_with_an_error_too(
+    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
+) -> None:
+    """What is raised inside leaves no deadline behind."""
+    responses.add_callback("GET", URL, taking(5, clock))
+    with pytest.raises(ZeroDivisionError), session.within(1):
+        raise ZeroDivisionError
+    assert [session.get(URL).status_code for _ in range(2)] == [200, 200]
+
+
+def test_the_shorter_of_two_deadlines_holds(
+    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
+) -> None:
+    """One deadline inside another can only shorten it, and ends with its block."""
+    responses.add_callback("GET", URL, taking(5, clock))
+    with session.within(20):
+        with session.within(5):
+            session.get(URL)
+            with pytest.raises(DeadlineExceeded):
+                session.get(URL)
+        session.get(URL)
+    assert len(responses.calls) == 2
+
+
+def test_an_adapter_that_is_mounted_twice_is_closed_once(
+    session: ResilientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """close() closes each adapter, and none of them twice."""
+    closed: list[str] = []
+    foreign = HTTPAdapter()
+    session.mount("https://plain.test/", foreign)
+    monkeypatch.setattr(session.get_adapter(URL), "close", lambda: closed.append("shared"))
+    monkeypatch.setattr(foreign, "close", lambda: closed.append("foreign"))
+    session.close()
+    assert sorted(closed) == ["foreign", "shared"]

@@ -7,11 +7,13 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import requests
 
 from core.http import Policy, ResilientSession
+from core.http.testing import FakeClock
 from tests.core.http.misbehave import MisbehavingServer, reply
 
 
@@ -44,7 +46,10 @@ class SocksServer:
             client.recv(1)  # until the client hangs up
             return
         client.sendall(b"\x05\x00")
-        kind = client.recv(4)[3]
+        head = client.recv(4)
+        if len(head) < 4:  # the client had no address for us
+            return
+        kind = head[3]
         host = socket.inet_ntoa(client.recv(4)) if kind == 1 else client.recv(client.recv(1)[0]).decode()
         (port,) = struct.unpack(">H", client.recv(2))
         self.wanted.append((host, port))
@@ -99,3 +104,44 @@ def test_a_socks_proxy_that_is_down_is_a_connection_error(closed_port: str, sess
     """As with every other server."""
     with pytest.raises(requests.ConnectionError):
         session.get("http://localhost/", proxies={"http": f"socks5h://{closed_port}"})
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks4"])
+def test_a_look_up_for_a_socks_proxy_that_hangs_is_cut_off(
+    scheme: str, socks: Callable[..., SocksServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the proxy wants an address, finding that is bounded like every other look-up."""
+    proxy, done, look_up = socks(), threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any) -> Any:
+        if host == "slow.example":
+            done.wait(10)
+            raise socket.gaierror(socket.EAI_NONAME, "too late")
+        return look_up(host, *args)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with ResilientSession(Policy(retries=0, attempt_timeout=0.2)) as session:
+        session.trust_env = False
+        with pytest.raises(requests.ConnectTimeout) as raised:
+            session.get("http://slow.example/", proxies={"http": f"{scheme}://{proxy.netloc}"})
+    done.set()
+    assert raised.value.reached == "dns"  # type: ignore[attr-defined]  # an AttemptConnectTimeout
+    assert proxy.wanted == []
+
+
+def test_a_name_that_a_socks_proxy_cannot_be_told_is_not_retried(
+    socks: Callable[..., SocksServer], session: ResilientSession, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that does not exist does not exist through a proxy either."""
+    proxy, look_up = socks(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any) -> Any:
+        if host == "missing.example":
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return look_up(host, *args)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(requests.ConnectionError):
+        session.get("http://missing.example/", proxies={"http": f"socks5://{proxy.netloc}"})
+    assert clock.waits == []
+    assert proxy.wanted == []

@@ -5,15 +5,23 @@ from __future__ import annotations
 import copy
 import pickle
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
+import urllib3.connection
+import urllib3.connectionpool
+import urllib3.util.connection
+from requests.adapters import HTTPAdapter
+from requests.auth import HTTPDigestAuth
 from responses import RequestsMock
 
-from core.http import BlockedAddress, Policy, ResilientSession
+from core.http import BlockedAddress, Policy, ResilientSession, guard
 from core.http.dial import DeadlineSocket
 from core.http.testing import OutboundHTTP
+from tests.core.http.conftest import Metrics, Serve
+from tests.core.http.misbehave import MisbehavingServer, Reply, reply
 
 URL = "https://users.example/page"
 
@@ -234,3 +242,223 @@ def test_a_trusted_session_reaches_what_it_is_told_to(httpserver: Any) -> None:
     httpserver.expect_request("/").respond_with_data("fine")
     with ResilientSession(Policy(retries=0)) as session:
         assert session.get(httpserver.url_for("/")).text == "fine"
+
+
+# What a test tool replaces does not open the door
+
+
+class _Socket(socket.socket):
+    """Stands in for what a test tool puts in place of `socket.socket`."""
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    """Stands in for what vcrpy puts in place of urllib3's."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "replacement"),
+    [
+        (socket, "socket", _Socket),
+        (socket, "create_connection", lambda *args, **kwargs: socket.socket()),
+        (urllib3.util.connection, "create_connection", lambda *args, **kwargs: socket.socket()),
+        (urllib3.connectionpool.HTTPConnectionPool, "ConnectionCls", _Connection),
+    ],
+    ids=["socket", "create_connection", "create_connection of urllib3", "ConnectionCls"],
+)
+def test_what_replaces_a_socket_does_not_get_around_the_check(
+    owner: object,
+    name: str,
+    replacement: object,
+    serve: Serve,
+    session: ResilientSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a test tool has replaced sockets or connections, an inner address is refused nevertheless."""
+    server = serve(reply(200, b"inner"))
+    monkeypatch.setattr(guard, "PORTS", frozenset({int(server.netloc.rpartition(":")[2])}))
+    monkeypatch.setattr(owner, name, replacement)
+    with pytest.raises(BlockedAddress):
+        session.get(server.url)
+    assert (server.connections, server.requests) == (0, [])
+
+
+@pytest.mark.parametrize("verify", ["", 0, False])
+@pytest.mark.parametrize("where", ["call", "session", "prepared"])
+def test_whatever_is_false_switches_no_verification_off(session: ResilientSession, verify: Any, where: str) -> None:
+    """For requests "" and 0 are verify=False too: a ValueError like that."""
+    with pytest.raises(ValueError, match="verify=False"):  # noqa: PT012 - one call in three ways
+        if where == "call":
+            session.get(URL, verify=verify)
+        elif where == "prepared":
+            session.send(requests.Request("GET", URL).prepare(), verify=verify)
+        else:
+            session.verify = verify
+            session.get(URL)
+
+
+def test_no_verification_at_all_is_refused(session: ResilientSession) -> None:
+    """verify=None for the session, or for a prepared request, would mean none either."""
+    with pytest.raises(ValueError, match="verify=False"):
+        session.send(requests.Request("GET", URL).prepare(), verify=None)
+    session.verify = None  # type: ignore[assignment]  # the mistake in question
+    with pytest.raises(ValueError, match="verify=False"):
+        session.get(URL)
+
+
+@pytest.mark.parametrize("prefix", ["https://", "http://", "https://users.example/", "file://"])
+def test_no_foreign_adapter_is_mounted(session: ResilientSession, prefix: str) -> None:
+    """An adapter that checks no addresses would reach what it must not."""
+    adapters = dict(session.adapters)
+    with pytest.raises(ValueError, match="adapter"):
+        session.mount(prefix, HTTPAdapter())
+    assert session.adapters == adapters
+
+
+def test_its_own_adapter_may_be_mounted_elsewhere(session: ResilientSession) -> None:
+    """An adapter that checks addresses is no danger."""
+    adapter = session.get_adapter(URL)
+    session.mount("https://users.example/", adapter)
+    assert session.get_adapter(URL) is adapter
+
+
+def test_a_blocked_port_is_counted(session: ResilientSession, metrics: Metrics) -> None:
+    """A URL that is refused for its port is a failed call with the reason "blocked", like one refused later."""
+    with pytest.raises(BlockedAddress):
+        session.get("https://users.example:6379/")
+    assert metrics("calls_total", upstream="other", outcome="failure", reason="blocked") == 1
+
+
+# Redirects over the wire
+
+Reach = Callable[..., MisbehavingServer]
+
+
+@pytest.fixture
+def reach(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Reach:
+    """Make names that look public and lead to local servers: ``reach("a.example", reply())``."""
+    servers: dict[str, MisbehavingServer] = {}
+    look_up, connect = socket.getaddrinfo, socket.socket.connect
+
+    def getaddrinfo(host: str, port: int, *args: Any) -> Any:
+        if host not in servers:
+            return look_up(host, port, *args)
+        address = f"8.8.8.{list(servers).index(host)}"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    def dial(sock: socket.socket, address: tuple[str, int]) -> None:
+        server = list(servers.values())[int(address[0].removeprefix("8.8.8."))]
+        host, port = server.netloc.split(":")
+        connect(sock, (host, int(port)))
+
+    def start(name: str, *script: Reply) -> MisbehavingServer:
+        servers[name] = serve(*script)
+        return servers[name]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(DeadlineSocket, "connect", dial)
+    return start
+
+
+def moved(location: str, *headers: str, status: int = 302) -> Reply:
+    return reply(status, b"", f"Location: {location}", *headers)
+
+
+@pytest.mark.parametrize("where", ["call", "header", "session", "session header", "prepared"])
+def test_no_cookie_of_the_callers_goes_along(reach: Reach, session: ResilientSession, where: str) -> None:
+    """From A to B to another page of B: a cookie meant for A reaches none of B's pages."""
+    first = reach("a.example", moved("http://b.example/"))
+    second = reach("b.example", moved("/2"), reply(200, b"fine"))
+    request = requests.Request("GET", "http://a.example/")
+    if where in {"call", "prepared"}:
+        request.cookies = {"id": "s3cret"}
+    elif where == "header":
+        request.headers = {"Cookie": "id=s3cret"}
+    elif where == "session":
+        session.cookies.set("id", "s3cret")
+    else:
+        session.headers["Cookie"] = "id=s3cret"
+    prepared = request.prepare() if where == "prepared" else session.prepare_request(request)
+    assert session.send(prepared, allow_redirects=True).text == "fine"
+    assert [b"s3cret" in sent for sent in first.requests] == [True]
+    assert [b"s3cret" in sent for sent in second.requests] == [False, False]
+
+
+def test_a_prepared_request_keeps_no_cookie_between_hops(reach: Reach, session: ResilientSession) -> None:
+    """What a server sets on one hop does not come back on the next, though the request has a jar of its own."""
+    server = reach("a.example", moved("/2", "Set-Cookie: id=1; Path=/"), reply(200, b"fine"))
+    prepared = requests.Request("GET", "http://a.example/", cookies={"mine": "yes"}).prepare()
+    assert session.send(prepared, allow_redirects=True).text == "fine"
+    assert [b"id=1" in sent for sent in server.requests] == [False, False]
+    assert not list(session.cookies)
+
+
+CHALLENGE = 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth", algorithm=MD5'
+
+
+def test_digest_authentication_answers_nobody_else(reach: Reach, session: ResilientSession) -> None:
+    """A 401 of the server that a redirect leads to is the call's answer, and gets no hash of the password."""
+    reach("a.example", moved("http://b.example/"))
+    other = reach("b.example", reply(401, b"who?", CHALLENGE), reply(200, b"welcome"))
+    response = session.get("http://a.example/", auth=HTTPDigestAuth("user", "passw0rd"))
+    assert (response.status_code, len(other.requests)) == (401, 1)
+    assert b"authorization" not in other.requests[0].lower()
+
+
+def test_digest_authentication_works_where_it_is_meant(reach: Reach, session: ResilientSession) -> None:
+    """The server that was asked gets its answer."""
+    server = reach("a.example", reply(401, b"who?", CHALLENGE), reply(200, b"welcome"))
+    assert session.get("http://a.example/", auth=HTTPDigestAuth("user", "passw0rd")).text == "welcome"
+    assert b"Authorization: Digest " in server.requests[1]
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_body_goes_to_nobody_else(reach: Reach, session: ResilientSession, status: int) -> None:
+    """A redirect that asks for the body again, at another origin, is refused before anything is sent there."""
+    reach("a.example", moved("http://b.example/", status=status))
+    other = reach("b.example", reply(200))
+    with pytest.raises(BlockedAddress, match="body"):
+        session.post("http://a.example/", data=b"b0dy")
+    assert other.connections == 0
+
+
+@pytest.mark.parametrize(("status", "method"), [(301, b"GET"), (302, b"GET"), (303, b"GET")])
+def test_a_post_that_becomes_a_get_is_followed(
+    reach: Reach, session: ResilientSession, status: int, method: bytes
+) -> None:
+    """Other redirects drop the body, and so may lead elsewhere."""
+    reach("a.example", moved("http://b.example/", status=status))
+    other = reach("b.example", reply(200, b"fine"))
+    assert session.post("http://a.example/", data=b"b0dy").text == "fine"
+    assert other.requests[0].startswith(method)
+    assert b"b0dy" not in other.requests[0]
+
+
+def test_a_body_is_sent_again_within_the_origin(reach: Reach, session: ResilientSession) -> None:
+    """A 307 to another page of the same server gets the body there."""
+    server = reach("a.example", moved("/2", status=307), reply(200, b"fine"))
+    assert session.post("http://a.example/", data=b"b0dy").text == "fine"
+    assert [sent.endswith(b"b0dy") for sent in server.requests] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "data:text/plain,hello",
+        "mailto:user@b.example",
+        "ftp://b.example/",
+        "http://./",
+        "http://",
+        "http:///path",
+        "http://b.example:x/",
+        "http://[::1/",
+        "//",
+    ],
+)
+def test_a_redirect_to_no_page_is_a_request_exception(reach: Reach, session: ResilientSession, location: str) -> None:
+    """Whatever a server names as the next page, existing `except requests.RequestException` clauses catch it."""
+    server = reach("a.example", *[moved(location)] * 8)
+    with pytest.raises(requests.RequestException):
+        session.get("http://a.example/")
+    assert len(server.requests) >= 1

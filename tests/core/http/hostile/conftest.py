@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+Answers = dict[str, Any]
+AddressInfo = tuple[int, int, int, str, Any]
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """Answer look-ups: of literal addresses and localhost by the system, of others from what the test puts here.
+
+    An answer is a list of ``(host, port)`` addresses, an error to raise, or a function to call for one of these.
+    """
+    answers: Answers = {}
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: Any, *args: Any, **kwargs: Any) -> list[AddressInfo]:
+        if host not in answers:
+            if host == "localhost":
+                host = "127.0.0.1"
+            elif not _literal(host):
+                raise socket.gaierror(socket.EAI_NONAME, "no name leads out of these tests")
+            return real(host, port, *args, **kwargs)
+        answer = answers[host]
+        if callable(answer):
+            answer = answer()
+        if isinstance(answer, BaseException):
+            raise answer
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for address in answer]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return answers
+
+
+def _literal(host: str | None) -> bool:
+    try:
+        ip_address(host or "")
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.fixture
+def black_hole() -> Iterator[Callable[[], tuple[str, int]]]:
+    """Make addresses that answer no attempt to connect, as a firewall does that drops packets."""
+    with ExitStack() as stack:
+
+        def make() -> tuple[str, int]:
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            address = listener.getsockname()
+            while True:  # until the backlog is full
+                filler = stack.enter_context(socket.socket())
+                filler.settimeout(0.05)
+                try:
+                    filler.connect(address)
+                except TimeoutError:
+                    return str(address[0]), int(address[1])
+
+        yield make

@@ -1,0 +1,195 @@
+"""How far an attempt got when its time was up; uploads, proxies, full pools and streams end in time too."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import pytest
+import requests
+
+from core.http import Policy, ResilientAdapter, ResponseTooLarge
+from core.http.errors import AttemptTimeout
+from core.http.events import Event
+from tests.core.http.conftest import Serve
+from tests.core.http.hostile.scenarios import (
+    ALIVE,
+    FINE,
+    HASTY,
+    PATIENT,
+    SLOWLY,
+    certificate,
+    ended,
+    schemes,
+    session_for,
+)
+from tests.core.http.misbehave import HOLD, Reply, Then, reply
+
+MUCH = 64 * 2**20
+HALF = Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf", Then.HOLD)
+
+
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        (HOLD, "headers, 0 bytes"),
+        (Reply(b"HTTP/1.1 200 OK\r\n", Then.HOLD), "headers, 17 bytes"),
+        (HALF, "body, 45 bytes"),
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_the_log_says_how_far_an_attempt_got(
+    does: Reply, told: str, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line of a call that failed names the stage that each of its attempts had reached, and the bytes received."""
+    server = serve(does)
+    with (
+        session_for(HASTY, retries=0) as session,
+        caplog.at_level(logging.WARNING, "core.http"),
+        pytest.raises(requests.Timeout) as raised,
+    ):
+        session.get(server.url)
+    assert isinstance(raised.value, AttemptTimeout)
+    assert f"{raised.value.reached}, {raised.value.received} bytes" == told
+    assert told in caplog.records[-1].getMessage()
+
+
+# Uploads
+
+
+@schemes
+@pytest.mark.parametrize("then", [Then.IGNORE, Then.SIP], ids=["does not read", "reads a little"])
+@pytest.mark.parametrize("kind", ["bytes", "generator"])
+def test_an_upload_to_a_server_that(kind: str, then: Then, scheme: str, serve: Serve) -> None:
+    """Sending ends with the attempt too, however much there is left to send; it is a ReadTimeout in stage send."""
+    server = serve(welcome=Reply(b"", then), context=certificate() if scheme == "https" else None)
+    body: Any = b"0" * MUCH if kind == "bytes" else (b"0" * 65536 for _ in range(MUCH // 65536))
+    began = time.monotonic()
+    with session_for(HASTY, retries=0) as session:
+        with pytest.raises(requests.ReadTimeout) as raised:
+            session.post(server.url, data=body)
+        assert time.monotonic() - began < HASTY + ALIVE
+        assert isinstance(raised.value, AttemptTimeout)
+        assert (raised.value.reached, raised.value.received) == ("send", 0)
+        assert session.get(serve(FINE).url, timeout=PATIENT).content == b"fine"
+
+
+# Proxies
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        HOLD,
+        Reply(b"", Then.HOLD, b"H", SLOWLY),
+        Reply(b"HTTP/1.1 200 ", Then.HOLD, b"O", SLOWLY),
+        Reply(b"HTTP/1.1 200 OK\r\n", Then.HOLD, b"X: 1\r\n", SLOWLY),
+        Reply(b"HTTP/1.1 200 OK\r\n\r\n", Then.DRAIN),
+    ],
+    ids=["hangs", "drips", "drips a status line", "drips headers", "hangs after CONNECT"],
+)
+def test_a_proxy_that(does: Reply, serve: Serve, events: list[Event]) -> None:
+    """A tunnel that does not get done is a ConnectTimeout, tried again for a POST too: nothing was sent."""
+    proxy = serve(does, does)
+    with session_for(HASTY) as session:
+        with pytest.raises(requests.ConnectTimeout) as raised:
+            session.post("https://upstream.test/", proxies={"https": proxy.url})
+        assert isinstance(raised.value, AttemptTimeout)
+        assert raised.value.reached in {"connect", "tls"}
+        assert [attempt.outcome.sent for attempt in ended(events).attempts] == [False, False]
+        assert session.get(serve(FINE, FINE).url).content == b"fine"
+
+
+@pytest.mark.parametrize(
+    ("does", "transient"),
+    [
+        (Reply(b""), True),
+        (reply(502), True),
+        (reply(407), False),
+        (reply(403), False),
+        (Reply(b"garbage\r\n\r\n"), False),
+        (Reply(b"HTTP/1.1 200 OK\r\n", Then.CLOSE, b"X-Many: 1\r\n"), False),
+        (Reply(b"HTTP/1.1 200 OK\r\nX-Long: ", Then.CLOSE, b"x" * 4096), False),
+        (Reply(b"", Then.CLOSE, b"HTTP/1.1 103 Early Hints\r\n\r\n"), False),
+    ],
+    ids=["closes", "502", "407", "403", "garbage", "endless headers", "endless header", "endless interim answers"],
+)
+def test_a_proxy_that_refuses(does: Reply, transient: bool, serve: Serve, events: list[Event]) -> None:
+    """What a proxy answers instead of a tunnel is a ConnectionError; only what may pass is tried again."""
+    proxy = serve(does, does)
+    with session_for(PATIENT) as session:
+        with pytest.raises(requests.ConnectionError):
+            session.post("https://upstream.test/", proxies={"https": proxy.url})
+        outcome = ended(events).attempts[-1].outcome
+        assert (outcome.transient, outcome.sent) == (transient, False)
+        assert session.get(serve(FINE).url).content == b"fine"
+
+
+def test_a_plain_request_through_a_proxy_that_hangs(serve: Serve) -> None:
+    """A proxy that does not answer an http request is a ReadTimeout in stage headers."""
+    proxy = serve(HOLD)
+    with session_for(HASTY, retries=0) as session:
+        with pytest.raises(requests.ReadTimeout) as raised:
+            session.get("http://upstream.test/", proxies={"http": proxy.url})
+        assert isinstance(raised.value, AttemptTimeout)
+        assert raised.value.reached == "headers"
+        assert session.get(serve(FINE).url, timeout=PATIENT).content == b"fine"
+
+
+# Pools
+
+
+def test_waiting_for_a_connection(serve: Serve, events: list[Event]) -> None:
+    """A full pool is waited for no longer than the attempt lasts; it is a timeout in stage pool, nothing sent."""
+    server = serve(HALF, FINE)
+    adapter = ResilientAdapter(Policy(retries=1, attempt_timeout=HASTY), pool_maxsize=1, pool_block=True)
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", adapter)
+        with session.get(server.url, stream=True):
+            with pytest.raises(requests.Timeout) as raised:
+                session.post(server.url)
+            assert isinstance(raised.value, AttemptTimeout)
+            assert raised.value.reached == "pool"
+            assert [attempt.outcome.sent for attempt in ended(events).attempts] == [False, False]
+        assert session.get(server.url).content == b"fine"
+
+
+# Streams
+
+
+@schemes
+def test_a_stream_that_stalls(scheme: str, serve: Serve) -> None:
+    """Each read of a streamed body is bounded by the attempt's timeout."""
+    context = certificate() if scheme == "https" else None
+    server = serve(HALF, context=context)
+    began = time.monotonic()
+    with session_for(HASTY, retries=0) as session:
+        with session.get(server.url, stream=True) as response, pytest.raises(requests.RequestException):
+            for _ in response.iter_content(1):
+                pass
+        assert time.monotonic() - began < 2 * HASTY + ALIVE
+        server.script.append(FINE)
+        assert session.get(server.url, timeout=PATIENT).content == b"fine"
+
+
+@schemes
+def test_a_stream_outlives_its_attempt(scheme: str, serve: Serve) -> None:
+    """The attempt ends at the headers: reading for longer than it would have lasted is the caller's business."""
+    slow = reply(200, b"", length=8, repeat=b"x", every=HASTY / 4, times=8)
+    with (
+        session_for(HASTY, retries=0) as session,
+        session.get(serve(slow, context=certificate() if scheme == "https" else None).url, stream=True) as response,
+    ):
+        assert b"".join(response.iter_content(1)) == b"x" * 8
+
+
+@pytest.mark.parametrize("read", ["content", "text", "json"])
+def test_a_stream_read_into_memory_is_limited(read: str, serve: Serve) -> None:
+    """`.content`, `.text` and `.json()` of a streamed response obey max_response_bytes."""
+    server = serve(Reply(b"HTTP/1.1 200 OK\r\n\r\n", Then.CLOSE, b"[" * 65536), FINE)
+    with session_for(PATIENT, retries=0) as session:
+        with session.get(server.url, stream=True) as response, pytest.raises(ResponseTooLarge):
+            response.json() if read == "json" else getattr(response, read)
+        assert session.get(server.url).content == b"fine"
