@@ -17,18 +17,20 @@ from requests.adapters import BaseAdapter
 
 
 class Scope:
-    """One session call: every hop of it, and every attempt of every hop."""
+    """One session call: every hop of it, and every attempt of every hop. Or several calls that share a limit."""
 
-    __slots__ = ("_deadline", "owner")
+    __slots__ = ("_deadline", "limit", "owner", "spans_calls")
 
-    def __init__(self, owner: Session, deadline: float | None) -> None:
+    def __init__(self, owner: Session, limit: float | None, *, spans_calls: bool = False) -> None:
         self.owner = owner
-        self._deadline = deadline
+        self.limit = limit
+        self.spans_calls = spans_calls
+        self._deadline: float | None = None
 
     def deadline(self, proposed: float) -> float:
-        """Return the deadline that was set, by the owner or by the first hop, which sets `proposed`."""
+        """Return the deadline that the first hop set; it sets `proposed`, or the limit if that comes before."""
         if self._deadline is None:
-            self._deadline = proposed
+            self._deadline = proposed if self.limit is None else min(proposed, self.limit)
         return self._deadline
 
 
@@ -44,13 +46,32 @@ def current(adapter: BaseAdapter) -> Scope | None:
 
 
 @contextmanager
-def session_call(owner: Session, deadline: float | None = None) -> Iterator[None]:
+def session_call(owner: Session) -> Iterator[None]:
     """Open a scope for a call of the session `owner`, or join the one that it has open already."""
     outer = _current.get()
-    if outer is not None and outer.owner is owner:
+    if outer is None or outer.owner is not owner:
+        scope = Scope(owner, None)
+    elif outer.spans_calls:
+        scope = Scope(owner, outer.limit)
+    else:
+        scope = outer
+    with _entered(scope):
         yield
-        return
-    token = _current.set(Scope(owner, deadline))
+
+
+@contextmanager
+def several_calls(owner: Session, limit: float) -> Iterator[None]:
+    """Let no call of `owner` that is made inside go on after `limit`, on its clock."""
+    outer = _current.get()
+    if outer is not None and outer.owner is owner and outer.limit is not None:
+        limit = min(limit, outer.limit)
+    with _entered(Scope(owner, limit, spans_calls=True)):
+        yield
+
+
+@contextmanager
+def _entered(scope: Scope) -> Iterator[None]:
+    token = _current.set(scope)
     try:
         yield
     finally:

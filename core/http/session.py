@@ -89,7 +89,7 @@ class ResilientSession(requests.Session):
     def within(self, seconds: float) -> Iterator[None]:
         """Give all calls that are made inside, in this thread or task, one total deadline together."""
         clock = self._clock or registry.current().time.clock
-        with scope.session_call(self, clock() + seconds):
+        with scope.several_calls(self, clock() + seconds):
             yield
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
