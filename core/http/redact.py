@@ -11,20 +11,23 @@ from core.http.errors import chain
 
 _E = TypeVar("_E", bound=BaseException)
 _SHORTEST = 3  # replacing shorter texts would tear words apart, and hide nothing
-_USERINFO = re.compile(r"[^\s/'\"]*@")
-_QUERY = re.compile(r"\?[^\s'\")>\]]*")
-
 MASK = "***"
 
 
 def url(value: str) -> str:
-    """Return a URL, or a text with URLs in it, without userinfo and query."""
-    return _QUERY.sub(f"?{MASK}", _USERINFO.sub(f"{MASK}@", value))
+    """Return a URL, however broken, without what may be userinfo, query or fragment."""
+    head, *rest = re.split(r"[?#]", value, maxsplit=1)
+    before, at, after = head.rpartition("@")
+    if at:
+        scheme, slashes, _ = before.partition("//")
+        head = f"{scheme}{slashes}{MASK}@{after}" if slashes else f"{MASK}@{after}"
+    return f"{head}?{MASK}" if rest else head
 
 
-def urls_in(exc: _E) -> _E:
-    """Mask userinfo and query of whatever looks like a URL in the text of `exc`, in place."""
-    exc.args = tuple(url(arg) if isinstance(arg, str) else arg for arg in exc.args)
+def url_in(exc: _E, secret: str) -> _E:
+    """Mask the URL `secret` where the text of `exc` quotes it, in place."""
+    for written in (secret, repr(secret)[1:-1]):
+        exc.args = tuple(arg.replace(written, url(written)) if isinstance(arg, str) else arg for arg in exc.args)
     return exc
 
 

@@ -73,7 +73,7 @@ class ResilientSession(requests.Session):
         except InvalidHeader as exc:  # it quotes the header's value
             raise redact.error(exc, redact.quoted(*request.headers.values(), *self.headers.values()))  # noqa: B904 - the same
         except requests.RequestException as exc:
-            raise redact.urls_in(exc)  # noqa: B904 - it is the same error
+            raise redact.url_in(exc, _text(request.url))  # noqa: B904 - it is the same error
         configured = registry.current().config.user_agent
         if configured and prepared.headers.get("User-Agent") == default_user_agent():
             prepared.headers["User-Agent"] = configured
@@ -115,7 +115,7 @@ class ResilientSession(requests.Session):
             try:
                 return super().send(request, **kwargs)
             except InvalidSchema as exc:
-                raise redact.urls_in(exc)  # noqa: B904 - it is the same error
+                raise redact.url_in(exc, _text(request.url))  # noqa: B904 - it is the same error
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """As in requests; an untrusted session takes no header along to another origin that may be a credential."""
@@ -142,6 +142,10 @@ class ResilientSession(requests.Session):
         jar = request._cookies  # noqa: SLF001 - the jar that its redirects use
         if jar is not None and not isinstance(getattr(jar, "_policy", None), _KeepNone):
             jar.set_policy(_KeepNone())
+
+
+def _text(url: Any) -> str:
+    return url.decode("latin-1") if isinstance(url, bytes) else str(url)
 
 
 class _KeepNone(DefaultCookiePolicy):

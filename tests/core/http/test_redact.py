@@ -114,13 +114,13 @@ def test_line_breaks_and_nuls_are_refused_before_a_byte_is_sent(
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
-        ("see https://user:pw@host/path?token=1 there", "see https://***@host/path?*** there"),
+        ("https://user:pw@host/path?token=1", "https://***@host/path?***"),
         ("https://host/path", "https://host/path"),
         ("//user@host", "//***@host"),
     ],
 )
-def test_urls_in_texts_are_masked(text: str, masked: str) -> None:
-    """A text with a URL in it keeps everything but userinfo and query."""
+def test_urls_are_masked(text: str, masked: str) -> None:
+    """A URL keeps everything but userinfo and query."""
     assert redact.url(text) == masked
 
 
