@@ -242,7 +242,6 @@ class TestExitStatus:
         assert update_packages() == 0
 
 
-@pytest.mark.django_db(transaction=True)
 def test_it_may_run_in_a_thread(make_package: MakePackage, pypi: CannedPyPI) -> None:
     """Schedulers that call the command in a thread of theirs get the work done, and signals stay as they were."""
     make_package("a")
@@ -250,17 +249,21 @@ def test_it_may_run_in_a_thread(make_package: MakePackage, pypi: CannedPyPI) -> 
     out, errors = StringIO(), []
 
     def work() -> None:
+        connections["default"] = connection  # the test's, which sees its packages
         try:
             call_command("update_packages", stdout=out)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the test is to show it
             errors.append(exc)
-        finally:
-            connections.close_all()
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join(30)
+    connection = connections["default"]
+    connection.inc_thread_sharing()
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(30)
+    finally:
+        connection.dec_thread_sharing()
     assert errors == []
     assert "a: pypi updated" in out.getvalue()
     assert Package.objects.get().pypi_license == "MIT"
