@@ -154,9 +154,8 @@ class ResilientAdapter(DeadlineAdapter):
 
 def origin_of(request: requests.PreparedRequest) -> process.Origin:
     """Read where `request` goes. Raises `InvalidURL` where that is nowhere, or would be two requests in one."""
-    for name, value in request.headers.items():
-        if _FORBIDDEN.search(_as_text(name)) or _FORBIDDEN.search(_as_text(value)):
-            raise InvalidHeader("Invalid header: it holds a line break or a NUL", request=request)
+    if _FORBIDDEN.search("".join(_as_text(part) for header in request.headers.items() for part in header)):
+        raise InvalidHeader("Invalid header: it holds a line break or a NUL", request=request)
     url = request.url or ""
     if _FORBIDDEN.search(url):
         raise InvalidURL("Invalid URL: it holds a line break or a NUL", request=request)

@@ -20,6 +20,7 @@ import urllib3.util.connection
 from urllib3.connectionpool import HTTPConnection, HTTPSConnection  # type: ignore[attr-defined]
 from urllib3.exceptions import (
     ConnectTimeoutError,
+    EmptyPoolError,
     HeaderParsingError,
     InvalidHeader,
     NameResolutionError,
@@ -202,7 +203,11 @@ class _Waiting:
     def _get_conn(self, timeout: float | None = None) -> Any:
         attempt = dial.current()
         if attempt is not None:  # a pool with block=True would wait for a free connection without any limit
-            left = attempt.left()
+            try:
+                left = attempt.left()
+            except TimeoutError:
+                pool: Any = self
+                raise EmptyPoolError(pool, "no time is left to wait for a connection") from None
             timeout = left if timeout is None else min(left, timeout)
         return super()._get_conn(timeout)  # type: ignore[misc]  # urllib3's
 

@@ -135,7 +135,7 @@ class DeadlineAdapter(HTTPAdapter):
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
         """As in requests; a proxy that is spoken to over TLS has a context of its own for that."""
-        proxy = select_proxy(request.url or "", proxies)
+        proxy = select_proxy(request.url or "", proxies) if proxies else None
         where = parse_url(proxy) if proxy else None
         if not proxy or where is None or where.scheme != "https" or not where.host:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)

@@ -156,6 +156,16 @@ def test_waiting_for_a_connection(serve: Serve, events: list[Event]) -> None:
         assert session.get(server.url).content == b"fine"
 
 
+def test_an_attempt_without_any_time(serve: Serve, events: list[Event]) -> None:
+    """Time that is used up before anything could begin is a connect timeout like any other: nothing was sent."""
+    server = serve(FINE)
+    with ResilientSession(Policy(retries=0, attempt_timeout=1e-9)) as session:
+        session.trust_env = False
+        with pytest.raises(requests.ConnectTimeout):
+            session.post(server.url)
+    assert [attempt.outcome.sent for attempt in ended(events).attempts] == [False]
+
+
 # Streams
 
 
