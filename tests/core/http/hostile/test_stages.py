@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from core.http import Policy, ResilientAdapter, ResponseTooLarge
+from core.http import Policy, ResilientAdapter, ResilientSession, ResponseTooLarge
 from core.http.errors import AttemptTimeout
 from core.http.events import Event
 from tests.core.http.conftest import Serve
