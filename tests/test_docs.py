@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from core.http import Policy
-from core.http.events import BackoffSource, Suppression
+from core.http import CircuitBreaker, Policy, RetryBudget
+from core.http.backoff import Quota
+from core.http.breaker import State
+from core.http.events import BackoffSource, QuotaSeen, Suppression
 from core.http.metrics import PrometheusObserver
 from core.http.outcome import Reason, Rejection, Result
 
@@ -26,8 +28,8 @@ def table(page: str, heading: str = "") -> dict[str, list[str]]:
 
 def test_every_field_of_a_policy_is_documented() -> None:
     """docs/settings.md lists the fields of Policy."""
-    names = {field.name for field in dataclasses.fields(Policy)}
-    assert names <= set(table("settings.md"))
+    kinds = (Policy, CircuitBreaker, RetryBudget)
+    assert {field.name for kind in kinds for field in dataclasses.fields(kind)} <= set(table("settings.md"))
 
 
 def test_every_documented_default_is_the_real_one() -> None:
@@ -36,6 +38,9 @@ def test_every_documented_default_is_the_real_one() -> None:
     for field in dataclasses.fields(Policy):
         default = getattr(Policy(), field.name)
         shown = rows[field.name][0].removesuffix(" s")
+        if dataclasses.is_dataclass(default):
+            assert shown == "on"
+            continue
         if isinstance(default, frozenset):
             assert set(shown.split(", ")) == {str(value) for value in default}
         else:
@@ -58,7 +63,9 @@ def test_every_check_is_documented() -> None:
 def test_metrics_are_documented_with_their_labels() -> None:
     """docs/metrics.md lists what the observer makes: name, type and labels."""
     registry = CollectorRegistry()
-    PrometheusObserver(registry, ()).prepare("pypi")
+    observer = PrometheusObserver(registry, ())
+    observer.prepare("pypi")
+    observer(QuotaSeen("pypi", Quota(limit=1, remaining=1, reset=1.0, resource=None)))
     made = {}
     for family in registry.collect():
         name = family.name.removeprefix("outbound_http_") + ("_total" if family.type == "counter" else "")
@@ -68,7 +75,7 @@ def test_metrics_are_documented_with_their_labels() -> None:
     assert documented == made
 
 
-@pytest.mark.parametrize("values", [Result, Reason, Rejection, Suppression, BackoffSource])
+@pytest.mark.parametrize("values", [Result, Reason, Rejection, Suppression, BackoffSource, State])
 def test_every_value_of_a_label_is_documented(values: type[Result]) -> None:
     """docs/metrics.md says what outcomes, reasons and sources there are."""
     text = (ROOT / "docs" / "metrics.md").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from urllib3.util import Timeout
 
 from core.http import body, scope
 from core.http import registry as process
-from core.http.engine import Call, Clock, Random, Stop, Upstream, Wait
+from core.http.engine import OTHER, Call, Clock, Random, Stop, Upstream, Wait
 from core.http.errors import DeadlineExceeded
 from core.http.events import Target
 from core.http.outcome import Outcome, Reason
@@ -87,7 +88,7 @@ class ResilientAdapter(DeadlineAdapter):
         try:
             while not isinstance(step := call.begin(), Stop):
                 if isinstance(step, Wait):
-                    (self._wait or registry.time.wait)(step.seconds)
+                    self._pause(step.seconds, upstream, registry)
                     continue
                 if answer is not None:
                     _rewind(request)
@@ -95,7 +96,7 @@ class ResilientAdapter(DeadlineAdapter):
                     request,
                     upstream.policy,
                     seconds=step.seconds,
-                    named=upstream.name != process.OTHER,
+                    named=upstream.name != OTHER,
                     stream=stream,
                     timeout=timeout,
                     verify=verify,
@@ -136,6 +137,16 @@ class ResilientAdapter(DeadlineAdapter):
     def after_fork(self) -> None:
         super().after_fork()
         self._start_afresh()
+
+    def _pause(self, seconds: float, upstream: Upstream, registry: process.Registry) -> None:
+        """Wait, or until the upstream wakes those who wait. A `wait` of somebody's own is not woken."""
+        wait = self._wait or registry.time.wait
+        if wait is not time.sleep:
+            wait(seconds)
+            return
+        woken = threading.Event()
+        with upstream.waking(woken.set):
+            woken.wait(seconds)
 
     def _start_afresh(self) -> None:
         self._own: tuple[process.Registry, process.Registry] | None = None

@@ -25,11 +25,16 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from core.http import registry
-from core.http.policy import Policy
+from core.http.engine import OTHER
+from core.http.policy import CircuitBreaker, Policy, RetryBudget
 
 SETTING = "OUTBOUND_HTTP"
 _KEYS = ("default", "upstreams", "user_agent")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_PARTS: dict[str, type[CircuitBreaker | RetryBudget]] = {
+    "circuit_breaker": CircuitBreaker,
+    "retry_budget": RetryBudget,
+}
 _POLICY_FIELDS = tuple(field.name for field in fields(Policy))
 
 
@@ -76,7 +81,7 @@ class _Reader:
         hosts: dict[str, str] = {}
         for name, entry in self._mapping("E001", f"{SETTING}['upstreams']", setting.get("upstreams", {})).items():
             where = f"{SETTING}['upstreams'][{name!r}]"
-            if not isinstance(name, str) or not _NAME.fullmatch(name) or name == registry.OTHER:
+            if not isinstance(name, str) or not _NAME.fullmatch(name) or name == OTHER:
                 self._wrong("E003", f"{where}: a name is lower-case letters, digits, _ and -, and not 'other'")
                 continue
             values = dict(self._mapping("E003", where, entry))
@@ -106,7 +111,8 @@ class _Reader:
         values = self._mapping("E002", where, values)
         self._unknown("E002", where, values, _POLICY_FIELDS)
         try:
-            return replace(base, **{name: values[name] for name in _POLICY_FIELDS if name in values})
+            given = {name: _part(name, values[name]) for name in _POLICY_FIELDS if name in values}
+            return replace(base, **given)
         except (TypeError, ValueError) as exc:
             self._wrong("E002", f"{where}: {exc}")
             return base
@@ -126,6 +132,18 @@ class _Reader:
             return value
         self._wrong("E005", f"{SETTING}['user_agent'] = {value!r}: must be one line of ASCII text")
         return None
+
+
+def _part(name: str, value: Any) -> Any:
+    """Make the dictionary that stands for a part of a policy into that part. Raises as the part does."""
+    kind = _PARTS.get(name)
+    if kind is None or not isinstance(value, Mapping):
+        return value
+    known = {part.name for part in fields(kind)}
+    unknown = [key for key in value if key not in known]
+    if unknown:
+        raise ValueError(f"{name} has no field {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    return kind(**value)
 
 
 def _canonical(host: Any) -> str:

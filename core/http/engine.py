@@ -24,28 +24,39 @@ fake clock all drive the same code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from core.http.backoff import delay
-from core.http.errors import DeadlineExceeded
+from core.http.breaker import Breaker, Permit, State
+from core.http.budget import Budget
+from core.http.errors import CircuitOpen, DeadlineExceeded, RateLimited
 from core.http.events import (
     Attempt,
     AttemptEnded,
     AttemptStarted,
     BackoffSource,
+    BreakerChanged,
     CallEnded,
+    GateClosed,
+    GateWaited,
     Observer,
+    QuotaSeen,
     RetryScheduled,
     RetryStarted,
     RetrySuppressed,
     Suppression,
     Target,
 )
-from core.http.outcome import Outcome, Reason, Rejection, Result
+from core.http.gate import Gate
+from core.http.outcome import Outcome, Reason, Rejection, Result, verdict
 from core.http.policy import Policy
 
+OTHER = "other"
+"""The name, in metrics and logs, of every upstream that the configuration does not name."""
 Clock: TypeAlias = Callable[[], float]
 """Seconds since some fixed moment, never going back: `time.monotonic`."""
 Random: TypeAlias = Callable[[], float]
@@ -80,6 +91,10 @@ class Upstream:
         self.clock = clock
         self.random = random
         self.observe = observe
+        self.breaker = Breaker(policy.circuit_breaker) if policy.circuit_breaker else None
+        self.budget = Budget(policy.retry_budget) if policy.retry_budget else None
+        self.gate = Gate()
+        self._waiters: set[Callable[[], object]] = set()
 
     def call(
         self,
@@ -109,6 +124,22 @@ class Upstream:
             idempotent = target.method in policy.retry_methods
         return Call(self, target, started, end, seconds, repeatable=idempotent and replayable)
 
+    @contextmanager
+    def waking(self, wake: Callable[[], object]) -> Iterator[None]:
+        """While this lasts, call `wake` when waiting has become pointless: the breaker has opened."""
+        self._waiters.add(wake)
+        if self.breaker is not None and self.breaker.is_open(self.clock()):  # since the caller decided to wait
+            wake()
+        try:
+            yield
+        finally:
+            self._waiters.discard(wake)
+
+    def wake(self) -> None:
+        """Wake everyone who waits."""
+        for wake in tuple(self._waiters):
+            wake()
+
 
 class Call:
     """One logical request. Used by one thread or task at a time; what it shares with others is its upstream's."""
@@ -133,18 +164,31 @@ class Call:
         self._attempt_started: float | None = None
         self._not_before = started
         self._waited = 0.0
+        self._at_gate_since: float | None = None
         self._scheduled: RetryScheduled | None = None
         self._ended = started
         self._suppressed: Suppression | None = None
+        self._permit: Permit | None = None
 
     def begin(self) -> Send | Wait | Stop:
-        """Say what to do next. Raises `DeadlineExceeded` where time ran out before anything was sent."""
+        """Say what to do next.
+
+        :raises CircuitOpen, RateLimited, DeadlineExceeded: nothing was sent, and nothing will be.
+        """
         now = self._upstream.clock()
-        if now < self._not_before:
+        if self._at_gate_since is not None:
+            self._upstream.observe(GateWaited(self._upstream.name, now - self._at_gate_since))
+            self._at_gate_since = None
+        breaker = self._upstream.breaker
+        in_vain = breaker is not None and breaker.is_open(now)
+        if now < self._not_before and not in_vain:
             return Wait(self._not_before - now)
         left = self.deadline - now
         if left <= 0:
             return self._out_of_time()
+        obstacle = self._obstacle(now)
+        if obstacle is not None:
+            return obstacle
         if self._scheduled is not None:
             self._start_retry(self._scheduled, now)
         self._attempt_started = now
@@ -154,6 +198,7 @@ class Call:
     def end(self, outcome: Outcome) -> bool:
         """Record what the attempt came to. True: begin again; False: the call is finished."""
         now = self._close_attempt(outcome)
+        self._heed(outcome, now)
         retry = self._retry(outcome, now)
         if retry is None:
             self._finish(outcome.result, outcome.reason)
@@ -168,6 +213,28 @@ class Call:
         """Give up in the middle: whatever the attempt in hand holds is given back. Harmless afterwards."""
         if self._attempt_started is not None:
             self._close_attempt(None)
+            self._upstream.gate.release()
+            if self._upstream.breaker is not None and self._permit is not None:
+                self._upstream.breaker.release(self._permit)
+
+    def _obstacle(self, now: float) -> Wait | Stop | None:
+        """Ask the gate and the breaker for leave; None: go ahead. Raises as `begin`."""
+        upstream = self._upstream
+        if upstream.breaker is not None and upstream.breaker.is_open(now):  # before the gate: waiting there is in vain
+            return self._turn_away(upstream.breaker, now)
+        closed = upstream.gate.closed_for(now)
+        if closed > 0:
+            return self._wait_at_the_gate(now, closed)
+        if upstream.breaker is not None:
+            self._permit = upstream.breaker.acquire(now)
+            if self._permit is None:
+                upstream.gate.release()
+                return self._turn_away(upstream.breaker, now)
+            if self._permit.entered is not None:
+                self._tell(State.OPEN, self._permit.entered, 0.0)
+        if upstream.budget is not None:
+            upstream.budget.count_attempt(now)
+        return None
 
     @property
     def is_over(self) -> bool:
@@ -182,6 +249,9 @@ class Call:
         if outcome.sent and not self._repeatable:
             self._suppress(Suppression.NOT_IDEMPOTENT)
             return None
+        if upstream.breaker is not None and upstream.breaker.state is State.OPEN:
+            self._suppress(Suppression.BREAKER_OPEN)
+            return None
         seconds = delay(
             number,
             base=policy.backoff,
@@ -194,6 +264,9 @@ class Call:
             seconds, source = outcome.retry_after, BackoffSource.RETRY_AFTER
         if now + seconds >= self.deadline:
             self._suppress(Suppression.DEADLINE)
+            return None
+        if upstream.budget is not None and not upstream.budget.take(now):
+            self._suppress(Suppression.BUDGET_EXHAUSTED)
             return None
         return RetryScheduled(upstream.name, self._target, outcome.reason or Reason.OTHER, seconds, source)
 
@@ -210,14 +283,59 @@ class Call:
 
     def _out_of_time(self) -> Stop:
         if self._attempts:
-            last = self._attempts[-1].outcome
-            self._suppress(Suppression.DEADLINE)
-            self._finish(last.result, last.reason)
-            return Stop()
+            return self._stop(Suppression.DEADLINE)
         self._finish(Result.REJECTED, Rejection.DEADLINE_EXCEEDED)
-        raise DeadlineExceeded(
-            f"{self._target.method} to {self._target.host} was not sent: its total timeout passed before"
-        )
+        raise DeadlineExceeded(self._not_sent("its total timeout passed before"))
+
+    def _wait_at_the_gate(self, now: float, seconds: float) -> Wait | Stop:
+        if now + seconds < self.deadline:
+            self._at_gate_since = now
+            return Wait(seconds)
+        if self._attempts:
+            return self._stop(Suppression.DEADLINE)
+        self._finish(Result.REJECTED, Rejection.RATE_LIMITED)
+        raise RateLimited(self._not_sent("the upstream asked to be left alone"), _in(seconds))
+
+    def _turn_away(self, breaker: Breaker, now: float) -> Stop:
+        if self._attempts:
+            return self._stop(Suppression.BREAKER_OPEN)
+        self._finish(Result.REJECTED, Rejection.BREAKER_OPEN)
+        raise CircuitOpen(self._not_sent("the upstream is down, its breaker is open"), _in(breaker.retry_in(now)))
+
+    def _tell(self, before: State, state: State, seconds: float) -> None:
+        self._upstream.observe(BreakerChanged(self._upstream.name, self._target, before, state, seconds))
+
+    def _stop(self, reason: Suppression) -> Stop:
+        last = self._attempts[-1].outcome
+        self._suppress(reason)
+        self._finish(last.result, last.reason)
+        return Stop()
+
+    def _not_sent(self, why: str) -> str:
+        return f"{self._target.method} to {self._target.host} was not sent: {why}"
+
+    def _heed(self, outcome: Outcome, now: float) -> None:
+        """Let the upstream's breaker and gate learn from an attempt."""
+        upstream = self._upstream
+        limited = outcome.reason is Reason.HTTP_429
+        if outcome.retry_after and (outcome.transient or limited):
+            upstream.gate.close(now, outcome.retry_after)
+            upstream.observe(GateClosed(upstream.name, self._target, outcome.retry_after))
+        elif outcome.status is None or limited:
+            upstream.gate.release()  # no answer, or "not yet" without a time: if this was the probe, another goes
+        else:
+            upstream.gate.answered(now)
+        if outcome.quota is not None:
+            upstream.observe(QuotaSeen(upstream.name, outcome.quota))
+        breaker = upstream.breaker
+        if breaker is None or self._permit is None:
+            return
+        before = breaker.state
+        state = breaker.record(self._permit, verdict(outcome, any_host=upstream.name == OTHER), now)
+        if state is not None:
+            self._tell(before, state, max(breaker.opens_at - now, 0.0))
+        if state is State.OPEN:
+            upstream.wake()
 
     def _close_attempt(self, outcome: Outcome | None) -> float:
         now = self._upstream.clock()
@@ -229,14 +347,20 @@ class Call:
         return now
 
     def _finish(self, result: Result, reason: Reason | Rejection | None) -> None:
-        self._upstream.observe(
+        upstream, now = self._upstream, self._upstream.clock()
+        upstream.observe(
             CallEnded(
                 self._upstream.name,
                 self._target,
                 result,
                 reason,
                 tuple(self._attempts),
-                self._upstream.clock() - self._started,
+                now - self._started,
                 self._suppressed,
+                upstream.budget.remaining(now) if upstream.budget is not None else None,
             )
         )
+
+
+def _in(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)

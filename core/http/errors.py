@@ -1,6 +1,10 @@
 """The errors that only this library raises, each in the family that existing ``except`` clauses catch.
 
 requests.RequestException
+├── requests.ConnectionError
+│   └── NotSent
+│       ├── CircuitOpen            the upstream is down: its circuit breaker is open
+│       └── RateLimited            the upstream asked to be left alone for longer than the call may wait
 ├── requests.Timeout
 │   ├── requests.ConnectTimeout
 │   │   └── AttemptConnectTimeout  an attempt ran out of time before its connection stood
@@ -19,6 +23,8 @@ Everything else that goes wrong is the error that requests itself raises for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import requests
 
@@ -53,6 +59,26 @@ class HeadTruncated(requests.ConnectionError, requests.exceptions.ChunkedEncodin
 
 class DeadlineExceeded(requests.ReadTimeout):
     """`Policy.total_timeout` cut the last attempt off, or passed before the first one could be sent."""
+
+
+class NotSent(requests.ConnectionError):
+    """Nothing was sent, because the upstream would not have answered. Never raised itself, only its kinds."""
+
+    def __init__(self, message: str, retry_at: datetime) -> None:
+        super().__init__(message)
+        self.retry_at = retry_at
+        """When another call may be sent; aware, in UTC."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.retry_at)
+
+
+class CircuitOpen(NotSent):
+    """The upstream is down: its circuit breaker is open."""
+
+
+class RateLimited(NotSent):
+    """The upstream asked to be left alone for longer than the call may wait."""
 
 
 class BlockedAddress(requests.RequestException):

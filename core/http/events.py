@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from core.http.backoff import Quota
+from core.http.breaker import State
 from core.http.outcome import Outcome, Reason, Rejection, Result
 
 _logger = logging.getLogger("core.http")
@@ -41,6 +43,8 @@ class Attempt:
 class Suppression(StrEnum):
     """Why a retry that was wanted was not made."""
 
+    BREAKER_OPEN = "breaker_open"
+    BUDGET_EXHAUSTED = "budget_exhausted"
     DEADLINE = "deadline"
     NOT_IDEMPOTENT = "not_idempotent"
 
@@ -101,9 +105,59 @@ class CallEnded:
     attempts: tuple[Attempt, ...]
     seconds: float
     suppressed: Suppression | None
+    budget_remaining: float | None = None
+    """What is left of the retry budget, as a fraction; None: there is none."""
 
 
-Event: TypeAlias = AttemptStarted | AttemptEnded | RetryScheduled | RetryStarted | RetrySuppressed | CallEnded
+@dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    upstream: str
+    target: Target
+    """The call that brought it about."""
+    before: State
+    state: State
+    seconds: float
+    """For how long it stays open, if it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerForgotten:
+    upstream: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class GateClosed:
+    upstream: str
+    target: Target
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GateWaited:
+    upstream: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSeen:
+    upstream: str
+    quota: Quota
+
+
+Event: TypeAlias = (
+    AttemptStarted
+    | AttemptEnded
+    | RetryScheduled
+    | RetryStarted
+    | RetrySuppressed
+    | CallEnded
+    | BreakerChanged
+    | BreakerForgotten
+    | GateClosed
+    | GateWaited
+    | QuotaSeen
+)
 Observer: TypeAlias = Callable[[Event], None]
 
 

@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import logging
 
-from core.http.events import Attempt, AttemptEnded, CallEnded, Event, RetryScheduled
+from core.http.breaker import State
+from core.http.events import (
+    Attempt,
+    AttemptEnded,
+    BreakerChanged,
+    CallEnded,
+    Event,
+    GateClosed,
+    RetryScheduled,
+    Target,
+)
 from core.http.outcome import Result
 
 logger = logging.getLogger("core.http")
 
 
 def log_event(event: Event) -> None:
-    """Log `event`: failed calls at WARNING, recovered ones at INFO, everything else at DEBUG."""
+    """Log `event`: failed calls and opening breakers at WARNING, what recovers at INFO, all else at DEBUG."""
     if isinstance(event, CallEnded):
         _log_call(event)
+    elif isinstance(event, BreakerChanged):
+        _log_breaker(event)
+    elif isinstance(event, GateClosed):
+        logger.debug("%s asks to be left alone for %.0f s", _upstream(event.upstream, event.target), event.seconds)
     elif isinstance(event, AttemptEnded) and logger.isEnabledFor(logging.DEBUG):
         detail = event.outcome.detail if event.outcome else "cancelled"
         logger.debug("%s: %s in %.3f s", _subject(event), detail, event.seconds)
@@ -64,6 +78,19 @@ def _log_call(event: CallEnded) -> None:
             "retry_suppressed": event.suppressed.value if event.suppressed else "",
         },
     )
+
+
+def _log_breaker(event: BreakerChanged) -> None:
+    upstream = _upstream(event.upstream, event.target)
+    extra = {"upstream": event.upstream, "host": event.target.host, "breaker_state": event.state.value}
+    if event.state is State.OPEN:
+        logger.warning("Breaker of %s opens: nothing is sent for %.0f s", upstream, event.seconds, extra=extra)
+    elif event.state is State.CLOSED:
+        logger.info("Breaker of %s closes: it answers again", upstream, extra=extra)
+
+
+def _upstream(name: str, target: Target) -> str:
+    return f"upstream {name} ({target.host})"
 
 
 def _describe(attempt: Attempt) -> str:

@@ -5,16 +5,26 @@ Children are kept per upstream: `labels()` costs three times an `inc()` of a chi
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable
+from functools import singledispatchmethod
+from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from core.http.breaker import State
+from core.http.engine import OTHER
 from core.http.events import (
     AttemptEnded,
     AttemptStarted,
     BackoffSource,
+    BreakerChanged,
+    BreakerForgotten,
     CallEnded,
     Event,
+    GateWaited,
+    QuotaSeen,
     RetryStarted,
     RetrySuppressed,
     Suppression,
@@ -24,6 +34,24 @@ from core.http.outcome import Outcome, Reason, Rejection, Result
 _SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ATTEMPTS = (1, 2, 3, 4, 5, 10)
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH"})
+_RESOURCES = frozenset(  # GitHub's, from its REST API's documentation of rate limits
+    {
+        "actions_runner_registration",
+        "audit_log",
+        "audit_log_streaming",
+        "code_scanning_autofix",
+        "code_scanning_upload",
+        "code_search",
+        "core",
+        "dependency_sbom",
+        "dependency_snapshots",
+        "graphql",
+        "integration_manifest",
+        "scim",
+        "search",
+        "source_import",
+    }
+)
 _USUAL_STATUSES = (200, 201, 204, 301, 302, 304, 400, 401, 403, 404, 410)
 
 
@@ -40,6 +68,9 @@ class PrometheusObserver:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(f"outbound_http_{name}", text, labels, buckets=buckets, registry=registry)
 
+        def gauge(name: str, text: str, mode: Any, *labels: str) -> Gauge:
+            return Gauge(f"outbound_http_{name}", text, labels, registry=registry, multiprocess_mode=mode)
+
         self.calls = counter("calls", "Logical calls, after retries.", "upstream", "outcome", "reason")
         self.call_duration = histogram(
             "call_duration_seconds", "Calls, backoff and waiting included.", seconds, "upstream", "outcome"
@@ -49,13 +80,7 @@ class PrometheusObserver:
         self.attempt_duration = histogram(
             "attempt_duration_seconds", "Physical requests, body included.", seconds, "upstream", "outcome"
         )
-        self.active_requests = Gauge(
-            "outbound_http_active_requests",
-            "Attempts in flight.",
-            ("upstream",),
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+        self.active_requests = gauge("active_requests", "Attempts in flight.", "livesum", "upstream")
         self.retries = counter(
             "retries", "Attempts after the first, by what made them necessary.", "upstream", "reason"
         )
@@ -63,28 +88,26 @@ class PrometheusObserver:
             "retries_suppressed", "Retries that were wanted and not made.", "upstream", "reason"
         )
         self.backoff = counter("backoff_seconds", "Time spent waiting before retries.", "upstream", "source")
+        self.budget_remaining = gauge(
+            "retry_budget_remaining_ratio", "What is left of the retry budget.", "livemin", "upstream"
+        )
+        self.breaker_state = gauge("breaker_state", "Breakers that are in that state.", "livesum", "upstream", "state")
+        self.breaker_transitions = counter(
+            "breaker_transitions", "Breakers that entered that state.", "upstream", "state"
+        )
+        self.ratelimit_limit = gauge("ratelimit_limit", "The quota's size.", "mostrecent", "upstream", "resource")
+        self.ratelimit_remaining = gauge(
+            "ratelimit_remaining", "What is left of the quota.", "mostrecent", "upstream", "resource"
+        )
+        self.ratelimit_reset = gauge(
+            "ratelimit_reset_timestamp_seconds", "When the quota is full again.", "mostrecent", "upstream", "resource"
+        )
+        self.ratelimit_wait = counter("ratelimit_wait_seconds", "Time spent waiting at the gate.", "upstream")
         self._children: dict[str, _Children] = {}
 
     def __call__(self, event: Event) -> None:
         """Count `event`."""
-        children = self._children.get(event.upstream) or self.prepare(event.upstream)
-        if isinstance(event, AttemptStarted):
-            children.active_requests.inc()
-        elif isinstance(event, AttemptEnded):
-            children.active_requests.dec()
-            if event.outcome is not None:
-                children.attempt(event.target.method, event.outcome).inc()
-                children.attempt_duration[event.outcome.result].observe(event.seconds)
-        elif isinstance(event, RetryStarted):
-            children.retries[event.reason].inc()
-            children.backoff[event.source].inc(event.waited)
-        elif isinstance(event, RetrySuppressed):
-            children.retries_suppressed[event.reason].inc()
-        elif isinstance(event, CallEnded):
-            children.calls[event.result, event.reason].inc()
-            children.call_duration[event.result].observe(event.seconds)
-            if event.attempts:
-                children.call_attempts.observe(len(event.attempts))
+        (self._children.get(event.upstream) or self.prepare(event.upstream)).count(event)
 
     def prepare(self, upstream: str) -> _Children:
         """Create every series of `upstream` at zero: `increase()` does not see the first count of a late one."""
@@ -95,8 +118,10 @@ class _Children:
     """The metrics with the labels of one upstream filled in."""
 
     def __init__(self, metrics: PrometheusObserver, upstream: str) -> None:
-        self._attempts = metrics.attempts
+        self._metrics = metrics
         self._upstream = upstream
+        self._lock = threading.Lock()
+        self._not_closed = 0
         self._by_attempt: dict[tuple[str, str, str], Counter] = {}
         self.active_requests = metrics.active_requests.labels(upstream)
         self.call_attempts = metrics.call_attempts.labels(upstream)
@@ -111,11 +136,87 @@ class _Children:
         }
         self.retries = {r: metrics.retries.labels(upstream, r.value) for r in Reason}
         self.retries_suppressed = {r: metrics.retries_suppressed.labels(upstream, r.value) for r in Suppression}
+        self.breaker_state = {s: metrics.breaker_state.labels(upstream, s.value) for s in State}
+        if upstream != OTHER:
+            self.breaker_state[State.CLOSED].set(1)
+        self.breaker_transitions = {s: metrics.breaker_transitions.labels(upstream, s.value) for s in State}
+        self.budget_remaining = metrics.budget_remaining.labels(upstream)
+        self.budget_remaining.set(1)
+        self.ratelimit_wait = metrics.ratelimit_wait.labels(upstream)
         self.backoff = {s: metrics.backoff.labels(upstream, s.value) for s in BackoffSource}
         for answer in _USUAL_STATUSES:
             self._attempt("GET", str(answer), "")
         for status, reason in _USUAL_FAILURES:
             self._attempt("GET", status, reason.value)
+
+    @singledispatchmethod
+    def count(self, event: Event) -> None:
+        """Count `event`; of some there is nothing to count."""
+
+    @count.register
+    def _(self, _: AttemptStarted) -> None:
+        self.active_requests.inc()
+
+    @count.register
+    def _(self, event: AttemptEnded) -> None:
+        self.active_requests.dec()
+        if event.outcome is not None:
+            self.attempt(event.target.method, event.outcome).inc()
+            self.attempt_duration[event.outcome.result].observe(event.seconds)
+
+    @count.register
+    def _(self, event: RetryStarted) -> None:
+        self.retries[event.reason].inc()
+        self.backoff[event.source].inc(event.waited)
+
+    @count.register
+    def _(self, event: RetrySuppressed) -> None:
+        self.retries_suppressed[event.reason].inc()
+
+    @count.register
+    def _(self, event: CallEnded) -> None:
+        self.calls[event.result, event.reason].inc()
+        self.call_duration[event.result].observe(event.seconds)
+        if event.attempts:
+            self.call_attempts.observe(len(event.attempts))
+        if event.budget_remaining is not None:
+            self.budget_remaining.set(event.budget_remaining)
+
+    @count.register
+    def _(self, event: BreakerChanged) -> None:
+        self.breaker_transitions[event.state].inc()
+        self._move(event.before, event.state)
+
+    @count.register
+    def _(self, event: BreakerForgotten) -> None:
+        self._move(event.state, State.CLOSED)
+
+    def _move(self, before: State, state: State) -> None:
+        """Count a breaker out of one state and into another. Closed is 1 or 0: a session with a policy has its own."""
+        with self._lock:
+            for left, step in ((before, -1), (state, 1)):
+                if left is not State.CLOSED:
+                    self.breaker_state[left].inc(step)
+                    self._not_closed += step
+            if self._upstream != OTHER:
+                self.breaker_state[State.CLOSED].set(0 if self._not_closed else 1)
+
+    @count.register
+    def _(self, event: GateWaited) -> None:
+        self.ratelimit_wait.inc(event.seconds)
+
+    @count.register
+    def _(self, event: QuotaSeen) -> None:
+        if event.upstream == OTHER:
+            return
+        quota = event.quota
+        labels = (event.upstream, quota.resource if quota.resource in _RESOURCES else "other")
+        if quota.limit is not None:
+            self._metrics.ratelimit_limit.labels(*labels).set(quota.limit)
+        if quota.remaining is not None:
+            self._metrics.ratelimit_remaining.labels(*labels).set(quota.remaining)
+        if quota.reset is not None:
+            self._metrics.ratelimit_reset.labels(*labels).set(time.time() + quota.reset)
 
     def attempt(self, method: str, outcome: Outcome) -> Counter:
         """Return the counter of such attempts; labels stay within known methods and statuses."""
@@ -130,7 +231,7 @@ class _Children:
         labels = (method, status, error_type)
         child = self._by_attempt.get(labels)
         if child is None:
-            child = self._by_attempt[labels] = self._attempts.labels(self._upstream, *labels)
+            child = self._by_attempt[labels] = self._metrics.attempts.labels(self._upstream, *labels)
         return child
 
 

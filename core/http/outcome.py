@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from core.http.backoff import quota, retry_after
+from core.http.backoff import Quota, quota, retry_after
 
 
 class Result(StrEnum):
@@ -34,9 +34,19 @@ class Reason(StrEnum):
     OTHER = "other"
 
 
+class Verdict(StrEnum):
+    """What an attempt says about the health of the upstream."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NEITHER = "neither"
+
+
 class Rejection(StrEnum):
     """Why a call was refused before anything was sent."""
 
+    BREAKER_OPEN = "breaker_open"
+    RATE_LIMITED = "rate_limited"
     DEADLINE_EXCEEDED = "deadline_exceeded"
 
 
@@ -55,21 +65,23 @@ class Outcome:
     """The server may have seen the request. False only where that is certain not to be."""
     retry_after: float | None = None
     """Seconds that the server asks to wait."""
+    quota: Quota | None = None
+    """What the server says of its rate limit."""
     detail: str = ""
     """For the log: the status or the kind of error, never anything that came from the URL or the server."""
 
 
 def failed(reason: Reason, detail: str, *, transient: bool, sent: bool = True) -> Outcome:
     """Return the outcome of an attempt that ended in an error instead of an answer."""
-    return Outcome(Result.FAILURE, reason, None, transient, sent, None, detail)
+    return Outcome(Result.FAILURE, reason, None, transient, sent, detail=detail)
 
 
 def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozenset[int], now: datetime) -> Outcome:
     """Return the outcome of an attempt that was answered. `headers` are compared without case; `now` is aware."""
     asked = retry_after(headers.get("Retry-After"), now)
+    left = quota(headers, now)
     limited = status == 429
     if limited or status == 403:
-        left = quota(headers, now)
         exhausted = left is not None and left.remaining == 0
         # GitHub answers 403 for an exhausted quota, and 403 with Retry-After for its secondary limits.
         limited = limited or exhausted or asked is not None
@@ -79,7 +91,26 @@ def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozens
     answer = Result.CLIENT_ERROR if status >= 400 else Result.SUCCESS
     result = answer if reason is None else Result.FAILURE
     transient = (429 if limited else status) in retry_statuses
-    return Outcome(result, reason, status, transient, retry_after=asked, detail=str(status))
+    return Outcome(result, reason, status, transient, retry_after=asked, quota=left, detail=str(status))
+
+
+def verdict(outcome: Outcome, *, any_host: bool) -> Verdict:
+    """Say what `outcome` tells of the upstream's health; `any_host`: of one that nobody configured."""
+    reason = outcome.reason
+    if reason is None:
+        return Verdict.SUCCESS
+    if reason in _SAYS_NOTHING or outcome.status == 425:
+        return Verdict.NEITHER
+    if reason is Reason.OTHER and outcome.status is not None:  # a status that HTTP does not know: an answer
+        return Verdict.SUCCESS
+    if reason is Reason.OTHER and not outcome.sent:  # a URL that leads nowhere
+        return Verdict.NEITHER
+    if reason is Reason.DNS and any_host and not outcome.transient:  # a name that does not exist: often a slip
+        return Verdict.NEITHER
+    return Verdict.FAILURE
+
+
+_SAYS_NOTHING = frozenset({Reason.HTTP_429, Reason.BLOCKED, Reason.TOO_LARGE})
 
 
 def _reason(status: int) -> Reason | None:

@@ -11,62 +11,6 @@ from typing import Any
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}\Z")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
-    """How calls to an upstream are retried, spaced and cut off. Times are seconds, sizes are bytes.
-
-    Raises `TypeError` for a value of the wrong type and `ValueError` for one out of range or at odds with
-    another; the message names the field, the value and what is allowed.
-    """
-
-    retries: int = 3
-    """Attempts after the first one."""
-    backoff: float = 1.0
-    """Delay before retry n is ``backoff * 2**(n - 1)``: 1, 2, 4 s by default."""
-    backoff_max: float = 30.0
-    """Ceiling of that delay, before jitter: callers that all wait this long are still spread."""
-    jitter: float = 0.0
-    """Fraction of the delay (0 to 1) of which a random part is added."""
-    attempt_timeout: float = 10.0
-    """Limit of one attempt."""
-    total_timeout: float = 60.0
-    """Limit of the whole call: attempts, delays and redirects."""
-    retry_statuses: frozenset[int] = frozenset(
-        {
-            408,  # the server gave up waiting for the request
-            425,  # the server wants the request again, outside TLS early data
-            429,  # rate limited: later, as Retry-After says
-            500,  # most often one worker that failed
-            502,  # a proxy got no usable answer from the server behind it
-            503,  # overloaded or restarting
-            504,  # a proxy waited too long for the server behind it
-        }
-    )
-    retry_methods: frozenset[str] = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-    """Idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was sent."""
-    max_response_bytes: int | None = 32 * 2**20
-    """Limit of a body read into memory, after decoding; None: no limit."""
-
-    def __post_init__(self) -> None:
-        _check_integer("retries", self.retries, 0, 100)
-        _check_seconds("backoff", self.backoff, zero=True)
-        _check_seconds("backoff_max", self.backoff_max, zero=True)
-        _check_number("jitter", self.jitter, "a number from 0 to 1", 0, 1)
-        _check_seconds("attempt_timeout", self.attempt_timeout)
-        _check_seconds("total_timeout", self.total_timeout)
-        if self.max_response_bytes is not None:
-            _check_integer("max_response_bytes", self.max_response_bytes, 0, 2**63)
-        object.__setattr__(self, "retry_statuses", _statuses(self.retry_statuses))
-        object.__setattr__(self, "retry_methods", _methods(self.retry_methods))
-        if self.backoff > self.backoff_max:
-            raise ValueError(f"backoff={self.backoff!r}: must not be longer than backoff_max={self.backoff_max!r}")
-        if self.attempt_timeout > self.total_timeout:
-            raise ValueError(
-                f"attempt_timeout={self.attempt_timeout!r}: "
-                f"must not be longer than total_timeout={self.total_timeout!r}"
-            )
-
-
 def _check_number(name: str, value: Any, allowed: str, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}={value!r}: must be {allowed}")
@@ -79,6 +23,11 @@ def _shown(value: float) -> str:
         return repr(value)
     except ValueError:  # Python refuses to write out numbers of more than 4,300 digits
         return "a number of thousands of digits"
+
+
+def _check_part(name: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name}={value!r}: must be {kind.__name__}(…) or None")
 
 
 def _check_seconds(name: str, value: Any, *, zero: bool = False) -> None:
@@ -122,6 +71,109 @@ def _methods(value: Any) -> frozenset[str]:
             raise ValueError(f"retry_methods contains {method!r}: must be {allowed}")
         methods.add(method)
     return frozenset(methods)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CircuitBreaker:
+    """When an upstream counts as down, and for how long. Times are seconds. Refuses wrong values as `Policy` does."""
+
+    failures_in_a_row: int = 10
+    """Opens after that many within `window`: an upstream that is simply gone."""
+    failure_rate: float = 0.8
+    """Opens at that share of the attempts within `window`, if there were `minimum_attempts` …"""
+    minimum_attempts: int = 20
+    """… of them. Half of the answers failing is a brown-out, in which retries still help."""
+    window: float = 30.0
+    open_for: float = 15.0
+    """How long nothing is sent before one probe; doubled each time that the probe fails …"""
+    open_max: float = 300.0
+    """… up to this."""
+
+    def __post_init__(self) -> None:
+        _check_integer("failures_in_a_row", self.failures_in_a_row, 1, 10_000)
+        _check_number("failure_rate", self.failure_rate, "a number above 0, up to 1", math.nextafter(0, 1), 1)
+        _check_integer("minimum_attempts", self.minimum_attempts, 1, 1_000_000)
+        _check_number("window", self.window, "a number of seconds from 1 to 3600", 1, 3600)
+        _check_seconds("open_for", self.open_for)
+        _check_seconds("open_max", self.open_max)
+        if self.open_for > self.open_max:
+            raise ValueError(f"open_for={self.open_for!r}: must not be longer than open_max={self.open_max!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryBudget:
+    """How many attempts may be retries: a share of those of the last `window` seconds, and `minimum` more."""
+
+    ratio: float = 0.2
+    minimum: int = 10
+    window: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_number("ratio", self.ratio, "a number from 0 to 1", 0, 1)
+        _check_integer("minimum", self.minimum, 0, 1_000_000)
+        _check_number("window", self.window, "a number of seconds from 1 to 3600", 1, 3600)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """How calls to an upstream are retried, spaced and cut off. Times are seconds, sizes are bytes.
+
+    Raises `TypeError` for a value of the wrong type and `ValueError` for one out of range or at odds with
+    another; the message names the field, the value and what is allowed.
+    """
+
+    retries: int = 3
+    """Attempts after the first one."""
+    backoff: float = 1.0
+    """Delay before retry n is ``backoff * 2**(n - 1)``: 1, 2, 4 s by default."""
+    backoff_max: float = 30.0
+    """Ceiling of that delay, before jitter: callers that all wait this long are still spread."""
+    jitter: float = 0.0
+    """Fraction of the delay (0 to 1) of which a random part is added."""
+    attempt_timeout: float = 10.0
+    """Limit of one attempt."""
+    total_timeout: float = 60.0
+    """Limit of the whole call: attempts, delays and redirects."""
+    retry_statuses: frozenset[int] = frozenset(
+        {
+            408,  # the server gave up waiting for the request
+            425,  # the server wants the request again, outside TLS early data
+            429,  # rate limited: later, as Retry-After says
+            500,  # most often one worker that failed
+            502,  # a proxy got no usable answer from the server behind it
+            503,  # overloaded or restarting
+            504,  # a proxy waited too long for the server behind it
+        }
+    )
+    retry_methods: frozenset[str] = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+    """Idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was sent."""
+    max_response_bytes: int | None = 32 * 2**20
+    """Limit of a body read into memory, after decoding; None: no limit."""
+    circuit_breaker: CircuitBreaker | None = CircuitBreaker()
+    """None: off."""
+    retry_budget: RetryBudget | None = RetryBudget()
+    """None: off."""
+
+    def __post_init__(self) -> None:
+        _check_integer("retries", self.retries, 0, 100)
+        _check_seconds("backoff", self.backoff, zero=True)
+        _check_seconds("backoff_max", self.backoff_max, zero=True)
+        _check_number("jitter", self.jitter, "a number from 0 to 1", 0, 1)
+        _check_seconds("attempt_timeout", self.attempt_timeout)
+        _check_seconds("total_timeout", self.total_timeout)
+        if self.max_response_bytes is not None:
+            _check_integer("max_response_bytes", self.max_response_bytes, 0, 2**63)
+        _check_part("circuit_breaker", self.circuit_breaker, CircuitBreaker)
+        _check_part("retry_budget", self.retry_budget, RetryBudget)
+        object.__setattr__(self, "retry_statuses", _statuses(self.retry_statuses))
+        object.__setattr__(self, "retry_methods", _methods(self.retry_methods))
+        if self.backoff > self.backoff_max:
+            raise ValueError(f"backoff={self.backoff!r}: must not be longer than backoff_max={self.backoff_max!r}")
+        if self.attempt_timeout > self.total_timeout:
+            raise ValueError(
+                f"attempt_timeout={self.attempt_timeout!r}: "
+                f"must not be longer than total_timeout={self.total_timeout!r}"
+            )
 
 
 WEB_REQUEST = Policy(retries=1, backoff=0.5, attempt_timeout=2.0, total_timeout=5.0)

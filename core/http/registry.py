@@ -20,14 +20,13 @@ from urllib.parse import urlsplit
 import idna
 
 from core.http import fork
-from core.http.engine import Clock, Random, Upstream
-from core.http.events import Event, Observer, emit
+from core.http.breaker import State
+from core.http.engine import OTHER, Clock, Random, Upstream
+from core.http.events import BreakerForgotten, Event, Observer, emit
 from core.http.logs import log_event
 from core.http.metrics import prometheus_observer
 from core.http.policy import Policy
 
-OTHER = "other"
-"""The name, in metrics and logs, of every upstream that the configuration does not name."""
 MOST_OTHER_HOSTS = 1024
 """Hosts without a name of which state is kept; the least recently used go first."""
 DEFAULT_PORTS = MappingProxyType({"http": 80, "https": 443})
@@ -154,7 +153,9 @@ class Registry:
     def _forget_surplus(self) -> None:
         while len(self._upstreams) > MOST_OTHER_HOSTS + len(self.config.upstreams):
             oldest = next(key for key in self._upstreams if isinstance(key, Origin))
-            del self._upstreams[oldest]
+            breaker = self._upstreams.pop(oldest).breaker
+            if breaker is not None and breaker.state is not State.CLOSED:
+                self.emit(BreakerForgotten(OTHER, breaker.state))
 
 
 def _default_observers(config: Config) -> tuple[Observer, ...]:

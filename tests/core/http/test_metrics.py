@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from core import http
 from core.http import Policy, ResilientSession, registry
-from core.http.events import AttemptEnded, AttemptStarted, Target
+from core.http.backoff import Quota
+from core.http.events import AttemptEnded, AttemptStarted, QuotaSeen, Target
 from core.http.metrics import PrometheusObserver
 from core.http.outcome import Outcome, Reason, Result
 from core.http.testing import FakeClock
@@ -34,6 +35,7 @@ def test_the_names_are_the_documented_ones(fresh: tuple[PrometheusObserver, Coll
     """Dashboards and alerts depend on names and labels: they are pinned."""
     observer, metrics = fresh
     observer.prepare("example")
+    observer(QuotaSeen("example", Quota(limit=1, remaining=1, reset=1.0, resource=None)))
     found = {
         sample.name: tuple(sorted(sample.labels))
         for family in metrics.collect()
@@ -41,6 +43,13 @@ def test_the_names_are_the_documented_ones(fresh: tuple[PrometheusObserver, Coll
         if not sample.name.endswith(("_created", "_sum", "_bucket"))
     }
     assert found == {
+        "outbound_http_breaker_state": ("state", "upstream"),
+        "outbound_http_breaker_transitions_total": ("state", "upstream"),
+        "outbound_http_ratelimit_limit": ("resource", "upstream"),
+        "outbound_http_ratelimit_remaining": ("resource", "upstream"),
+        "outbound_http_ratelimit_reset_timestamp_seconds": ("resource", "upstream"),
+        "outbound_http_ratelimit_wait_seconds_total": ("upstream",),
+        "outbound_http_retry_budget_remaining_ratio": ("upstream",),
         "outbound_http_calls_total": ("outcome", "reason", "upstream"),
         "outbound_http_call_duration_seconds_count": ("outcome", "upstream"),
         "outbound_http_call_attempts_count": ("upstream",),

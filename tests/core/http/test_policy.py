@@ -32,6 +32,15 @@ def test_defaults_are_the_documented_ones() -> None:
         "retry_statuses": frozenset({408, 425, 429, 500, 502, 503, 504}),
         "retry_methods": frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}),
         "max_response_bytes": 32 * 2**20,
+        "circuit_breaker": {
+            "failures_in_a_row": 10,
+            "failure_rate": 0.8,
+            "minimum_attempts": 20,
+            "window": 30.0,
+            "open_for": 15.0,
+            "open_max": 300.0,
+        },
+        "retry_budget": {"ratio": 0.2, "minimum": 10, "window": 10.0},
     }
 
 

@@ -26,7 +26,7 @@ def session_with(policy: Policy) -> ResilientSession:
 
 def memory(seconds: str, base: str, *paths: str) -> dict[str, object]:
     """Fetch each of `paths`, and tell what came of it and by how many MiB the process has grown at most since."""
-    session = session_with(Policy(retries=0, attempt_timeout=float(seconds)))
+    session = session_with(Policy(retries=0, attempt_timeout=float(seconds), circuit_breaker=None))
     session.get(f"{base}/fine")  # what is imported on first use is not counted
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     told: dict[str, object] = {}
@@ -43,8 +43,8 @@ def memory(seconds: str, base: str, *paths: str) -> dict[str, object]:
 
 def leaks(calls: str, *urls: str) -> dict[str, object]:
     """Make that many calls that fail, and tell threads and open files before and after; with no help from `gc`."""
-    session = session_with(Policy(retries=0, attempt_timeout=5.0))
-    hasty = session_with(Policy(retries=0, attempt_timeout=0.003))
+    session = session_with(Policy(retries=0, attempt_timeout=5.0, circuit_breaker=None))
+    hasty = session_with(Policy(retries=0, attempt_timeout=0.003, circuit_breaker=None))
     failures: dict[str, int] = {}
 
     def call(number: int) -> None:

@@ -98,7 +98,7 @@ def start(scenario: Scenario, serve: Serve, scheme: str, attempts: int) -> Misbe
 def session_for(seconds: float, retries: int = 1, max_response_bytes: int | None = SMALL) -> ResilientSession:
     """Make a session that trusts the authority of these tests."""
     session = ResilientSession(
-        Policy(retries=retries, attempt_timeout=seconds, max_response_bytes=max_response_bytes),
+        Policy(retries=retries, attempt_timeout=seconds, max_response_bytes=max_response_bytes, circuit_breaker=None),
     )
     session.trust_env = False
     session.verify = CA

@@ -1,0 +1,38 @@
+"""Counts of the last seconds, in buckets of one second: O(1) to add to and to read, whatever the traffic."""
+
+from __future__ import annotations
+
+import math
+
+
+class Window:
+    """Counts in a sliding window. Not safe for threads: its owner holds a lock."""
+
+    __slots__ = ("_buckets", "_newest", "total")
+
+    def __init__(self, seconds: float) -> None:
+        # One more than fit in: so that what happened within `seconds` is never forgotten too early.
+        self._buckets = [0] * (math.ceil(seconds) + 1)
+        self._newest = 0
+        self.total = 0
+        """What the window holds, as of the last call of `advance` or `add`."""
+
+    def advance(self, now: float) -> None:
+        """Forget what has become too old. Time that goes back is taken for standing still."""
+        second = int(now)
+        for passed in range(self._newest + 1, min(second, self._newest + len(self._buckets)) + 1):
+            index = passed % len(self._buckets)
+            self.total -= self._buckets[index]
+            self._buckets[index] = 0
+        self._newest = max(self._newest, second)
+
+    def add(self, now: float) -> None:
+        """Count one."""
+        self.advance(now)
+        self._buckets[self._newest % len(self._buckets)] += 1
+        self.total += 1
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._buckets = [0] * len(self._buckets)
+        self.total = 0
