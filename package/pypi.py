@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from core.http import ResilientSession
+from core.http import CircuitOpen, RateLimited, ResilientSession
 from package.models import Package, Version
 from package.pypi_fields import Reading, read_project
 from package.results import FetchOutcome, FetchResult
@@ -24,6 +24,10 @@ _session = ResilientSession()
 
 class PyPIError(Exception):
     """PyPI could not be asked, or did not answer with a project; the text says why."""
+
+
+class PyPILeftAlone(PyPIError):  # noqa: N818 - what it says is in its name
+    """PyPI is down or asked to be left alone, so nothing was sent."""
 
 
 class PyPIUnreachable(PyPIError):  # noqa: N818 - what it says is in its name
@@ -39,6 +43,9 @@ def fetch_project(name: str, session: requests.Session | None = None) -> Mapping
     url = f"{settings.PYPI_URL}/pypi/{name}/json"
     try:
         response = (session or _session).get(url, headers={"Accept": "application/json"})
+    except (CircuitOpen, RateLimited) as exc:
+        why = "is down" if isinstance(exc, CircuitOpen) else "limits our rate"
+        raise PyPILeftAlone(f"PyPI {why}; nothing is sent before {exc.retry_at:%H:%M:%S} UTC") from exc
     except requests.TooManyRedirects as exc:
         raise PyPIError("PyPI redirects in a circle") from exc
     except requests.RequestException as exc:
@@ -72,6 +79,8 @@ def update_package_from_pypi(package: Package, session: requests.Session | None 
         data = fetch_project(name, session)
     except NotOnPyPI as exc:
         return _not_found(package, str(exc))
+    except PyPILeftAlone as exc:
+        return FetchResult(SOURCE, FetchOutcome.LEFT_ALONE, error=str(exc))
     except PyPIError as exc:
         return _failed(package, exc)
     return _store(package, read_project(data))

@@ -13,6 +13,8 @@ class FetchOutcome(StrEnum):
     NOT_FOUND = "not found"
     """The source answered that it does not know the package."""
     FAILED = "failed"
+    LEFT_ALONE = "left alone"
+    """The source is down, or asked to be left alone: nothing was sent."""
     SKIPPED = "skipped"
     """There was nothing to ask this source for."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -30,8 +31,15 @@ class Stopped(Exception):  # noqa: N818 - an order, not an error
     """The run is to end now: no more waiting, no more attempts."""
 
 
-def update_package(package: Package, session: requests.Session | None = None) -> list[FetchResult]:
-    """Refresh `package` from every source it has and save it; a source that fails does not stop the others."""
+def update_package(
+    package: Package, session: requests.Session | None = None, leave_alone: Mapping[str, str] = MappingProxyType({})
+) -> list[FetchResult]:
+    """Refresh `package` from every source it has and save it; a source that fails does not stop the others.
+
+    `leave_alone` says of sources that are not to be asked why not.
+    """
+    if pypi.SOURCE in leave_alone:
+        return [FetchResult(pypi.SOURCE, FetchOutcome.LEFT_ALONE, error=leave_alone[pypi.SOURCE])]
     results = [pypi.update_package_from_pypi(package, session)]
     if all(result.outcome is FetchOutcome.SKIPPED for result in results):
         package.record_success([])  # it had its turn: back to the end of the queue
@@ -96,6 +104,8 @@ class Summary:
     """Fetches that got no usable answer."""
     left: int = 0
     """Packages that were due and had no turn."""
+    left_alone: dict[str, str] = field(default_factory=dict)
+    """Sources that were not asked any more, and why."""
     stopped: str = ""
     """Why it ended early; "" where it did not."""
     database_failed: bool = False
@@ -107,14 +117,18 @@ class Summary:
     @property
     def reached_nothing(self) -> bool:
         """Packages were tried, and none of them could be fetched."""
-        asked = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
-        return 0 < self.unreachable == asked
+        left = sum(counter[FetchOutcome.LEFT_ALONE] for counter in self.outcomes.values())
+        wanted = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
+        return 0 < self.unreachable + left == wanted
 
     def count(self, results: list[FetchResult]) -> None:
         self.tried += 1
         for result in results:
             self.outcomes.setdefault(result.source, Counter())[result.outcome] += 1
             self.unreachable += not result.reached
+            if result.outcome is FetchOutcome.LEFT_ALONE and result.source not in self.left_alone:
+                logger.warning("%s is left alone for the rest of the run: %s", result.source, result.error)
+                self.left_alone[result.source] = result.error
 
     def observe(self, event: Event) -> None:
         """Count what core.http does meanwhile."""
@@ -132,6 +146,7 @@ class Summary:
             },
             "tried": self.tried,
             "left": self.left,
+            "left_alone": self.left_alone,
             "stopped": self.stopped,
             "attempts": self.attempts,
             "retries": self.retries,
@@ -155,7 +170,7 @@ def run(primary_keys: list[int], stopper: Stopper, progress: Progress) -> Summar
             if package is None:  # deleted meanwhile
                 continue
             try:
-                results = _update(package, session)
+                results = _update(package, session, summary.left_alone)
             except Stopped as exc:
                 package.record_failure(f"the run ended before an attempt succeeded: {exc}")  # it had its turn
                 break
@@ -172,9 +187,9 @@ def run(primary_keys: list[int], stopper: Stopper, progress: Progress) -> Summar
     return summary
 
 
-def _update(package: Package, session: requests.Session) -> list[FetchResult]:
+def _update(package: Package, session: requests.Session, leave_alone: Mapping[str, str]) -> list[FetchResult]:
     try:
-        return update_package(package, session)
+        return update_package(package, session, leave_alone)
     except Stopped:
         raise
     except (OperationalError, InterfaceError):  # the database is gone: nothing could be saved of the others either

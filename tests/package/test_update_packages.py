@@ -294,7 +294,7 @@ class TestOutput:
         assert "[4/5] odd: pypi partly updated (documentation_url: must be an object" in out
         assert "[5/5] bare: pypi skipped (" in out
         [row] = [line for line in out.splitlines() if "pypi" in line and "[" not in line]
-        assert row.replace("│", " ").split() == ["pypi", "1", "1", "1", "1", "1"]
+        assert row.replace("│", " ").split() == ["pypi", "1", "1", "1", "1", "0", "1"]
         assert "5 packages in" in out
         assert "7 attempts, 3 retries, 7.0 s lost" in out
 
@@ -308,6 +308,7 @@ class TestOutput:
             "partly updated": 1,
             "not found": 1,
             "failed": 1,
+            "left alone": 0,
             "skipped": 1,
         }
         assert (summary["tried"], summary["left"], summary["stopped"]) == (5, 0, "")

@@ -116,7 +116,7 @@ class TestRun:
         pypi.knows("odd", classifiers=5)
         summary, _ = refresh(*packages)
         assert summary.as_dict()["sources"] == {
-            "pypi": {"updated": 1, "partly updated": 1, "not found": 1, "failed": 1, "skipped": 1}
+            "pypi": {"updated": 1, "partly updated": 1, "not found": 1, "failed": 1, "left alone": 0, "skipped": 1}
         }
         assert (summary.attempts, summary.retries, summary.backoff_seconds) == (7, 3, 7.0)
 
@@ -408,3 +408,35 @@ def test_a_stop_while_waiting_begins_no_new_attempt(
     assert pypi.asked == ["a"]
     assert summary.stopped == "enough"
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+class TestSourceThatIsDown:
+    """An upstream that is down, or asks to be left alone, is left alone."""
+
+    def test_a_source_that_is_down_is_left_alone(
+        self, make_package: MakePackage, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """When the breaker opens, the rest of the packages cost nothing, one WARNING says so, and none is blamed."""
+        packages = [make_package(f"p{number}") for number in range(6)]
+        for package in packages:
+            pypi.answers(package.slug, 503)
+        summary, told = refresh(*packages)
+        assert len(told) == 6
+        assert summary.outcomes["pypi"] == {FetchOutcome.FAILED: 3, FetchOutcome.LEFT_ALONE: 3}
+        assert summary.attempts == 10
+        assert summary.reached_nothing
+        assert "PyPI is down" in summary.left_alone["pypi"]
+        assert [
+            record.getMessage() for record in caplog.records if "left alone for the rest" in record.getMessage()
+        ] == [f"pypi is left alone for the rest of the run: {summary.left_alone['pypi']}"]
+        assert list(Package.objects.filter(last_exception_count=0).values_list("slug", flat=True)) == ["p3", "p4", "p5"]
+
+    def test_a_source_that_limits_our_rate_is_left_alone(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
+        """After a 429 that asks for more time than a call has, nobody else asks."""
+        packages = [make_package(f"p{number}") for number in range(3)]
+        for package in packages:
+            pypi.answers(package.slug, 429, headers={"Retry-After": "300"})
+        summary, _ = refresh(*packages)
+        assert summary.attempts == 1
+        assert summary.outcomes["pypi"] == {FetchOutcome.FAILED: 1, FetchOutcome.LEFT_ALONE: 2}
+        assert "PyPI limits our rate" in summary.left_alone["pypi"]

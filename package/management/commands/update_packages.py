@@ -177,6 +177,9 @@ def _print_summary(summary: Summary, console: Console) -> None:
         f"{summary.tried} packages in {summary.seconds:.1f} s; {summary.attempts} attempts, "
         f"{summary.retries} retries, {summary.backoff_seconds:.1f} s lost to backoff"
     )
+    for source, why in summary.left_alone.items():
+        left = summary.outcomes[source][FetchOutcome.LEFT_ALONE]
+        console.print(f"{source} was left alone for {left} packages: {why}")
     if summary.left:
         console.print(f"{summary.left} packages left for the next run: {summary.stopped}")
     if summary.reached_nothing:
