@@ -425,7 +425,8 @@ class BreakerMachine(RuleBasedStateMachine):
             self.probe = None
         if state is State.OPEN:
             self.open_for = min(self.open_for * 2, 40) if before is State.HALF_OPEN else self.settings.open_for
-            self.earliest = self.now + self.open_for
+            # a failed probe's cool-down counts from its beginning: the upstream may have healed at any time since
+            self.earliest = (self.probe_since if before is State.HALF_OPEN else self.now) + self.open_for
         if state is State.CLOSED:
             assert before is State.HALF_OPEN
             assert is_probe
