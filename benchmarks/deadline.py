@@ -68,7 +68,7 @@ def session_with(policy: Policy) -> ResilientSession:
 
 def overshoot(name: str, seconds: float, times: int) -> list[float]:
     """Run into the deadline `times` times; return by how many ms each attempt went beyond it."""
-    policy = Policy(retries=0, attempt_timeout=seconds, max_response_bytes=None)
+    policy = Policy(retries=0, attempt_timeout=seconds, max_response_bytes=None, circuit_breaker=None)
     taken = []
     with ExitStack() as stack:
         call = stack.enter_context(prepared(name, times, session_with(policy)))
@@ -213,7 +213,7 @@ def print_cost(calls: int, rounds: int) -> None:
     print(f"\nCPU of a call in µs, median of {rounds} rounds of {calls} calls, in turns")
     print(f"{'':34}{'this':>8}{'other':>8}{'ratio':>8}")
     keep = reply(200, b"x" * 2000, then=Then.KEEP)
-    policy = Policy(attempt_timeout=60.0, total_timeout=60.0)
+    policy = Policy(attempt_timeout=60.0, total_timeout=60.0, circuit_breaker=None)
     for scheme in ("http", "https"):
         context = certificate() if scheme == "https" else None
         with MisbehavingServer(routes={"": keep}, context=context) as server:

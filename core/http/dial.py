@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+_SLACK = 0.005
+"""Seconds that an operation may last too long, to save a system call for each: most calls are over by then."""
+
+
 class Stage(IntEnum):
     """How far an attempt got."""
 
@@ -82,8 +86,11 @@ class _Timed(socket.socket):
     _limit: float | None = None
     """What urllib3 asked for, for each operation."""
 
+    _set: float | None = None
+    """What the socket has for a timeout now."""
+
     def settimeout(self, value: float | None) -> None:
-        self._limit = value
+        self._limit = self._set = value
         socket.socket.settimeout(self, value)
 
     def arm(self) -> Dial | None:
@@ -93,6 +100,9 @@ class _Timed(socket.socket):
         if dial is not None:
             left = dial.left()
             limit = left if limit is None else min(left, limit)
+            if self._set is not None and limit <= self._set <= limit + _SLACK:
+                return dial
+        self._set = limit
         socket.socket.settimeout(self, limit)
         return dial
 
