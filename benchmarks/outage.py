@@ -647,7 +647,7 @@ def not_found(upstreams: Servers, scale: float) -> None:
 
 def healthy(upstreams: Servers, _scale: float) -> None:
     """Call an upstream that answers after 10 ms, in rounds that alternate between the contenders."""
-    rounds, calls = 21, 160
+    rounds, calls = 41, 160
     contenders = [PLAIN, OURS, RETRY, TENACITY, Contender(PYBREAKER, WithPybreaker().make)]
     port = upstreams.listen(Script((200,), latency=0.01))
     sends = {contender.name: contender.make(1) for contender in contenders}

@@ -66,6 +66,8 @@ def quota(headers: Mapping[str, str], now: datetime) -> Quota | None:
     The reset comes as seconds to wait (IETF draft-ietf-httpapi-ratelimit-headers, up to 06) or as a Unix time
     (GitHub, GitLab); the size of the number tells which.
     """
+    if "ratelimit" not in "".join(headers).lower():  # most answers: no need to look six times
+        return None
     for prefix in ("X-RateLimit-", "RateLimit-"):
         limit, remaining, reset = (_count(headers.get(prefix + part)) for part in ("Limit", "Remaining", "Reset"))
         if limit is None and remaining is None:

@@ -38,6 +38,8 @@ class Budget:
 
     def remaining(self, now: float) -> float:
         """Return what is left, as a fraction of what is allowed at the moment."""
+        if not self._retries.total:  # most of the time: no lock
+            return 1.0 if self._allowed() else 0.0
         with self._lock:
             used, allowed = self._used(now), self._allowed()
         return max(0.0, 1 - used / allowed) if allowed else 0.0

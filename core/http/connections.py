@@ -145,7 +145,6 @@ class _Dialling:
         except OSError as exc:
             raise NewConnectionError(connection, f"Failed to establish a new connection: {exc}") from exc
         attempt.stage = self._next_stage
-        sock.settimeout(attempt.left() if connection.timeout is None else min(attempt.left(), connection.timeout))
         sys.audit("http.client.connect", self, host, port)
         return sock
 

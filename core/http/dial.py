@@ -141,6 +141,16 @@ class DeadlineSSLSocket(_Timed, ssl.SSLSocket):
             self.close()  # ssl does so for OSError only
             raise
 
+    def recv(self, *args: Any) -> bytes:
+        try:
+            return super().recv(*args)
+        except OSError:
+            if (
+                getattr(self, "_sslobj", None) is None
+            ):  # ssl looks whether the server has hung up already, and forgets this socket
+                self.close()
+            raise
+
     def read(self, *args: Any) -> Any:
         dial = self.arm()
         got: Any = super().read(*args)  # bytes, or their number where a buffer was given
@@ -187,6 +197,8 @@ def connect(
             if source_address:
                 sock.bind(source_address)
             sock.connect(address)
+            left = dial.left()
+            sock.settimeout(left if timeout is None else min(left, timeout))
         except OSError as exc:
             error = exc
             sock.close()
@@ -194,7 +206,6 @@ def connect(
             sock.close()
             raise
         else:
-            sock.settimeout(timeout)
             return sock
     raise error
 

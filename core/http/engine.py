@@ -40,6 +40,7 @@ from core.http.events import (
     AttemptStarted,
     BackoffSource,
     BreakerChanged,
+    BreakerForgotten,
     CallEnded,
     GateClosed,
     GateWaited,
@@ -128,12 +129,19 @@ class Upstream:
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
         """While this lasts, call `wake` when waiting has become pointless: the breaker has opened."""
         self._waiters.add(wake)
-        if self.breaker is not None and self.breaker.is_open(self.clock()):  # since the caller decided to wait
+        breaker = self.breaker
+        if breaker is not None and breaker.is_open(self.clock()):  # since the caller decided to wait
             wake()
         try:
             yield
         finally:
             self._waiters.discard(wake)
+
+    def forget(self) -> None:
+        """Give up what is known of it. Calls in hand go on, and teach nobody anything any more."""
+        breaker, self.breaker = self.breaker, None
+        if breaker is not None and breaker.state is not State.CLOSED:
+            self.observe(BreakerForgotten(self.name, breaker.state))
 
     def wake(self) -> None:
         """Wake everyone who waits."""
@@ -180,8 +188,9 @@ class Call:
             self._upstream.observe(GateWaited(self._upstream.name, now - self._at_gate_since))
             self._at_gate_since = None
         breaker = self._upstream.breaker
-        in_vain = breaker is not None and breaker.is_open(now)
-        if now < self._not_before and not in_vain:
+        if breaker is not None and breaker.is_open(now):  # waiting, here or at the gate, is in vain
+            return self._turn_away(breaker, now)
+        if now < self._not_before:
             return Wait(self._not_before - now)
         left = self.deadline - now
         if left <= 0:
@@ -214,22 +223,22 @@ class Call:
         if self._attempt_started is not None:
             self._close_attempt(None)
             self._upstream.gate.release()
-            if self._upstream.breaker is not None and self._permit is not None:
-                self._upstream.breaker.release(self._permit)
+            breaker = self._upstream.breaker
+            if breaker is not None and self._permit is not None:
+                breaker.release(self._permit)
 
     def _obstacle(self, now: float) -> Wait | Stop | None:
         """Ask the gate and the breaker for leave; None: go ahead. Raises as `begin`."""
         upstream = self._upstream
-        if upstream.breaker is not None and upstream.breaker.is_open(now):  # before the gate: waiting there is in vain
-            return self._turn_away(upstream.breaker, now)
         closed = upstream.gate.closed_for(now)
         if closed > 0:
             return self._wait_at_the_gate(now, closed)
-        if upstream.breaker is not None:
-            self._permit = upstream.breaker.acquire(now)
+        breaker = upstream.breaker
+        if breaker is not None:
+            self._permit = breaker.acquire(now)
             if self._permit is None:
                 upstream.gate.release()
-                return self._turn_away(upstream.breaker, now)
+                return self._turn_away(breaker, now)
             if self._permit.entered is not None:
                 self._tell(State.OPEN, self._permit.entered, 0.0)
         if upstream.budget is not None:
@@ -249,7 +258,8 @@ class Call:
         if outcome.sent and not self._repeatable:
             self._suppress(Suppression.NOT_IDEMPOTENT)
             return None
-        if upstream.breaker is not None and upstream.breaker.state is State.OPEN:
+        breaker = upstream.breaker
+        if breaker is not None and breaker.state is State.OPEN:
             self._suppress(Suppression.BREAKER_OPEN)
             return None
         seconds = delay(

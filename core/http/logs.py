@@ -7,6 +7,8 @@ configuration names: elsewhere it may be the secret itself, as in the address of
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from core.http.breaker import State
 from core.http.events import (
@@ -26,17 +28,24 @@ logger = logging.getLogger("core.http")
 
 def log_event(event: Event) -> None:
     """Log `event`: failed calls and opening breakers at WARNING, what recovers at INFO, all else at DEBUG."""
-    if isinstance(event, CallEnded):
-        _log_call(event)
-    elif isinstance(event, BreakerChanged):
-        _log_breaker(event)
-    elif isinstance(event, GateClosed):
-        logger.debug("%s asks to be left alone for %.0f s", _upstream(event.upstream, event.target), event.seconds)
-    elif isinstance(event, AttemptEnded) and logger.isEnabledFor(logging.DEBUG):
+    how = _HOW.get(type(event))
+    if how is not None:
+        how(event)
+
+
+def _log_attempt(event: AttemptEnded) -> None:
+    if logger.isEnabledFor(logging.DEBUG):
         detail = event.outcome.detail if event.outcome else "cancelled"
         logger.debug("%s: %s in %.3f s", _subject(event), detail, event.seconds)
-    elif isinstance(event, RetryScheduled) and logger.isEnabledFor(logging.DEBUG):
+
+
+def _log_retry(event: RetryScheduled) -> None:
+    if logger.isEnabledFor(logging.DEBUG):
         logger.debug("%s: again in %.1f s (%s, %s)", _subject(event), event.delay, event.reason, event.source)
+
+
+def _log_gate(event: GateClosed) -> None:
+    logger.debug("%s asks to be left alone for %.0f s", _upstream(event.upstream, event.target), event.seconds)
 
 
 def _log_call(event: CallEnded) -> None:
@@ -109,3 +118,12 @@ def _subject(event: CallEnded | AttemptEnded | RetryScheduled) -> str:
 
 def _path(event: CallEnded | AttemptEnded | RetryScheduled) -> str:
     return "" if event.upstream == "other" else event.target.path
+
+
+_HOW: dict[type, Callable[[Any], None]] = {
+    AttemptEnded: _log_attempt,
+    BreakerChanged: _log_breaker,
+    CallEnded: _log_call,
+    GateClosed: _log_gate,
+    RetryScheduled: _log_retry,
+}

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
-from functools import singledispatchmethod
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from core.http import fork
 from core.http.breaker import State
 from core.http.engine import OTHER
 from core.http.events import (
@@ -103,15 +103,28 @@ class PrometheusObserver:
             "ratelimit_reset_timestamp_seconds", "When the quota is full again.", "mostrecent", "upstream", "resource"
         )
         self.ratelimit_wait = counter("ratelimit_wait_seconds", "Time spent waiting at the gate.", "upstream")
+        self._lock = threading.Lock()
         self._children: dict[str, _Children] = {}
+        fork.renew_in_children(self)
 
     def __call__(self, event: Event) -> None:
-        """Count `event`."""
-        (self._children.get(event.upstream) or self.prepare(event.upstream)).count(event)
+        """Count `event`; of some there is nothing to count."""
+        how = _HOW.get(type(event))
+        if how is not None:
+            how(self._children.get(event.upstream) or self.prepare(event.upstream), event)
 
     def prepare(self, upstream: str) -> _Children:
         """Create every series of `upstream` at zero: `increase()` does not see the first count of a late one."""
-        return self._children.setdefault(upstream, _Children(self, upstream))
+        with self._lock:
+            children = self._children.get(upstream)
+            if children is None:
+                children = self._children[upstream] = _Children(self, upstream)
+        return children
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        for children in self._children.values():
+            children.after_fork()
 
 
 class _Children:
@@ -137,44 +150,40 @@ class _Children:
         self.retries = {r: metrics.retries.labels(upstream, r.value) for r in Reason}
         self.retries_suppressed = {r: metrics.retries_suppressed.labels(upstream, r.value) for r in Suppression}
         self.breaker_state = {s: metrics.breaker_state.labels(upstream, s.value) for s in State}
-        if upstream != OTHER:
-            self.breaker_state[State.CLOSED].set(1)
         self.breaker_transitions = {s: metrics.breaker_transitions.labels(upstream, s.value) for s in State}
         self.budget_remaining = metrics.budget_remaining.labels(upstream)
-        self.budget_remaining.set(1)
         self.ratelimit_wait = metrics.ratelimit_wait.labels(upstream)
         self.backoff = {s: metrics.backoff.labels(upstream, s.value) for s in BackoffSource}
+        if upstream != OTHER:
+            self.breaker_state[State.CLOSED].set(1)
+        self.budget_remaining.set(1)
         for answer in _USUAL_STATUSES:
             self._attempt("GET", str(answer), "")
         for status, reason in _USUAL_FAILURES:
             self._attempt("GET", status, reason.value)
 
-    @singledispatchmethod
-    def count(self, event: Event) -> None:
-        """Count `event`; of some there is nothing to count."""
+    def after_fork(self) -> None:
+        # The gauges stay: locks of prometheus_client's own may have been held at the fork.
+        self._lock = threading.Lock()
+        self._not_closed = 0
 
-    @count.register
-    def _(self, _: AttemptStarted) -> None:
+    def attempt_started(self, _: AttemptStarted) -> None:
         self.active_requests.inc()
 
-    @count.register
-    def _(self, event: AttemptEnded) -> None:
+    def attempt_ended(self, event: AttemptEnded) -> None:
         self.active_requests.dec()
         if event.outcome is not None:
             self.attempt(event.target.method, event.outcome).inc()
             self.attempt_duration[event.outcome.result].observe(event.seconds)
 
-    @count.register
-    def _(self, event: RetryStarted) -> None:
+    def retry_started(self, event: RetryStarted) -> None:
         self.retries[event.reason].inc()
         self.backoff[event.source].inc(event.waited)
 
-    @count.register
-    def _(self, event: RetrySuppressed) -> None:
+    def retry_suppressed(self, event: RetrySuppressed) -> None:
         self.retries_suppressed[event.reason].inc()
 
-    @count.register
-    def _(self, event: CallEnded) -> None:
+    def call_ended(self, event: CallEnded) -> None:
         self.calls[event.result, event.reason].inc()
         self.call_duration[event.result].observe(event.seconds)
         if event.attempts:
@@ -182,13 +191,11 @@ class _Children:
         if event.budget_remaining is not None:
             self.budget_remaining.set(event.budget_remaining)
 
-    @count.register
-    def _(self, event: BreakerChanged) -> None:
+    def breaker_changed(self, event: BreakerChanged) -> None:
         self.breaker_transitions[event.state].inc()
         self._move(event.before, event.state)
 
-    @count.register
-    def _(self, event: BreakerForgotten) -> None:
+    def breaker_forgotten(self, event: BreakerForgotten) -> None:
         self._move(event.state, State.CLOSED)
 
     def _move(self, before: State, state: State) -> None:
@@ -201,12 +208,10 @@ class _Children:
             if self._upstream != OTHER:
                 self.breaker_state[State.CLOSED].set(0 if self._not_closed else 1)
 
-    @count.register
-    def _(self, event: GateWaited) -> None:
+    def gate_waited(self, event: GateWaited) -> None:
         self.ratelimit_wait.inc(event.seconds)
 
-    @count.register
-    def _(self, event: QuotaSeen) -> None:
+    def quota_seen(self, event: QuotaSeen) -> None:
         if event.upstream == OTHER:
             return
         quota = event.quota
@@ -248,6 +253,19 @@ _USUAL_FAILURES: tuple[tuple[str, Reason], ...] = (
     *((status, Reason.HTTP_5XX) for status in ("500", "502", "503", "504")),
     *(("", reason) for reason in Reason if reason not in (Reason.HTTP_5XX, Reason.HTTP_429)),
 )
+
+
+_HOW: dict[type, Callable[[_Children, Any], None]] = {
+    AttemptStarted: _Children.attempt_started,
+    AttemptEnded: _Children.attempt_ended,
+    RetryStarted: _Children.retry_started,
+    RetrySuppressed: _Children.retry_suppressed,
+    CallEnded: _Children.call_ended,
+    BreakerChanged: _Children.breaker_changed,
+    BreakerForgotten: _Children.breaker_forgotten,
+    GateWaited: _Children.gate_waited,
+    QuotaSeen: _Children.quota_seen,
+}
 
 
 _made: list[PrometheusObserver] = []

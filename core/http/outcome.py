@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from core.http.backoff import Quota, quota, retry_after
 
@@ -80,6 +81,8 @@ def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozens
     """Return the outcome of an attempt that was answered. `headers` are compared without case; `now` is aware."""
     asked = retry_after(headers.get("Retry-After"), now)
     left = quota(headers, now)
+    if asked is None and left is None:
+        return _answered(status, status == 429, status in retry_statuses)
     limited = status == 429
     if limited or status == 403:
         exhausted = left is not None and left.remaining == 0
@@ -87,11 +90,15 @@ def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozens
         limited = limited or exhausted or asked is not None
         if left is not None and exhausted and left.reset is not None:
             asked = max(asked or 0.0, left.reset)
+    outcome = _answered(status, limited, (429 if limited else status) in retry_statuses)
+    return replace(outcome, retry_after=asked, quota=left)
+
+
+@lru_cache(256)
+def _answered(status: int, limited: bool, transient: bool) -> Outcome:
     reason = Reason.HTTP_429 if limited else _reason(status)
     answer = Result.CLIENT_ERROR if status >= 400 else Result.SUCCESS
-    result = answer if reason is None else Result.FAILURE
-    transient = (429 if limited else status) in retry_statuses
-    return Outcome(result, reason, status, transient, retry_after=asked, quota=left, detail=str(status))
+    return Outcome(answer if reason is None else Result.FAILURE, reason, status, transient, detail=str(status))
 
 
 def verdict(outcome: Outcome, *, any_host: bool) -> Verdict:

@@ -13,16 +13,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import idna
 
 from core.http import fork
-from core.http.breaker import State
 from core.http.engine import OTHER, Clock, Random, Upstream
-from core.http.events import BreakerForgotten, Event, Observer, emit
+from core.http.events import Event, Observer, emit
 from core.http.logs import log_event
 from core.http.metrics import prometheus_observer
 from core.http.policy import Policy
@@ -47,11 +47,16 @@ class Origin(NamedTuple):
 def origin_of(url: str) -> Origin:
     """Read scheme, host and port of a URL. Raises `ValueError` where it has no host or no sensible port."""
     parts = urlsplit(url)
-    scheme = parts.scheme.lower()
+    return _origin(parts.scheme, parts.netloc)
+
+
+@lru_cache(MOST_OTHER_HOSTS)
+def _origin(scheme: str, netloc: str) -> Origin:
+    parts = SplitResult(scheme.lower(), netloc, "", "", "")
     if not parts.hostname:
         raise ValueError("the URL names no host")
-    port = DEFAULT_PORTS.get(scheme, 0) if parts.port is None else parts.port
-    return Origin(scheme, canonical_host(parts.hostname), port)
+    port = DEFAULT_PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
+    return Origin(parts.scheme, canonical_host(parts.hostname), port)
 
 
 def canonical_host(host: str) -> str:
@@ -142,6 +147,14 @@ class Registry:
     def emit(self, event: Event) -> None:
         emit(event, self.observers)
 
+    def forget(self) -> None:
+        """Give up what is known of every upstream."""
+        with self._lock:
+            upstreams = list(self._upstreams.values())
+            self._upstreams.clear()
+        for upstream in upstreams:
+            upstream.forget()
+
     def after_fork(self) -> None:
         self._lock = threading.Lock()
         self._upstreams.clear()
@@ -153,9 +166,7 @@ class Registry:
     def _forget_surplus(self) -> None:
         while len(self._upstreams) > MOST_OTHER_HOSTS + len(self.config.upstreams):
             oldest = next(key for key in self._upstreams if isinstance(key, Origin))
-            breaker = self._upstreams.pop(oldest).breaker
-            if breaker is not None and breaker.state is not State.CLOSED:
-                self.emit(BreakerForgotten(OTHER, breaker.state))
+            self._upstreams.pop(oldest).forget()
 
 
 def _default_observers(config: Config) -> tuple[Observer, ...]:
@@ -198,4 +209,6 @@ def use(make: Callable[[], Registry] | None = None, *, time: Time | None = None)
     with _process.lock:
         _process.make = make or _process.make
         _process.time = time or _process.time
-        _process.registry = None
+        last, _process.registry = _process.registry, None
+    if last is not None:
+        last.forget()

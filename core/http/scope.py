@@ -8,8 +8,6 @@ adapter is an argument of the caller's, which mocks and other adapters get to se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from requests import Session
@@ -45,34 +43,32 @@ def current(adapter: BaseAdapter) -> Scope | None:
     return scope
 
 
-@contextmanager
-def session_call(owner: Session) -> Iterator[None]:
+def session_call(owner: Session) -> Entered:
     """Open a scope for a call of the session `owner`, or join the one that it has open already."""
     outer = _current.get()
     if outer is None or outer.owner is not owner:
-        scope = Scope(owner, None)
-    elif outer.spans_calls:
-        scope = Scope(owner, outer.limit)
-    else:
-        scope = outer
-    with _entered(scope):
-        yield
+        return Entered(Scope(owner, None))
+    return Entered(Scope(owner, outer.limit) if outer.spans_calls else outer)
 
 
-@contextmanager
-def several_calls(owner: Session, limit: float) -> Iterator[None]:
+def several_calls(owner: Session, limit: float) -> Entered:
     """Let no call of `owner` that is made inside go on after `limit`, on its clock."""
     outer = _current.get()
     if outer is not None and outer.owner is owner and outer.limit is not None:
         limit = min(limit, outer.limit)
-    with _entered(Scope(owner, limit, spans_calls=True)):
-        yield
+    return Entered(Scope(owner, limit, spans_calls=True))
 
 
-@contextmanager
-def _entered(scope: Scope) -> Iterator[None]:
-    token = _current.set(scope)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class Entered:
+    """A context manager inside of which a scope holds. Every call goes through it; a generator would cost more."""
+
+    __slots__ = ("_scope", "_token")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._scope)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -85,12 +85,10 @@ class ResilientSession(requests.Session):
             raise ValueError("An untrusted session takes no adapter of yours: it would reach what it must not")
         super().mount(prefix, adapter)
 
-    @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
+    def within(self, seconds: float) -> AbstractContextManager[None]:
         """Give all calls that are made inside, in this thread or task, one total deadline together."""
         clock = self._clock or registry.current().time.clock
-        with scope.several_calls(self, clock() + seconds):
-            yield
+        return scope.several_calls(self, clock() + seconds)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """As in requests; but what servers send for a Location raises nothing worse than `InvalidURL`."""

@@ -20,11 +20,13 @@ class Window:
     def advance(self, now: float) -> None:
         """Forget what has become too old. Time that goes back is taken for standing still."""
         second = int(now)
+        if second <= self._newest:
+            return
         for passed in range(self._newest + 1, min(second, self._newest + len(self._buckets)) + 1):
             index = passed % len(self._buckets)
             self.total -= self._buckets[index]
             self._buckets[index] = 0
-        self._newest = max(self._newest, second)
+        self._newest = second
 
     def add(self, now: float) -> None:
         """Count one."""

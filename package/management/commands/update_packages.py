@@ -122,7 +122,7 @@ def _progress(total: int, write: Callable[[str], object]) -> Iterator[Progress]:
     if not console.is_terminal:
         yield _lines(total, write)
         return
-    columns = (TextColumn("{task.description:<32.32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<48.48}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ProgressBar(*columns, console=console) as bar, _logging_above_the_bar():
         task = bar.add_task("", total=total)
 

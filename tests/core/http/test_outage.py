@@ -901,10 +901,10 @@ def test_a_used_up_budget_in_numbers(responses: responses_library.RequestsMock) 
     metrics = growth()
     responses.get(URL, status=503)
     http.get(URL)
-    assert metrics("retry_budget_remaining_ratio", upstream="example") == pytest.approx(0.25 - 1)
+    assert value("retry_budget_remaining_ratio", upstream="example") == pytest.approx(0.25)
     http.get(URL)
     http.get(URL)
-    assert metrics("retry_budget_remaining_ratio", upstream="example") == -1
+    assert value("retry_budget_remaining_ratio", upstream="example") == 0
     assert metrics("retries_suppressed_total", upstream="example", reason="budget_exhausted") == 2
     assert metrics("retries_total", upstream="example", reason="http_5xx") == 4
 
@@ -1099,3 +1099,35 @@ def test_mistakes_in_the_settings_are_reported(part: str, given: Any, message: s
         assert [error.id for error in check_outbound_http()] == ["core.http.E002"]
         with pytest.raises(ImproperlyConfigured):
             http.get(URL)
+
+
+EXAMPLE = {"upstreams": {"example": {"hosts": ["example.org"], "retries": 0}}}
+
+
+def opened(session: ResilientSession, responses: responses_library.RequestsMock) -> None:
+    """Open the breaker of example.org, as this session knows it."""
+    responses.get(URL, status=503)
+    for _ in range(10):
+        session.get(URL)
+
+
+@override_settings(OUTBOUND_HTTP=EXAMPLE)
+def test_a_closed_session_takes_its_breakers_out_of_the_metrics(responses: responses_library.RequestsMock) -> None:
+    """What a session with a policy of its own knew is given up when it is closed."""
+    before = value("breaker_state", upstream="example", state="open")
+    session = ResilientSession(policy=Policy(retries=0))
+    opened(session, responses)
+    assert value("breaker_state", upstream="example", state="open") == (before or 0) + 1
+    session.close()
+    assert value("breaker_state", upstream="example", state="open") == (before or 0)
+    assert session.get(URL).status_code == 503
+
+
+@override_settings(OUTBOUND_HTTP=EXAMPLE)
+def test_new_settings_take_old_breakers_out_of_the_metrics(responses: responses_library.RequestsMock) -> None:
+    """Where the process starts afresh, the breakers of before are not counted any more."""
+    before = value("breaker_state", upstream="example", state="open")
+    opened(ResilientSession(), responses)
+    with override_settings(OUTBOUND_HTTP={**EXAMPLE, "default": {"retries": 1}}):
+        assert value("breaker_state", upstream="example", state="open") == (before or 0)
+        assert value("breaker_state", upstream="example", state="closed") == 1

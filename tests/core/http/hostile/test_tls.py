@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
 import ssl
+import struct
 
 import pytest
 import requests
 
+from core.http import tls
 from core.http.errors import AttemptConnectTimeout
 from core.http.events import Event
 from core.http.outcome import Reason
@@ -157,3 +162,18 @@ def test_a_certificate_that_is_refused_leaves_others_alone(serve: Serve) -> None
                 session.get(bad.url)
             assert session.get(good.url).content == b"fine"
         assert session.get(serve(FINE, context=certificate("self_signed")).url, verify=str(TLS / "self_signed.pem")).ok
+
+
+def test_a_reset_before_the_handshake_leaves_no_socket_open() -> None:
+    """Python's ssl forgets the socket whose peer hung up before the handshake began; it is closed all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() resets
+    server.close()
+    select.select([client], [], [])
+    descriptor = client.fileno()
+    with pytest.raises(ConnectionResetError):
+        tls.context(False, None).wrap_socket(client)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
