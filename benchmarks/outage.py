@@ -549,7 +549,7 @@ def brown_out_script() -> Script:
 
 def brown_out(upstreams: Servers, scale: float) -> None:
     """Get a 503 for half of the attempts; and see what the retry budget makes of it, by the rate of calls."""
-    calls = 600
+    calls, threads = 1500, 4 * THREADS
     scale = min(scale, SLOWER)
     listener = WithPybreaker()
     contenders = [OURS_BY_CLOCK, RETRY, TENACITY, Contender(PYBREAKER, listener.make)]
@@ -557,7 +557,7 @@ def brown_out(upstreams: Servers, scale: float) -> None:
 
     def suffer(contender: Contender, seen: Witness) -> None:
         port = upstreams.listen(brown_out_script())
-        ride = drive(contender.make(scale), port, calls)
+        ride = drive(contender.make(scale), port, calls, threads=threads)
         openings = {OURS_BY_CLOCK.name: str(len(seen.of(port))), PYBREAKER: str(listener.openings.count)}
         rows[contender.name] = (
             f"{upstreams.requests(port) / len(ride.answers):.3f}",
@@ -571,7 +571,7 @@ def brown_out(upstreams: Servers, scale: float) -> None:
         suffer(OURS_BY_CLOCK, seen)
         at_once([lambda contender=contender: suffer(contender, seen) for contender in contenders[1:]])  # type: ignore[misc]
     made = table(
-        f"2  Brown-out: half of the answers 503, {calls} calls, {THREADS} threads, scale {scale:g}",
+        f"2  Brown-out: half of the answers 503, {calls} calls, {threads} threads, scale {scale:g}",
         *("", "attempts per call", "breaker opened", "calls answered", "total time", "calls per second"),
         note="Target of core.http: at most 1.3 attempts per call, the breaker stays closed. Half of the attempts fail: "
         "1.3 per call answer 65 % of the calls at most. core.http is on a faster clock here, so its windows scale.",
