@@ -145,6 +145,15 @@ class QuotaSeen:
     quota: Quota
 
 
+@dataclass(frozen=True, slots=True)
+class FallbackServed:
+    """What the caller had stored had to serve, because the upstream failed. Told by callers, not by the engine."""
+
+    upstream: str
+    source: str
+    """Where it was stored: a word of the caller's, out of a handful."""
+
+
 Event: TypeAlias = (
     AttemptStarted
     | AttemptEnded
@@ -152,6 +161,7 @@ Event: TypeAlias = (
     | RetryStarted
     | RetrySuppressed
     | CallEnded
+    | FallbackServed
     | BreakerChanged
     | BreakerForgotten
     | GateClosed

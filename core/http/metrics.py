@@ -23,6 +23,7 @@ from core.http.events import (
     BreakerForgotten,
     CallEnded,
     Event,
+    FallbackServed,
     GateWaited,
     QuotaSeen,
     RetryStarted,
@@ -103,6 +104,7 @@ class PrometheusObserver:
             "ratelimit_reset_timestamp_seconds", "When the quota is full again.", "mostrecent", "upstream", "resource"
         )
         self.ratelimit_wait = counter("ratelimit_wait_seconds", "Time spent waiting at the gate.", "upstream")
+        self.fallbacks = counter("fallbacks", "Times that what was stored had to serve.", "upstream", "source")
         self._lock = threading.Lock()
         self._children: dict[str, _Children] = {}
         fork.renew_in_children(self)
@@ -157,6 +159,7 @@ class _Children:
         if upstream != OTHER:
             self.breaker_state[State.CLOSED].set(1)
         self.budget_remaining.set(1)
+        metrics.fallbacks.labels(upstream, "database")  # a site's usual one
         for answer in _USUAL_STATUSES:
             self._attempt("GET", str(answer), "")
         for status, reason in _USUAL_FAILURES:
@@ -207,6 +210,9 @@ class _Children:
                     self._not_closed += step
             if self._upstream != OTHER:
                 self.breaker_state[State.CLOSED].set(0 if self._not_closed else 1)
+
+    def fallback_served(self, event: FallbackServed) -> None:
+        self._metrics.fallbacks.labels(event.upstream, event.source).inc()
 
     def gate_waited(self, event: GateWaited) -> None:
         self.ratelimit_wait.inc(event.seconds)
@@ -263,6 +269,7 @@ _HOW: dict[type, Callable[[_Children, Any], None]] = {
     CallEnded: _Children.call_ended,
     BreakerChanged: _Children.breaker_changed,
     BreakerForgotten: _Children.breaker_forgotten,
+    FallbackServed: _Children.fallback_served,
     GateWaited: _Children.gate_waited,
     QuotaSeen: _Children.quota_seen,
 }

@@ -17,12 +17,13 @@ from requests.adapters import BaseAdapter
 class Scope:
     """One session call: every hop of it, and every attempt of every hop. Or several calls that share a limit."""
 
-    __slots__ = ("_deadline", "limit", "owner", "spans_calls")
+    __slots__ = ("_deadline", "limit", "outer", "owner", "spans_calls")
 
     def __init__(self, owner: Session, limit: float | None, *, spans_calls: bool = False) -> None:
         self.owner = owner
         self.limit = limit
         self.spans_calls = spans_calls
+        self.outer = _current.get()
         self._deadline: float | None = None
 
     def deadline(self, proposed: float) -> float:
@@ -45,18 +46,26 @@ def current(adapter: BaseAdapter) -> Scope | None:
 
 def session_call(owner: Session) -> Entered:
     """Open a scope for a call of the session `owner`, or join the one that it has open already."""
-    outer = _current.get()
-    if outer is None or outer.owner is not owner:
+    outer = _of(owner)
+    if outer is None:
         return Entered(Scope(owner, None))
     return Entered(Scope(owner, outer.limit) if outer.spans_calls else outer)
 
 
 def several_calls(owner: Session, limit: float) -> Entered:
     """Let no call of `owner` that is made inside go on after `limit`, on its clock."""
-    outer = _current.get()
-    if outer is not None and outer.owner is owner and outer.limit is not None:
+    outer = _of(owner)
+    if outer is not None and outer.limit is not None:
         limit = min(limit, outer.limit)
     return Entered(Scope(owner, limit, spans_calls=True))
+
+
+def _of(owner: Session) -> Scope | None:
+    """Return the innermost scope, if it is `owner`'s; limits of other sessions lie in between."""
+    scope = _current.get()
+    while scope is not None and scope.owner is not owner:
+        scope = scope.outer if scope.spans_calls else None
+    return scope
 
 
 class Entered:
