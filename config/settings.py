@@ -4,6 +4,7 @@ Every variable is described in docs/settings.md.
 """
 
 import logging
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -126,22 +127,65 @@ LOGGING = {
 
 # The site's own settings
 
-PYPI_URL = env.str("PYPI_URL", "https://pypi.org").rstrip("/")
-"""Where PyPI is, without a slash at the end."""
-try:
-    _pypi = urlsplit(PYPI_URL)
-    _is_address = _pypi.scheme in {"http", "https"} and bool(_pypi.hostname) and _pypi.port != 0
-except ValueError:
-    _is_address = False
-if not _is_address:
-    raise ImproperlyConfigured(f"PYPI_URL={PYPI_URL!r}: must be an http or https address such as https://host")
+
+def _address(name: str, value: str) -> str:
+    """Return the address of a server without a slash at its end, if it is one; `name` is the variable that holds it."""
+    value = value.strip().rstrip("/")
+    try:
+        parts = urlsplit(value)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ImproperlyConfigured(f"{name}={value!r}: must be an http or https address such as https://host")
+    return value
+
+
+def _server(name: str, default: str) -> str:
+    return _address(name, env.str(name, default))
+
+
+def _host(address: str) -> str:
+    return urlsplit(address).netloc.rpartition("@")[2]
+
+
+PYPI_URL = _server("PYPI_URL", "https://pypi.org")
+PYPISTATS_URL = _server("PYPISTATS_URL", "https://pypistats.org")
+GITHUB_API_URL = _server("GITHUB_API_URL", "https://api.github.com")
+GITLAB_URL = _server("GITLAB_URL", "https://gitlab.com")
+GITLAB_SERVERS = [_address("GITLAB_SERVERS", server) for server in _list("GITLAB_SERVERS", [])]
+"""GitLab servers besides that one, by their addresses."""
+BITBUCKET_API_URL = _server("BITBUCKET_API_URL", "https://api.bitbucket.org/2.0")
+CODEBERG_URL = _server("CODEBERG_URL", "https://codeberg.org")
+
+GITHUB_TOKEN = env.str("GITHUB_TOKEN", "").strip()
+GITLAB_TOKEN = env.str("GITLAB_TOKEN", "").strip()
+BITBUCKET_TOKEN = env.str("BITBUCKET_TOKEN", "").strip()
+CODEBERG_TOKEN = env.str("CODEBERG_TOKEN", "").strip()
+"""Each is sent to the server above that it is named after, and to no other."""
+_tokens = [item.partition("=") for item in _list("GITLAB_SERVER_TOKENS", [])]
+if not all(host.strip() and token.strip() for host, _, token in _tokens):
+    raise ImproperlyConfigured("GITLAB_SERVER_TOKENS: must be host=token, several of them separated by commas")
+GITLAB_SERVER_TOKENS = {host.strip().lower(): token.strip() for host, _, token in _tokens}
+"""Tokens for the other GitLab servers, by host: `gitlab.example.org=…,git.example.com=…`."""
 
 METRICS_TOKENS = _list("METRICS_TOKENS", [])
 """Bearer tokens that open /metrics; several, so that they can be changed without a gap."""
 
+_gitlab: dict[str, str] = {}
+for _each in map(_host, GITLAB_SERVERS):
+    _name = f"gitlab-{re.sub('[^a-z0-9]+', '-', _each.lower()).strip('-')}"
+    while _gitlab.setdefault(_name, _each) != _each:  # a.b and a-b
+        _name = f"{_name}-"
 OUTBOUND_HTTP = {
     "upstreams": {
-        "pypi": {"hosts": [_pypi.netloc.rpartition("@")[2]]},
+        "pypi": {"hosts": [_host(PYPI_URL)]},
+        "pypistats": {"hosts": [_host(PYPISTATS_URL)]},
+        "github": {"hosts": [_host(GITHUB_API_URL)]},
+        "gitlab": {"hosts": [_host(GITLAB_URL)]},
+        "bitbucket": {"hosts": [_host(BITBUCKET_API_URL)]},
+        "codeberg": {"hosts": [_host(CODEBERG_URL)]},
+        **{name: {"hosts": [host]} for name, host in _gitlab.items()},
     },
     "user_agent": env.str("OUTBOUND_USER_AGENT", "djangopackages (+https://djangopackages.org)"),
 }

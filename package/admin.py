@@ -3,8 +3,10 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db import models
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
-from package.models import Category, Package, Version
+from package.models import Category, Package, PackageExample, SourceStatus, Version
 
 
 class JSONOrDefault(forms.JSONField):
@@ -25,16 +27,53 @@ class CategoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscrip
     search_fields = ("title",)
 
 
+class SourceStatusInline(admin.TabularInline):  # type: ignore[type-arg]  # not subscriptable at run time
+    """How old each part of a package's data is, and why."""
+
+    model = SourceStatus
+    verbose_name_plural = "where its data comes from, and how old it is"
+    fields = readonly_fields = ("source", "part", "in_words", "last_success", "last_attempt", "failures", "next_due")
+    ordering = ("source", "part")
+    extra = 0
+    can_delete = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SourceStatus]:
+        return super().get_queryset(request).select_related("package")
+
+    def has_add_permission(self, *_: Any) -> bool:
+        return False
+
+    @admin.display(description="state")
+    def in_words(self, row: SourceStatus) -> str:
+        return row.in_words
+
+
 @admin.register(Package)
 class PackageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
     list_display = ("title", "category", "latest_version", "last_fetched", "last_exception_count", "last_exception")
-    list_filter = ("category", "supports_python3")
+    list_filter = ("category", "supports_python3", "repo_host")
+    inlines = (SourceStatusInline,)
+    actions = ("fetch_next",)
     list_select_related = ("category", "latest_version__package")
     prepopulated_fields = {"slug": ("title",)}  # noqa: RUF012 - as above
     formfield_overrides = FIELDS
     raw_id_fields = ("latest_version",)
     readonly_fields = ("last_fetched", "last_exception", "last_exception_at", "last_exception_count")
     search_fields = ("title", "slug", "pypi_url", "repo_url")
+
+    def save_model(self, request: HttpRequest, obj: Package, form: Any, change: bool) -> None:
+        if {"repo_url", "repo_host", "pypi_url"} & set(form.changed_data):
+            obj.next_due = None  # what was fetched belongs to another address
+            if change:
+                obj.sources.update(next_due=None)
+        super().save_model(request, obj, form, change)
+
+    @admin.action(description="Fetch everything anew with the next run")
+    def fetch_next(self, request: HttpRequest, packages: QuerySet[Package]) -> None:
+        """Forget what makes answers conditional too: a field that somebody emptied is filled again."""
+        SourceStatus.objects.filter(package__in=packages).update(next_due=None, validators={})
+        count = packages.update(next_due=None)
+        self.message_user(request, f"{count} packages are due now.")
 
 
 @admin.register(Version)
@@ -45,3 +84,41 @@ class VersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscript
     formfield_overrides = FIELDS
     raw_id_fields = ("package",)
     search_fields = ("package__title", "number")
+
+
+@admin.register(SourceStatus)
+class SourceStatusAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
+    """The ledger, to look at: by source and outcome."""
+
+    list_display = (
+        "package",
+        "source",
+        "part",
+        "in_words",
+        "http_status",
+        "attempts",
+        "seconds",
+        "failures",
+        "next_due",
+    )
+    list_filter = ("source", "part", "outcome", "reason")
+    list_select_related = ("package",)
+    search_fields = ("package__title", "package__slug")
+    ordering = ("-failures", "package")
+
+    def has_add_permission(self, *_: Any) -> bool:
+        return False
+
+    def has_change_permission(self, *_: Any) -> bool:
+        return False
+
+
+@admin.register(PackageExample)
+class PackageExampleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
+    list_display = ("title", "package", "url", "active", "failures", "last_checked", "last_result")
+    list_filter = ("active",)
+    list_select_related = ("package",)
+    raw_id_fields = ("package",)
+    readonly_fields = ("failures", "last_checked", "last_result")
+    formfield_overrides = FIELDS
+    search_fields = ("title", "url", "package__title")

@@ -9,14 +9,14 @@ from django.conf import settings
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.timesince import timesince
 
 from core.utils import PackageStatus
 from package.names import pypi_name
 
 if TYPE_CHECKING:
-    import requests
-
     from package.results import FetchResult
+    from package.sources import Sessions
 
 
 class TimestampedModel(models.Model):
@@ -66,6 +66,7 @@ class Package(TimestampedModel):
     last_commit_date = models.DateTimeField(null=True, blank=True)
     commit_count = models.IntegerField("commits", default=0)
     date_repo_archived = models.DateTimeField("repository archived", null=True, blank=True)
+    repo_missing_since = models.DateTimeField("repository gone since", null=True, blank=True)
 
     # PyPI
     pypi_url = models.CharField("PyPI name or URL", max_length=255, blank=True)
@@ -81,6 +82,9 @@ class Package(TimestampedModel):
     latest_version = models.ForeignKey("Version", models.SET_NULL, null=True, blank=True, related_name="+")
 
     # how fetching goes
+    next_due = models.DateTimeField(
+        null=True, blank=True, db_index=True, editable=False, help_text="When a part of it is to be fetched next."
+    )
     last_fetched = models.DateTimeField(null=True, blank=True, db_index=True)
     last_exception = models.TextField(blank=True)
     last_exception_at = models.DateTimeField(null=True, blank=True)
@@ -103,26 +107,17 @@ class Package(TimestampedModel):
         """The project's name on PyPI, from whatever form `pypi_url` has; "" where it has none."""
         return pypi_name(self.pypi_url, urlsplit(settings.PYPI_URL).hostname)
 
-    def fetch_metadata(self, session: requests.Session | None = None) -> list[FetchResult]:
+    def fetch_metadata(self, sessions: Sessions | None = None) -> list[FetchResult]:
         """Refresh this package from every source it has; a source that fails does not stop the others."""
-        from package.updater import update_package  # noqa: PLC0415 - it needs this module
+        from package.update import update_package  # noqa: PLC0415 - it needs this module
 
-        return update_package(self, session)
+        return update_package(self, sessions)
 
-    def record_success(self, fields: list[str]) -> None:
-        """Save `fields`, and that fetching went well."""
-        self.last_fetched = timezone.now()
-        self.last_exception, self.last_exception_at, self.last_exception_count = "", None, 0
-        self.save(update_fields=[*fields, *_FETCH_FIELDS, "modified"])
-
-    def record_failure(self, error: str) -> None:
-        """Save that fetching failed, and nothing else."""
+    def note_failure(self, error: str) -> None:
+        """Save that refreshing it failed in a way that nobody foresaw, and nothing else."""
         self.last_exception, self.last_exception_at = error, timezone.now()
         self.last_exception_count += 1
-        self.save(update_fields=[*_FETCH_FIELDS, "modified"])
-
-
-_FETCH_FIELDS = ("last_fetched", "last_exception", "last_exception_at", "last_exception_count")
+        self.save(update_fields=["last_exception", "last_exception_at", "last_exception_count", "modified"])
 
 
 class Version(TimestampedModel):
@@ -143,3 +138,66 @@ class Version(TimestampedModel):
 
     def __str__(self) -> str:
         return f"{self.package}: {self.number}"
+
+
+class SourceStatus(models.Model):
+    """The ledger: how fetching one part of a package from one source went, and when it is due again."""
+
+    package = models.ForeignKey(Package, models.CASCADE, related_name="sources")
+    source = models.CharField(max_length=50)
+    part = models.CharField(max_length=20, blank=True)
+    outcome = models.CharField(max_length=20, blank=True)
+    reason = models.CharField(max_length=30, blank=True, help_text="In one word, as in the metrics.")
+    error = models.TextField(blank=True)
+    http_status = models.PositiveSmallIntegerField("HTTP status", null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0, help_text="Of the last fetch.")
+    seconds = models.FloatField(default=0, help_text="Of the last fetch, backoff included.")
+    failures = models.PositiveIntegerField("failures in a row", default=0)
+    last_attempt = models.DateTimeField(null=True, blank=True)
+    last_success = models.DateTimeField(null=True, blank=True)
+    next_due = models.DateTimeField(null=True, blank=True)
+    validators = models.JSONField(default=dict, blank=True, help_text="For conditional requests.")
+    memory = models.JSONField(default=dict, blank=True, help_text="What a source keeps for its next time.")
+
+    class Meta:
+        ordering = ("package", "source", "part")
+        verbose_name_plural = "source statuses"
+        indexes = (models.Index(fields=("source", "outcome")),)
+        constraints = (models.UniqueConstraint(fields=("package", "source", "part"), name="unique_part_of_package"),)
+
+    def __str__(self) -> str:
+        return f"{self.package}: {self.source} {self.part}".rstrip()
+
+    @property
+    def name(self) -> str:
+        """The source and its part, for people."""
+        return f"{self.source} {self.part}".rstrip()
+
+    @property
+    def in_words(self) -> str:
+        """Say how old the data is, and what is wrong if something is."""
+        if self.last_success is None:
+            age = f"no {self.name} data yet"
+        else:
+            age = f"{self.name} data from {timesince(self.last_success, depth=1)} ago"
+        return f"{age}: {self.error}" if self.error else age
+
+
+class PackageExample(TimestampedModel):
+    """A page that shows a package at work; its address comes from users."""
+
+    package = models.ForeignKey(Package, models.CASCADE, related_name="examples")
+    title = models.CharField(max_length=100)
+    url = models.URLField("URL")
+    active = models.BooleanField(default=True, help_text="Shown on the package's page.")
+    failures = models.PositiveSmallIntegerField(
+        "permanent failures in a row", default=0, help_text="Answers that the page is gone; nothing else counts."
+    )
+    last_checked = models.DateTimeField(null=True, blank=True)
+    last_result = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ("title",)
+
+    def __str__(self) -> str:
+        return self.title

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -10,13 +11,23 @@ class FetchOutcome(StrEnum):
     UPDATED = "updated"
     PARTLY = "partly updated"
     """Some fields could not be used; the others were stored."""
+    UNCHANGED = "unchanged"
+    """The source answered that nothing has changed since the last time."""
     NOT_FOUND = "not found"
     """The source answered that it does not know the package."""
     FAILED = "failed"
+    NOT_READY = "not ready"
+    """The source is working on the answer."""
     LEFT_ALONE = "left alone"
     """The source is down, or asked to be left alone: nothing was sent."""
     SKIPPED = "skipped"
     """There was nothing to ask this source for."""
+    PUT_ASIDE = "put aside"
+    """For later in the same run: never the last word on a part."""
+
+
+GOOD = frozenset({FetchOutcome.UPDATED, FetchOutcome.UNCHANGED, FetchOutcome.PARTLY})
+"""The source answered, and what is stored is what it says."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +43,24 @@ class SkippedField:
 class FetchResult:
     source: str
     outcome: FetchOutcome
+    part: str = ""
+    """Which part of what the source knows; "" where it has but one."""
     updated: tuple[str, ...] = ()
     """Names of the fields that were stored."""
     skipped: tuple[SkippedField, ...] = ()
     error: str = ""
+    reason: str = ""
+    """The same in one word, as in the metrics where core.http has one for it."""
     reached: bool = True
     """The source answered, or was not asked."""
+    again: bool = False
+    """It is worth asking again soon."""
+    retry_at: datetime | None = None
+    """Before then, nothing is sent."""
+    upstream: str = ""
+    """As core.http names it."""
+    stored: datetime | None = None
+    """Since when what is stored stands, where the source did not say anything new."""
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.part} {self.outcome}" if self.part else f"{self.source} {self.outcome}"

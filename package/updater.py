@@ -1,59 +1,57 @@
-"""Refreshing packages: one of them from all its sources, and a whole run over those that are due."""
+"""A run over packages: each in its turn, and again later what could not be fetched at once."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
-from types import MappingProxyType
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import requests
 from django.db import InterfaceError, OperationalError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Greatest
+from django.utils import timezone
 
 from core.http import ResilientSession, registry
-from core.http.events import AttemptEnded, Event, RetryStarted
-from package import pypi
-from package.models import Package
+from core.http.breaker import State
+from core.http.engine import OTHER
+from core.http.events import BreakerChanged, Event, GateClosed, QuotaSeen
+from package.aside import Aside, Task
+from package.asking import ApiSession
+from package.models import Package, SourceStatus
 from package.results import FetchOutcome, FetchResult
+from package.runs import RunSummary
+from package.sources import Part, Sessions, parts_of
+from package.stopping import Stopped, Stopper
+from package.update import tell_of_fallback, update_package
 
 logger = logging.getLogger(__name__)
 
-_SLICE = 0.2  # seconds a waiting run may take to notice that it is to stop
+PATIENCE = 30.0
+"""Seconds a run waits, in all, for what it has put aside when nothing else is left to do."""
+PASSES = 6
+"""How often a part is asked for in a run."""
+RESERVE = 0.1
+"""Fraction of a quota that is left for interactive use."""
+_FIRST_PAUSE = 3.0
+_LONGEST_PAUSE = 60.0
+"""Seconds before a part that failed, or was not ready, is asked for again; doubled in between."""
 
 
-class Stopped(Exception):  # noqa: N818 - an order, not an error
-    """The run is to end now: no more waiting, no more attempts."""
+def due(now: datetime | None = None) -> QuerySet[Package]:
+    """Return the packages of which a part is due by the ledger, in their order."""
+    return in_order(Package.objects.filter(Q(next_due=None) | Q(next_due__lte=now or timezone.now())))
 
 
-def update_package(
-    package: Package, session: requests.Session | None = None, leave_alone: Mapping[str, str] = MappingProxyType({})
-) -> list[FetchResult]:
-    """Refresh `package` from every source it has and save it; a source that fails does not stop the others.
-
-    `leave_alone` says of sources that are not to be asked why not.
-    """
-    if pypi.SOURCE in leave_alone:
-        return [FetchResult(pypi.SOURCE, FetchOutcome.LEFT_ALONE, error=leave_alone[pypi.SOURCE])]
-    results = [pypi.update_package_from_pypi(package, session)]
-    if all(result.outcome is FetchOutcome.SKIPPED for result in results):
-        package.record_success([])  # it had its turn: back to the end of the queue
-    return results
+def stale(before: datetime) -> QuerySet[Package]:
+    """Return the packages last refreshed before then, or never, in their order."""
+    return in_order(Package.objects.filter(Q(last_fetched=None) | Q(last_fetched__lt=before)))
 
 
-def due(stale_before: datetime | None = None) -> QuerySet[Package]:
-    """Return packages in the order in which they are to be refreshed: those tried longest ago first.
-
-    With `stale_before`, only those last refreshed before then, or never.
-    """
-    packages = Package.objects.all()
-    if stale_before is not None:
-        packages = packages.filter(Q(last_fetched=None) | Q(last_fetched__lt=stale_before))
+def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
+    """Order packages as they are to be refreshed: those tried longest ago first."""
     tried = Greatest(
         Coalesce("last_fetched", "last_exception_at"),
         Coalesce("last_exception_at", "last_fetched"),
@@ -61,152 +59,266 @@ def due(stale_before: datetime | None = None) -> QuerySet[Package]:
     return packages.order_by(tried.asc(nulls_first=True), F("pk"))
 
 
-class Stopper:
-    """Tells a run when to end: because somebody asked, or because its time is up."""
-
-    def __init__(self, time_budget: float | None = None) -> None:
-        """`time_budget`: seconds from now; None: no limit."""
-        clock = registry.current().time.clock
-        self._deadline = None if time_budget is None else clock() + time_budget
-        self._asked = ""
-
-    def stop(self, reason: str) -> None:
-        self._asked = reason
-
-    @property
-    def reason(self) -> str:
-        """Why the run is to end; "" while it is not."""
-        if not self._asked and self._deadline is not None and registry.current().time.clock() >= self._deadline:
-            return "the time budget is used up"
-        return self._asked
-
-    def wait(self, seconds: float) -> None:
-        """Wait, as `ResilientSession` asks for. Raises `Stopped` as soon as the run is to end."""
-        time = registry.current().time
-        end = time.clock() + seconds
-        while True:
-            if self.reason:
-                raise Stopped(self.reason)
-            left = end - time.clock()
-            if left <= 0:
-                return
-            time.wait(min(left, _SLICE))
-
-
 @dataclass
-class Summary:
+class Summary(RunSummary):
     """What a run came to."""
 
     outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)
-    """By source."""
-    tried: int = 0
+    """The last word on each part, by source."""
     unreachable: int = 0
-    """Fetches that got no usable answer."""
-    left: int = 0
-    """Packages that were due and had no turn."""
+    """Parts of which no usable answer came."""
     left_alone: dict[str, str] = field(default_factory=dict)
-    """Sources that were not asked any more, and why."""
-    stopped: str = ""
-    """Why it ended early; "" where it did not."""
-    database_failed: bool = False
-    attempts: int = 0
-    retries: int = 0
-    backoff_seconds: float = 0.0
-    seconds: float = 0.0
+    """Sources of which something was left to the next run, and why."""
+    put_aside: int = 0
+    """How often something was put aside for later in the run."""
 
     @property
     def reached_nothing(self) -> bool:
-        """Packages were tried, and none of them could be fetched."""
-        left = sum(counter[FetchOutcome.LEFT_ALONE] for counter in self.outcomes.values())
+        """Packages were tried, and nothing of any of them could be fetched."""
         wanted = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
-        return 0 < self.unreachable + left == wanted
+        return 0 < self.unreachable == wanted
 
-    def count(self, results: list[FetchResult]) -> None:
-        self.tried += 1
-        for result in results:
-            self.outcomes.setdefault(result.source, Counter())[result.outcome] += 1
-            self.unreachable += not result.reached
-            if result.outcome is FetchOutcome.LEFT_ALONE and result.source not in self.left_alone:
-                logger.warning("%s is left alone for the rest of the run: %s", result.source, result.error)
-                self.left_alone[result.source] = result.error
-
-    def observe(self, event: Event) -> None:
-        """Count what core.http does meanwhile."""
-        if isinstance(event, AttemptEnded):
-            self.attempts += event.outcome is not None
-        elif isinstance(event, RetryStarted):
-            self.retries += 1
-            self.backoff_seconds += event.waited
+    def count(self, result: FetchResult) -> None:
+        """Count the last word on a part."""
+        self.outcomes.setdefault(result.source, Counter())[result.outcome] += 1
+        alone = result.outcome is FetchOutcome.LEFT_ALONE
+        self.unreachable += alone or not result.reached or result.reason == "unexpected"
+        if alone:
+            self.left_alone.setdefault(result.source, result.error)
+        tell_of_fallback(result)
 
     def as_dict(self) -> dict[str, Any]:
+        outcomes = [outcome for outcome in FetchOutcome if outcome is not FetchOutcome.PUT_ASIDE]
         return {
             "sources": {
-                source: {outcome.value: counter[outcome] for outcome in FetchOutcome}
+                source: {outcome.value: counter[outcome] for outcome in outcomes}
                 for source, counter in self.outcomes.items()
             },
-            "tried": self.tried,
-            "left": self.left,
             "left_alone": self.left_alone,
-            "stopped": self.stopped,
-            "attempts": self.attempts,
-            "retries": self.retries,
-            "backoff_seconds": round(self.backoff_seconds, 3),
-            "seconds": round(self.seconds, 3),
+            "put_aside": self.put_aside,
+            **super().as_dict(),
         }
 
 
-Progress = Callable[[Package, list[FetchResult]], None]
+Progress = Callable[[Package, list[FetchResult], bool], None]
+"""Told of each package, of what was tried of it, and whether that was put aside before."""
 
 
-def run(primary_keys: list[int], stopper: Stopper, progress: Progress) -> Summary:
-    """Refresh these packages, one after the other, each saved on its own, and tell `progress` of each."""
-    summary = Summary()
-    with _measured(summary), ResilientSession(wait=stopper.wait) as session:
-        for position, primary_key in enumerate(primary_keys):
-            summary.left = len(primary_keys) - position
-            if stopper.reason:
-                break
-            package = Package.objects.filter(pk=primary_key).first()
-            if package is None:  # deleted meanwhile
-                continue
+class Run:
+    """Refreshes packages, each saved on its own."""
+
+    def __init__(self, primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool) -> None:
+        """`everything`: every part of the packages, and not only those that the ledger says are due."""
+        self.summary = Summary()
+        self._queue = deque(primary_keys)
+        self._stopper = stopper
+        self._progress = progress
+        self._everything = everything
+        self._aside = Aside()
+        self._patience = float("inf") if stopper.has_limit else PATIENCE
+        self._warned: set[str] = set()
+        self._clock = registry.current().time.clock
+
+    def run(self) -> Summary:
+        """Work until nothing is left to do, or the run is to end."""
+        summary = self.summary
+        sessions = Sessions(
+            ApiSession(wait=self._stopper.wait), ResilientSession(untrusted=True, wait=self._stopper.wait)
+        )
+        try:
+            with summary.measured(), registry.current().observed_by(self._observe):
+                while not self._stopper.reason and self._step(sessions):
+                    pass
+        except Stopped:
+            pass
+        finally:
+            sessions.close()
+        summary.left = len(self._queue)
+        summary.stopped = self._stopper.reason if summary.left or self._aside.next_at() is not None else ""
+        if not summary.database_failed:
             try:
-                results = _update(package, session, summary.left_alone)
-            except Stopped as exc:
-                package.record_failure(f"the run ended before an attempt succeeded: {exc}")  # it had its turn
-                break
+                self._close()
             except (OperationalError, InterfaceError) as exc:
-                logger.exception("The database failed; the run ends here")
-                stopper.stop(f"the database failed: {type(exc).__name__}")
-                summary.database_failed = True
-                break
-            summary.count(results)
-            progress(package, results)
+                self._lose_the_database(exc)
+                summary.stopped = self._stopper.reason
+        return summary
+
+    def _step(self, sessions: Sessions) -> bool:
+        """Do the next thing; False: there is none."""
+        task = self._aside.take(self._clock())
+        if task is not None:
+            self._work(task.package, sessions, task)
+        elif self._queue:
+            self._work(self._queue.popleft(), sessions, None)
         else:
-            summary.left = 0
-    summary.stopped = stopper.reason if summary.left else ""
-    return summary
+            return self._wait()
+        return True
+
+    def _wait(self) -> bool:
+        """Wait for what is put aside, as far as patience reaches."""
+        at = self._aside.next_at()
+        seconds = 0.0 if at is None else max(at - self._clock(), 0.0)
+        if at is None or seconds > self._patience:
+            return False
+        self._patience -= seconds
+        self._stopper.wait(seconds)
+        return True
+
+    def _work(self, primary_key: int, sessions: Sessions, task: Task | None) -> None:
+        try:
+            self._refresh(primary_key, sessions, task)
+        except Stopped:
+            self._give_back(primary_key, task)
+            raise
+        except (OperationalError, InterfaceError) as exc:
+            self._lose_the_database(exc)
+            self._give_back(primary_key, task)
+
+    def _refresh(self, primary_key: int, sessions: Sessions, task: Task | None) -> None:
+        package = Package.objects.filter(pk=primary_key).prefetch_related("sources").first()
+        if package is None:  # deleted meanwhile
+            return
+        parts = self._parts(package, task)
+        if task is not None and not parts:  # it has another repository by now
+            return
+        free = [part for part in parts if not self._aside.held(part.key, self._clock())]
+        results = [self._held(package, part) for part in parts if part not in free]
+        if free or not parts:
+            results += _update(package, sessions, free, again=bool(task and task.tries))
+        self.summary.tried += task is None
+        self._progress(package, self._settle(package, parts, results, task.tries if task else 0), task is not None)
+
+    def _give_back(self, primary_key: int, task: Task | None) -> None:
+        """Take back that a package had its turn: it was cut short."""
+        if task is not None:
+            self._aside.put(task, self._clock())
+        else:
+            self._queue.appendleft(primary_key)
+
+    def _lose_the_database(self, error: Exception) -> None:
+        logger.error("The database failed; the run ends here", exc_info=error)
+        self._stopper.stop(f"the database failed: {type(error).__name__}")
+        self.summary.database_failed = True
+
+    def _parts(self, package: Package, task: Task | None) -> list[Part]:
+        """Return what is to be fetched of `package` now."""
+        parts = parts_of(package)
+        if task is not None:
+            wanted = {(result.source, result.part) for result in task.last}
+            return [part for part in parts if (part.source, part.name) in wanted]
+        if self._everything:
+            return parts
+        now = timezone.now()
+        later = {(row.source, row.part) for row in package.sources.all() if row.next_due and row.next_due > now}
+        return [part for part in parts if (part.source, part.name) not in later] or parts
+
+    def _held(self, package: Package, part: Part) -> FetchResult:
+        """Say that `part` is not asked for, because its upstream is to be left alone."""
+        why = self._aside.held(part.key, self._clock())
+        rows = (row.last_success for row in package.sources.all() if (row.source, row.part) == (part.source, part.name))
+        return FetchResult(
+            part.source,
+            FetchOutcome.LEFT_ALONE,
+            part.name,
+            error=why,
+            reason="left_alone",
+            upstream=part.upstream,
+            stored=next(rows, None),
+        )
+
+    def _settle(self, package: Package, parts: list[Part], results: list[FetchResult], tries: int) -> list[FetchResult]:
+        """Put aside what is worth another try, and count the rest. Returns what there is to tell."""
+        now = self._clock()
+        keys = {(part.source, part.name): part.key for part in parts}
+        aside: dict[tuple[str, bool], list[FetchResult]] = {}
+        told = []
+        for result in results:
+            alone = result.outcome is FetchOutcome.LEFT_ALONE
+            if not (alone or result.again) or tries + 1 >= PASSES:
+                self.summary.count(result)
+                told.append(result)
+                continue
+            key = keys[result.source, result.part]
+            if result.retry_at is not None:
+                self._aside.hold(key, now + (result.retry_at - datetime.now(UTC)).total_seconds(), result.error)
+            if alone and key not in self._warned:
+                self._warned.add(key)
+                logger.warning("%s is put aside: %s", result.source, result.error)
+            aside.setdefault((key, alone), []).append(result)
+            told.append(replace(result, outcome=FetchOutcome.PUT_ASIDE))
+        for (key, alone), last in aside.items():
+            held = alone and bool(self._aside.held(key, now))
+            pause = 0.0 if held else min(_FIRST_PAUSE * 2**tries, _LONGEST_PAUSE)
+            self._aside.put(Task(package.pk, key, tuple(last), tries + (not held)), now + pause)
+            self.summary.put_aside += len(last)
+        return told
+
+    def _close(self) -> None:
+        """Count, and note in the ledger, what is still put aside."""
+        rows = []
+        for task, why in self._aside.rest():
+            for result in task.last:
+                if result.outcome is FetchOutcome.LEFT_ALONE:
+                    result = replace(result, error=why or result.error)  # noqa: PLW2901 - as it is by now
+                    rows.append(
+                        SourceStatus(
+                            package_id=task.package,
+                            source=result.source,
+                            part=result.part,
+                            outcome=result.outcome.value,
+                            error=result.error,
+                            reason=result.reason,
+                        )
+                    )
+                self.summary.count(result)
+        there = set(Package.objects.filter(pk__in={row.package_id for row in rows}).values_list("pk", flat=True))
+        SourceStatus.objects.bulk_create(
+            [row for row in rows if row.package_id in there],
+            batch_size=500,
+            update_conflicts=True,
+            unique_fields=["package", "source", "part"],
+            update_fields=["outcome", "error", "reason"],
+        )
+
+    def _observe(self, event: Event) -> None:
+        """Leave an upstream alone as soon as it is known to be down, limited, or near the end of its quota."""
+        now = self._clock()
+        if isinstance(event, BreakerChanged) and event.state is State.OPEN:
+            why = f"{_key(event)} is down; nothing is sent before {_at(event.seconds)}"
+            self._aside.hold(_key(event), now + event.seconds, why)
+        elif isinstance(event, GateClosed):
+            why = f"{_key(event)} limits our rate; nothing is sent before {_at(event.seconds)}"
+            self._aside.hold(_key(event), now + event.seconds, why)
+        elif isinstance(event, QuotaSeen) and event.upstream != OTHER:
+            quota = event.quota
+            if quota.limit and quota.remaining is not None and quota.reset and quota.remaining <= RESERVE * quota.limit:
+                left = f"{quota.remaining} of {quota.limit} calls"
+                why = f"{event.upstream}'s last {left} are for others until {_at(quota.reset)}"
+                self._aside.hold(event.upstream, now + quota.reset, why)
 
 
-def _update(package: Package, session: requests.Session, leave_alone: Mapping[str, str]) -> list[FetchResult]:
+def run(primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool = False) -> Summary:
+    """Refresh these packages, and tell `progress` of each. `everything`: and not only what the ledger says is due."""
+    return Run(primary_keys, stopper, progress, everything=everything).run()
+
+
+def _key(event: BreakerChanged | GateClosed) -> str:
+    return event.target.host if event.upstream == OTHER else event.upstream
+
+
+def _at(seconds: float) -> str:
+    return f"{datetime.now(UTC) + timedelta(seconds=seconds):%H:%M:%S} UTC"
+
+
+def _update(package: Package, sessions: Sessions, parts: list[Part], *, again: bool) -> list[FetchResult]:
     try:
-        return update_package(package, session, leave_alone)
-    except Stopped:
-        raise
-    except (OperationalError, InterfaceError):  # the database is gone: nothing could be saved of the others either
+        return update_package(package, sessions, parts=parts, again=again)
+    except (Stopped, OperationalError, InterfaceError):  # the database is gone: nothing could be saved of others either
         raise
     except Exception as exc:
         if not Package.objects.filter(pk=package.pk).exists():
             return [FetchResult("site", FetchOutcome.SKIPPED, error="was deleted meanwhile")]
         logger.exception("%s: not updated", package.slug)
         error = f"unexpected {type(exc).__name__}; see the log"
-        package.record_failure(error)
+        package.note_failure(error)
         return [FetchResult("site", FetchOutcome.FAILED, error=error, reached=False)]
-
-
-@contextmanager
-def _measured(summary: Summary) -> Iterator[None]:
-    clock = registry.current().time.clock
-    started = clock()
-    with registry.current().observed_by(summary.observe):
-        yield
-    summary.seconds = clock() - started

@@ -8,10 +8,15 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from core.http import WEB_REQUEST, ResilientSession
+from package.asking import ApiSession
 from package.models import Package
-from package.results import FetchOutcome
+from package.results import GOOD
+from package.sources import Sessions
+from package.update import tell_of_fallback
 
-_session = ResilientSession(WEB_REQUEST)
+_sessions = Sessions(ApiSession(WEB_REQUEST), ResilientSession(WEB_REQUEST, untrusted=True))
+_PATIENCE = 10.0
+"""Seconds for all parts of a package: gunicorn kills a worker after thirty."""
 
 
 @require_safe
@@ -32,9 +37,12 @@ def package_detail(request: HttpRequest, slug: str) -> HttpResponse:
 def fetch_package(request: HttpRequest, slug: str) -> HttpResponse:
     """Refresh a package while its visitor waits: with the policy that is short enough for that."""
     package = get_object_or_404(Package, slug=slug)
-    for result in package.fetch_metadata(_session):
-        if result.outcome in {FetchOutcome.UPDATED, FetchOutcome.PARTLY}:
-            messages.success(request, f"{result.source}: {result.outcome}")
+    with _sessions.within(_PATIENCE):
+        results = package.fetch_metadata(_sessions)
+    for result in results:
+        tell_of_fallback(result)
+        if result.outcome in GOOD:
+            messages.success(request, str(result))
         else:
-            messages.warning(request, f"{result.source}: {result.outcome}: {result.error}")
+            messages.warning(request, f"{result}: {result.error}")
     return redirect(package)

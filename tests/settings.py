@@ -10,6 +10,15 @@ os.environ.update(
         "LOG_LEVEL": "DEBUG",
         "METRICS_TOKENS": "",
         "PYPI_URL": "https://pypi.test",
+        "PYPISTATS_URL": "https://pypistats.test",
+        "GITHUB_API_URL": "https://api.github.test",
+        "GITLAB_URL": "https://gitlab.test",
+        "GITLAB_SERVERS": "https://gitlab.example.org",
+        "BITBUCKET_API_URL": "https://api.bitbucket.test/2.0",
+        "CODEBERG_URL": "https://codeberg.test",
+        **dict.fromkeys(
+            ("GITHUB_TOKEN", "GITLAB_TOKEN", "BITBUCKET_TOKEN", "CODEBERG_TOKEN", "GITLAB_SERVER_TOKENS"), ""
+        ),
         "SECRET_KEY": "for tests only",
     }
 )

@@ -55,31 +55,47 @@ class TestSecretKey:
             assert settings_with(DEBUG=debug)["SECRET_KEY"] == "secret"
 
 
-class TestPyPIURL:
-    """PYPI_URL."""
+SERVERS = {
+    "PYPI_URL": "pypi",
+    "PYPISTATS_URL": "pypistats",
+    "GITHUB_API_URL": "github",
+    "GITLAB_URL": "gitlab",
+    "BITBUCKET_API_URL": "bitbucket",
+    "CODEBERG_URL": "codeberg",
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+class TestServers:
+    """Where the sources are: PYPI_URL and its like."""
 
     @pytest.mark.parametrize(
         ("url", "host"),
         [
-            ("https://pypi.org", "pypi.org"),
-            ("https://pypi.org/", "pypi.org"),
+            ("https://mirror.example", "mirror.example"),
+            ("https://mirror.example/", "mirror.example"),
             ("http://127.0.0.1:3141/index/", "127.0.0.1:3141"),
             ("https://user:password@mirror.example", "mirror.example"),
+            (" https://mirror.example/2.0 ", "mirror.example"),
         ],
     )
-    def test_is_an_upstream_of_its_own(self, url: str, host: str) -> None:
-        """Wherever PyPI is, its calls are counted as PyPI's; the slash at the end does not matter."""
-        settings = settings_with(PYPI_URL=url)
-        assert settings["OUTBOUND_HTTP"]["upstreams"]["pypi"]["hosts"] == [host]
-        assert settings["PYPI_URL"] == url.rstrip("/")
+    def test_are_upstreams_of_their_own(self, name: str, url: str, host: str) -> None:
+        """Wherever a source is, its calls are counted as its own; the slash at the end does not matter."""
+        settings = settings_with(**{name: url})
+        assert settings["OUTBOUND_HTTP"]["upstreams"][SERVERS[name]]["hosts"] == [host]
+        assert settings[name] == url.strip().rstrip("/")
 
     @pytest.mark.parametrize(
         "url", ["", "pypi.org", "ftp://pypi.org", "https://", "https:///x", "//pypi.org", "https://[::1"]
     )
-    def test_that_makes_no_sense_is_refused(self, url: str) -> None:
-        """A mistake in the address is said at the start, by its name, not at the first call."""
-        with pytest.raises(ImproperlyConfigured, match="PYPI_URL"):
-            settings_with(PYPI_URL=url)
+    def test_that_make_no_sense_are_refused(self, name: str, url: str) -> None:
+        """A mistake in an address is said at the start, by its name, not at the first call."""
+        with pytest.raises(ImproperlyConfigured, match=name):
+            settings_with(**{name: url})
+
+
+class TestPyPIURL:
+    """PYPI_URL, for all of them."""
 
     def test_is_refused_in_every_command(self) -> None:
         """The last line that an operator sees names the variable and its value."""
@@ -92,6 +108,74 @@ class TestPyPIURL:
         done = manage("check", PYPI_URL="https://pypi.org:https")
         assert done.returncode != 0
         assert "PYPI_URL" in done.stderr
+
+
+class TestGitLabServers:
+    """GITLAB_SERVERS and GITLAB_SERVER_TOKENS."""
+
+    @staticmethod
+    def hosts(value: str) -> dict[str, str]:
+        """Return the names of the hosts that these servers add."""
+        upstreams = settings_with(GITLAB_SERVERS=value)["OUTBOUND_HTTP"]["upstreams"]
+        return {
+            host: name for name, options in upstreams.items() for host in options["hosts"] if name.startswith("gitlab-")
+        }
+
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            ("", {}),
+            ("https://git.example.org", {"git.example.org": "gitlab-git-example-org"}),
+            (
+                "https://git.example.org/, http://127.0.0.1:8080",
+                {"git.example.org": "gitlab-git-example-org", "127.0.0.1:8080": "gitlab-127-0-0-1-8080"},
+            ),
+        ],
+    )
+    def test_are_upstreams_of_their_own(self, value: str, expected: dict[str, str]) -> None:
+        """Each has a breaker, a gate and metrics of its own, named after its host."""
+        assert self.hosts(value) == expected
+
+    def test_are_told_apart(self) -> None:
+        """Two hosts that are spelt alike are two."""
+        assert set(self.hosts("https://a.b.example,https://a-b.example")) == {"a.b.example", "a-b.example"}
+
+    def test_pass_the_checks(self) -> None:
+        """The names that are made of hosts are names that upstreams may have."""
+        done = manage("check", GITLAB_SERVERS="https://Git.Example.org,http://127.0.0.1:8080,http://[2001:db8::1]:8080")
+        assert done.returncode == 0, done.stderr
+
+    @pytest.mark.parametrize("value", ["git.example.org", "https://git.example.org,ftp://x", "https://[::1"])
+    def test_that_make_no_sense_are_refused(self, value: str) -> None:
+        """By the name of the variable."""
+        with pytest.raises(ImproperlyConfigured, match="GITLAB_SERVERS"):
+            settings_with(GITLAB_SERVERS=value)
+
+    @pytest.mark.parametrize(
+        ("value", "tokens"),
+        [
+            ("", {}),
+            ("git.example.org=abc", {"git.example.org": "abc"}),
+            (" Git.Example.org = abc= , other:8080=x", {"git.example.org": "abc=", "other:8080": "x"}),
+        ],
+    )
+    def test_have_tokens(self, value: str, tokens: dict[str, str]) -> None:
+        """By host, however that is written; a token may hold an equals sign."""
+        assert settings_with(GITLAB_SERVER_TOKENS=value)["GITLAB_SERVER_TOKENS"] == tokens
+
+    @pytest.mark.parametrize("value", ["s3cret", "git.example.org=abc,s3cret", "=s3cret"])
+    def test_tokens_without_a_host_are_refused(self, value: str) -> None:
+        """By the name of the variable, and without repeating what may be a token."""
+        with pytest.raises(ImproperlyConfigured, match="GITLAB_SERVER_TOKENS") as caught:
+            settings_with(GITLAB_SERVER_TOKENS=value)
+        assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["GITHUB_TOKEN", "GITLAB_TOKEN", "BITBUCKET_TOKEN", "CODEBERG_TOKEN"])
+def test_tokens_are_optional(name: str) -> None:
+    """Without one a server is asked as anybody; a line break at its end, as from a file, is not part of it."""
+    assert settings_with(**{name: ""})[name] == ""
+    assert settings_with(**{name: " abc\n"})[name] == "abc"
 
 
 class TestDefaults:

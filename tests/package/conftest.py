@@ -1,25 +1,37 @@
-"""Packages, and a PyPI that gives canned answers without a network."""
+"""Packages, a PyPI that gives canned answers without a network, and parts that come to whatever a test wants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import responses as responses_library
 
+from package import update, updater
+from package.asking import Client, LeftAlone, Server, Unreachable
 from package.models import Category, Package
+from package.reading import Reading
+from package.results import FetchResult
+from package.sources import Part
 from tests.upstreams.pypi import project
 
 MakePackage = Callable[..., Package]
+STATISTICS = re.compile(r"https://pypistats\.test/")
 
 
 class CannedPyPI:
-    """PyPI as the tests' settings know it. What it says of a project can be changed at any time."""
+    """PyPI as the tests' settings know it. What it says of a project can be changed at any time.
+
+    The download statistics are in order, unless a test says otherwise.
+    """
 
     def __init__(self, mock: responses_library.RequestsMock) -> None:
         self.mock = mock
+        mock.get(STATISTICS, json={"data": {"last_month": 1000}})
 
     @staticmethod
     def url(name: str) -> str:
@@ -29,9 +41,9 @@ class CannedPyPI:
         """Answer with a project in good order; `info` replaces parts of its info."""
         self.says(name, project(name, **info))
 
-    def says(self, name: str, data: Any) -> None:
+    def says(self, name: str, data: Any, **kwargs: Any) -> None:
         """Answer with `data` as JSON."""
-        self.mock.upsert("GET", self.url(name), json=data)
+        self.mock.upsert("GET", self.url(name), json=data, **kwargs)
 
     def answers(self, name: str, status: int, **kwargs: Any) -> None:
         self.mock.upsert("GET", self.url(name), status=status, **kwargs)
@@ -42,12 +54,62 @@ class CannedPyPI:
 
     def calls(self, name: str, callback: Callable[[Any], tuple[int, dict[str, str], str]]) -> None:
         """Answer with what `callback` makes of the request."""
+        self.mock.remove("GET", self.url(name))
         self.mock.add_callback("GET", self.url(name), callback=callback)
+
+    def statistics_answer(self, status: int, **kwargs: Any) -> None:
+        """Answer so whoever asks for downloads."""
+        self.mock.upsert("GET", STATISTICS, status=status, **kwargs)
 
     @property
     def asked(self) -> list[str]:
-        """The names that were asked for, in order; retries included."""
-        return [urlsplit(str(call.request.url)).path.split("/")[2] for call in self.mock.calls]
+        """The names that were asked for, in order; retries included, downloads not."""
+        urls = [urlsplit(str(call.request.url)) for call in self.mock.calls]
+        return [url.path.split("/")[2] for url in urls if url.hostname == "pypi.test"]
+
+
+def of(results: Iterable[FetchResult], source: str = "pypi") -> FetchResult:
+    """Return what came of a source that has one part."""
+    [result] = [result for result in results if result.source == source]
+    return result
+
+
+def stub(
+    name: str,
+    *answers: Reading | Exception | Callable[[Client], Reading],
+    source: str = "stub",
+    api: str = "https://stub.test",
+    missing_since: str = "",
+    untrusted: bool = False,
+) -> Part:
+    """Make a part that comes to each of `answers` in turn, and stays with the last one."""
+    left = list(answers)
+
+    def fetch(client: Client) -> Reading:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        client.status = None if isinstance(answer, Unreachable | LeftAlone) else 200
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, Reading) else answer(client)
+
+    return Part(source, name, Server("The stub", api), fetch, untrusted, missing_since)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
+    """Return what every package is asked about: nothing, until a test puts its own parts there."""
+    own: list[Part] = []
+    for module in (update, updater):
+        monkeypatch.setattr(module, "parts_of", lambda _: list(own))
+    return own
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the machine's owner have passwords of their own for every server."""
+    path = tmp_path / "netrc"
+    path.write_text("default login me password mine\n")
+    monkeypatch.setenv("NETRC", str(path))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, models, transaction
 from django.db.models import ProtectedError
+from django.utils import timezone
 
-from package.models import Category, Package, Version
+from package.models import Category, Package, PackageExample, SourceStatus, Version
 from tests.package.conftest import MakePackage
 
 FIELDS = {
@@ -21,6 +23,7 @@ FIELDS = {
     "last_fetched last_exception last_exception_at last_exception_count date_deprecated score created modified",
     Version: "package number license licenses upload_time development_status supports_python3 hidden downloads "
     "created modified",
+    PackageExample: "package title url active created modified",
 }
 LIST_FIELDS = [
     (Package, "pypi_classifiers"),
@@ -91,6 +94,16 @@ def test_a_version_is_there_once(make_package: MakePackage) -> None:
     Version.objects.create(package=make_package("other"), number="1.0")
 
 
+def test_a_part_is_in_the_ledger_once(make_package: MakePackage) -> None:
+    """Two runs at the same time cannot tell two stories of it."""
+    package = make_package("fortune")
+    SourceStatus.objects.create(package=package, source="pypi")
+    SourceStatus.objects.create(package=package, source="pypi", part="x")
+    SourceStatus.objects.create(package=make_package("other"), source="pypi")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        SourceStatus.objects.create(package=package, source="pypi")
+
+
 @pytest.mark.parametrize("model", [Package, Category])
 def test_slugs_are_there_once(make_package: MakePackage, category: Category, model: type[models.Model]) -> None:
     """A slug leads to one page."""
@@ -116,13 +129,16 @@ def test_a_category_in_use_stays(make_package: MakePackage, category: Category) 
         category.delete()
 
 
-def test_deleting_a_package_takes_its_versions_along(make_package: MakePackage) -> None:
-    """Its latest version, which points back at it, is no obstacle."""
+def test_deleting_a_package_takes_what_is_its_own_along(make_package: MakePackage) -> None:
+    """Its latest version, which points back at it, is no obstacle; ledger and examples go too."""
     package = make_package("fortune")
     package.latest_version = Version.objects.create(package=package, number="1.0")
     package.save()
+    SourceStatus.objects.create(package=package, source="pypi")
+    PackageExample.objects.create(package=package, title="x", url="https://example.org/")
     package.delete()
-    assert not Version.objects.exists()
+    for model in (Version, SourceStatus, PackageExample):
+        assert not model._default_manager.exists()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +162,35 @@ def test_names_of_rows(make_package: MakePackage, category: Category) -> None:
     assert str(category) == "App"
     assert str(package) == "Fortune"
     assert str(Version(package=package, number="1.0")) == "Fortune: 1.0"
+    assert str(SourceStatus(package=package, source="pypi")) == "Fortune: pypi"
+    assert str(SourceStatus(package=package, source="github", part="commits")) == "Fortune: github commits"
+    assert str(PackageExample(package=package, title="A site")) == "A site"
     assert package.get_absolute_url() == "/packages/p/fortune/"
+
+
+@pytest.mark.parametrize(
+    ("hours", "error", "words"),
+    [
+        (None, "", "no github commits data yet"),
+        (None, "GitHub answered HTTP 503", "no github commits data yet: GitHub answered HTTP 503"),
+        (50, "", "github commits data from 2\xa0days ago"),
+        (50, "GitHub answered HTTP 503", "github commits data from 2\xa0days ago: GitHub answered HTTP 503"),
+    ],
+)
+def test_the_ledger_in_words(hours: int | None, error: str, words: str) -> None:
+    """How old the data of a part is, and what is wrong if something is."""
+    fetched = None if hours is None else timezone.now() - timedelta(hours=hours)
+    assert SourceStatus(source="github", part="commits", last_success=fetched, error=error).in_words == words
+
+
+def test_a_failure_is_noted_and_nothing_else(make_package: MakePackage) -> None:
+    """What somebody else saved meanwhile stays."""
+    package = make_package("fortune", last_exception_count=2)
+    Package.objects.update(title="Edited")
+    package.note_failure("unexpected")
+    kept = Package.objects.get()
+    assert (kept.title, kept.last_exception, kept.last_exception_count) == ("Edited", "unexpected", 3)
+    assert kept.last_exception_at
 
 
 def test_the_newest_version_comes_first(make_package: MakePackage) -> None:

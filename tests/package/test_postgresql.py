@@ -16,7 +16,15 @@ from typing import NoReturn
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SUBSET = ["test_models.py", "test_pypi.py", "test_pypi_fields.py", "test_updater.py", "test_load_sample.py"]
+SUBSET = [
+    "test_downloads.py",
+    "test_load_sample.py",
+    "test_models.py",
+    "test_pypi.py",
+    "test_pypi_fields.py",
+    "test_update.py",
+    "test_updater.py",
+]
 
 
 def cannot(reason: str) -> NoReturn:

@@ -14,9 +14,10 @@ from django.utils import timezone
 from core.http import ResilientSession
 from core.http.testing import OutboundHTTP
 from package.models import Package, Version
-from package.pypi import update_package_from_pypi
 from package.results import FetchOutcome, FetchResult
-from tests.package.conftest import CannedPyPI, MakePackage
+from package.sources import Sessions
+from package.update import update_package
+from tests.package.conftest import CannedPyPI, MakePackage, of
 from tests.upstreams.pypi import project
 
 UNTOUCHED = (
@@ -31,16 +32,20 @@ UNTOUCHED = (
     "supports_python3",
     "documentation_url",
     "latest_version_id",
-    "last_fetched",
     "score",
 )
+
+
+def refresh(package: Package, session: requests.Session | None = None) -> FetchResult:
+    """Refresh a package from all its sources; return what came of PyPI."""
+    return of(update_package(package, None if session is None else Sessions(trusted=session)))
 
 
 @pytest.fixture
 def fetched(package: Package, pypi: CannedPyPI) -> Package:
     """Make a package that was refreshed once, an hour ago."""
     pypi.knows("fortune")
-    update_package_from_pypi(package)
+    refresh(package)
     Package.objects.update(last_fetched=timezone.now() - timedelta(hours=1))
     package.refresh_from_db()
     return package
@@ -55,7 +60,7 @@ def test_stores_everything(package: Package, pypi: CannedPyPI) -> None:
     """One call to PyPI fills every field that PyPI knows about."""
     pypi.knows("fortune")
     before = timezone.now()
-    result = update_package_from_pypi(package)
+    result = refresh(package)
 
     package = Package.objects.get()
     assert package.pypi_info["name"] == "fortune"
@@ -81,7 +86,7 @@ def test_stores_everything(package: Package, pypi: CannedPyPI) -> None:
 def test_asks_politely(package: Package, pypi: CannedPyPI) -> None:
     """PyPI is told who asks, and for what."""
     pypi.knows("fortune")
-    update_package_from_pypi(package)
+    refresh(package)
     headers = pypi.mock.calls[0].request.headers
     assert headers["Accept"] == "application/json"
     assert "djangopackages" in headers["User-Agent"]
@@ -91,18 +96,18 @@ def test_may_be_repeated(package: Package, pypi: CannedPyPI) -> None:
     """A second refresh finds its version again instead of a duplicate."""
     pypi.knows("fortune")
     for _ in range(2):
-        update_package_from_pypi(package)
+        refresh(package)
     assert Version.objects.count() == 1
 
 
 def test_a_new_release_is_added(package: Package, pypi: CannedPyPI) -> None:
     """The versions that were the latest once stay in the history."""
     pypi.knows("fortune")
-    update_package_from_pypi(package)
+    refresh(package)
     data = project("fortune", version="3.0", license_expression="BSD-3-Clause")
     data["releases"]["3.0"] = [{"upload_time_iso_8601": "2026-06-01T00:00:00Z", "yanked": False}]
     pypi.says("fortune", data)
-    update_package_from_pypi(package)
+    refresh(package)
     assert [version.number for version in Version.objects.all()] == ["3.0", "2.1"]
     assert Package.objects.get().latest_version == Version.objects.latest()
     assert Version.objects.get(number="2.1").license == "MIT"
@@ -112,7 +117,7 @@ def test_versions_of_packages_are_apart(make_package: MakePackage, pypi: CannedP
     """Two packages have a 2.1 each."""
     for name in ("a", "b"):
         pypi.knows(name)
-        update_package_from_pypi(make_package(name))
+        refresh(make_package(name))
     assert Version.objects.filter(number="2.1").count() == 2
 
 
@@ -120,7 +125,7 @@ def test_what_people_decided_about_a_version_stays(package: Package, pypi: Canne
     """A version that was hidden by hand does not come back with the next refresh."""
     Version.objects.create(package=package, number="2.1", hidden=True, downloads=7)
     pypi.knows("fortune")
-    update_package_from_pypi(package)
+    refresh(package)
     version = Version.objects.get()
     assert (version.hidden, version.downloads, version.license) == (True, 7, "MIT")
 
@@ -130,23 +135,23 @@ def test_any_form_of_the_url_leads_to_the_project(package: Package, pypi: Canned
     """The API is asked by name, whatever was copied into the field."""
     package.pypi_url = url
     pypi.knows("fortune")
-    assert update_package_from_pypi(package).outcome is FetchOutcome.UPDATED
+    assert refresh(package).outcome is FetchOutcome.UPDATED
 
 
 @pytest.mark.parametrize("url", ["", "  "])
 def test_without_a_url_there_is_nothing_to_ask(package: Package, pypi: CannedPyPI, url: str) -> None:
     """A package that is not on PyPI at all is no failure."""
     package.pypi_url = url
-    result = update_package_from_pypi(package)
+    [result] = update_package(package)
     assert result.outcome is FetchOutcome.SKIPPED
     assert result.error
-    assert not pypi.asked
+    assert not pypi.mock.calls
 
 
 def test_a_url_that_is_not_pypis_is_a_failure(package: Package, pypi: CannedPyPI) -> None:
     """Whoever typed it reads on the package what is wrong with it."""
     package.pypi_url = "https://github.com/x/fortune"
-    result = update_package_from_pypi(package)
+    result = refresh(package)
     assert result.outcome is FetchOutcome.FAILED
     assert "github.com/x/fortune" in Package.objects.get().last_exception
     assert not pypi.asked
@@ -155,20 +160,20 @@ def test_a_url_that_is_not_pypis_is_a_failure(package: Package, pypi: CannedPyPI
 class TestNotFound:
     """404: the project is not there."""
 
-    @pytest.mark.parametrize("status", [404, 410])
+    @pytest.mark.parametrize("status", [404, 410, 451])
     def test_marks_and_deletes_nothing(self, fetched: Package, pypi: CannedPyPI, status: int) -> None:
         """What the site knows of a project outlives the project on PyPI."""
         before = snapshot(fetched)
         pypi.answers("fortune", status)
-        result = update_package_from_pypi(fetched)
-        after = snapshot(fetched)
+        pypi.statistics_answer(503)
+        result = refresh(fetched)
         assert result.outcome is FetchOutcome.NOT_FOUND
-        assert {**after, "last_fetched": None} == {**before, "last_fetched": None}
-        assert after["last_fetched"] > before["last_fetched"]
+        assert snapshot(fetched) == before
         assert Version.objects.count() == 1
         package = Package.objects.get()
         assert package.pypi_missing_since
-        assert package.last_exception_count == 0
+        assert package.last_fetched == package.pypi_missing_since, "that it is gone is an answer"
+        assert "PyPI has no" not in package.last_exception
 
     def test_is_logged_once(self, fetched: Package, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture) -> None:
         """A project that is gone for years is not news every day; since when it is gone stays."""
@@ -176,7 +181,7 @@ class TestNotFound:
         moments = set()
         for _ in range(3):
             fetched.refresh_from_db()
-            update_package_from_pypi(fetched)
+            refresh(fetched)
             moments.add(Package.objects.get().pypi_missing_since)
         assert len(moments) == 1
         assert len([r for r in caplog.records if r.levelno >= logging.WARNING and "fortune" in r.getMessage()]) == 1
@@ -184,9 +189,9 @@ class TestNotFound:
     def test_comes_back(self, fetched: Package, pypi: CannedPyPI) -> None:
         """A project that is on PyPI again is no longer marked."""
         pypi.answers("fortune", 404)
-        update_package_from_pypi(fetched)
+        refresh(fetched)
         pypi.knows("fortune")
-        assert update_package_from_pypi(fetched).outcome is FetchOutcome.UPDATED
+        assert refresh(fetched).outcome is FetchOutcome.UPDATED
         assert Package.objects.get().pypi_missing_since is None
 
 
@@ -210,7 +215,7 @@ FAULTS = {
     "501": "HTTP 501",
     "403": "HTTP 403",
     "400": "HTTP 400",
-    "204": "HTTP 204",
+    "204": "does not describe a project",
     "refused": "ConnectionError",
     "slow": "ReadTimeout",
     "tls": "SSLError",
@@ -221,10 +226,10 @@ FAULTS = {
     "[" * 100_000: "not JSON",
     f'{{"info": {"9" * 5000}}}': "not JSON",
     "\ufeff{}": "not JSON",
-    "[]": "does not describe a project",
-    "null": "does not describe a project",
-    "5.0": "does not describe a project",
-    '"info"': "does not describe a project",
+    "[]": "not an object",
+    "null": "not an object",
+    "5.0": "not an object",
+    '"info"': "not an object",
     "{}": "does not describe a project",
     '{"info": null}': "does not describe a project",
     '{"info": []}': "does not describe a project",
@@ -241,7 +246,7 @@ class TestFailures:
         """Whatever PyPI does, the package keeps its data and says when and why it could not be refreshed."""
         before, now = snapshot(fetched), timezone.now()
         break_pypi(pypi, fault)
-        result = update_package_from_pypi(fetched)
+        result = refresh(fetched)
         package = Package.objects.get()
         assert snapshot(fetched) == before
         assert (result.outcome, result.error) == (FetchOutcome.FAILED, package.last_exception)
@@ -256,10 +261,10 @@ class TestFailures:
         """The count tells a hiccup from a package that has not been refreshed for weeks."""
         break_pypi(pypi, fault)
         for count in (1, 2):
-            update_package_from_pypi(fetched)
+            refresh(fetched)
             assert Package.objects.get().last_exception_count == count
         pypi.knows("fortune")
-        update_package_from_pypi(fetched)
+        refresh(fetched)
         package = Package.objects.get()
         assert (package.last_exception, package.last_exception_at, package.last_exception_count) == ("", None, 0)
 
@@ -268,7 +273,7 @@ class TestFailures:
     ) -> None:
         """The log has the failure at WARNING, once."""
         break_pypi(pypi, fault)
-        update_package_from_pypi(fetched)
+        refresh(fetched)
         warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert len(warnings) == 1
         assert "fortune" in warnings[0]
@@ -279,7 +284,7 @@ def test_tries_again_what_may_pass(package: Package, pypi: CannedPyPI, outbound_
     pypi.mock.get(pypi.url("fortune"), status=503)
     pypi.mock.get(pypi.url("fortune"), body=requests.ConnectionError("reset"))
     pypi.mock.get(pypi.url("fortune"), json=project("fortune"))
-    assert update_package_from_pypi(package).outcome is FetchOutcome.UPDATED
+    assert refresh(package).outcome is FetchOutcome.UPDATED
     assert outbound_http.clock.waits == [1, 2]
 
 
@@ -287,7 +292,7 @@ def test_waits_as_long_as_pypi_asks(package: Package, pypi: CannedPyPI, outbound
     """Rate limited, it comes back when it was told to."""
     pypi.mock.get(pypi.url("fortune"), status=429, headers={"Retry-After": "17"})
     pypi.mock.get(pypi.url("fortune"), json=project("fortune"))
-    assert update_package_from_pypi(package).outcome is FetchOutcome.UPDATED
+    assert refresh(package).outcome is FetchOutcome.UPDATED
     assert outbound_http.clock.waits == [17]
 
 
@@ -296,7 +301,7 @@ def test_a_session_of_the_callers_is_used(package: Package, pypi: CannedPyPI, ou
     pypi.answers("fortune", 503)
     waits: list[float] = []
     with ResilientSession(wait=lambda seconds: [waits.append(seconds), outbound_http.clock.advance(seconds)]) as own:
-        update_package_from_pypi(package, own)
+        refresh(package, own)
     assert waits == [1, 2, 4]
 
 
@@ -309,7 +314,7 @@ def test_what_others_change_meanwhile_stays(package: Package, pypi: CannedPyPI, 
         return status, {}, json_of("fortune")
 
     pypi.calls("fortune", edit_meanwhile)
-    update_package_from_pypi(package)
+    refresh(package)
     kept = Package.objects.get()
     assert (kept.title, kept.score, kept.repo_description) == ("Edited", 9, "new")
     assert kept.pypi_url == "https://pypi.org/p/fortune"
@@ -322,7 +327,7 @@ def json_of(name: str) -> str:
 def test_fetch_metadata_goes_on_when_pypi_fails(fetched: Package, pypi: CannedPyPI) -> None:
     """The method that djangopackages calls reports a failure instead of raising it."""
     pypi.answers("fortune", 503)
-    [result] = fetched.fetch_metadata()
+    result = of(fetched.fetch_metadata())
     assert isinstance(result, FetchResult)
     assert result.outcome is FetchOutcome.FAILED
     assert Package.objects.get().pypi_license == "MIT"

@@ -16,7 +16,7 @@ from core.utils import PackageStatus
 from package.models import Category, Package, Version
 from package.pypi_fields import Reading, read_project
 from package.results import FetchOutcome
-from tests.package.conftest import CannedPyPI, MakePackage
+from tests.package.conftest import CannedPyPI, MakePackage, of
 from tests.upstreams.pypi import project
 
 Project = dict[str, Any]
@@ -216,7 +216,7 @@ def test_a_field_that_cannot_be_used_costs_nothing_else(
     data = project("fortune")
     change(data)
     pypi.says("fortune", data)
-    [result] = package.fetch_metadata()
+    result = of(package.fetch_metadata())
 
     assert (result.outcome, {field.field for field in result.skipped}) == (FetchOutcome.PARTLY, skipped)
     said = {key: value for key, value in data["info"].items() if key != "description"}
@@ -263,7 +263,7 @@ def test_an_empty_info_blanks_nothing(package: Package, pypi: CannedPyPI, nothin
     package.fetch_metadata()
     before = stored(package)
     pypi.says("fortune", {"info": nothing})
-    [result] = package.fetch_metadata()
+    result = of(package.fetch_metadata())
     assert stored(package) == before
     assert {"pypi_classifiers", "pypi_requires_python", "version.number"} <= {field.field for field in result.skipped}
 
@@ -271,7 +271,7 @@ def test_an_empty_info_blanks_nothing(package: Package, pypi: CannedPyPI, nothin
 def test_the_description_is_not_stored(package: Package, pypi: CannedPyPI) -> None:
     """Whole books stay on PyPI; and one that could not be stored costs nothing."""
     pypi.knows("fortune", description="a\0book")
-    [result] = package.fetch_metadata()
+    result = of(package.fetch_metadata())
     assert result.outcome is FetchOutcome.UPDATED
     assert "description" not in package.pypi_info
     assert package.pypi_info["name"] == "fortune"
@@ -461,7 +461,7 @@ class TestLatestRelease:
         pypi.knows("fortune")
         package.fetch_metadata()
         pypi.says("fortune", {**project("fortune"), "releases": {"2.1": files(yanked=True)}})
-        [result] = package.fetch_metadata()
+        result = of(package.fetch_metadata())
         package.refresh_from_db()
         assert package.latest_version
         assert package.latest_version.number == "2.1"
@@ -606,7 +606,7 @@ def test_whatever_was_read_can_be_stored(
     Package.objects.all().delete()
     category = Category.objects.get()
     package = Package.objects.create(title="x", slug="fortune", category=category, pypi_url="fortune")
-    [result] = package.fetch_metadata()
+    result = of(package.fetch_metadata())
     assert result.outcome in {FetchOutcome.UPDATED, FetchOutcome.PARTLY}
     kept = Package.objects.select_related("latest_version").get()
     for name in PACKAGE_FIELDS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import sqlite3
@@ -24,11 +25,14 @@ import requests
 from django.core.management import call_command, execute_from_command_line
 from django.db import DataError, OperationalError, connections
 from django.utils import timezone
+from pytest_httpserver import HTTPServer
 
 from core.http import registry
 from core.http.testing import OutboundHTTP
+from package import downloads as downloads_module
 from package import pypi as pypi_module
-from package.models import Package
+from package.models import Package, SourceStatus
+from package.pypi_fields import ProjectReading
 from tests.package.conftest import CannedPyPI, MakePackage
 from tests.upstreams.pypi import FakePyPI, project, serving
 
@@ -57,7 +61,8 @@ def queue(make_package: MakePackage, pypi: CannedPyPI) -> None:
     """Four packages that are due, in this order, and one that is fresh. PyPI knows them all."""
     now = timezone.now()
     for slug, hours in (("c", 90), ("b", 60), ("a", 30), ("fresh", 1)):
-        make_package(slug, last_fetched=now - timedelta(hours=hours))
+        fetched = now - timedelta(hours=hours)
+        make_package(slug, last_fetched=fetched, next_due=fetched + timedelta(hours=20))
         pypi.knows(slug)
     make_package("new")
     pypi.knows("new")
@@ -84,15 +89,32 @@ class TestChoice:
         ],
     )
     def test_stalest_first(self, update_packages: Command, pypi: CannedPyPI, args: list[str], asked: list[str]) -> None:
-        """Those that are due, tried longest ago first; slugs and --all whether they are due or not."""
+        """Those that are due, tried longest ago first; slugs, --all and --stale-hours whether they are due or not."""
         assert update_packages(*args) == 0
         assert pypi.asked == asked
+
+    @pytest.mark.parametrize(
+        ("args", "statistics"), [([], 4), (["a"], 1), (["--all"], 5), (["--stale-hours", "45"], 3)]
+    )
+    def test_what_is_due_of_them(
+        self, update_packages: Command, pypi: CannedPyPI, args: list[str], statistics: int
+    ) -> None:
+        """Without options, the parts that the ledger says are due; with them, all parts of the packages."""
+        later = timezone.now() + timedelta(hours=9)
+        SourceStatus.objects.bulk_create(
+            SourceStatus(package=package, source="pypi", next_due=later) for package in Package.objects.all()
+        )
+        update_packages(*args)
+        assert sum("pypistats" in call.request.url for call in pypi.mock.calls) == statistics
+        assert len(pypi.asked) == (statistics if args else 0)
 
     def test_nothing_is_due(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """A run without work says so, and is in order."""
-        Package.objects.update(last_fetched=timezone.now())
+        assert update_packages() == 0
+        pypi.mock.calls.reset()
+        capsys.readouterr()
         assert update_packages() == 0
         assert not pypi.asked
         assert "No package is due" in capsys.readouterr().out
@@ -154,6 +176,16 @@ class TestExitStatus:
         make_package("a"), make_package("b")
         pypi.answers("a", status)
         pypi.knows("b")
+        pypi.statistics_answer(status)
+        assert update_packages() == 0
+
+    def test_some_sources_that_are_down_are_daily_life(
+        self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI
+    ) -> None:
+        """A run that got what the others had to say did its work, though one of the sources was down."""
+        for slug in ("a", "b"):
+            make_package(slug)
+            pypi.answers(slug, 503)
         assert update_packages() == 0
 
     @pytest.mark.parametrize("error", [None, requests.ConnectionError("refused"), requests.ReadTimeout("slow")])
@@ -169,8 +201,9 @@ class TestExitStatus:
         for slug in ("a", "b"):
             make_package(slug)
             pypi.breaks(slug, error) if error else pypi.answers(slug, 503)
+        pypi.statistics_answer(503)
         assert update_packages() == 1
-        assert "No package could be fetched" in capsys.readouterr().out
+        assert "Nothing could be fetched; each package keeps the data it had." in capsys.readouterr().out
 
     def test_nothing_could_be_reached_in_json(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI
@@ -178,6 +211,7 @@ class TestExitStatus:
         """With --json the status is the same."""
         make_package("a")
         pypi.answers("a", 503)
+        pypi.statistics_answer(503)
         assert update_packages("--json") == 1
 
     def test_packages_without_pypi_are_no_failure(self, update_packages: Command, make_package: MakePackage) -> None:
@@ -186,15 +220,18 @@ class TestExitStatus:
         assert update_packages() == 0
 
     def test_a_bug_that_strikes_every_package(
-        self, update_packages: Command, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch
+        self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A run in which every package failed in a way that nobody foresaw fails."""
 
         def buggy(*_: Any) -> None:
             raise ZeroDivisionError
 
-        make_package("a"), make_package("b")
-        monkeypatch.setattr(pypi_module, "update_package_from_pypi", buggy)
+        for slug in ("a", "b"):
+            make_package(slug)
+            pypi.knows(slug)
+        monkeypatch.setattr(pypi_module, "read_project", buggy)
+        monkeypatch.setattr(downloads_module, "_last_month", buggy)
         assert update_packages() == 1
 
     @pytest.mark.parametrize(("error", "status"), [(OperationalError("gone"), 1), (DataError("too long"), 0)])
@@ -211,14 +248,14 @@ class TestExitStatus:
         options: list[str],
     ) -> None:
         """A database that is gone ends the run, with its summary and without a traceback; a bad value does not."""
-        record = Package.record_success
+        save = ProjectReading.save
 
-        def record_or_fail(package: Package, fields: list[str]) -> None:
+        def save_or_fail(reading: ProjectReading, package: Package) -> list[str]:
             if package.slug == "b":
                 raise error
-            record(package, fields)
+            return save(reading, package)
 
-        monkeypatch.setattr(Package, "record_success", record_or_fail)
+        monkeypatch.setattr(ProjectReading, "save", save_or_fail)
         for slug in ("a", "b", "c"):
             make_package(slug)
             pypi.knows(slug)
@@ -239,6 +276,7 @@ class TestExitStatus:
         """PyPI did answer."""
         make_package("a")
         pypi.answers("a", 302, headers={"Location": pypi.url("a")})
+        pypi.statistics_answer(503)
         assert update_packages() == 0
 
 
@@ -265,9 +303,15 @@ def test_it_may_run_in_a_thread(make_package: MakePackage, pypi: CannedPyPI) -> 
     finally:
         connection.dec_thread_sharing()
     assert errors == []
-    assert "a: pypi updated" in out.getvalue()
+    assert "a: pypi updated, pypistats updated" in out.getvalue()
     assert Package.objects.get().pypi_license == "MIT"
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def table(out: str) -> dict[str, list[str]]:
+    """Read the table in what was printed: the cells of each row by its first one."""
+    rows = [re.split(r"[│┃]", line.strip("│┃ \n")) for line in out.splitlines() if line[:1] in {"│", "┃"}]
+    return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows}
 
 
 class TestOutput:
@@ -287,16 +331,55 @@ class TestOutput:
         """Off the terminal there is a line for each package, with reasons, and a table of all of them."""
         assert update_packages() == 0
         out = capsys.readouterr().out
-        assert "[1/5] good: pypi updated\n" in out
-        assert "[2/5] missing: pypi not found (" in out
-        assert "[3/5] down: pypi failed (" in out
+        assert "[1/5] good: pypi updated, pypistats updated\n" in out
+        assert "[2/5] missing: pypi not found, pypistats updated (" in out
+        assert "[3/5] down: pypi put aside, pypistats updated (" in out
         assert "HTTP 503" in out
-        assert "[4/5] odd: pypi partly updated (documentation_url: must be an object" in out
+        assert "[4/5] odd: pypi partly updated, pypistats updated (documentation_url: must be an object" in out
         assert "[5/5] bare: pypi skipped (" in out
-        [row] = [line for line in out.splitlines() if "pypi" in line and "[" not in line]
-        assert row.replace("│", " ").split() == ["pypi", "1", "1", "1", "1", "0", "1"]
+        assert "[again] down: pypi put aside (" in out
+        assert table(out) == {
+            "source": ["updated", "partly updated", "not found", "failed", "skipped"],
+            "pypi": ["1", "1", "1", "1", "1"],
+            "pypistats": ["4", "0", "0", "0", "0"],
+        }
         assert "5 packages in" in out
-        assert "7 attempts, 3 retries, 7.0 s lost" in out
+        assert "retries" in out
+        assert "lost to backoff" in out
+        assert "times a part was put aside for later in the run" in out
+        assert "left to the next run" not in out
+
+    def test_what_is_left_alone(
+        self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The table has a column for it, and a line below says how many parts, and why."""
+        pypi.answers("good", 429, headers={"Retry-After": "900"})
+        assert update_packages() == 0
+        out = capsys.readouterr().out
+        rows = table(out)
+        assert dict(zip(rows["source"], rows["pypi"], strict=True)) == {
+            "updated": "0",
+            "failed": "1",
+            "left alone": "3",
+            "skipped": "1",
+        }
+        assert "[2/5] missing: pypi put aside, pypistats updated (" in out
+        assert "pypi: 3 parts left to the next run: " in out
+        assert "limits our rate; nothing is sent before" in out
+
+    def test_what_has_not_changed(
+        self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """How many answers were none, because nothing was new, is said and has a column of its own."""
+        pypi.says("good", project("good"), headers={"ETag": '"1"'})
+        update_packages("good")
+        pypi.answers("good", 304)
+        capsys.readouterr()
+        assert update_packages("good") == 0
+        out = capsys.readouterr().out
+        assert "[1/1] good: pypi unchanged, pypistats updated\n" in out
+        assert table(out)["source"] == ["updated", "unchanged"]
+        assert "2 attempts (1 were answered by 304: unchanged), 0 retries" in out
 
     def test_json(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
         """With --json a program reads stdout, and a human reads stderr."""
@@ -306,14 +389,19 @@ class TestOutput:
         assert summary["sources"]["pypi"] == {
             "updated": 1,
             "partly updated": 1,
+            "unchanged": 0,
             "not found": 1,
             "failed": 1,
+            "not ready": 0,
             "left alone": 0,
             "skipped": 1,
         }
         assert (summary["tried"], summary["left"], summary["stopped"]) == (5, 0, "")
-        assert (summary["attempts"], summary["retries"], summary["backoff_seconds"]) == (7, 3, 7.0)
-        assert summary["seconds"] >= 0
+        assert summary["put_aside"] > 0
+        assert summary["unchanged"] == 0
+        assert summary["left_alone"] == {}
+        assert summary["attempts"] - summary["retries"] == 8 + summary["put_aside"] - 1
+        assert summary["seconds"] >= summary["backoff_seconds"] > 0
         assert "[1/5] good" in captured.err
 
     def test_json_of_nothing(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -381,6 +469,26 @@ class TestStopping:
         assert update_packages("--time-budget", "8") == 0
         assert pypi.asked == ["a", "b"]
         assert outbound_http.clock.now <= 8.5
+        assert set(Package.objects.filter(next_due=None).values_list("slug", flat=True)) == {"b", "c"}
+
+    def test_time_budget_is_used_for_what_is_put_aside(
+        self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
+    ) -> None:
+        """Whoever gives a run ten minutes gets what can be had in ten minutes, and no more is waited."""
+        answers = iter([(429, {"Retry-After": "300"}, "")])
+        pypi.calls("b", lambda _: next(answers, (200, {}, json.dumps(project("b")))))
+        assert update_packages("--time-budget", "600") == 0
+        assert sorted(pypi.asked) == ["a", "b", "b", "c"]
+        assert Package.objects.filter(pypi_license="MIT").count() == 3
+        assert 300 <= outbound_http.clock.now < 310
+
+    def test_without_a_time_budget_little_is_waited(
+        self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
+    ) -> None:
+        """A run that nobody limits does not hang about for minutes."""
+        pypi.answers("b", 429, headers={"Retry-After": "300"})
+        assert update_packages() == 0
+        assert outbound_http.clock.now <= 30
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_the_first_signal_ends_the_run_in_good_order(
@@ -431,6 +539,30 @@ class TestStopping:
         assert pypi.asked == ["a", "b"]
         assert outbound_http.clock.now <= 0.5
 
+    def test_a_signal_cuts_waiting_for_what_is_put_aside_short(
+        self,
+        update_packages: Command,
+        pypi: CannedPyPI,
+        outbound_http: OutboundHTTP,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Nor for the minutes that a source asked for; what is left is said."""
+
+        def wait(seconds: float) -> None:
+            outbound_http.clock.wait(seconds)
+            if len(outbound_http.clock.waits) == 1:
+                signal.raise_signal(signal.SIGINT)
+
+        registry.use(time=replace(registry.current().time, wait=wait))
+        for slug in ("a", "b", "c"):
+            pypi.answers(slug, 429, headers={"Retry-After": "300"})
+        assert update_packages("--time-budget", "600", "--json") == 130
+        assert pypi.asked == ["a"]
+        assert outbound_http.clock.now <= 0.5
+        summary = json.loads(capsys.readouterr().out)
+        assert (summary["tried"], summary["left"], summary["stopped"]) == (3, 0, "SIGINT received")
+        assert summary["sources"]["pypi"]["left alone"] == 2
+
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_the_second_signal_aborts(
         self,
@@ -457,9 +589,9 @@ class TestStopping:
 
 
 class Process:
-    """`manage.py` as a process of its own, with a database of its own and a PyPI on the loopback interface."""
+    """`manage.py` as a process of its own, with a database of its own, and all it asks on the loopback interface."""
 
-    def __init__(self, database: Path, pypi: FakePyPI) -> None:
+    def __init__(self, database: Path, pypi: FakePyPI, statistics: str) -> None:
         self.database, self.pypi = database, pypi
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
@@ -469,6 +601,7 @@ class Process:
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "LOG_LEVEL": "INFO",
             "PYPI_URL": pypi.url,
+            "PYPISTATS_URL": statistics,
             "TERM": "xterm",
         }
 
@@ -519,9 +652,10 @@ def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def process(filled_database: Path, tmp_path: Path) -> Iterator[Process]:
+def process(filled_database: Path, tmp_path: Path, httpserver: HTTPServer) -> Iterator[Process]:
+    httpserver.expect_request(re.compile("/api/packages/")).respond_with_json({"data": {"last_month": 7}})
     with serving() as pypi:
-        yield Process(Path(shutil.copy(filled_database, tmp_path)), pypi)
+        yield Process(Path(shutil.copy(filled_database, tmp_path)), pypi, httpserver.url_for("").rstrip("/"))
 
 
 class AtRequest(list[str]):
@@ -545,7 +679,7 @@ class TestProcess:
         status, out, err = process.run("--json")
         assert status == 0
         assert json.loads(out)["sources"]["pypi"]["updated"] == 3
-        assert "[3/3] third: pypi updated" in err
+        assert "[3/3] third: pypi updated, pypistats updated" in err
         assert process.refreshed() == ["first", "second", "third"]
 
     def test_misuse(self, process: Process) -> None:

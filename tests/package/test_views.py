@@ -9,10 +9,15 @@ import requests
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from prometheus_client import REGISTRY
 
 from core.http.testing import OutboundHTTP
-from package.models import Package
-from tests.package.conftest import CannedPyPI, MakePackage
+from package.asking import Client as AskingClient
+from package.models import Package, SourceStatus
+from package.reading import Reading
+from package.results import SkippedField
+from package.sources import Part
+from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.upstreams.pypi import project
 
 FETCH = "/packages/p/fortune/fetch/"
@@ -101,6 +106,34 @@ class TestDetail:
         assert "PyPI answered HTTP 503" in text
         assert "Not on PyPI since" in text
 
+    def test_shows_what_became_of_its_repository(self, client: Client, make_package: MakePackage) -> None:
+        """That it is gone, or archived, is news to whoever thinks of using it."""
+        make_package("fortune", repo_missing_since="2026-03-04T12:00Z", date_repo_archived="2026-05-06T12:00Z")
+        text = client.get("/packages/p/fortune/").text
+        assert "gone since 4 March 2026" in text
+        assert "archived since 6 May 2026" in text
+
+    def test_shows_how_old_each_part_is_that_could_not_be_fetched(
+        self, client: Client, package: Package, pypi: CannedPyPI
+    ) -> None:
+        """Where a source fails, the page says which, why, and from when what stands there is."""
+        pypi.knows("fortune")
+        package.fetch_metadata()
+        pypi.answers("fortune", 503)
+        package.fetch_metadata()
+        text = client.get("/packages/p/fortune/").text
+        assert "PyPI answered HTTP 503" in text
+        assert "PyPI&#x27;s download statistics" not in text
+
+    def test_costs_the_same_for_any_number_of_parts(
+        self, client: Client, package: Package, django_assert_max_num_queries: Any
+    ) -> None:
+        """The ledger of a package is one query."""
+        for number in range(10):
+            SourceStatus.objects.create(package=package, source="x", part=str(number), error="x")
+        with django_assert_max_num_queries(3):
+            assert client.get("/packages/p/fortune/").status_code == 200
+
     def test_escapes_what_pypi_says(self, client: Client, package: Package, pypi: CannedPyPI) -> None:
         """Text from PyPI is text, not markup."""
         pypi.knows("fortune", license_expression="<script>alert(1)</script>", classifiers=["<b>x</b>"])
@@ -134,14 +167,37 @@ class TestFetch:
         pypi.knows("fortune")
         response = visitor.post(FETCH, follow=True)
         assert response.redirect_chain == [("/packages/p/fortune/", 302)]
-        assert "pypi: updated" in response.text
+        assert "pypi updated" in response.text
+        assert "pypistats updated" in response.text
         assert "MIT" in response.text
         assert Package.objects.get().pypi_license == "MIT"
+
+    def test_says_that_nothing_is_new(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
+        """What has not changed since the last time is no problem."""
+        pypi.says("fortune", project("fortune"), headers={"ETag": '"1"'})
+        visitor.post(FETCH)
+        pypi.answers("fortune", 304)
+        response = visitor.post(FETCH, follow=True)
+        assert "pypi unchanged" in response.text
+        assert '<li class="warning">' not in response.text
+
+    def test_says_what_came_of_each_part(self, visitor: Client, package: Package, parts: list[Part]) -> None:
+        """Each by its name, with the reason where it failed."""
+        parts += [
+            stub("metadata", Reading({"repo_forks": 5})),
+            stub("commits", ZeroDivisionError("secret")),
+            stub("watchers", Reading(skipped=[SkippedField("repo_watchers", "is no count")])),
+        ]
+        text = visitor.post(FETCH, follow=True).text
+        assert "stub metadata updated" in text
+        assert "stub commits failed: unexpected ZeroDivisionError" in text
+        assert "stub watchers partly updated" in text
+        assert "secret" not in text
 
     def test_says_what_was_skipped(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
         """Partly is not wholly."""
         pypi.knows("fortune", classifiers=5)
-        assert "pypi: partly updated" in visitor.post(FETCH, follow=True).text
+        assert "pypi partly updated" in visitor.post(FETCH, follow=True).text
 
     @pytest.mark.parametrize(
         ("status", "says"), [(503, "HTTP 503"), (429, "limits our rate"), (404, "no project"), (200, "not JSON")]
@@ -188,7 +244,46 @@ class TestFetch:
         """One retry is within the visitor's patience."""
         pypi.mock.get(pypi.url("fortune"), status=503)
         pypi.mock.get(pypi.url("fortune"), json=project("fortune"))
-        assert "pypi: updated" in visitor.post(FETCH, follow=True).text
+        assert "pypi updated" in visitor.post(FETCH, follow=True).text
+
+    def test_many_slow_answers_do_not_keep_their_visitor_waiting(
+        self, visitor: Client, package: Package, parts: list[Part], pypi: CannedPyPI, outbound_http: OutboundHTTP
+    ) -> None:
+        """Some fifteen seconds for all parts together, each of which needs four: a worker is killed after thirty."""
+
+        def ask(client: AskingClient) -> Reading:
+            client.get("x")
+            return Reading()
+
+        def slow(_: object) -> Any:
+            outbound_http.clock.advance(2)
+            if len(pypi.mock.calls) % 2:
+                return 200, {}, "{}"
+            raise requests.ReadTimeout("slow")
+
+        parts += [stub(str(number), ask) for number in range(8)]
+        pypi.mock.add_callback("GET", "https://stub.test/x", callback=slow)
+        assert visitor.post(FETCH).status_code == 302
+        assert outbound_http.clock.now <= 15
+        assert SourceStatus.objects.filter(outcome="updated").exists()
+
+    def test_tells_that_what_is_stored_has_to_serve(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
+        """outbound_http_fallbacks_total counts what visitors are shown in place of an answer."""
+        labels = {"upstream": "pypi", "source": "database"}
+        pypi.knows("fortune")
+        visitor.post(FETCH)
+        before = REGISTRY.get_sample_value("outbound_http_fallbacks_total", labels) or 0
+        pypi.answers("fortune", 503)
+        visitor.post(FETCH)
+        assert REGISTRY.get_sample_value("outbound_http_fallbacks_total", labels) == before + 1
+
+    @pytest.mark.usefixtures("netrc")
+    def test_sends_nobodys_password(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
+        """Not that of whoever owns the machine, not even after a redirect."""
+        pypi.answers("fortune", 301, headers={"Location": pypi.url("Fortune")})
+        pypi.knows("Fortune")
+        visitor.post(FETCH)
+        assert [call.request.headers.get("Authorization") for call in pypi.mock.calls] == [None] * 3
 
     @pytest.mark.parametrize("method", ["get", "head", "put", "delete"])
     def test_only_by_post(self, visitor: Client, package: Package, pypi: CannedPyPI, method: str) -> None:

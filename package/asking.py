@@ -1,0 +1,318 @@
+"""Asking a server about one part of a package: conditionally, and with a clear word for whatever comes of it.
+
+    AskError            the part keeps the value it has
+    ├── LeftAlone       nothing was sent: the server is down, or asked to be left alone
+    ├── Unreachable     no usable answer came; core.http has logged the call and its attempts
+    ├── NotReady        the server is working on the answer: come back later
+    ├── Gone            the server answered that it has no such thing
+    └── Unusable        an answer that cannot be used, and would be the same the next time
+
+`NotModified` is no error: what is stored is what the server has.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.utils import get_auth_from_url
+
+from core.http import CircuitOpen, DeadlineExceeded, RateLimited, ResilientSession, registry
+from core.http.events import CallEnded, Event
+from core.http.outcome import Result
+
+READING = 1
+"""Raised whenever answers are read in another way: so that no answer of before passes for unchanged."""
+_GONE = frozenset({404, 410, 451})
+_FAILURES = {
+    "blocked": "is where nothing may be fetched from",
+    "too_large": "sent too large an answer",
+    "truncated": "broke off its answer",
+}
+"""In words, by the reasons that core.http gives."""
+
+
+class AskError(Exception):
+    """A part of a package could not be fetched; the text says why, without secrets."""
+
+    reached = True
+    """The server answered."""
+    again = False
+    """It is worth asking again in a few seconds."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        """One word for the ledger, as in the metrics where core.http gave it."""
+
+
+class LeftAlone(AskError):  # noqa: N818 - what it says is in its name; so for those below
+    def __init__(self, message: str, reason: str, retry_at: datetime | None = None) -> None:
+        """`retry_at`: before then it is of no use to ask again; None: nobody knows."""
+        super().__init__(message, reason)
+        self.retry_at = retry_at
+
+
+class Unreachable(AskError):  # noqa: N818
+    reached = False
+
+    def __init__(self, message: str, reason: str, *, again: bool = True) -> None:
+        super().__init__(message, reason)
+        self.again = again
+
+
+class NotReady(AskError):  # noqa: N818
+    again = True
+
+
+class Gone(AskError):  # noqa: N818
+    pass
+
+
+class Unusable(AskError):  # noqa: N818
+    pass
+
+
+class NotModified(Exception):  # noqa: N818
+    """What was asked for is as it was the last time."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where questions go, and as whom."""
+
+    name: str
+    """For people: "PyPI"."""
+    api: str
+    """The address that all its resources begin with, without a slash at the end."""
+    token: str = field(default="", repr=False)
+    accept: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What else it wants to be told."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    data: Any
+    """The JSON; None where the status says that there is none."""
+    next: str = ""
+    """The next page, as the Link header has it."""
+    last: str = ""
+    """The last one."""
+
+
+class Client:
+    """Asks one server about one part of one package, and keeps count. For one thread at a time."""
+
+    def __init__(
+        self, session: requests.Session, server: Server, known: Mapping[str, Any] | None = None, memory: Any = None
+    ) -> None:
+        """`known`: what `validators` came to the last time; `memory`: what a part keeps for its next time."""
+        self.server = server
+        self.memory: dict[str, Any] = dict(memory or {})
+        self.attempts = 0
+        self.seconds = 0.0
+        self.status: int | None = None
+        self.reason = ""
+        self._session = session
+        self._known = known["urls"] if known and known.get("reading") == READING else {}
+        self._seen: dict[str, dict[str, str]] = {}
+        """Of the addresses that were asked this time; the others are forgotten."""
+        self._again = True
+        self._sent = False
+
+    @property
+    def validators(self) -> dict[str, Any]:
+        """To be kept, with the values that came with them, for the next time."""
+        return {"reading": READING, "urls": self._seen}
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        kind: type[dict[str, Any] | list[Any]] = dict,
+        empty: Collection[int] = (),
+        conditional: bool = True,
+    ) -> Answer:
+        """Ask for `path` below the server's API (or for an address there).
+
+        :param kind: what the JSON has to be.
+        :param empty: statuses, besides 204, that mean: there is nothing. `Answer.data` is None then.
+        :param conditional: raise `NotModified` where the answer is that of the last time.
+        :raises AskError, NotModified:
+        """
+        try:
+            url = requests.Request("GET", urljoin(f"{self.server.api}/", path), params=params).prepare().url or ""
+        except ValueError as exc:  # what requests says of addresses that are none is a ValueError as well
+            raise Unusable(f"{self.server.name} leads nowhere", "other") from exc
+        if not _same_origin(url, self.server.api):
+            raise Unusable(f"{self.server.name} leads to another server", "other")
+        conditions = self._conditions(url) if conditional else {}
+        response = self._send(url, conditions)
+        status = response.status_code
+        if status == 304 and conditions:
+            self._seen[_key(url)] = self._known[_key(url)]
+            raise NotModified
+        self._refuse(status, empty)
+        data = None if status == 204 or status in empty else self._json(response, kind)
+        if conditional:
+            self._remember(url, response.headers)
+        links = {rel: link["url"] for rel, link in response.links.items() if link.get("url")}
+        return Answer(status, response.headers, url, data, _join(url, links.get("next")), links.get("last", ""))
+
+    def pages(self, path: str, params: Mapping[str, str | int], limit: int, **how: Any) -> Iterator[Answer]:
+        """Ask for `path` and the pages that follow it, `limit` of them at most. As `get`; the first is conditional."""
+        answer = self.get(path, params, **how)
+        asked = {answer.url}
+        yield answer
+        while answer.next and len(asked) < limit:
+            if answer.next in asked:
+                raise Unusable(f"{self.server.name} sends its pages in a circle", "other")
+            asked.add(answer.next)
+            answer = self.get(answer.next, **{**how, "conditional": False})
+            yield answer
+
+    def _send(self, url: str, conditions: Mapping[str, str]) -> requests.Response:
+        name = self.server.name
+        auth = _Bearer(self.server.token, self.server.api)  # given even without a token: or netrc would give one
+        try:
+            with registry.current().observed_by(_Tally(self)):
+                headers = {"Accept": self.server.accept, **self.server.headers, **conditions}
+                response = self._session.get(url, headers=headers, auth=auth)
+        except (CircuitOpen, RateLimited) as exc:
+            down = isinstance(exc, CircuitOpen)
+            why = "is down" if down else "limits our rate"
+            text = f"{name} {why}; nothing is sent before {exc.retry_at:%H:%M:%S} UTC"
+            raise LeftAlone(text, "breaker_open" if down else "rate_limited", exc.retry_at) from exc
+        except DeadlineExceeded as exc:
+            if not self._sent:
+                raise LeftAlone(f"there was no time left to ask {name}", "deadline_exceeded") from exc
+            raise Unreachable(f"{name} did not answer in time: DeadlineExceeded", "timeout") from exc
+        except requests.TooManyRedirects as exc:
+            raise Unusable(f"{name} redirects in a circle", "other") from exc
+        except requests.RequestException as exc:
+            # The kind says enough: the text may repeat more of the URL and the server than one wants to store.
+            text = f"{name} {_FAILURES.get(self.reason, 'could not be reached')}: {type(exc).__name__}"
+            if self.reason:
+                text = f"{text} ({self.reason})"
+            raise Unreachable(text, self.reason or "other", again=self._again) from exc
+        self.status = response.status_code
+        return response
+
+    def _conditions(self, url: str) -> dict[str, str]:
+        known = self._known.get(_key(url), {})
+        names = {"etag": "If-None-Match", "last_modified": "If-Modified-Since"}
+        return {header: known[key] for key, header in names.items() if key in known}
+
+    def _remember(self, url: str, headers: Mapping[str, str]) -> None:
+        seen = {"etag": headers.get("ETag"), "last_modified": headers.get("Last-Modified")}
+        # A validator that is absurdly long is not worth its room.
+        if kept := {key: value for key, value in seen.items() if value and len(value) <= 200}:
+            self._seen[_key(url)] = kept
+
+    def _refuse(self, status: int, empty: Collection[int]) -> None:
+        name = self.server.name
+        if status in {200, 204} or status in empty:
+            return
+        if status == 202:
+            raise NotReady(f"{name} is still working on the answer", "not_ready")
+        if status in _GONE:
+            raise Gone(f"{name} has no such thing (HTTP {status})", "gone")
+        if status == 429 or self.reason == "http_429":
+            raise Unreachable(f"{name} limits our rate (HTTP {status})", "http_429")
+        if status >= 500 or self.reason:
+            raise Unreachable(f"{name} answered HTTP {status}", self.reason or "http_5xx", again=self._again)
+        hint = ": is our token for it valid?" if status == 401 else ""
+        raise Unusable(f"{name} answered HTTP {status}{hint}", "other")
+
+    def _json(self, response: requests.Response, kind: type) -> Any:
+        name = self.server.name
+        try:
+            data = response.json()
+        except (ValueError, RecursionError) as exc:
+            raise Unusable(f"{name}'s answer is not JSON", "other") from exc
+        if not isinstance(data, kind):
+            wanted = "an object" if kind is dict else "a list"
+            raise Unusable(f"{name}'s answer is JSON, but not {wanted}", "other")
+        return data
+
+
+class _Tally:
+    """Observes the calls of a client; those of other threads are not its."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._thread = threading.get_ident()
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, CallEnded) or threading.get_ident() != self._thread:
+            return
+        client = self._client
+        client.attempts += len(event.attempts)
+        client.seconds += event.seconds
+        client.reason = event.reason.value if event.reason and event.result is Result.FAILURE else ""
+        client._sent = bool(event.attempts)  # noqa: SLF001 - two halves of one thing
+        if event.attempts:
+            last = event.attempts[-1].outcome
+            client.status, client._again = last.status, last.transient  # noqa: SLF001 - as above
+
+
+class ApiSession(ResilientSession):
+    """A session for servers that know us by a token: a netrc of the machine's has no say, on redirects either."""
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
+            prepared_request.headers.pop("Authorization", None)
+
+
+class _Bearer(AuthBase):
+    """Gives a token, or the password in its address, to the server that it is for, and to no other."""
+
+    def __init__(self, token: str, api: str) -> None:
+        self._token = token
+        self._api = api
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if not _same_origin(str(request.url), self._api):
+            return request
+        user, password = get_auth_from_url(self._api)
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        elif user:
+            return HTTPBasicAuth(user, password)(request)
+        return request
+
+
+def _join(base: str, link: str | None) -> str:
+    """Return `link`, seen from `base`; one that leads nowhere is told of where it is followed."""
+    try:
+        return urljoin(base, link) if link else ""
+    except ValueError:
+        return link or ""
+
+
+def _key(url: str) -> str:
+    """Return what the ledger knows an address by: without userinfo."""
+    return urlsplit(url)._replace(netloc=registry.origin_of(url).netloc).geturl()
+
+
+def _same_origin(one: str, other: str) -> bool:
+    try:
+        return registry.origin_of(one) == registry.origin_of(other)
+    except ValueError:
+        return False
+
+
+def host_of(url: str) -> str:
+    """Return the host of an address, without www."""
+    return (urlsplit(url).hostname or "").removeprefix("www.")

@@ -1,0 +1,25 @@
+"""The download-statistics service: how often a project was downloaded from PyPI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from package.asking import Client
+from package.reading import BadField, Reading, count_of
+
+SOURCE = "pypistats"
+
+
+def fetch(name: str, client: Client) -> Reading:
+    """Read the downloads of the last month. Raises as `Client.get`."""
+    data = client.get(f"api/packages/{name.lower()}/recent", {"period": "month"}).data or {}
+    reading = Reading()
+    reading.take("pypi_downloads", lambda: _last_month(data))
+    return reading
+
+
+def _last_month(data: Mapping[str, object]) -> int | None:
+    recent = data.get("data")
+    if not isinstance(recent, dict):
+        raise BadField("missing")
+    return count_of(recent, "last_month")

@@ -1,0 +1,55 @@
+"""The ledger's arithmetic: what a fetch means for the row of its part, and when it is due again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from package.asking import Client
+from package.models import SourceStatus
+from package.results import GOOD, FetchOutcome, FetchResult
+
+FRESH = timedelta(hours=20)
+"""A daily job finds yesterday's data due again, though it began some hours earlier today."""
+NOT_READY = timedelta(hours=1)
+_FAILED = (timedelta(hours=1), timedelta(days=7))
+"""After the first failure, and at most; doubled in between."""
+_GONE = (timedelta(days=1), timedelta(days=30))
+STOPPED = "stopped"
+"""The reason of a failure that is not the source's: the run ended meanwhile."""
+_FAILURES = frozenset({FetchOutcome.FAILED, FetchOutcome.NOT_FOUND})
+_JITTER = 0.2
+"""Fraction that is added at random, so that what failed together does not come back together."""
+
+
+def next_due(
+    outcome: FetchOutcome, failures: int, now: datetime, chance: Callable[[], float] = random.random
+) -> datetime:
+    """Say when a part is to be fetched again after `failures` in a row, this one included."""
+    if outcome in GOOD:
+        return now + FRESH
+    if outcome is FetchOutcome.NOT_READY:
+        return now + NOT_READY
+    first, longest = _GONE if outcome is FetchOutcome.NOT_FOUND else _FAILED
+    interval: timedelta = min(first * 2 ** min(max(failures, 1) - 1, 20), longest)
+    return now + interval * (1 + _JITTER * chance())
+
+
+def record(row: SourceStatus, result: FetchResult, client: Client, now: datetime, *, again: bool) -> None:
+    """Note on `row` what a fetch came to. `again`: in this run it was tried before, so it is no further failure."""
+    before = row.outcome
+    row.outcome, row.error = result.outcome.value, result.error or "; ".join(map(str, result.skipped))
+    row.reason = client.reason if result.error and not result.reason else result.reason
+    row.memory = client.memory
+    if result.outcome is FetchOutcome.LEFT_ALONE:  # nothing was sent: the rest is as it was
+        return
+    row.http_status, row.attempts, row.seconds = client.status, client.attempts, round(client.seconds, 3)
+    row.last_attempt = now
+    if result.outcome in GOOD:
+        row.last_success, row.failures = now, 0
+        # An answer of which something could not be used is to be read, and told of, again.
+        row.validators = {} if result.outcome is FetchOutcome.PARTLY else client.validators
+    elif result.outcome in _FAILURES and result.reason != STOPPED and not (again and before in _FAILURES):
+        row.failures += 1
+    row.next_due = next_due(result.outcome, row.failures, now)

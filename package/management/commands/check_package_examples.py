@@ -1,0 +1,64 @@
+"""The command check_package_examples."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from package.examples import APART, PERMANENT_IN_A_ROW, CheckOutcome, ExamplesSummary, check, to_check
+from package.management.running import add_options, conduct, refuse_unknown
+
+
+class Command(BaseCommand):
+    help = (
+        "Check whether the pages that users gave as examples still answer, those checked longest ago first. One "
+        f"becomes inactive after {PERMANENT_IN_A_ROW} answers in a row that it is gone (HTTP 404, 410 or 451), each "
+        f"{APART.total_seconds() / 3600:g} hours or more after the last; nothing else counts: no 5xx, no 429, no "
+        "failure of the network. Exit status: 0 the work was done, even if some examples failed; 1 no server could be "
+        "reached; 2 misuse; 128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) ends the run in good order, the "
+        "second one at once."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slug", nargs="*", help="check the examples of these packages (default: of all)")
+        parser.add_argument(
+            "--all",
+            action="store_true",
+            help="check also the examples that this command made inactive; those that answer become active again",
+        )
+        add_options(parser, verb="check", rows="examples")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        refuse_unknown(options["slug"])
+        chosen = to_check(options["slug"], inactive=options["all"]).values_list("pk", flat=True)
+        primary_keys = list(chosen[: options["limit"]])
+        conduct(self, options, len(primary_keys), partial(check, primary_keys), _show, row="example")
+
+
+def _show(summary: ExamplesSummary, console: Console) -> None:
+    if not summary.tried and not summary.left:
+        console.print("There is no example to check.")
+        return
+    table = Table("outcome", "examples", title="check_package_examples")
+    for outcome in CheckOutcome:
+        table.add_row(outcome.value, str(summary.outcomes[outcome]))
+    console.print(table)
+    console.print(
+        f"{summary.tried} examples in {summary.seconds:.1f} s; {summary.attempts} attempts, {summary.retries} retries, "
+        f"{summary.backoff_seconds:.1f} s lost to backoff"
+    )
+    for what, names in (
+        ("Inactive from now on", summary.deactivated),
+        ("Active again", summary.activated),
+        ("Not fetched because of its address, which makes none inactive; look at it", summary.refused),
+    ):
+        for name in names:
+            console.print(f"{what}: {name}", soft_wrap=True)
+    if summary.left:
+        console.print(f"{summary.left} examples left for the next run: {summary.stopped}")
+    if summary.reached_nothing:
+        console.print("No server could be reached; each example stays as it was.")

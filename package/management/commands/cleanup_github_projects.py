@@ -1,0 +1,60 @@
+"""The command cleanup_github_projects."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from package.cleanup import CleanupOutcome, CleanupSummary, cleanup, on_github
+from package.management.running import add_options, conduct, refuse_unknown
+
+
+class Command(BaseCommand):
+    help = (
+        "Look up the packages' repositories on GitHub, in random order: store the new address of those that moved, "
+        "rewrite addresses in the usual form, and note which are gone. Exit status: 0 the work was done, even if some "
+        "packages failed; 1 GitHub gave no usable answer; 2 misuse; 128 + n stopped by signal n. The first Ctrl-C (or "
+        "SIGTERM) ends the run in good order, the second one at once."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slug", nargs="*", help="look up these packages (default: all)")
+        parser.add_argument("--dry-run", action="store_true", help="show what would change, and store nothing")
+        add_options(parser, verb="look up", rows="packages")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        refuse_unknown(options["slug"])
+        primary_keys = on_github(options["slug"])[: options["limit"]]
+        work = partial(cleanup, primary_keys, dry_run=options["dry_run"])
+        conduct(self, options, len(primary_keys), work, _show, row="package")
+
+
+def _show(summary: CleanupSummary, console: Console) -> None:
+    if not summary.tried and not summary.left:
+        console.print("No package has a repository on GitHub.")
+        return
+    table = Table("outcome", "packages", title="cleanup_github_projects")
+    for outcome in CleanupOutcome:
+        table.add_row(outcome.value, str(summary.outcomes[outcome]))
+    console.print(table)
+    console.print(
+        f"{summary.tried} packages in {summary.seconds:.1f} s; {summary.attempts} attempts, {summary.retries} retries, "
+        f"{summary.backoff_seconds:.1f} s lost to backoff"
+    )
+    if summary.dry_run:
+        console.print("A dry run: nothing was stored of what follows.")
+    for outcome, changes in summary.changes.items():
+        for change in changes:
+            console.print(f"{change.package}: {outcome}: {change.before} -> {change.after}", soft_wrap=True)
+    for url, slugs in summary.shared.items():
+        console.print(f"{url} is the repository of several packages: {', '.join(slugs)}", soft_wrap=True)
+    if summary.gone:
+        console.print(f"Gone, and kept as they are: {', '.join(summary.gone)}", soft_wrap=True)
+    if summary.left:
+        console.print(f"{summary.left} packages left for the next run: {summary.stopped}", soft_wrap=True)
+    if summary.reached_nothing:
+        console.print("GitHub gave no usable answer; each package stays as it was.")

@@ -1,0 +1,151 @@
+"""From what servers say to values for the fields of a package: each read on its own, none trusted.
+
+A reader returns the value, or None where the server says nothing about it. It raises `BadField` where what the
+server says cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias, cast
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from package.models import Package
+from package.results import SkippedField
+
+Json: TypeAlias = Mapping[str, Any]
+_LARGEST = 2**31 - 1
+"""What every database takes for an IntegerField."""
+
+
+class BadField(Exception):  # noqa: N818 - it ends the reading of a field, not the work
+    """What a server says of a field cannot be used; the text says why."""
+
+
+@dataclass
+class Reading:
+    """What could be read of a package, and what could not."""
+
+    package: dict[str, Any] = field(default_factory=dict)
+    skipped: list[SkippedField] = field(default_factory=list)
+    moved_to: str = ""
+    """The repository's new address, where it has one."""
+
+    def take(self, name: str, read: Callable[[], Any]) -> None:
+        """Keep what `read` returns for the package's field `name`, if it is something and the model accepts it."""
+        self.put(self.package, Package, name, read)
+
+    def put(self, into: dict[str, Any], model: type[models.Model], name: str, read: Callable[[], Any]) -> None:
+        """As `take`, for a field of any model."""
+        try:
+            value = read()
+            if value is not None:
+                into[name] = model_field(model, name).clean(value, None)
+        except BadField as exc:
+            reason = str(exc)
+        except ValidationError as exc:
+            reason = " ".join(exc.messages)
+        else:
+            return
+        field_name = name if model is Package else f"version.{name}"
+        self.skipped.append(SkippedField(field_name, reason))
+
+    def save(self, package: Package) -> list[str]:
+        """Put the values on `package`, and save what is not a field of it. Returns the names of the fields set."""
+        for name, value in self.package.items():
+            setattr(package, name, value)
+        return list(self.package)
+
+    @property
+    def updated(self) -> tuple[str, ...]:
+        """Names of the fields that were read."""
+        return tuple(self.package)
+
+
+def model_field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
+    return cast("models.Field[Any, Any]", model._meta.get_field(name))  # noqa: SLF001 - documented as API
+
+
+def get(values: Json, key: str, kind: type, described: str) -> Any:
+    """Return `values[key]`, None where it is null or empty."""
+    if key not in values:
+        raise BadField("missing")
+    value = values[key]
+    if value is None or value in ([], {}) or (isinstance(value, str) and not value.strip()):
+        return None
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise BadField(f"must be {described}, is {type(value).__name__}")
+    return value
+
+
+def inside(values: Any, *keys: str) -> Json:
+    """Return the object that `keys` lead to, one inside the other."""
+    for key in keys:
+        values = get(values, key, dict, "an object") if isinstance(values, Mapping) else None
+    if not isinstance(values, Mapping):
+        raise BadField("missing")
+    return values
+
+
+def text_at(values: Any, *keys: str) -> str:
+    """Return the text that `keys` lead to; "" where they do not lead to text."""
+    try:
+        return text(inside(values, *keys[:-1]).get(keys[-1]))
+    except BadField:
+        return ""
+
+
+def time_at(values: Any, *keys: str) -> datetime | None:
+    """Return the time that `keys` lead to; None where they do not lead to one."""
+    try:
+        return date_of(inside(values, *keys[:-1]), keys[-1])
+    except BadField:
+        return None
+
+
+def text(value: Any) -> str:
+    """Return `value`, stripped, if it is text that every database can store."""
+    if not isinstance(value, str):
+        raise BadField(f"must be text, is {type(value).__name__}")
+    if "\0" in value:
+        raise BadField("holds a NUL")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadField("holds a lone surrogate") from None
+    return value.strip()
+
+
+def text_of(values: Json, key: str) -> str | None:
+    value = get(values, key, str, "text")
+    return None if value is None else text(value)
+
+
+def count_of(values: Json, key: str) -> int | None:
+    value = get(values, key, int, "a whole number")
+    return None if value is None else count(value)
+
+
+def count(value: int) -> int:
+    """Return `value`, if it can be a count that is stored."""
+    if not 0 <= value <= _LARGEST:
+        raise BadField("is no count")
+    return value
+
+
+def date_of(values: Json, key: str) -> datetime | None:
+    value = get(values, key, str, "a date")
+    return None if value is None else date(value)
+
+
+def date(value: Any) -> datetime:
+    """Read a date in ISO 8601; without a zone it is UTC."""
+    try:
+        time = datetime.fromisoformat(text(value))
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise BadField("is not an ISO 8601 date") from None

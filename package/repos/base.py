@@ -1,0 +1,105 @@
+"""What the hosts of repositories have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Self
+
+from package.asking import Client, Server
+from package.models import Package
+from package.reading import BadField, Json, Reading, get, text_of, time_at
+from package.repos.address import Address, NotARepository, split
+
+__all__ = ["Address", "NotARepository", "Repository", "split"]
+
+_LONGEST_DESCRIPTION = 2000
+"""Characters; as many as the most generous of the hosts allows."""
+
+
+class Repository:
+    """A repository on one of the hosts. Each of its parts is fetched on its own."""
+
+    source: ClassVar[str]
+    """As in `Package.repo_host`, in the ledger and in the settings."""
+    untrusted: ClassVar[bool] = False
+    """Its server is named by users."""
+    parts: ClassVar[Mapping[str, Callable[[Any, Client], Reading]]]
+    """By name; each is given the repository and a client, and raises as `Client.get` does.
+
+    The first of them tells whether there is such a repository.
+    """
+
+    form: ClassVar[str] = "owner/name"
+    owner: ClassVar[re.Pattern[str]] = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+    name: ClassVar[re.Pattern[str]] = re.compile(r"[A-Za-z0-9._-]{1,100}")
+    reserved: ClassVar[str] = ""
+    """Words that are no owners, though addresses begin with them."""
+
+    def __init__(self, server: Server, web: str, path: str) -> None:
+        """`web`: the address that the pages of all its repositories begin with; `path`: "owner/name"."""
+        self.server = server
+        self.web = web
+        self.path = path
+
+    @classmethod
+    def among(cls, names: Sequence[str], address: Address, server: Server, web: str) -> Self:
+        """Return the repository whose page, or a page of which, `names` lead to. Raises `NotARepository`."""
+        path = cls.path_in(names)
+        if not path:
+            raise NotARepository(f"{address} is no repository: those of {server.name} are {web}/{cls.form}")
+        return cls(server, web, path)
+
+    @classmethod
+    def path_in(cls, names: Sequence[str]) -> str:
+        """Return "owner/name" from the parts of the path of one of its pages; "" where they name none."""
+        owner, name = [*names, "", ""][:2]
+        name = name.removesuffix(".git")
+        known = cls.owner.fullmatch(owner) and cls.name.fullmatch(name) and owner.lower() not in cls.reserved.split()
+        return f"{owner}/{name}" if known and name.strip(".") else ""
+
+    @property
+    def url(self) -> str:
+        """Its page."""
+        return f"{self.web}/{self.path}"
+
+    def moved_to(self, path: str | None) -> str:
+        """Return the address of its page, if `path` is another than that under which it is known; "" if not."""
+        if not path or path.casefold() == self.path.casefold():
+            return ""
+        return f"{self.web}/{path}"
+
+    def take_address(self, reading: Reading, data: Json, key: str) -> None:
+        """Read under which path it is known today."""
+
+        def moved_to() -> str | None:
+            path = text_of(data, key)
+            if path and self.path_in(path.split("/")) != path:
+                raise BadField("is no name of a repository")
+            return self.moved_to(path) or None
+
+        found: dict[str, Any] = {}
+        reading.put(found, Package, "repo_url", moved_to)
+        reading.moved_to = found.get("repo_url", "")
+
+
+def description_of(data: Json) -> str | None:
+    value = text_of(data, "description")
+    return value and value[:_LONGEST_DESCRIPTION]
+
+
+def take_archived(reading: Reading, data: Json, *dates: str) -> None:
+    """Read since when it is archived: the first of `dates` that says something. In 1970 nobody archived anything."""
+
+    def archived_since() -> datetime | None:
+        if not get(data, "archived", bool, "true or false"):
+            return None
+        for key in dates:
+            if (when := time_at(data, key)) and when.year > 1970:
+                return when
+        raise BadField("nothing tells since when")
+
+    reading.take("date_repo_archived", archived_since)
+    if data.get("archived") is False:
+        reading.package["date_repo_archived"] = None  # which `take` leaves out; it may have been archived before

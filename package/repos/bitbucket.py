@@ -1,0 +1,170 @@
+"""Bitbucket Cloud. It counts no commits: somebody has to go through all of them, once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar, Self
+from urllib.parse import urlencode
+
+from django.conf import settings
+
+from package.asking import Client, Gone, Server, Unusable
+from package.reading import BadField, Reading, count, count_of, date, get, text_at, text_of, time_at
+from package.repos.base import Address, Repository, description_of
+from package.repos.commits import Commit, History, commits_in, recall, remember
+
+WEB = "https://bitbucket.org"
+_PAGES = 20
+"""Of commits, a hundred each: so many are read at a time."""
+_MOST = 200_000
+"""Commits; a history that is longer is none."""
+_NAME = re.compile(r"\s*<[^<>]*>\s*$")
+"""The address behind a name."""
+
+
+class Bitbucket(Repository):
+    source = "bitbucket"
+    form = "workspace/name"
+    reserved = "account dashboard product repo site snippets support workspaces"
+
+    @classmethod
+    def find(cls, address: Address) -> Self | None:
+        """Return the repository at `address`; None where that is no address of Bitbucket's."""
+        names = address.below(WEB)
+        if names is None:
+            return None
+        server = Server("Bitbucket", settings.BITBUCKET_API_URL, settings.BITBUCKET_TOKEN)
+        return cls.among(names, address, server, WEB)
+
+    @classmethod
+    def path_in(cls, names: Sequence[str]) -> str:
+        path = super().path_in(names)
+        return "" if path.endswith("/workspace") else path  # the pages of a workspace
+
+    @property
+    def _repository(self) -> str:
+        return f"repositories/{self.path}"
+
+    def metadata(self, client: Client) -> Reading:
+        data = client.get(self._repository).data or {}
+        reading = Reading()
+        reading.take("repo_description", partial(description_of, data))
+        self.take_address(reading, data, "full_name")
+        return reading
+
+    def watchers(self, client: Client) -> Reading:
+        return self._size(client, "watchers", "repo_watchers")  # there are no stars
+
+    def forks(self, client: Client) -> Reading:
+        return self._size(client, "forks", "repo_forks")
+
+    def _size(self, client: Client, resource: str, field: str) -> Reading:
+        data = client.get(f"{self._repository}/{resource}", {"pagelen": 1}).data or {}
+        reading = Reading()
+        reading.take(field, partial(count_of, data, "size"))
+        return reading
+
+    def history(self, client: Client) -> Reading:
+        """Read how many commits there are, of which weeks, and whose."""
+        branch = self._branch(client)
+        reading = Reading()
+        history = History()
+        if branch:
+            try:
+                history = self._walk(client, branch)
+            except (Gone, Unusable):
+                client.memory = {}  # from here there is no way on; perhaps there is one from the beginning
+                raise
+        if history.latest:
+            reading.take("last_commit_date", lambda: date(history.latest))
+        if not branch or not client.memory["next"]:
+            reading.take("commit_count", lambda: count(history.count))
+            reading.take("commits_over_52w", lambda: history.weeks)
+            reading.take("participants", lambda: history.participants)
+        return reading
+
+    def _branch(self, client: Client) -> str:
+        """Return the name of the main branch; "" where there is none, as there are no commits."""
+        data = client.get(self._repository, conditional=False).data or {}
+        try:
+            branch = get(data, "mainbranch", dict, "an object")
+            return (text_of(branch, "name") or "") if branch else ""
+        except BadField as exc:
+            raise Unusable(f"Bitbucket names no main branch: {exc}", "other") from exc
+
+    def _walk(self, client: Client, branch: str) -> History:
+        """Return the history; `client.memory` has where it goes on."""
+        memory = recall(client, self.url)
+        if memory and not memory["next"]:
+            history = self._with_news(client, branch, History.of(memory["history"]))
+            if history:
+                return history
+            memory = {}
+        if memory:
+            return self._go_on(client, History.of(memory["history"]), memory["next"])
+        history = History()
+        follow = self._add(client, history, self._commits(include=branch))
+        if follow:  # again from that commit, and not from the branch: whose pages move with each push
+            return self._go_on(client, History(), self._commits(include=history.head))
+        remember(client, self.url, history, next="")
+        return history
+
+    def _go_on(self, client: Client, history: History, follow: str) -> History:
+        for _ in range(_PAGES):
+            follow = self._add(client, history, follow)
+            remember(client, self.url, history, next=follow)
+            if not follow:
+                break
+        return history
+
+    def _with_news(self, client: Client, branch: str, known: History) -> History | None:
+        """Add what came since; None where `known` is no longer a part of the history."""
+        news = History()
+        follow = self._commits(include=branch, exclude=known.head)
+        try:
+            for _ in range(_PAGES):
+                follow = self._add(client, news, follow)
+                if not follow:
+                    break
+            # A head that was left behind by a push that rewrote the history can be known for long.
+            left = self._page(client, self._commits(include=known.head, exclude=branch))[0] if news.count else []
+        except Gone:
+            return None
+        if left or follow:
+            return None
+        news.add_older(known)
+        remember(client, self.url, news, next="")
+        return news
+
+    def _add(self, client: Client, history: History, address: str) -> str:
+        """Read one more page. Returns the address of the next, "" after the last."""
+        commits, follow = self._page(client, address)
+        history.add(commits)
+        if not history.head and commits:
+            raise Unusable("the newest commit has no name", "other")
+        if history.count > _MOST:
+            raise Unusable(f"there are more than {_MOST:,} commits", "other")
+        return follow if commits else ""
+
+    def _page(self, client: Client, address: str) -> tuple[list[Commit], str]:
+        data = client.get(address, conditional=False, empty={400}).data
+        if data is None:
+            raise Gone("Bitbucket does not know these commits", "gone")
+        try:
+            commits = commits_in(get(data, "values", list, "a list") or [], _commit)
+            return commits, (text_of(data, "next") or "") if "next" in data else ""
+        except BadField as exc:
+            raise Unusable(f"Bitbucket's list of commits cannot be used: {exc}", "other") from exc
+
+    def _commits(self, **query: str) -> str:
+        return f"{self._repository}/commits?{urlencode({**query, 'pagelen': 100})}"
+
+    parts: ClassVar = {"metadata": metadata, "watchers": watchers, "forks": forks, "history": history}
+
+
+def _commit(data: Any) -> Commit:
+    raw = _NAME.sub("", text_at(data, "author", "raw"))
+    name = text_at(data, "author", "user", "nickname") or text_at(data, "author", "user", "display_name") or raw
+    return Commit(text_at(data, "hash"), time_at(data, "date"), name)

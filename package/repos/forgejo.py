@@ -1,0 +1,102 @@
+"""Forgejo: Codeberg, and whatever other server somebody names; Gitea's API is the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, ClassVar, Self
+
+from django.conf import settings
+
+from package.asking import Answer, Client, Server
+from package.reading import Reading, count_of, date_of, inside, text_at, time_at
+from package.repos.base import Address, Repository, description_of, take_archived
+from package.repos.commits import Commit, counted, recent
+
+_WEB = "https://codeberg.org"
+_BRIEF = {"stat": "false", "verification": "false", "files": "false"}
+"""Working these out takes the server long."""
+_PAGES = 60
+"""Of commits, fifty each: more of them in a year are not counted."""
+_NEWEST = 500
+"""So many commits are looked at for who takes part."""
+
+
+class Forgejo(Repository):
+    source = "forgejo"
+    untrusted = True
+    owner = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+    reserved = (
+        "admin api assets attachments avatars captcha explore ghost issues login metrics milestones new notifications"
+        " org pulls repo repo-avatars search stars swagger template user v2"
+    )
+
+    @classmethod
+    def at(cls, address: Address) -> Self:
+        """Return the repository at `address`, on whatever server that is. Raises `NotARepository`."""
+        web = f"{'http' if address.scheme == 'http' else 'https'}://{address.netloc}"
+        return cls.among(address.names, address, Server(f"Forgejo at {address.netloc}", f"{web}/api/v1"), web)
+
+    @classmethod
+    def path_in(cls, names: Sequence[str]) -> str:
+        path = super().path_in(names)
+        return "" if path.endswith("/-") else path  # the pages of an owner
+
+    def metadata(self, client: Client) -> Reading:
+        data = client.get(f"repos/{self.path}").data or {}
+        reading = Reading()
+        reading.take("repo_description", partial(description_of, data))
+        reading.take("repo_watchers", partial(count_of, data, "stars_count"))
+        reading.take("repo_forks", partial(count_of, data, "forks_count"))
+        # Of what is not archived, `archived_at` is a date in 1970; older servers do not have it.
+        take_archived(reading, data, "archived_at", "updated_at")
+        self.take_address(reading, data, "full_name")
+        return reading
+
+    def commits(self, client: Client) -> Reading:
+        # 409: there are none yet; so below
+        query: dict[str, str | int] = {**_BRIEF, "limit": 1}
+        answer = client.get(f"repos/{self.path}/commits", query, kind=list, empty={409})
+        if not answer.data:
+            return Reading({"commit_count": 0})
+        reading = Reading()
+        reading.take("commit_count", lambda: counted(answer.data, answer.headers.get("X-Total-Count", "")))
+        reading.take("last_commit_date", lambda: date_of(inside(answer.data[0], "commit", "committer"), "date"))
+        return reading
+
+    def history(self, client: Client) -> Reading:
+        """Read who takes part, and the weeks; nobody tells of either but the commits."""
+
+        def pages(conditional: bool) -> Iterator[Answer]:
+            query: dict[str, str | int] = {**_BRIEF, "limit": 50}
+            resource = f"repos/{self.path}/commits"
+            return client.pages(resource, query, _PAGES, kind=list, empty={409}, conditional=conditional)
+
+        history = recent(client, self.url, pages, _commit, least=_NEWEST)
+        reading = Reading()
+        reading.take("commits_over_52w", lambda: history.weeks)
+        reading.take("participants", lambda: history.participants)
+        return reading
+
+    parts: ClassVar = {"metadata": metadata, "commits": commits, "history": history}
+
+
+class Codeberg(Forgejo):
+    source = "codeberg"
+    untrusted = False
+
+    @classmethod
+    def find(cls, address: Address) -> Self | None:
+        """Return the repository at `address`; None where that is no address of Codeberg's."""
+        for web in (_WEB, settings.CODEBERG_URL):
+            names = address.below(web)
+            if names is not None:
+                server = Server("Codeberg", f"{settings.CODEBERG_URL}/api/v1", settings.CODEBERG_TOKEN)
+                return cls.among(names, address, server, web)
+        return None
+
+
+def _commit(data: Any) -> Commit:
+    name = text_at(data, "author", "login") or text_at(data, "commit", "author", "name")
+    return Commit(text_at(data, "sha"), time_at(data, "commit", "committer", "date"), name)

@@ -1,0 +1,94 @@
+"""GitHub, by its REST API."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar, Self
+from urllib.parse import parse_qs, urlsplit
+
+from django.conf import settings
+
+from package.asking import Answer, Client, Server
+from package.reading import BadField, Json, Reading, count, count_of, date_of, get, inside
+from package.repos.base import Address, Repository, description_of, take_archived
+from package.repos.commits import WEEKS, counted, names_in
+
+WEB = "https://github.com"
+_VERSION = {"X-GitHub-Api-Version": "2022-11-28"}
+_PAGES = 2
+"""Of contributors, a hundred each."""
+
+
+class GitHub(Repository):
+    source = "github"
+    reserved = (
+        "about account apps codespaces collections contact copilot customer-stories dashboard enterprise events"
+        " explore features issues join login logout marketplace models new notifications organizations orgs pricing"
+        " pulls readme search security sessions settings signup site solutions sponsors stars team topics trending"
+        " users watching"
+    )
+
+    @classmethod
+    def find(cls, address: Address) -> Self | None:
+        """Return the repository at `address`; None where that is no address of GitHub's."""
+        names = address.below(WEB)
+        if names is None:
+            return None
+        api = settings.GITHUB_API_URL
+        server = Server("GitHub", api, settings.GITHUB_TOKEN, "application/vnd.github+json", _VERSION)
+        return cls.among(names, address, server, WEB)
+
+    def metadata(self, client: Client) -> Reading:
+        data = client.get(f"repos/{self.path}").data or {}
+        reading = Reading()
+        reading.take("repo_description", partial(description_of, data))
+        reading.take("repo_watchers", partial(count_of, data, "stargazers_count"))
+        reading.take("repo_forks", partial(count_of, data, "forks_count"))
+        # Nobody tells since when; but nobody pushes to what is archived, while each new star is an update.
+        take_archived(reading, data, "pushed_at", "updated_at")
+        self.take_address(reading, data, "full_name")
+        return reading
+
+    def participants(self, client: Client) -> Reading:
+        answers = client.pages(f"repos/{self.path}/contributors", {"per_page": 100}, _PAGES, kind=list)
+        people = [person for answer in answers for person in answer.data or ()]
+        reading = Reading()
+        reading.take("participants", partial(names_in, people, "login"))
+        return reading
+
+    def commits(self, client: Client) -> Reading:
+        # 409: there are none yet
+        answer = client.get(f"repos/{self.path}/commits", {"per_page": 1}, kind=list, empty={409})
+        if not answer.data:
+            return Reading({"commit_count": 0})
+        reading = Reading()
+        reading.take("commit_count", lambda: counted(answer.data, _pages_of(answer)))
+        reading.take("last_commit_date", lambda: date_of(inside(answer.data[0], "commit", "committer"), "date"))
+        return reading
+
+    def weekly(self, client: Client) -> Reading:
+        data = client.get(f"repos/{self.path}/stats/participation").data
+        reading = Reading()
+        if data is not None:
+            reading.take("commits_over_52w", partial(_weeks, data))
+        return reading
+
+    parts: ClassVar = {"metadata": metadata, "participants": participants, "commits": commits, "weekly": weekly}
+
+
+def _pages_of(answer: Answer) -> str:
+    """Return the number of the last page; of pages of one, that is how many there are."""
+    if not answer.last and not answer.next:
+        return str(len(answer.data))
+    return parse_qs(urlsplit(answer.last).query).get("page", [""])[0]
+
+
+def _weeks(data: Json) -> list[int] | None:
+    weeks: list[Any] | None = get(data, "all", list, "a list")
+    if weeks is None:
+        return None
+    if len(weeks) != WEEKS:
+        raise BadField(f"has {len(weeks)} weeks")
+    if not all(type(number) is int for number in weeks):
+        raise BadField("holds what is no number")
+    return [count(number) for number in weeks]

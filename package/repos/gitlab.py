@@ -1,0 +1,122 @@
+"""GitLab: gitlab.com, and the servers that the settings name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, ClassVar, Self
+from urllib.parse import quote, urlsplit
+
+from django.conf import settings
+
+from package.asking import Answer, Client, Gone, Server
+from package.reading import Reading, count_of, date_of, inside, text_at, time_at
+from package.repos.base import Address, Repository, description_of, take_archived
+from package.repos.commits import Commit, names_in, recent
+
+WEB = "https://gitlab.com"
+_PAGES = 2
+"""Of contributors, a hundred each."""
+_WEEKLY_PAGES = 30
+"""Of commits, a hundred each: more of them in a year are not counted."""
+_PAGES_OF_A_PROJECT = (
+    "- badges blame blob builds commits create create_dir edit files find_file issues merge_requests new preview raw"
+    " refs tree update wikis"
+)
+"""No project is called so (hardly any could be): what comes before is one."""
+
+
+class GitLab(Repository):
+    source = "gitlab"
+    form = "group/name"
+    owner = name = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,254}")
+    reserved = (
+        "- admin api assets dashboard explore groups help import jwt oauth organizations profile projects public s"
+        " search snippets uploads users v2"
+    )
+
+    @classmethod
+    def find(cls, address: Address) -> Self | None:
+        """Return the repository at `address`; None where that is on no GitLab server that is known."""
+        for web, url, token in _servers():
+            names = address.below(web)
+            if names is not None:
+                name = "GitLab" if url == settings.GITLAB_URL else f"GitLab at {urlsplit(url).netloc}"
+                return cls.among(names, address, Server(name, f"{url}/api/v4", token), web)
+        return None
+
+    @classmethod
+    def path_in(cls, names: Sequence[str]) -> str:
+        path: list[str] = []
+        for name in names:
+            if name in _PAGES_OF_A_PROJECT.split() and len(path) >= 2:
+                break
+            path.append(name.removesuffix(".git"))
+            if name.endswith(".git"):
+                break
+        known = all(cls.name.fullmatch(name) and name.strip(".") for name in path)
+        return "/".join(path) if known and len(path) >= 2 and path[0].lower() not in cls.reserved.split() else ""
+
+    @property
+    def _project(self) -> str:
+        return f"projects/{quote(self.path, safe='')}"
+
+    def metadata(self, client: Client) -> Reading:
+        data = client.get(self._project).data or {}
+        reading = Reading()
+        reading.take("repo_description", partial(description_of, data))
+        reading.take("repo_watchers", partial(count_of, data, "star_count"))
+        reading.take("repo_forks", partial(count_of, data, "forks_count"))
+        if "archived" in data:  # told only to those who say who they are
+            # Since when, nobody tells; but nothing goes on in what is archived.
+            take_archived(reading, data, "last_activity_at")
+        self.take_address(reading, data, "path_with_namespace")
+        return reading
+
+    def participants(self, client: Client) -> Reading:
+        query: dict[str, str | int] = {"order_by": "commits", "sort": "desc", "per_page": 100}
+        answers = client.pages(f"{self._project}/repository/contributors", query, _PAGES, kind=list)
+        people = [person for answer in answers for person in answer.data or ()]
+        reading = Reading()
+        reading.take("participants", partial(names_in, people, "name"))
+        return reading
+
+    def commits(self, client: Client) -> Reading:
+        newest = client.get(f"{self._project}/repository/commits", {"per_page": 1}, kind=list).data
+        if not newest:
+            return Reading({"commit_count": 0})
+        reading = Reading()
+        reading.take("last_commit_date", lambda: date_of(inside(newest[0]), "committed_date"))
+        try:
+            counted = client.get(f"{self._project}/repository/commits/HEAD/sequence", conditional=False).data
+        except Gone:  # a server before GitLab 16.9, which counts commits for nobody
+            return reading
+        reading.take("commit_count", lambda: count_of(counted or {}, "count"))
+        return reading
+
+    def weekly(self, client: Client) -> Reading:
+        def pages(conditional: bool) -> Iterator[Answer]:
+            resource = f"{self._project}/repository/commits"
+            return client.pages(resource, {"per_page": 100}, _WEEKLY_PAGES, kind=list, conditional=conditional)
+
+        history = recent(client, self.url, pages, _commit)
+        reading = Reading()
+        reading.take("commits_over_52w", lambda: history.weeks)
+        return reading
+
+    parts: ClassVar = {"metadata": metadata, "participants": participants, "commits": commits, "weekly": weekly}
+
+
+def _commit(data: Any) -> Commit:
+    return Commit(text_at(data, "id"), time_at(data, "committed_date"))
+
+
+def _servers() -> Iterator[tuple[str, str, str]]:
+    """List where people see a server, where it is, and the token for it."""
+    for web in (WEB, settings.GITLAB_URL):
+        yield web, settings.GITLAB_URL, settings.GITLAB_TOKEN
+    tokens = settings.GITLAB_SERVER_TOKENS
+    for url in settings.GITLAB_SERVERS:
+        parts = urlsplit(url)
+        yield url, url, tokens.get(parts.netloc.lower()) or tokens.get(parts.hostname or "") or ""

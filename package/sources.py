@@ -1,0 +1,99 @@
+"""What a package is asked about, and whom: each part of it on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from django.conf import settings
+
+from core.http import ResilientSession, registry
+from core.http.engine import OTHER
+from package import downloads, pypi
+from package.asking import ApiSession, Client, Server, Unusable
+from package.models import Package
+from package.reading import Reading
+from package.repos import get_repo_for_repo_url
+from package.repos.base import NotARepository
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """What sources are asked through."""
+
+    trusted: ResilientSession = field(default_factory=ApiSession)
+    untrusted: ResilientSession = field(default_factory=lambda: ResilientSession(untrusted=True))
+    """For servers that users name."""
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Give all that is asked inside one total deadline together."""
+        with self.trusted.within(seconds), self.untrusted.within(seconds):
+            yield
+
+    def close(self) -> None:
+        self.trusted.close()
+        self.untrusted.close()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing to fetch."""
+
+    source: str
+    name: str
+    server: Server
+    fetch: Callable[[Client], Reading]
+    untrusted: bool = False
+    missing_since: str = ""
+    """The package's field that tells since when the source does not know it; "" where there is none."""
+
+    @property
+    def upstream(self) -> str:
+        """The name under which core.http knows the server."""
+        return registry.current().config.name_of(registry.origin_of(self.server.api))
+
+    @property
+    def key(self) -> str:
+        """What stands and falls together: the upstream; of those without a name, the host."""
+        upstream = self.upstream
+        return registry.origin_of(self.server.api).netloc if upstream == OTHER else upstream
+
+
+def parts_of(package: Package) -> list[Part]:
+    """Return everything that can be fetched of `package`."""
+    parts = []
+    if package.pypi_url.strip():
+        server = Server("PyPI", settings.PYPI_URL)
+        fetch = partial(pypi.fetch, package.pypi_url, package.pypi_name)
+        parts.append(Part(pypi.SOURCE, "", server, fetch, missing_since="pypi_missing_since"))
+        if package.pypi_name:
+            server = Server("PyPI's download statistics", settings.PYPISTATS_URL)
+            parts.append(Part(downloads.SOURCE, "", server, partial(downloads.fetch, package.pypi_name)))
+    if package.repo_url.strip():
+        parts += _parts_of_repository(package)
+    return parts
+
+
+def _parts_of_repository(package: Package) -> list[Part]:
+    try:
+        repository = get_repo_for_repo_url(package.repo_url, package.repo_host)
+    except NotARepository as exc:
+        return [Part("repository", "", Server("The repository", settings.GITHUB_API_URL), partial(_refuse, str(exc)))]
+    return [
+        Part(
+            repository.source,
+            name,
+            repository.server,
+            partial(fetch, repository),
+            untrusted=repository.untrusted,
+            missing_since="" if number else "repo_missing_since",  # what is gone has no first part either
+        )
+        for number, (name, fetch) in enumerate(repository.parts.items())
+    ]
+
+
+def _refuse(why: str, _: Client) -> Reading:
+    raise Unusable(why, "not_a_repository")

@@ -1,0 +1,48 @@
+"""Ending a run in good order: because somebody asked, or because its time is up."""
+
+from __future__ import annotations
+
+from core.http import registry
+
+_SLICE = 0.2  # seconds a waiting run may take to notice that it is to stop
+
+
+class Stopped(Exception):  # noqa: N818 - an order, not an error
+    """The run is to end now: no more waiting, no more attempts."""
+
+
+class Stopper:
+    """Tells a run when to end: because somebody asked, or because its time is up."""
+
+    def __init__(self, time_budget: float | None = None) -> None:
+        """`time_budget`: seconds from now; None: no limit."""
+        clock = registry.current().time.clock
+        self._deadline = None if time_budget is None else clock() + time_budget
+        self._asked = ""
+
+    @property
+    def has_limit(self) -> bool:
+        """It ends by itself."""
+        return self._deadline is not None
+
+    def stop(self, reason: str) -> None:
+        self._asked = reason
+
+    @property
+    def reason(self) -> str:
+        """Why the run is to end; "" while it is not."""
+        if not self._asked and self._deadline is not None and registry.current().time.clock() >= self._deadline:
+            return "the time budget is used up"
+        return self._asked
+
+    def wait(self, seconds: float) -> None:
+        """Wait, as `ResilientSession` asks for. Raises `Stopped` as soon as the run is to end."""
+        time = registry.current().time
+        end = time.clock() + seconds
+        while True:
+            if self.reason:
+                raise Stopped(self.reason)
+            left = end - time.clock()
+            if left <= 0:
+                return
+            time.wait(min(left, _SLICE))

@@ -1,0 +1,84 @@
+"""What lists of commits add up to."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from package.asking import Unusable
+from package.repos.commits import Commit, History, participants, today
+
+
+def ago(days: int, name: str = "", id_: str = "") -> Commit:
+    time = datetime.combine(today(), datetime.min.time(), UTC) - timedelta(days=days)
+    return Commit(id_ or f"{days}-{name}", time, name)
+
+
+@pytest.mark.parametrize(
+    ("days", "week"), [(0, 51), (6, 51), (7, 50), (363, 0), (364, None), (4000, None), (-1, None), (-4000, None)]
+)
+def test_weeks(days: int, week: int | None) -> None:
+    """The last week ends today; what is older than 52 of them, or from the future, is in none."""
+    history = History()
+    history.add([ago(days)])
+    assert [number for number, count in enumerate(history.weeks) if count] == ([] if week is None else [week])
+    assert len(history.weeks) == 52
+
+
+def test_newest() -> None:
+    """The first commit that is added is the newest."""
+    history = History()
+    history.add([ago(1, id_="b"), ago(2, id_="a")])
+    history.add([ago(3, id_="0")])
+    assert (history.head, history.count) == ("b", 3)
+    assert datetime.fromisoformat(history.latest) == ago(1).time
+
+
+def test_pages_that_begin_again() -> None:
+    """The newest commit cannot come twice."""
+    history = History()
+    history.add([ago(1), ago(2)])
+    with pytest.raises(Unusable):
+        history.add([ago(3), ago(1)])
+
+
+def test_both_halves() -> None:
+    """A history in two parts is the same as in one."""
+    commits = [ago(day, f"n{day % 3}") for day in range(0, 500, 7)]
+    whole, newer, older = History(), History(), History()
+    whole.add(commits)
+    newer.add(commits[:20])
+    older.add(commits[20:])
+    newer.add_older(older)
+    assert newer == whole
+    nothing = History()
+    nothing.add_older(whole)
+    assert nothing == whole
+
+
+def test_what_is_kept() -> None:
+    """What is kept is JSON, does not grow with the history, and tells the same."""
+    history = History()
+    for day in range(3000):
+        history.add([ago(day, f"somebody called {number} on day {day}") for number in range(3)])
+    history.add([ago(-day) for day in range(1, 1000)])
+    text = json.dumps(history.kept)
+    assert len(text) < 30_000
+    again = History.of(json.loads(text))
+    assert (again.count, again.weeks, again.head) == (history.count, history.weeks, history.head)
+    assert again.participants == history.participants
+
+
+@given(st.lists(st.text()))
+def test_participants(names: list[str]) -> None:
+    """Whatever the names are, they can be told apart afterwards."""
+    written = participants(names)
+    if written is not None:
+        found = written.split(",")
+        assert all(found)
+        assert len(set(found)) == len(found) <= 200
+        assert written.isprintable()

@@ -1,0 +1,306 @@
+"""What holds for a repository wherever it is."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+from pytest_django import Settings
+
+from package.asking import AskError, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
+from package.repos import get_repo_for_repo_url
+from tests.package.repos.conftest import KINDS, Case, MakeCase, weeks_of
+from tests.upstreams import faults
+from tests.upstreams.quota import Quota
+from tests.upstreams.server import Upstreams
+
+COUNTS = {"repo_watchers", "repo_forks"}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def case(make_case: MakeCase, kind: str) -> Case:
+    return make_case(kind)
+
+
+def parts_of(case: Case) -> list[str]:
+    return list(case.repository.parts)
+
+
+def other_name(case: Case) -> str:
+    return f"moved-{case.fake.id}/{case.fake.name}"
+
+
+def failure(case: Case, part: str) -> AskError:
+    with pytest.raises(AskError) as raised:
+        case.fetch(part)
+    return raised.value
+
+
+def test_everything(case: Case) -> None:
+    """All fields say what the world says."""
+    values, fake = case.fetch_all(), case.fake
+    commits = fake.commits
+    known = {
+        "repo_description": fake.description,
+        "repo_watchers": fake.stars,
+        "repo_forks": fake.forks,
+        "commit_count": len(commits),
+        "last_commit_date": commits[0].date,
+    }
+    assert {name: values[name] for name in known} == known
+    people = [one.person for one in fake.contributors]
+    with_login = [person.login for person in people if person.login]
+    everyone = {
+        "github": with_login,
+        "gitlab": [person.name for person in people],
+    }.get(fake.kind, [person.login or person.name for person in people])
+    assert values["participants"].split(",") == everyone
+    if fake.kind != "github":  # it counts from today's first second, see there
+        assert values["commits_over_52w"] == weeks_of(fake)
+    assert len(values["commits_over_52w"]) == 52
+    assert values.get("date_repo_archived") is None
+
+
+def test_what_is_fetched(case: Case) -> None:
+    """Each part fills fields of its own."""
+    fields = [set(case.fetch(part).values) for part in case.repository.parts]
+    assert sum(map(len, fields)) == len(set().union(*fields))
+    assert fields[0] >= {"repo_description"}
+
+
+def test_nothing_new(case: Case) -> None:
+    """Servers that send validators are asked with them, and answer 304 where nothing has changed."""
+    case.upstream.validators = True
+    try:
+        first = {part: case.fetch(part) for part in case.repository.parts}
+        case.upstream.requests.clear()
+        for part, before in first.items():
+            if case.fake.kind == "bitbucket" and part == "history":  # it has a memory instead
+                assert case.fetch(part, before.client).values == before.values
+                continue
+            with pytest.raises(NotModified):
+                case.fetch(part, before.client)
+        statuses = [entry.status for entry in case.upstream.requests if "exclude" not in entry.path]
+        assert set(statuses) <= {304, 200}
+        assert statuses.count(304) == len(first) - (case.fake.kind == "bitbucket")
+        assert statuses.count(200) == (case.fake.kind == "bitbucket")
+    finally:
+        case.upstream.validators = case.upstream.sends_validators
+
+
+def test_something_new(case: Case) -> None:
+    """What has changed is read again."""
+    first = {part: case.fetch(part).client for part in case.repository.parts}
+    case.world.change(case.package)
+    values: dict[str, Any] = {}
+    for part, before in first.items():
+        with suppress(NotModified):  # GitHub's weeks end with yesterday
+            values |= case.fetch(part, before).values
+    assert values["repo_watchers"] == case.fake.stars
+    assert values["commit_count"] == len(case.fake.commits)
+    assert values["last_commit_date"] == case.fake.commits[0].date
+
+
+def test_renamed(case: Case, kind: str) -> None:
+    """The new address is found; what was asked for under the old one is read."""
+    case.upstream.rename(case.package.full_name, other_name(case))
+    reading = case.fetch("metadata").reading
+    assert reading.moved_to == f"{case.repository.web}/{other_name(case)}"
+    moved = get_repo_for_repo_url(reading.moved_to, kind)
+    assert (moved.path, moved.server) == (other_name(case), case.repository.server)
+    assert case.fetch_all()["commit_count"] == len(case.fake.commits)
+
+
+def test_not_renamed(case: Case, kind: str, upstreams: Upstreams) -> None:
+    """Another case of letters, or another form of the address, is no other name."""
+    url = upstreams.repo_url(case.package).replace(case.fake.full_name, case.fake.full_name.upper()) + ".git"
+    case.repository = get_repo_for_repo_url(url, kind)
+    assert case.fetch("metadata").reading.moved_to == ""
+
+
+@pytest.mark.parametrize("status", [404, 410, 451])
+def test_gone(case: Case, status: int) -> None:
+    """What is gone is gone, for each part."""
+    case.upstream.remove(case.fake.full_name, status)
+    assert {type(failure(case, part)) for part in parts_of(case)} == {Gone}
+    assert f"HTTP {status}" in str(failure(case, "metadata"))
+
+
+def test_empty(case: Case) -> None:
+    """A repository without commits is no failure: it has none, and nobody takes part."""
+    case.upstream.make_empty(case.fake.full_name)
+    values = case.fetch_all()
+    assert values["commit_count"] == 0
+    assert values["repo_watchers"] == case.fake.stars
+    assert values["commits_over_52w"] == [0] * 52
+    assert not {"participants", "last_commit_date"} & set(values)
+
+
+def test_emptied(case: Case) -> None:
+    """A repository from which all commits were taken has none any more."""
+    first = {part: case.fetch(part).client for part in case.repository.parts}
+    case.upstream.make_empty(case.fake.full_name)
+    values: dict[str, Any] = {}
+    for part, before in first.items():
+        if part != "metadata":
+            values |= case.fetch(part, before).values
+    assert values["commit_count"] == 0
+    assert values["commits_over_52w"] == [0] * 52
+
+
+def test_mistyped(case: Case) -> None:
+    """Numbers for strings and strings for numbers are not taken, and the reason is told."""
+    case.upstream.fault = faults.Mistyped()
+    for part in parts_of(case):
+        try:
+            fetched = case.fetch(part)
+        except Unusable as exc:
+            assert "commits" in str(exc) or "branch" in str(exc)  # noqa: PT017 - one of two ways to say so
+        else:
+            assert not fetched.values
+            assert fetched.reasons
+            assert fetched.reading.moved_to == ""
+
+
+@pytest.mark.parametrize("value", [{}, [], {"message": "Not Found"}, [None], [1], ["x"], [{}], None, 7, "x"])
+def test_other_json(case: Case, value: object) -> None:
+    """Whatever JSON comes, nothing of it is stored that is not what it should be."""
+    case.upstream.fault = faults.JSON(value)
+    for part in parts_of(case):
+        try:
+            fetched = case.fetch(part)
+        except Unusable:
+            continue
+        empty = {"commit_count": 0, "commits_over_52w": [0] * 52}
+        assert all(fetched.values[name] == empty[name] for name in fetched.values)
+        assert fetched.reasons or value == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (faults.NotJSON(), "not JSON"),
+        (faults.Status(200, body='{"a": '), "not JSON"),
+        (faults.Status(401), "token"),
+        (faults.Status(403), "HTTP 403"),
+    ],
+)
+def test_unusable(case: Case, fault: faults.Fault, reason: str) -> None:
+    """An answer that cannot be used is a failure that says what was wrong with it, and is not asked for again."""
+    case.upstream.fault = fault
+    for part in parts_of(case):
+        exc = failure(case, part)
+        assert isinstance(exc, Unusable)
+        assert reason in str(exc)
+        assert not exc.again
+
+
+def test_huge(case: Case) -> None:
+    """An answer that is too large is not read to its end, nor asked for again."""
+    case.upstream.fault = faults.Huge(2**26)
+    exc = failure(case, "metadata")
+    assert isinstance(exc, Unreachable)
+    assert (exc.reason, exc.again) == ("too_large", False)
+
+
+def test_quota(case: Case) -> None:
+    """A server that was asked too much is left alone."""
+    case.upstream.quota = quota = Quota(1000)
+    quota.set(remaining=0, reset_in=1800)
+    assert isinstance(failure(case, "metadata"), Unreachable | LeftAlone)
+    sent = len(case.upstream.requests)
+    assert isinstance(failure(case, parts_of(case)[1]), LeftAlone)
+    assert len(case.upstream.requests) == sent
+
+
+def test_pages_without_end(case: Case) -> None:
+    """Pages come to an end, whatever the server says."""
+    case.upstream.page_endlessly(case.fake.full_name)
+    for part in parts_of(case):
+        case.upstream.requests.clear()
+        try:
+            case.fetch(part)
+        except Unusable as exc:
+            assert "no end" in str(exc)  # noqa: PT017 - one of two ways to end
+        assert len(case.upstream.requests) <= 62
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9/", "https://evil.test/x", "http://[::1", "ftp://x/", "http://:0"]
+)
+def test_pages_elsewhere(make_case: MakeCase, kind: str, address: str, session: requests.Session) -> None:
+    """A next page on another server is not asked for; parts that need no next page do not mind."""
+    case = make_case(kind)
+    case.upstream.page_elsewhere(case.fake.full_name, address)
+    refused = {}
+    for part in parts_of(case):
+        try:
+            case.fetch(part)
+        except Unusable as exc:
+            refused[part] = str(exc)
+    followed = {"github": {"participants"}, "gitlab": {"participants"}}.get(kind, {"history"})
+    if kind == "gitlab" and case.fake.commits[min(99, len(case.fake.commits) - 1)].date > a_year_ago():
+        followed |= {"weekly"}
+    assert set(refused) == followed
+    assert all("leads" in why for why in refused.values())
+
+
+def a_year_ago() -> datetime:
+    return datetime.now(UTC) - timedelta(weeks=52)
+
+
+def test_token(make_case: MakeCase, settings: Settings, upstreams: Upstreams) -> None:
+    """A token is given to its own server, with every request, and to no other."""
+    for name in ("GITHUB", "GITLAB", "BITBUCKET", "CODEBERG"):
+        setattr(settings, f"{name}_TOKEN", f"for-{name.lower()}")
+    for kind in KINDS:
+        case = make_case(kind)
+        case.fetch_all()
+        given = {entry.authorization for entry in case.upstream.requests}
+        assert given == ({""} if kind == "forgejo" else {f"Bearer for-{kind}"})
+
+
+def test_token_after_a_redirect(make_case: MakeCase, settings: Settings, upstreams: Upstreams) -> None:
+    """A redirect to another server does not take the token along."""
+    settings.GITHUB_TOKEN = "secret"
+    case = make_case("github")
+
+    class Elsewhere(faults.Fault):
+        async def play(self, turn: faults.Turn) -> faults.Answer:
+            response = await turn.respond()
+            response.headers["Location"] = f"{upstreams.gitlab.url}/api/v4/projects/1"
+            response.set_status(302)
+            return response
+
+    upstreams.github.fault = Elsewhere()
+    assert isinstance(failure(case, "metadata"), Gone)
+    assert [entry.authorization for entry in upstreams.github.requests] == ["Bearer secret"]
+    assert [entry.authorization for entry in upstreams.gitlab.requests] == [""]
+
+
+def test_one_part_fails(make_case: MakeCase) -> None:
+    """Where one resource is out of order, the other parts are fetched all the same."""
+    case = make_case("github")
+    case.upstream.fault = faults.Status(500, on="/contributors")
+    assert isinstance(failure(case, "participants"), Unreachable)
+    fetched = [case.fetch(part).values for part in ("metadata", "commits", "weekly")]
+    assert all(fetched)
+
+
+def test_not_ready(make_case: MakeCase) -> None:
+    """GitHub's statistics are not waited for."""
+    case = make_case("github")
+    case.upstream.pending = 1  # type: ignore[attr-defined]
+    exc = failure(case, "weekly")
+    assert isinstance(exc, NotReady)
+    assert exc.again
+    assert len(case.upstream.requests) == 1
+    assert case.fetch("weekly").values["commits_over_52w"]

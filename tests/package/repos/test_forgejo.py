@@ -1,0 +1,123 @@
+"""What is Forgejo's own: on Codeberg, and on servers that nobody knows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core.http import ResilientSession
+from package.asking import Unreachable, Unusable
+from package.repos import commits, forgejo
+from tests.package.repos.conftest import Case, MakeCase, weeks_of
+from tests.upstreams import faults
+
+
+@pytest.fixture(params=["codeberg", "forgejo"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def case(make_case: MakeCase, kind: str) -> Case:
+    return make_case(kind)
+
+
+@pytest.fixture
+def long(make_case: MakeCase, kind: str) -> Case:
+    return make_case(kind, least=150)
+
+
+def test_untrusted(make_case: MakeCase) -> None:
+    """A server that a user names is not to lead into our own network."""
+    case = make_case("forgejo")
+    with ResilientSession(untrusted=True) as case.session:
+        for part in case.repository.parts:
+            with pytest.raises(Unreachable, match="BlockedAddress") as raised:
+                case.fetch(part)
+            assert (raised.value.again, raised.value.reason) == (False, "blocked")
+    assert not len(case.upstream.requests)
+
+
+def test_archived(case: Case) -> None:
+    """Forgejo tells since when; of what is not archived it says 1970."""
+    values = case.fetch("metadata").values
+    assert "date_repo_archived" in values
+    assert values["date_repo_archived"] is None
+    case.fake.archived_at = datetime(2025, 3, 2, 1, tzinfo=UTC)
+    assert case.fetch("metadata").values["date_repo_archived"] == case.fake.archived_at
+
+
+@pytest.mark.parametrize(("archived_at", "reason"), [("1970-01-01T00:00:00Z", ""), (None, ""), (7, ""), ("", "since")])
+def test_archived_some_day(case: Case, archived_at: object, reason: str) -> None:
+    """Where a server does not tell since when, the last change has to serve."""
+    data = {"archived": True, "archived_at": archived_at, "updated_at": "" if reason else "2020-01-01T00:00:00+01:00"}
+    case.upstream.fault = faults.JSON(data)
+    fetched = case.fetch("metadata")
+    assert reason in fetched.reasons.get("date_repo_archived", "")
+    assert fetched.values == ({} if reason else {"date_repo_archived": datetime(2019, 12, 31, 23, tzinfo=UTC)})
+
+
+def test_nobody_committed(long: Case) -> None:
+    """As long as the newest commit is the same, one page is all that is read; the weeks move on all the same."""
+    first = long.fetch("history")
+    long.upstream.requests.clear()
+    assert long.fetch("history", first.client).values == first.values
+    assert len(long.upstream.requests) == 1
+
+
+def test_weeks_pass(long: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nobody commits, the weeks move on."""
+    first = long.fetch("history")
+    later = commits.today() + timedelta(weeks=1)
+    monkeypatch.setattr(commits, "today", lambda: later)
+    weeks = long.fetch("history", first.client).values["commits_over_52w"]
+    assert weeks == [*first.values["commits_over_52w"][1:], 0]
+
+
+def test_only_the_newest(long: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes part is read from the newest commits; those before are not looked at."""
+    monkeypatch.setattr(forgejo, "_NEWEST", 100)
+    long.fake.born -= 86400 * 1000
+    fetched = long.fetch("history")
+    assert len(long.upstream.requests) == 2
+    assert fetched.client.memory["history"]["count"] == 100
+    assert fetched.values["commits_over_52w"] == weeks_of(long.fake)
+
+
+def test_without_a_count(case: Case) -> None:
+    """A server that does not count the commits leaves the count as it is."""
+
+    class Uncounted(faults.Fault):
+        async def play(self, turn: faults.Turn) -> faults.Answer:
+            response = await turn.respond()
+            del response.headers["X-Total-Count"]
+            return response
+
+    case.upstream.fault = Uncounted(on="/commits")
+    fetched = case.fetch("commits")
+    assert set(fetched.values) == {"last_commit_date"}
+    assert "how many" in fetched.reasons["commit_count"]
+
+
+def test_names(case: Case) -> None:
+    """Names are what anybody may write into a commit: they are kept apart by commas, and short."""
+    names = ["Doe, Jane", "a\nb\x00", "x" * 1000, "", None, 7, "  ", "Doe  Jane", "\u202eevil"]
+    page = [
+        {"sha": f"{number:040}", "author": None, "commit": {"author": {"name": name}, "committer": {"date": date}}}
+        for number, (name, date) in enumerate((name, "2024-01-01T00:00:00Z") for name in names)
+    ]
+    case.upstream.fault = faults.JSON(page, on="/commits")
+    assert case.fetch("history").values["participants"] == ",".join(["Doe Jane", "x" * 100, "evil"])
+
+
+def test_odd_commits(case: Case) -> None:
+    """A commit that is odd does not spoil the others; but if all are, something else is wrong."""
+    good = {"sha": "a", "author": {"login": "ada"}, "commit": {"committer": {"date": case.world.now.isoformat()}}}
+    odd = [7, None, {}, {"sha": 7}, {"sha": "x", "commit": {"committer": {"date": "0000"}}}, {"commit": []}]
+    case.upstream.fault = faults.JSON([good, *odd], on="/commits")
+    values = case.fetch("history").values
+    assert (values["participants"], sum(values["commits_over_52w"])) == ("ada", 1)
+    case.upstream.fault = faults.JSON(odd, on="/commits")
+    with pytest.raises(Unusable, match="none of the commits"):
+        case.fetch("history")

@@ -1,0 +1,102 @@
+"""What is GitLab's own."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from pytest_django import Settings
+
+from package.asking import NotModified, Unusable
+from package.repos import commits, get_repo_for_repo_url, gitlab
+from tests.package.repos.conftest import Case, MakeCase, weeks_of
+from tests.upstreams import faults
+from tests.upstreams.server import Upstreams
+
+
+@pytest.fixture
+def case(make_case: MakeCase) -> Case:
+    return make_case("gitlab")
+
+
+@pytest.fixture
+def busy(make_case: MakeCase) -> Case:
+    """Take a project with more than a page of commits in a year."""
+    case = make_case("gitlab", least=300)
+    case.fake.born, case.fake.pace = int(case.world.now.timestamp()) - case.fake.size * 86_000, 86_000
+    return case
+
+
+def test_archived(make_case: MakeCase, settings: Settings) -> None:
+    """Whether a project is archived is told to those who say who they are; nothing is stored where it is not told."""
+    case = make_case("gitlab")
+    case.fake.archived_at = case.world.now
+    assert "date_repo_archived" not in case.fetch("metadata").values
+    settings.GITLAB_TOKEN = "secret"
+    case.repository = get_repo_for_repo_url(case.repository.url)
+    assert case.fetch("metadata").values["date_repo_archived"] == case.fake.updated_at
+    case.fake.archived_at = None
+    values = case.fetch("metadata").values
+    assert "date_repo_archived" in values
+    assert values["date_repo_archived"] is None
+
+
+def test_a_server_of_ones_own(case: Case, upstreams: Upstreams, settings: Settings) -> None:
+    """Servers that the settings name are asked with their own tokens."""
+    url = upstreams.gitlab.url
+    settings.GITLAB_URL, settings.GITLAB_SERVERS = "https://gitlab.test", [url]
+    settings.GITLAB_SERVER_TOKENS = {url.removeprefix("http://"): "own"}
+    case.repository = get_repo_for_repo_url(f"{url}/{case.fake.full_name}/-/tree/main")
+    assert case.fetch("metadata").values["repo_watchers"] == case.fake.stars
+    assert {entry.authorization for entry in upstreams.gitlab.requests} == {"Bearer own"}
+
+
+def test_old_servers_do_not_count(case: Case) -> None:
+    """Where nobody counts commits, the count stays what it is."""
+    case.upstream.fault = faults.Status(404, on="/sequence")
+    assert set(case.fetch("commits").values) == {"last_commit_date"}
+
+
+def test_weeks_of_a_busy_project(busy: Case) -> None:
+    """Commits are read as far back as the weeks go, and no further."""
+    assert busy.fetch("weekly").values["commits_over_52w"] == weeks_of(busy.fake)
+    pages = sum(weeks_of(busy.fake)) // 100 + 1
+    assert len(busy.upstream.requests) == pages
+    assert pages > 1
+
+
+def test_weeks_pass(busy: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nobody commits, the weeks move on; that costs one request, answered 304."""
+    first = busy.fetch("weekly")
+    before = first.values["commits_over_52w"]
+    later = commits.today() + timedelta(weeks=2)
+    monkeypatch.setattr(commits, "today", lambda: later)
+    busy.upstream.requests.clear()
+    second = busy.fetch("weekly", first.client)
+    assert second.values["commits_over_52w"] == [*before[2:], 0, 0]
+    assert [entry.status for entry in busy.upstream.requests] == [304]
+    with pytest.raises(NotModified):
+        busy.fetch("weekly", second.client)
+
+
+def test_memory_of_another_project(case: Case, make_case: MakeCase) -> None:
+    """What is remembered of another project, whose place this one took, is of no use."""
+    other = make_case("gitlab")
+    first = case.fetch("weekly").client
+    first.memory = other.fetch("weekly").client.memory
+    assert case.fetch("weekly", first).values["commits_over_52w"] == weeks_of(case.fake)
+
+
+def test_too_busy(busy: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a count is none: it is a failure, and what is stored stays."""
+    monkeypatch.setattr(gitlab, "_WEEKLY_PAGES", 1)
+    with pytest.raises(Unusable, match="more commits in a year"):
+        busy.fetch("weekly")
+
+
+def test_weeks_without_end(busy: Case) -> None:
+    """Pages that begin again are noticed."""
+    busy.fake.born, busy.fake.pace = busy.fake.born + busy.fake.size * 80_000, 6_000
+    busy.upstream.page_endlessly(busy.fake.full_name)
+    with pytest.raises(Unusable, match="no end"):
+        busy.fetch("weekly")

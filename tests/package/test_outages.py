@@ -1,0 +1,108 @@
+"""Whole runs over hundreds of packages, against a PyPI that has a bad day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from core.http import registry
+from core.http.breaker import State
+from core.http.events import AttemptEnded, BreakerChanged
+from package.models import Category, Package, SourceStatus
+from package.results import GOOD, FetchOutcome
+from package.stopping import Stopper
+from package.updater import Summary, run
+from tests.upstreams.faults import Half, Status
+from tests.upstreams.server import Upstreams, serving
+from tests.upstreams.world import World
+
+PACKAGES = 300
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(330, shares={"": 1.0})
+
+
+@pytest.fixture
+def upstreams(world: World, settings: Any) -> Iterator[Upstreams]:
+    with serving(world) as servers:
+        hosts = {"pypi": servers.pypi.url, "pypistats": servers.pypistats.url}
+        settings.PYPI_URL, settings.PYPISTATS_URL = hosts["pypi"], hosts["pypistats"]
+        named = {name: {"hosts": [url.removeprefix("http://")]} for name, url in hosts.items()}
+        with override_settings(OUTBOUND_HTTP={"upstreams": named}):
+            yield servers
+
+
+@pytest.fixture
+def keys(world: World, category: Category) -> list[int]:
+    listed = [fake for fake in world.packages if fake.pypi][:PACKAGES]
+    packages = [Package(title=fake.title, slug=fake.slug, pypi_url=fake.pypi, category=category) for fake in listed]
+    return [package.pk for package in Package.objects.bulk_create(packages)]
+
+
+def refresh(keys: list[int], **how: Any) -> Summary:
+    return run(keys, Stopper(), lambda *_: None, **how)
+
+
+def up_to_date(world: World) -> int:
+    """Count the packages of which the newest version is known."""
+    stored = Package.objects.values_list("pypi_url", "latest_version__number")
+    return sum(number == world.project(name).version for name, number in stored)  # type: ignore[union-attr]  # it has them all
+
+
+def test_a_brown_out(upstreams: Upstreams, keys: list[int], world: World) -> None:
+    """Half of PyPI's answers are 503: at least 99 % of the packages are up to date after one run."""
+    upstreams.pypi.fault = Half(503)
+    summary = refresh(keys)
+    assert up_to_date(world) >= 0.99 * PACKAGES
+    assert summary.outcomes["pypistats"][FetchOutcome.UPDATED] == PACKAGES
+
+
+def test_an_outage_that_ends_in_time(upstreams: Upstreams, keys: list[int], world: World) -> None:
+    """PyPI goes down in mid-run and comes back: every package is caught up with in the same run, at little cost."""
+    sent = 0
+
+    def direct(event: object) -> None:
+        nonlocal sent
+        if isinstance(event, AttemptEnded) and event.upstream == "pypi":
+            sent += 1
+            if sent == 100:
+                upstreams.pypi.fault = Status(503)
+        elif isinstance(event, BreakerChanged) and event.state is State.OPEN:
+            upstreams.pypi.fault = None
+
+    with registry.current().observed_by(direct):
+        summary = refresh(keys)
+    assert up_to_date(world) == PACKAGES
+    assert sent <= PACKAGES + 11
+    assert summary.left_alone == {}
+
+
+def test_an_outage_that_lasts(upstreams: Upstreams, keys: list[int], world: World) -> None:
+    """PyPI stays down: all that is stored is kept, the rest is refreshed, and the ledger says why."""
+    refresh(keys)
+    before = list(Package.objects.order_by("pk").values("pypi_info", "latest_version", "pypi_classifiers"))
+    upstreams.clear()
+    upstreams.pypi.fault = Status(503)
+    summary = refresh(keys, everything=True)
+    assert list(Package.objects.order_by("pk").values("pypi_info", "latest_version", "pypi_classifiers")) == before
+    assert len(upstreams.pypi.requests) <= 12
+    assert summary.outcomes["pypistats"][FetchOutcome.UPDATED] == PACKAGES
+    rows = SourceStatus.objects.filter(source="pypi")
+    assert not rows.filter(outcome__in=GOOD).exists()
+    assert not rows.filter(last_success=None).exists()
+    assert rows.filter(outcome=FetchOutcome.LEFT_ALONE, error__contains="pypi is down").count() > 0.9 * PACKAGES
+
+
+def test_a_second_run_asks_conditionally(upstreams: Upstreams, keys: list[int]) -> None:
+    """What has not changed since the run before costs a 304 and no more."""
+    refresh(keys)
+    upstreams.clear()
+    summary = refresh(keys, everything=True)
+    assert summary.outcomes["pypi"] == {FetchOutcome.UNCHANGED: PACKAGES}
+    assert upstreams.pypi.requests.statuses == {304: PACKAGES}
+    assert all(request.conditional for request in upstreams.pypi.requests)
