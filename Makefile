@@ -10,14 +10,17 @@ METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run serve test check conformance lint types migrate lock clean
+.PHONY: help run demo serve test check conformance lint types migrate lock clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: migrate  ## refresh about ten real packages from PyPI, and show what happened
+run: migrate  ## refresh about ten real packages, and show what happened
 	$(MANAGE) load_sample
 	$(WITH_METRICS) $(MANAGE) update_packages --all
+
+demo: $(VENV)/.dev  ## refresh 300 packages from stand-ins for all servers, through an outage of PyPI
+	$(BIN)/python -m tests.upstreams.demo
 
 serve: migrate  ## serve the site on http://localhost:8000/
 	$(WITH_METRICS) $(MANAGE) runserver
