@@ -90,17 +90,7 @@ class VersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscript
 class SourceStatusAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
     """The ledger, to look at: by source and outcome."""
 
-    list_display = (
-        "package",
-        "source",
-        "part",
-        "in_words",
-        "http_status",
-        "attempts",
-        "seconds",
-        "failures",
-        "next_due",
-    )
+    list_display = ("package", "source", "part", "in_words", "http_status", "failures", "next_due")
     list_filter = ("source", "part", "outcome", "reason")
     list_select_related = ("package",)
     search_fields = ("package__title", "package__slug")

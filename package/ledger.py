@@ -38,7 +38,7 @@ def next_due(
 
 def record(row: SourceStatus, result: FetchResult, client: Client, now: datetime, *, again: bool) -> None:
     """Note on `row` what a fetch came to. `again`: in this run it was tried before, so it is no further failure."""
-    before = row.outcome
+    failed_already = row.outcome in _FAILURES or (row.outcome == FetchOutcome.LEFT_ALONE and row.failures > 0)
     row.outcome, row.error = result.outcome.value, result.error or "; ".join(map(str, result.skipped))
     row.reason = client.reason if result.error and not result.reason else result.reason
     row.memory = client.memory
@@ -50,6 +50,6 @@ def record(row: SourceStatus, result: FetchResult, client: Client, now: datetime
         row.last_success, row.failures = now, 0
         # An answer of which something could not be used is to be read, and told of, again.
         row.validators = {} if result.outcome is FetchOutcome.PARTLY else client.validators
-    elif result.outcome in _FAILURES and result.reason != STOPPED and not (again and before in _FAILURES):
+    elif result.outcome in _FAILURES and result.reason != STOPPED and not (again and failed_already):
         row.failures += 1
     row.next_due = next_due(result.outcome, row.failures, now)

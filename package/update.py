@@ -207,7 +207,7 @@ class _Work:
             package.last_fetched = self._now
         if failing:
             package.last_exception = "; ".join(failing)
-        elif not any(row.outcome == FetchOutcome.LEFT_ALONE for row in now):
+        elif not any(row.outcome == FetchOutcome.LEFT_ALONE and row.failures for row in now):
             package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
         if any(result.outcome is FetchOutcome.FAILED for result in self.results):
             more = any(row.failures > self._failures_of.get(key, 0) for key, row in rows.items())

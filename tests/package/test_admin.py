@@ -203,6 +203,16 @@ class TestWhatIsDue:
         assert admin_client.post(address(Package, "change", fetched.pk), data).status_code == 302
         assert self.run(pypi) == ["cookie"]
 
+    def test_a_package_that_was_added_is_fetched_with_the_next_run(
+        self, admin_client: Client, fetched: Package, pypi: CannedPyPI
+    ) -> None:
+        """Its form is like that of any other."""
+        data = form_of(admin_client, Package, fetched)
+        inline = {name: "0" for name in data if name.startswith("sources-")}
+        data |= {"title": "Cookie", "slug": "cookie", "pypi_url": "cookie", "latest_version": "", **inline}
+        assert admin_client.post(address(Package, "add"), data).status_code == 302
+        assert self.run(pypi) == ["cookie"]
+
     def test_an_edit_of_something_else_changes_nothing_about_that(
         self, admin_client: Client, fetched: Package, pypi: CannedPyPI
     ) -> None:

@@ -274,7 +274,14 @@ class TestClassification:
         responses.add_callback("GET", URL, callback=slow)
         with pytest.raises(Unreachable, match="DeadlineExceeded") as caught:
             ask()
-        assert caught.value.again
+        assert (caught.value.reason, caught.value.again) == ("timeout", True)
+
+    def test_of_a_call_that_there_was_no_time_for(self, responses: RequestsMock) -> None:
+        """Nothing was sent, and nobody is to blame; when there will be time is not known."""
+        with SESSION.within(0), pytest.raises(LeftAlone, match="no time left to ask PyPI") as caught:
+            ask()
+        assert not responses.calls
+        assert (caught.value.reason, caught.value.retry_at) == ("deadline_exceeded", None)
 
     def test_of_a_server_that_is_down(self, responses: RequestsMock) -> None:
         """When the breaker is open nothing is sent, and it is said when something may be."""

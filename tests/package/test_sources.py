@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 import pytest
 from pytest_django import Settings
+from responses import RequestsMock
 
+from core.http import DeadlineExceeded
 from package import sources
 from package.asking import Client, Server, Unusable
 from package.models import Package
@@ -136,6 +138,16 @@ class TestSessions:
         own = Sessions()
         assert own.trusted.trust_env
         assert not own.untrusted.trust_env
+        own.close()
+
+    def test_share_a_deadline_where_there_is_one(self, responses: RequestsMock) -> None:
+        """Who has ten seconds has them for all servers together, whoever named them."""
+        own = Sessions()
+        with own.within(0):
+            for session in (own.trusted, own.untrusted):
+                with pytest.raises(DeadlineExceeded):
+                    session.get("https://x.test/")
+        assert not responses.calls
         own.close()
 
     def test_a_part_is_asked_through_its_own(self, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> None:

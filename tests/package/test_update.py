@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import DataError
 from django.utils import timezone
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from package import update
 from package.asking import Client, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
 from package.ledger import FRESH
-from package.models import Package, SourceStatus, Version
+from package.models import Category, Package, SourceStatus, Version
 from package.pypi_fields import ProjectReading
 from package.reading import Reading
 from package.repos.base import NotARepository
@@ -214,6 +218,22 @@ class TestWhatThePackageSays:
         for _ in range(4):
             update_package(package, again=True)
         assert (reloaded(package).last_exception_count, ledger(package)["a"].failures) == (1, 1)
+
+    def test_counts_one_failure_whatever_lies_between(self, package: Package, parts: list[Part]) -> None:
+        """A pass in which nothing could be sent does not make two failures of one."""
+        parts.append(stub("a", DOWN, left_alone(), DOWN))
+        update_package(package)
+        for _ in range(2):
+            update_package(reloaded(package), again=True)
+        assert (reloaded(package).last_exception_count, ledger(package)["a"].failures) == (1, 1)
+
+    def test_what_was_mended_is_not_said_to_fail(self, package: Package, parts: list[Part]) -> None:
+        """Though another part, which never failed, could not be asked for meanwhile."""
+        parts += [stub("a", BROKEN, forks(5)), stub("b", left_alone(), source="elsewhere")]
+        for _ in range(2):
+            update_package(package)
+        kept = reloaded(package)
+        assert (kept.last_exception, kept.last_exception_at, kept.last_exception_count) == ("", None, 0)
 
     def test_a_source_that_is_left_alone_does_not_mend_the_package(self, package: Package, parts: list[Part]) -> None:
         """Nothing was asked: how often it failed, since when and why is as it was."""
@@ -443,6 +463,70 @@ class TestRefusedByTheDatabase:
         SourceStatus.objects.create(package=package, source="old", part="x")
         update_package(package)
         assert set(ledger(package)) == {"a", "b", "c"}
+
+
+def test_two_refreshes_at_the_same_time_get_along(package: Package, pypi: CannedPyPI) -> None:
+    """A visitor who presses the button while a run has the package in hand: both are saved, the later one last."""
+    inner: list[FetchResult] = []
+
+    def refresh_meanwhile(_: object) -> tuple[int, dict[str, str], str]:
+        if not inner:
+            inner.append(FetchResult("", FetchOutcome.SKIPPED))
+            inner.extend(update_package(reloaded(package)))
+        return 200, {}, json.dumps(project("fortune"))
+
+    pypi.calls("fortune", refresh_meanwhile)
+    outer = update_package(package)
+    assert of(inner).outcome is of(outer).outcome is FetchOutcome.UPDATED
+    assert Version.objects.count() == 1
+    assert {row.outcome for row in ledger(package).values()} == {"updated"}
+
+
+SAID: dict[str, Callable[[int], Any]] = {
+    "a value": forks,
+    "nothing new": lambda _: NotModified(),
+    "nonsense": lambda _: BROKEN,
+    "503": lambda _: DOWN,
+    "not yet": lambda _: NotReady("not yet", "not_ready"),
+    "nothing, being left alone": lambda _: left_alone(),
+    "gone": lambda _: GONE,
+}
+FIELDS = ("repo_forks", "repo_watchers", "commit_count")
+
+
+@settings(max_examples=50)
+@given(refreshes=st.lists(st.tuples(*[st.sampled_from(sorted(SAID))] * len(FIELDS)), min_size=1, max_size=6))
+def test_whatever_sources_say_the_package_agrees_with_its_ledger(
+    category: Category, refreshes: list[tuple[str, ...]]
+) -> None:
+    """The last value of each part is kept, what fails is said, and the package is due when its first part is."""
+    Package.objects.all().delete()
+    package = Package.objects.create(title="x", slug="x", category=category, pypi_url="x")
+    expected = dict.fromkeys(FIELDS, 0)
+    failures = dict.fromkeys(FIELDS, 0)
+    for number, answers in enumerate(refreshes, 1):
+        parts = []
+        for field, said in zip(FIELDS, answers, strict=True):
+            answer = SAID[said](number)
+            if isinstance(answer, Reading):
+                answer = Reading({field: number})
+                expected[field] = number
+            parts.append(stub(field, answer, source=field))
+            good = said in {"a value", "nothing new"}
+            failures[field] = 0 if good else failures[field] + (said in {"nonsense", "503", "gone"})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(update, "parts_of", lambda _, parts=parts: parts)
+            update_package(reloaded(package))
+        kept, rows = reloaded(package), ledger(package)
+        assert {field: getattr(kept, field) for field in FIELDS} == expected
+        assert {field: rows[field].failures for field in FIELDS} == failures
+        dues = [rows[field].next_due for field in FIELDS]
+        assert kept.next_due == (None if None in dues else min(dues))
+        failing = [rows[field].error for field in FIELDS if rows[field].outcome == "failed"]
+        left = any(row.outcome == "left alone" and row.failures for row in rows.values())
+        if failing or not left:
+            assert set(filter(None, kept.last_exception.split("; "))) == set(failing)
+        assert bool(kept.last_exception) == bool(kept.last_exception_at) == bool(kept.last_exception_count)
 
 
 class TestConditional:

@@ -15,11 +15,11 @@ from django.db import DataError, IntegrityError, InterfaceError, OperationalErro
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
-from core.http import registry
+from core.http import ResilientSession, registry
 from core.http.testing import OutboundHTTP
 from package import downloads as downloads_module
 from package import pypi as pypi_module
-from package.asking import Client, NotReady, Unusable
+from package.asking import Client, LeftAlone, NotReady, Unusable
 from package.models import Package, SourceStatus, Version
 from package.pypi_fields import ProjectReading
 from package.reading import Reading
@@ -638,6 +638,14 @@ class TestPutAside:
         assert outbound_http.clock.now == pytest.approx(3 + 6 + 12 + 24 + 48)
         assert (summary.outcomes, summary.stopped) == ({"stub": {NOT_READY: 1}}, "")
 
+    def test_is_not_asked_for_all_day_if_nobody_knows_when(self, make_package: MakePackage, parts: list[Part]) -> None:
+        """What is left alone without a moment at which it is worth another try has its passes, and no more."""
+        parts.append(stub("a", LeftAlone("there was no time left", "deadline_exceeded")))
+        summary, told = refresh(make_package(), stopper=Stopper(time_budget=10_000))
+        assert len(told) == PASSES
+        assert (summary.outcomes, summary.stopped) == ({"stub": {LEFT_ALONE: 1}}, "")
+        assert SourceStatus.objects.get().error == "there was no time left"
+
     def test_is_one_failure(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
         """However many passes there were, the ledger and the package count one, and the summary has the last word."""
         pypi.answers("a", 429)
@@ -746,6 +754,41 @@ class TestSourceThatIsDown:
         assert sum(pauses) <= 3600 < outbound_http.clock.now + 1
         assert summary.stopped == "the time budget is used up"
         assert summary.outcomes["pypi"].total() == 6
+
+    def test_may_have_been_down_before(
+        self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
+    ) -> None:
+        """A run that begins while the breaker is open asks nothing until it may, and then all of it."""
+        asked = self.out_of_order(pypi, packages, outbound_http, until=20)
+        for _ in range(3):
+            ResilientSession().get(pypi.url("p0"))
+        opened = asked[-1]
+        asked.clear()
+        summary, told = refresh(*packages)
+        assert [each.outcomes["pypi"] for each in told[:6]] == [PUT_ASIDE] * 6
+        assert min(asked) >= opened + 15
+        assert summary.outcomes["pypi"] == {UPDATED: 6}
+
+    def test_is_noticed_in_the_middle_of_a_package(
+        self, make_package: MakePackage, parts: list[Part], pypi: CannedPyPI, outbound_http: OutboundHTTP
+    ) -> None:
+        """The parts that have not been asked for by then wait, and are fetched when it heals."""
+
+        def answer(_: object) -> tuple[int, dict[str, str], str]:
+            return (200 if outbound_http.clock.now >= 20 else 503), {}, "{}"
+
+        def ask(client: Client) -> Reading:
+            client.get("x")
+            return Reading()
+
+        pypi.mock.add_callback("GET", "https://api.github.test/x", callback=answer)
+        parts += [stub(name, ask, source="github", api="https://api.github.test") for name in "abcde"]
+        first: list[list[FetchResult]] = []
+        package = make_package()
+        summary = run([package.pk], Stopper(), lambda _, results, __: first.append(results))
+        assert [result.reason for result in first[0]] == ["http_5xx"] * 3 + ["breaker_open"] * 2
+        assert summary.outcomes == {"github": {UPDATED: 5}}
+        assert Package.objects.get().last_exception == ""
 
     def test_is_caught_up_with_when_it_heals(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP

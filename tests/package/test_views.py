@@ -113,26 +113,36 @@ class TestDetail:
         assert "gone since 4 March 2026" in text
         assert "archived since 6 May 2026" in text
 
-    def test_shows_how_old_each_part_is_that_could_not_be_fetched(
-        self, client: Client, package: Package, pypi: CannedPyPI
+    def test_shows_how_old_each_part_is_to_those_who_look_after_it(
+        self, admin_client: Client, package: Package, pypi: CannedPyPI
     ) -> None:
-        """Where a source fails, the page says which, why, and from when what stands there is."""
+        """Where a source fails, staff reads which, why, and from when what stands there is; visitors read why."""
         pypi.knows("fortune")
         package.fetch_metadata()
         pypi.answers("fortune", 503)
         package.fetch_metadata()
-        text = client.get("/packages/p/fortune/").text
+        text = admin_client.get("/packages/p/fortune/").text
+        assert "Pypi data from 0\xa0minutes ago: PyPI answered HTTP 503." in text
+        assert "Pypistats data from 0\xa0minutes ago." in text
+        text = Client().get("/packages/p/fortune/").text
         assert "PyPI answered HTTP 503" in text
-        assert "PyPI&#x27;s download statistics" not in text
+        assert "minutes ago: " in text
+        assert "Pypistats data" not in text
 
     def test_costs_the_same_for_any_number_of_parts(
-        self, client: Client, package: Package, django_assert_max_num_queries: Any
+        self, admin_client: Client, package: Package, django_assert_max_num_queries: Any
     ) -> None:
         """The ledger of a package is one query."""
         for number in range(10):
             SourceStatus.objects.create(package=package, source="x", part=str(number), error="x")
-        with django_assert_max_num_queries(3):
-            assert client.get("/packages/p/fortune/").status_code == 200
+        with django_assert_max_num_queries(4):
+            assert admin_client.get("/packages/p/fortune/").status_code == 200
+
+    def test_shows_downloads_where_they_are_known(self, client: Client, package: Package) -> None:
+        """None that are known is not none at all."""
+        assert "in a month" not in client.get("/packages/p/fortune/").text
+        Package.objects.update(pypi_downloads=1234)
+        assert "1234 in a month" in client.get("/packages/p/fortune/").text
 
     def test_escapes_what_pypi_says(self, client: Client, package: Package, pypi: CannedPyPI) -> None:
         """Text from PyPI is text, not markup."""

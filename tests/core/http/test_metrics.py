@@ -59,6 +59,7 @@ def test_the_names_are_the_documented_ones(fresh: tuple[PrometheusObserver, Coll
         "outbound_http_retries_total": ("reason", "upstream"),
         "outbound_http_retries_suppressed_total": ("reason", "upstream"),
         "outbound_http_backoff_seconds_total": ("source", "upstream"),
+        "outbound_http_fallbacks_total": ("source", "upstream"),
     }
 
 
@@ -79,6 +80,7 @@ def test_every_series_is_there_from_the_start(upstream: str) -> None:
         ("active_requests", {}),
         *(("retries_total", {"reason": reason}) for reason in FAILURES),
         *(("retries_suppressed_total", {"reason": reason}) for reason in ("deadline", "not_idempotent")),
+        ("fallbacks_total", {"source": "database"}),
         *(("backoff_seconds_total", {"source": source}) for source in ("computed", "retry_after")),
         *(
             ("attempts_total", {"method": "GET", "status_code": status, "error_type": error})
