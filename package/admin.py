@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -25,6 +26,43 @@ class CategoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscrip
     list_display = ("title", "slug", "show_pypi")
     prepopulated_fields = {"slug": ("title",)}  # noqa: RUF012 - as Django's admin declares it
     search_fields = ("title",)
+
+
+_FETCHED = frozenset(
+    {
+        "commit_count",
+        "commits_over_52w",
+        "date_repo_archived",
+        "documentation_url",
+        "last_commit_date",
+        "latest_version_id",
+        "participants",
+        "pypi_classifiers",
+        "pypi_downloads",
+        "pypi_info",
+        "pypi_license",
+        "pypi_licenses",
+        "pypi_missing_since",
+        "pypi_requires_python",
+        "repo_description",
+        "repo_forks",
+        "repo_missing_since",
+        "repo_watchers",
+        "supports_python3",
+    }
+)
+"""Fields that sources fill."""
+
+
+def _differs(package: Package) -> bool:
+    """Say whether fetched fields of `package`, as a form would have it, are others than those that are stored."""
+    stored = Package.objects.get(pk=package.pk)
+    return any(_shown(getattr(package, name)) != _shown(getattr(stored, name)) for name in _FETCHED)
+
+
+def _shown(value: Any) -> Any:
+    """Return `value` as forms show it."""
+    return value.replace(microsecond=0) if isinstance(value, datetime) else value
 
 
 class SourceStatusInline(admin.TabularInline):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -66,6 +104,10 @@ class PackageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscript
             obj.next_due = None  # what was fetched belongs to another address
             if change:
                 obj.sources.update(next_due=None)
+        if change and _differs(obj):
+            # Typed over, or older than what was fetched while the form was open: in any case, ask the servers anew.
+            obj.next_due = None
+            obj.sources.update(next_due=None, validators={})
         super().save_model(request, obj, form, change)
 
     @admin.action(description="Fetch everything anew with the next run")

@@ -12,10 +12,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -27,9 +28,13 @@ from core.http import CircuitOpen, DeadlineExceeded, RateLimited, ResilientSessi
 from core.http.events import CallEnded, Event
 from core.http.outcome import Result
 
+NO_TIME = "deadline_exceeded"
+"""The reason where nothing was sent because all the time had gone elsewhere."""
 READING = 1
 """Raised whenever answers are read in another way: so that no answer of before passes for unchanged."""
+_VALIDATOR = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
 _GONE = frozenset({404, 410, 451})
+_TOKEN_REFUSED = timedelta(hours=1)
 _FAILURES = {
     "blocked": "is where nothing may be fetched from",
     "too_large": "sent too large an answer",
@@ -114,9 +119,20 @@ class Client:
     """Asks one server about one part of one package, and keeps count. For one thread at a time."""
 
     def __init__(
-        self, session: requests.Session, server: Server, known: Mapping[str, Any] | None = None, memory: Any = None
+        self,
+        session: requests.Session,
+        server: Server,
+        known: Mapping[str, Any] | None = None,
+        memory: Any = None,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
-        """`known`: what `validators` came to the last time; `memory`: what a part keeps for its next time."""
+        """Make a client.
+
+        :param known: what `validators` came to the last time.
+        :param memory: what a part keeps for its next time.
+        :param before: called before each question.
+        """
+        self._before = before
         self.server = server
         self.memory: dict[str, Any] = dict(memory or {})
         self.attempts = 0
@@ -147,7 +163,7 @@ class Client:
         """Ask for `path` below the server's API (or for an address there).
 
         :param kind: what the JSON has to be.
-        :param empty: statuses, besides 204, that mean: there is nothing. `Answer.data` is None then.
+        :param empty: statuses that mean: there is nothing. `Answer.data` is None then.
         :param conditional: raise `NotModified` where the answer is that of the last time.
         :raises AskError, NotModified:
         """
@@ -164,7 +180,7 @@ class Client:
             self._seen[_key(url)] = self._known[_key(url)]
             raise NotModified
         self._refuse(status, empty)
-        data = None if status == 204 or status in empty else self._json(response, kind)
+        data = None if status in empty else self._json(response, kind)
         if conditional:
             self._remember(url, response.headers)
         links = {rel: link["url"] for rel, link in response.links.items() if link.get("url")}
@@ -184,6 +200,7 @@ class Client:
 
     def _send(self, url: str, conditions: Mapping[str, str]) -> requests.Response:
         name = self.server.name
+        self._before()
         auth = _Bearer(self.server.token, self.server.api)  # given even without a token: or netrc would give one
         try:
             with registry.current().observed_by(_Tally(self)):
@@ -196,7 +213,7 @@ class Client:
             raise LeftAlone(text, "breaker_open" if down else "rate_limited", exc.retry_at) from exc
         except DeadlineExceeded as exc:
             if not self._sent:
-                raise LeftAlone(f"there was no time left to ask {name}", "deadline_exceeded") from exc
+                raise LeftAlone(f"there was no time left to ask {name}", NO_TIME) from exc
             raise Unreachable(f"{name} did not answer in time: DeadlineExceeded", "timeout") from exc
         except requests.TooManyRedirects as exc:
             raise Unusable(f"{name} redirects in a circle", "other") from exc
@@ -216,13 +233,13 @@ class Client:
 
     def _remember(self, url: str, headers: Mapping[str, str]) -> None:
         seen = {"etag": headers.get("ETag"), "last_modified": headers.get("Last-Modified")}
-        # A validator that is absurdly long is not worth its room.
-        if kept := {key: value for key, value in seen.items() if value and len(value) <= 200}:
+        # One that is absurdly long is not worth its room, one with odd characters could never be sent back.
+        if kept := {key: value for key, value in seen.items() if value and _VALIDATOR.fullmatch(value)}:
             self._seen[_key(url)] = kept
 
     def _refuse(self, status: int, empty: Collection[int]) -> None:
         name = self.server.name
-        if status in {200, 204} or status in empty:
+        if status == 200 or status in empty:
             return
         if status == 202:
             raise NotReady(f"{name} is still working on the answer", "not_ready")
@@ -232,8 +249,10 @@ class Client:
             raise Unreachable(f"{name} limits our rate (HTTP {status})", "http_429")
         if status >= 500 or self.reason:
             raise Unreachable(f"{name} answered HTTP {status}", self.reason or "http_5xx", again=self._again)
-        hint = ": is our token for it valid?" if status == 401 else ""
-        raise Unusable(f"{name} answered HTTP {status}{hint}", "other")
+        if status == 401 and self.server.token:  # it is nobody's fault but ours, and the same for every package
+            retry_at = datetime.now(UTC) + _TOKEN_REFUSED
+            raise LeftAlone(f"{name} refuses our token (HTTP 401): renew it", "unauthorized", retry_at)
+        raise Unusable(f"{name} answered HTTP {status}", "other")
 
     def _json(self, response: requests.Response, kind: type) -> Any:
         name = self.server.name
@@ -288,7 +307,7 @@ class _Bearer(AuthBase):
         user, password = get_auth_from_url(self._api)
         if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
-        elif user:
+        elif user or password:
             return HTTPBasicAuth(user, password)(request)
         return request
 

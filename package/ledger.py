@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from package.asking import Client
+from package.asking import NO_TIME, Client
 from package.models import SourceStatus
 from package.results import GOOD, FetchOutcome, FetchResult
 
@@ -38,6 +38,8 @@ def next_due(
 
 def record(row: SourceStatus, result: FetchResult, client: Client, now: datetime, *, again: bool) -> None:
     """Note on `row` what a fetch came to. `again`: in this run it was tried before, so it is no further failure."""
+    if result.reason == NO_TIME and row.outcome:  # nobody even tried
+        return
     failed_already = row.outcome in _FAILURES or (row.outcome == FetchOutcome.LEFT_ALONE and row.failures > 0)
     row.outcome, row.error = result.outcome.value, result.error or "; ".join(map(str, result.skipped))
     row.reason = client.reason if result.error and not result.reason else result.reason
@@ -50,6 +52,9 @@ def record(row: SourceStatus, result: FetchResult, client: Client, now: datetime
         row.last_success, row.failures = now, 0
         # An answer of which something could not be used is to be read, and told of, again.
         row.validators = {} if result.outcome is FetchOutcome.PARTLY else client.validators
-    elif result.outcome in _FAILURES and result.reason != STOPPED and not (again and failed_already):
-        row.failures += 1
-    row.next_due = next_due(result.outcome, row.failures, now)
+    elif result.outcome in _FAILURES and result.reason != STOPPED:
+        row.failures += not (again and failed_already)
+    due = next_due(result.outcome, row.failures, now)
+    if row.failures and failed_already and row.next_due is not None and row.next_due > now:
+        due = min(due, row.next_due)  # asked out of turn: that does not put off its turn
+    row.next_due = due

@@ -107,11 +107,14 @@ class Package(TimestampedModel):
         """The project's name on PyPI, from whatever form `pypi_url` has; "" where it has none."""
         return pypi_name(self.pypi_url, urlsplit(settings.PYPI_URL).hostname)
 
-    def fetch_metadata(self, sessions: Sessions | None = None) -> list[FetchResult]:
-        """Refresh this package from every source it has; a source that fails does not stop the others."""
+    def fetch_metadata(self, sessions: Sessions | None = None, *, again: bool = False) -> list[FetchResult]:
+        """Refresh this package from every source it has; a source that fails does not stop the others.
+
+        `again`: out of turn, so that what failed before has not failed once more.
+        """
         from package.update import update_package  # noqa: PLC0415 - it needs this module
 
-        return update_package(self, sessions)
+        return update_package(self, sessions, again=again)
 
     def note_failure(self, error: str) -> None:
         """Save that refreshing it failed in a way that nobody foresaw, and nothing else."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from package.asking import Client, Gone, Unusable
 from package.pypi_fields import ProjectReading, read_project
+from package.repos.address import shown
 
 SOURCE = "pypi"
 
@@ -11,7 +12,7 @@ SOURCE = "pypi"
 def fetch(url: str, name: str, client: Client) -> ProjectReading:
     """Read the project `name`, "" where `url` (a package's `pypi_url`) names none. Raises as `Client.get`."""
     if not name:
-        raise Unusable(f"the PyPI URL {url!r} names no project on PyPI", "no_name")
+        raise Unusable(f"the PyPI URL {shown(url)} names no project on PyPI", "no_name")
     try:
         data = client.get(f"pypi/{name}/json").data
     except Gone as exc:

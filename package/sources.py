@@ -18,6 +18,9 @@ from package.reading import Reading
 from package.repos import get_repo_for_repo_url
 from package.repos.base import NotARepository
 
+NOWHERE = "repository"
+"""The source of a package whose address is none of a repository: nobody is asked."""
+
 
 @dataclass(frozen=True)
 class Sessions:
@@ -26,6 +29,8 @@ class Sessions:
     trusted: ResilientSession = field(default_factory=ApiSession)
     untrusted: ResilientSession = field(default_factory=lambda: ResilientSession(untrusted=True))
     """For servers that users name."""
+    before: Callable[[], object] = lambda: None
+    """Called before each question; what it raises ends the work."""
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -53,11 +58,13 @@ class Part:
     @property
     def upstream(self) -> str:
         """The name under which core.http knows the server."""
-        return registry.current().config.name_of(registry.origin_of(self.server.api))
+        return OTHER if self.untrusted else registry.current().config.name_of(registry.origin_of(self.server.api))
 
     @property
     def key(self) -> str:
         """What stands and falls together: the upstream; of those without a name, the host."""
+        if self.source == NOWHERE:
+            return NOWHERE
         upstream = self.upstream
         return registry.origin_of(self.server.api).netloc if upstream == OTHER else upstream
 
@@ -81,7 +88,7 @@ def _parts_of_repository(package: Package) -> list[Part]:
     try:
         repository = get_repo_for_repo_url(package.repo_url, package.repo_host)
     except NotARepository as exc:
-        return [Part("repository", "", Server("The repository", settings.GITHUB_API_URL), partial(_refuse, str(exc)))]
+        return [Part(NOWHERE, "", Server("The repository", settings.GITHUB_API_URL), partial(_refuse, str(exc)))]
     return [
         Part(
             repository.source,

@@ -25,6 +25,11 @@ class Stopper:
         """It ends by itself."""
         return self._deadline is not None
 
+    def heed(self) -> None:
+        """Raise `Stopped` if the run is to end."""
+        if self.reason:
+            raise Stopped(self.reason)
+
     def stop(self, reason: str) -> None:
         self._asked = reason
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from core.http import registry
 from core.http.events import FallbackServed
 from package import ledger
-from package.asking import AskError, Client, Gone, LeftAlone, NotModified, NotReady
+from package.asking import NO_TIME, AskError, Client, Gone, LeftAlone, NotModified, NotReady
 from package.models import Package, SourceStatus
 from package.reading import Reading
 from package.repos import NotARepository, get_repo_for_repo_url
@@ -57,15 +57,17 @@ def update_package(
     try:
         for part in wanted:
             work.fetch(part)
-    finally:
+    except Stopped:
         work.save()
+        raise
+    work.save()
     return work.results
 
 
 def tell_of_fallback(result: FetchResult) -> None:
     """Count that what is stored of this part has to serve, if that is so."""
     failed = result.outcome is FetchOutcome.LEFT_ALONE or not result.reached
-    if failed and result.stored is not None:
+    if failed and result.reason not in _NOT_ITS_FAULT and result.stored is not None:
         registry.current().emit(FallbackServed(result.upstream, STORED))
 
 
@@ -88,6 +90,7 @@ class _Work:
         self._failures = package.last_exception_count
         self._failures_of = {key: row.failures for key, row in self._rows.items()}
         self._fields: set[str] = set()
+        self._addresses = (package.repo_url, package.repo_host, package.pypi_url)
 
     def fetch(self, part: Part) -> None:
         """Fetch one part, and note what came of it."""
@@ -97,7 +100,7 @@ class _Work:
             self._rows[part.source, part.name] = row
         self._touched.add((part.source, part.name))
         session = self._sessions.untrusted if part.untrusted else self._sessions.trusted
-        client = Client(session, part.server, row.validators, row.memory)
+        client = Client(session, part.server, row.validators, row.memory, self._sessions.before)
         upstream, stored = part.upstream, row.last_success
         result = FetchResult(part.source, FetchOutcome.FAILED, part.name, upstream=upstream, stored=stored)
         if part.source in self._gone:
@@ -126,13 +129,25 @@ class _Work:
         package = self._package
         try:
             with transaction.atomic():
+                if self._was_moved():
+                    return
                 names = [name for _, reading in self._readings for name in reading.save(package)]
                 self._save_package(names)
         except (DataError, IntegrityError):
             with transaction.atomic():
+                if self._was_moved():
+                    return
                 for index, reading in self._readings:
                     self._save_alone(index, reading)
                 self._save_package([])
+
+    def _was_moved(self) -> bool:
+        """Say whether somebody changed an address meanwhile: what came belongs to the one before, and it stays due."""
+        there = Package.objects.select_for_update().filter(pk=self._package.pk)
+        now = there.values_list("repo_url", "repo_host", "pypi_url").first()
+        if now is None:
+            raise Package.DoesNotExist
+        return now != self._addresses
 
     def _ask(self, part: Part, client: Client, result: FetchResult) -> FetchResult:
         try:
@@ -161,9 +176,18 @@ class _Work:
                 logger.warning("%s: %s", self._package.slug, result.error)
                 self._set(part.missing_since, self._now)
         elif result.outcome in GOOD and part.missing_since:
+            if getattr(self._package, part.missing_since) is not None:
+                self._ask_the_others_soon(part)
             self._set(part.missing_since, None)
         elif result.outcome is FetchOutcome.FAILED and result.reached:  # core.http tells of those that were not reached
             logger.warning("%s: not updated: %s", self._package.slug, result.error)
+
+    def _ask_the_others_soon(self, part: Part) -> None:
+        """Make the other parts of what was gone, and is back, due: they were not asked for in all that time."""
+        for (source, name), row in self._rows.items():
+            if source == part.source and name != part.name:
+                row.next_due = None
+                self._touched.add((source, name))
 
     def _move(self, address: str) -> None:
         package = self._package
@@ -232,6 +256,7 @@ def _nothing_to_ask(package: Package) -> FetchResult:
 
 
 _ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}
+_NOT_ITS_FAULT = frozenset({NO_TIME, ledger.STOPPED})
 _OUTCOMES: dict[type[AskError], FetchOutcome] = {
     Gone: FetchOutcome.NOT_FOUND,
     LeftAlone: FetchOutcome.LEFT_ALONE,

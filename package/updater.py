@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
@@ -33,6 +34,10 @@ PATIENCE = 30.0
 """Seconds a run waits, in all, for what it has put aside when nothing else is left to do."""
 PASSES = 6
 """How often a part is asked for in a run."""
+LONGEST = 120.0
+"""Seconds for one package, in one pass: no server can make a run its own."""
+SILENT_IN_A_ROW = 3
+"""A source that let so many packages wait in vain is held: too few attempts an hour to open its breaker."""
 RESERVE = 0.1
 """Fraction of a quota that is left for interactive use."""
 _FIRST_PAUSE = 3.0
@@ -117,13 +122,17 @@ class Run:
         self._aside = Aside()
         self._patience = float("inf") if stopper.has_limit else PATIENCE
         self._warned: set[str] = set()
+        self._silent: Counter[str] = Counter()
+        """How many packages in a row each key has let wait in vain."""
         self._clock = registry.current().time.clock
 
     def run(self) -> Summary:
         """Work until nothing is left to do, or the run is to end."""
         summary = self.summary
         sessions = Sessions(
-            ApiSession(wait=self._stopper.wait), ResilientSession(untrusted=True, wait=self._stopper.wait)
+            ApiSession(wait=self._stopper.wait),
+            ResilientSession(untrusted=True, wait=self._stopper.wait),
+            before=self._stopper.heed,
         )
         try:
             with summary.measured(), registry.current().observed_by(self._observe):
@@ -184,7 +193,8 @@ class Run:
         free = [part for part in parts if not self._aside.held(part.key, self._clock())]
         results = [self._held(package, part) for part in parts if part not in free]
         if free or not parts:
-            results += _update(package, sessions, free, again=bool(task and task.tries))
+            with sessions.within(LONGEST):
+                results += _update(package, sessions, free, again=bool(task and task.tries))
         self.summary.tried += task is None
         self._progress(package, self._settle(package, parts, results, task.tries if task else 0), task is not None)
 
@@ -230,6 +240,7 @@ class Run:
         """Put aside what is worth another try, and count the rest. Returns what there is to tell."""
         now = self._clock()
         keys = {(part.source, part.name): part.key for part in parts}
+        self._hold_the_silent(keys, results)
         aside: dict[tuple[str, bool], list[FetchResult]] = {}
         told = []
         for result in results:
@@ -240,7 +251,8 @@ class Run:
                 continue
             key = keys[result.source, result.part]
             if result.retry_at is not None:
-                self._aside.hold(key, now + (result.retry_at - datetime.now(UTC)).total_seconds(), result.error)
+                seconds = (result.retry_at - datetime.now(UTC)).total_seconds() + 0.1  # two clocks: rather late
+                self._aside.hold(key, now + seconds, result.error)
             if alone and key not in self._warned:
                 self._warned.add(key)
                 logger.warning("%s is put aside: %s", result.source, result.error)
@@ -253,10 +265,28 @@ class Run:
             self.summary.put_aside += len(last)
         return told
 
+    def _hold_the_silent(self, keys: dict[tuple[str, str], str], results: list[FetchResult]) -> None:
+        """Leave alone what does not answer at all: with one call at a time, a breaker sees too little of it."""
+        for key in set(keys.values()):
+            asked = [result for result in results if keys.get((result.source, result.part)) == key]
+            asked = [result for result in asked if result.outcome is not FetchOutcome.LEFT_ALONE]
+            if not asked:
+                continue
+            self._silent[key] = self._silent[key] + 1 if all(each.reason == "timeout" for each in asked) else 0
+            if (more := self._silent[key] - SILENT_IN_A_ROW) >= 0:
+                seconds = min(15.0 * 2 ** min(more, 10), 300.0)  # as a breaker would
+                why = f"{key} does not answer; nothing is sent before {_at(seconds)}"
+                self._aside.hold(key, self._clock() + seconds, why)
+
     def _close(self) -> None:
         """Count, and note in the ledger, what is still put aside."""
+        rest = self._aside.rest()
+        while some := list(islice(rest, 200)):
+            self._note_rest(some)
+
+    def _note_rest(self, rest: list[tuple[Task, str]]) -> None:
         rows = []
-        for task, why in self._aside.rest():
+        for task, why in rest:
             for result in task.last:
                 if result.outcome is FetchOutcome.LEFT_ALONE:
                     result = replace(result, error=why or result.error)  # noqa: PLW2901 - as it is by now
@@ -274,7 +304,6 @@ class Run:
         there = set(Package.objects.filter(pk__in={row.package_id for row in rows}).values_list("pk", flat=True))
         SourceStatus.objects.bulk_create(
             [row for row in rows if row.package_id in there],
-            batch_size=500,
             update_conflicts=True,
             unique_fields=["package", "source", "part"],
             update_fields=["outcome", "error", "reason"],

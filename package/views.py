@@ -38,7 +38,7 @@ def fetch_package(request: HttpRequest, slug: str) -> HttpResponse:
     """Refresh a package while its visitor waits: with the policy that is short enough for that."""
     package = get_object_or_404(Package, slug=slug)
     with _sessions.within(_PATIENCE):
-        results = package.fetch_metadata(_sessions)
+        results = package.fetch_metadata(_sessions, again=True)
     for result in results:
         tell_of_fallback(result)
         if result.outcome in GOOD:

@@ -126,7 +126,7 @@ class ResilientAdapter(DeadlineAdapter):
         self, registry: process.Registry, request: requests.PreparedRequest, timeout: Any
     ) -> tuple[Upstream, Call]:
         origin = origin_of(request)
-        upstream = registry.upstream(origin)
+        upstream = registry.upstream(origin, named=self.check is None)
         path = (urlsplit(request.url or "").path or "/")[:_LONGEST_PATH]
         session_call = scope.current(self)
         latest = upstream.clock() + upstream.policy.total_timeout

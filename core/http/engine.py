@@ -313,6 +313,8 @@ class Call:
         raise CircuitOpen(self._not_sent("the upstream is down, its breaker is open"), _in(breaker.retry_in(now)))
 
     def _tell(self, before: State, state: State, seconds: float) -> None:
+        if self._upstream.breaker is None:  # forgotten meanwhile, and counted out
+            return
         self._upstream.observe(BreakerChanged(self._upstream.name, self._target, before, state, seconds))
 
     def _stop(self, reason: Suppression) -> Stop:

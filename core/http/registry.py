@@ -115,9 +115,13 @@ class Registry:
         self._lock = threading.Lock()
         fork.renew_in_children(self)
 
-    def upstream(self, origin: Origin) -> Upstream:
-        """Look up the upstream that `origin` belongs to; it is made on first use."""
-        name = self.config.name_of(origin)
+    def upstream(self, origin: Origin, *, named: bool = True) -> Upstream:
+        """Look up the upstream that `origin` belongs to; it is made on first use.
+
+        `named`: it may be one that the configuration names. Not for URLs of users: what those bring about there
+        would be held against everybody's calls.
+        """
+        name = self.config.name_of(origin) if named else OTHER
         key = origin if name == OTHER else name
         with self._lock:
             upstream = self._upstreams.get(key)

@@ -50,7 +50,7 @@ class GitHub(Repository):
         return reading
 
     def participants(self, client: Client) -> Reading:
-        answers = client.pages(f"repos/{self.path}/contributors", {"per_page": 100}, _PAGES, kind=list)
+        answers = client.pages(f"repos/{self.path}/contributors", {"per_page": 100}, _PAGES, kind=list, empty={204})
         people = [person for answer in answers for person in answer.data or ()]
         reading = Reading()
         reading.take("participants", partial(names_in, people, "login"))
@@ -67,7 +67,7 @@ class GitHub(Repository):
         return reading
 
     def weekly(self, client: Client) -> Reading:
-        data = client.get(f"repos/{self.path}/stats/participation").data
+        data = client.get(f"repos/{self.path}/stats/participation", empty={204}).data
         reading = Reading()
         if data is not None:
             reading.take("commits_over_52w", partial(_weeks, data))

@@ -232,3 +232,15 @@ class TestWhatIsDue:
         assert "1 packages are due now" in response.text
         assert list(SourceStatus.objects.values_list("validators", flat=True)) == [{}, {}]
         assert self.run(pypi) == ["fortune"]
+
+
+def test_a_form_that_is_older_than_a_run_does_not_bring_old_data_back_for_good(
+    admin_client: Client, fetched: Package, pypi: CannedPyPI
+) -> None:
+    """What was fetched while a form was open is lost when that is saved, and fetched again by the next run."""
+    data = form_of(admin_client, Package, fetched)
+    Package.objects.update(repo_watchers=77)
+    assert admin_client.post(address(Package, "change", fetched.pk), data).status_code == 302
+    assert Package.objects.get().next_due is None
+    assert set(SourceStatus.objects.values_list("next_due", flat=True)) == {None}
+    assert [row.validators for row in SourceStatus.objects.all()] == [{}, {}]

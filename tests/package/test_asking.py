@@ -120,7 +120,7 @@ class TestAnswer:
         with pytest.raises(Unusable, match="not a list"):
             ask(kind=list)
 
-    @pytest.mark.parametrize(("status", "empty"), [(204, ()), (204, (409,)), (409, (409,)), (404, {404, 409})])
+    @pytest.mark.parametrize(("status", "empty"), [(204, {204}), (204, (204, 409)), (409, (409,)), (404, {404, 409})])
     def test_may_be_that_there_is_nothing(self, responses: RequestsMock, status: int, empty: Any) -> None:
         """For some questions a status says that there is nothing, and that is an answer."""
         responses.get(URL, status=status, body="out of order" if status != 204 else "")
@@ -185,7 +185,7 @@ CASES = {
     "410": gone(410),
     "451": gone(451),
     "400": unusable("HTTP 400", status=400),
-    "401": unusable("is our token for it valid", status=401),
+    "401": unusable("HTTP 401", status=401),
     "403": unusable("HTTP 403", status=403),
     "403 below the limit": unusable("HTTP 403", status=403, headers={**EXHAUSTED, "X-RateLimit-Remaining": "5"}),
     "403 at the limit": unreachable("limits our rate", "http_429", True, status=403, headers=EXHAUSTED),
@@ -596,3 +596,25 @@ def test_memory_is_a_copy() -> None:
     one = Client(SESSION, SERVER, memory=memory)
     one.memory["b"] = 2
     assert memory == {"a": 1}
+
+
+class TestTokenThatIsRefused:
+    """401, given a token."""
+
+    def test_is_no_fault_of_the_packages(self, responses: RequestsMock) -> None:
+        """The source is left alone for an hour, by the name of what is to be done."""
+        responses.get(URL, status=401)
+        with pytest.raises(LeftAlone, match="renew it") as caught:
+            client(server=Server("PyPI", API, "s3cret")).get("thing")
+        assert caught.value.retry_at is not None
+        assert timedelta(minutes=59) < caught.value.retry_at - datetime.now(UTC) <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize("etag", ['"\x85"', '\x0b"a"', '"' + "x" * 300 + '"', '"a" ', ""])
+def test_a_validator_that_could_not_be_sent_back_is_not_kept(responses: RequestsMock, etag: str) -> None:
+    """An odd ETag does not keep a package from being fetched ever again."""
+    responses.get(URL, json={}, headers={"ETag": etag})
+    one = client()
+    one.get("thing")
+    again = client(one.validators)
+    assert again.get("thing").data == {}

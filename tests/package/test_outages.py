@@ -6,13 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 from django.test import override_settings
+from requests.adapters import HTTPAdapter
+from responses import RequestsMock
 
 from core.http import registry
 from core.http.breaker import State
 from core.http.events import AttemptEnded, BreakerChanged
+from core.http.testing import OutboundHTTP
+from package.asking import Client, Server
 from package.models import Category, Package, SourceStatus
+from package.reading import Reading
 from package.results import GOOD, FetchOutcome
+from package.sources import Part
 from package.stopping import Stopper
 from package.updater import Summary, run
 from tests.upstreams.faults import Half, Status
@@ -61,6 +68,25 @@ def test_a_brown_out(upstreams: Upstreams, keys: list[int], world: World) -> Non
     summary = refresh(keys)
     assert up_to_date(world) >= 0.99 * PACKAGES
     assert summary.outcomes["pypistats"][FetchOutcome.UPDATED] == PACKAGES
+
+
+@pytest.fixture
+def pypi_that_swallows(
+    upstreams: Upstreams, outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
+) -> list[float]:
+    """Let attempts to reach PyPI time out, on the fake clock. Returns when each was made."""
+    made: list[float] = []
+    send = HTTPAdapter.send
+
+    def swallow(adapter: HTTPAdapter, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        if not str(request.url).startswith(upstreams.pypi.url):
+            return send(adapter, request, *args, **kwargs)
+        made.append(outbound_http.clock.now)
+        outbound_http.clock.advance(10)
+        raise requests.ReadTimeout("no answer")
+
+    monkeypatch.setattr(HTTPAdapter, "send", swallow)
+    return made
 
 
 @pytest.fixture
@@ -113,3 +139,35 @@ def test_a_second_run_asks_conditionally(upstreams: Upstreams, some: list[int]) 
     assert summary.outcomes["pypi"] == {FetchOutcome.UNCHANGED: FEWER}
     assert upstreams.pypi.requests.statuses == {304: FEWER}
     assert all(request.conditional for request in upstreams.pypi.requests)
+
+
+def test_a_black_hole(upstreams: Upstreams, some: list[int], pypi_that_swallows: list[float]) -> None:
+    """PyPI accepts and never answers: though a breaker sees too little of it, a run does not wait for each package."""
+    summary = refresh(some)
+    assert summary.outcomes["pypistats"][FetchOutcome.UPDATED] == FEWER
+    assert summary.seconds < 10 * 60
+    assert len(pypi_that_swallows) <= 30
+    assert "does not answer" in summary.left_alone["pypi"]
+
+
+def test_one_server_does_not_make_the_run_its_own(
+    category: Category, responses: RequestsMock, outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers slowly, page after page, gets two minutes."""
+
+    def slow(_: object) -> tuple[int, dict[str, str], str]:
+        outbound_http.clock.advance(9)
+        return 200, {}, "{}"
+
+    def ask(client: Client) -> Reading:
+        for _ in range(1000):
+            client.get("x")
+        return Reading()
+
+    responses.add_callback("GET", "https://stub.test/x", callback=slow)
+    part = Part("stub", "", Server("The stub", "https://stub.test"), ask)
+    monkeypatch.setattr("package.updater.parts_of", lambda _: [part])
+    monkeypatch.setattr("package.update.parts_of", lambda _: [part])
+    package = Package.objects.create(title="x", slug="x", category=category)
+    run([package.pk], Stopper(time_budget=125), lambda *_: None)
+    assert outbound_http.clock.now < 140

@@ -150,9 +150,11 @@ def test_without_a_url_there_is_nothing_to_ask(package: Package, pypi: CannedPyP
 
 def test_a_url_that_is_not_pypis_is_a_failure(package: Package, pypi: CannedPyPI) -> None:
     """Whoever typed it reads on the package what is wrong with it."""
-    package.pypi_url = "https://github.com/x/fortune"
+    package.pypi_url = "https://user:s3cret@github.com/x/fortune"
+    package.save()
     result = refresh(package)
     assert result.outcome is FetchOutcome.FAILED
+    assert "s3cret" not in Package.objects.get().last_exception
     assert "github.com/x/fortune" in Package.objects.get().last_exception
     assert not pypi.asked
 
@@ -215,7 +217,7 @@ FAULTS = {
     "501": "HTTP 501",
     "403": "HTTP 403",
     "400": "HTTP 400",
-    "204": "does not describe a project",
+    "204": "HTTP 204",
     "refused": "ConnectionError",
     "slow": "ReadTimeout",
     "tls": "SSLError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -606,7 +607,7 @@ def test_parts_cost_no_queries_of_their_own(
 ) -> None:
     """The ledger is read once and written once, however many parts there are."""
     parts += [stub(str(part), forks(part)) for part in range(number)]
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         update_package(package)
 
 
@@ -647,3 +648,39 @@ class TestFallback:
 def fallbacks(upstream: str = "pypi") -> float:
     labels = {"upstream": upstream, "source": "database"}
     return REGISTRY.get_sample_value("outbound_http_fallbacks_total", labels) or 0.0
+
+
+def test_an_address_that_somebody_changed_meanwhile_stays(package: Package, parts: list[Part]) -> None:
+    """What came belongs to the address before: nothing of it is stored, and the package is due as it was."""
+
+    def edited(_: Client) -> Reading:
+        Package.objects.update(repo_url="https://github.com/new/name", next_due=None)
+        return Reading({"repo_forks": 7}, moved_to="https://github.com/moved/away")
+
+    parts.append(stub("a", edited))
+    update_package(package)
+    kept = reloaded(package)
+    assert (kept.repo_url, kept.repo_forks, kept.next_due) == ("https://github.com/new/name", 0, None)
+    assert not SourceStatus.objects.exists()
+
+
+def test_what_is_back_is_fetched_as_a_whole(package: Package, parts: list[Part]) -> None:
+    """The parts of a repository that was gone are due as soon as it is there again."""
+    first = replace(stub("a", forks(1), Gone("gone"), forks(2)), missing_since="repo_missing_since")
+    parts += [first, stub("b", forks(1))]
+    for _ in range(2):
+        update_package(package)
+    update_package(reloaded(package), parts=[first])
+    assert reloaded(package).next_due is None
+
+
+def test_asking_out_of_turn_does_not_put_off_its_turn(package: Package, parts: list[Part]) -> None:
+    """However often a visitor tries a source that is down, it is due as if nobody had."""
+    parts.append(stub("a", DOWN))
+    update_package(package)
+    due = reloaded(package).next_due
+    for _ in range(9):
+        reloaded(package).fetch_metadata(again=True)
+    kept = reloaded(package)
+    assert kept.next_due <= due
+    assert (kept.last_exception_count, ledger(package)["a"].failures) == (1, 1)

@@ -454,12 +454,12 @@ class TestStopping:
         outbound_http: OutboundHTTP,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """When the time is up nothing new is begun; what was done is saved, and the run was a good one."""
+        """When the time is up no further question is asked; what was done is saved, and the run was a good one."""
         self.during(pypi, "b", lambda: outbound_http.clock.advance(8))
         assert update_packages("--time-budget", "8") == 0
         assert pypi.asked == ["a", "b"]
         assert Package.objects.filter(pypi_license="MIT").count() == 2
-        assert "1 packages left for the next run: the time budget is used up" in capsys.readouterr().out
+        assert "2 packages left for the next run: the time budget is used up" in capsys.readouterr().out
 
     def test_time_budget_cuts_waiting_short(
         self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
@@ -505,7 +505,7 @@ class TestStopping:
         assert pypi.asked == ["a", "b"]
         assert set(Package.objects.filter(pypi_license="MIT").values_list("slug", flat=True)) == {"a", "b"}
         captured = capfd.readouterr()
-        assert f"1 packages left for the next run: {number.name} received" in captured.out
+        assert f"2 packages left for the next run: {number.name} received" in captured.out
         assert "once more to abort" in captured.err
 
     def test_the_summary_of_a_stopped_run_is_json_where_asked_for(
@@ -515,7 +515,7 @@ class TestStopping:
         self.during(pypi, "b", lambda: signal.raise_signal(signal.SIGTERM))
         assert update_packages("--json") == 143
         summary = json.loads(capsys.readouterr().out)
-        assert (summary["tried"], summary["left"], summary["stopped"]) == (2, 1, "SIGTERM received")
+        assert (summary["tried"], summary["left"], summary["stopped"]) == (1, 2, "SIGTERM received")
 
     def test_a_signal_during_the_last_package(self, update_packages: Command, pypi: CannedPyPI) -> None:
         """Stopped is stopped, even if nothing was left to do."""
@@ -700,7 +700,7 @@ class TestProcess:
             out, err = running.communicate(timeout=60)
         assert running.returncode == expected
         assert process.refreshed() == ["first", "second"]
-        assert f"1 packages left for the next run: {number.name} received" in out
+        assert f"2 packages left for the next run: {number.name} received" in out
         assert "Traceback" not in err
 
     def test_a_killed_run_loses_the_package_in_hand_at_most(self, process: Process) -> None:

@@ -13,11 +13,12 @@ import requests
 import urllib3.connection
 import urllib3.connectionpool
 import urllib3.util.connection
+from django.test import override_settings
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 from responses import RequestsMock
 
-from core.http import BlockedAddress, Policy, ResilientSession, guard
+from core.http import BlockedAddress, CircuitOpen, Policy, ResilientSession, guard
 from core.http.dial import DeadlineSocket
 from core.http.testing import OutboundHTTP
 from tests.core.http.conftest import Metrics, Serve
@@ -462,3 +463,19 @@ def test_a_redirect_to_no_page_is_a_request_exception(reach: Reach, session: Res
     with pytest.raises(requests.RequestException):
         session.get("http://a.example/")
     assert len(server.requests) >= 1
+
+
+@override_settings(OUTBOUND_HTTP={"upstreams": {"example": {"hosts": ["example.org"]}}})
+def test_what_users_urls_bring_about_is_not_held_against_everybody(responses: RequestsMock) -> None:
+    """A URL of a user's that names one of our upstreams opens neither its breaker nor its gate for our own calls."""
+    responses.get("https://example.org:8443/", status=500)
+    responses.get("https://example.org/", status=429, headers={"Retry-After": "600"})
+    untrusted = ResilientSession(untrusted=True)
+    for _ in range(10):
+        try:
+            untrusted.get("https://example.org:8443/")
+        except CircuitOpen:
+            break
+    untrusted.get("https://example.org/")
+    responses.replace("GET", "https://example.org/", body="fine")
+    assert ResilientSession().get("https://example.org/").text == "fine"

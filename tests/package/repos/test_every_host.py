@@ -189,7 +189,7 @@ def test_other_json(case: Case, value: object) -> None:
     [
         (faults.NotJSON(), "not JSON"),
         (faults.Status(200, body='{"a": '), "not JSON"),
-        (faults.Status(401), "token"),
+        (faults.Status(401), "HTTP 401"),
         (faults.Status(403), "HTTP 403"),
     ],
 )
