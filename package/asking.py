@@ -1,14 +1,4 @@
-"""Asking a server about one part of a package: conditionally, and with a clear word for whatever comes of it.
-
-    AskError            the part keeps the value it has
-    ├── LeftAlone       nothing was sent: the server is down, or asked to be left alone
-    ├── Unreachable     no usable answer came; core.http has logged the call and its attempts
-    ├── NotReady        the server is working on the answer: come back later
-    ├── Gone            the server answered that it has no such thing
-    └── Unusable        an answer that cannot be used, and would be the same the next time
-
-`NotModified` is no error: what is stored is what the server has.
-"""
+"""Asking a server about one part of a package: conditionally, and with a clear word for whatever comes of it."""
 
 from __future__ import annotations
 
@@ -21,15 +11,13 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.auth import AuthBase, HTTPBasicAuth
-from requests.utils import get_auth_from_url
 
-from core.http import CircuitOpen, DeadlineExceeded, RateLimited, ResilientSession, registry
+from core.http import CircuitOpen, DeadlineExceeded, RateLimited, registry
 from core.http.events import CallEnded, Event
 from core.http.outcome import Result
+from package.credentials import Credentials, same_origin
+from package.errors import NO_TIME, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
 
-NO_TIME = "deadline_exceeded"
-"""The reason where nothing was sent because all the time had gone elsewhere."""
 READING = 1
 """Raised whenever answers are read in another way: so that no answer of before passes for unchanged."""
 _VALIDATOR = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
@@ -41,51 +29,6 @@ _FAILURES = {
     "truncated": "broke off its answer",
 }
 """In words, by the reasons that core.http gives."""
-
-
-class AskError(Exception):
-    """A part of a package could not be fetched; the text says why, without secrets."""
-
-    reached = True
-    """The server answered."""
-    again = False
-    """It is worth asking again in a few seconds."""
-
-    def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        """One word for the ledger, as in the metrics where core.http gave it."""
-
-
-class LeftAlone(AskError):  # noqa: N818 - what it says is in its name; so for those below
-    def __init__(self, message: str, reason: str, retry_at: datetime | None = None) -> None:
-        """`retry_at`: before then it is of no use to ask again; None: nobody knows."""
-        super().__init__(message, reason)
-        self.retry_at = retry_at
-
-
-class Unreachable(AskError):  # noqa: N818
-    reached = False
-
-    def __init__(self, message: str, reason: str, *, again: bool = True) -> None:
-        super().__init__(message, reason)
-        self.again = again
-
-
-class NotReady(AskError):  # noqa: N818
-    again = True
-
-
-class Gone(AskError):  # noqa: N818
-    pass
-
-
-class Unusable(AskError):  # noqa: N818
-    pass
-
-
-class NotModified(Exception):  # noqa: N818
-    """What was asked for is as it was the last time."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +114,7 @@ class Client:
             url = requests.Request("GET", urljoin(f"{self.server.api}/", path), params=params).prepare().url or ""
         except ValueError as exc:  # what requests says of addresses that are none is a ValueError as well
             raise Unusable(f"{self.server.name} leads nowhere", "other") from exc
-        if not _same_origin(url, self.server.api):
+        if not same_origin(url, self.server.api):
             raise Unusable(f"{self.server.name} leads to another server", "other")
         conditions = self._conditions(url) if conditional else {}
         response = self._send(url, conditions)
@@ -201,7 +144,7 @@ class Client:
     def _send(self, url: str, conditions: Mapping[str, str]) -> requests.Response:
         name = self.server.name
         self._before()
-        auth = _Bearer(self.server.token, self.server.api)  # given even without a token: or netrc would give one
+        auth = Credentials(self.server.token, self.server.api)  # given even without a token: or netrc would give one
         try:
             with registry.current().observed_by(_Tally(self)):
                 headers = {"Accept": self.server.accept, **self.server.headers, **conditions}
@@ -286,30 +229,9 @@ class _Tally:
             client.status, client._again = last.status, last.transient  # noqa: SLF001 - as above
 
 
-class ApiSession(ResilientSession):
-    """A session for servers that know us by a token: a netrc of the machine's has no say, on redirects either."""
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
-            prepared_request.headers.pop("Authorization", None)
-
-
-class _Bearer(AuthBase):
-    """Gives a token, or the password in its address, to the server that it is for, and to no other."""
-
-    def __init__(self, token: str, api: str) -> None:
-        self._token = token
-        self._api = api
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if not _same_origin(str(request.url), self._api):
-            return request
-        user, password = get_auth_from_url(self._api)
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        elif user or password:
-            return HTTPBasicAuth(user, password)(request)
-        return request
+def _key(url: str) -> str:
+    """Return what the ledger knows an address by: without userinfo."""
+    return urlsplit(url)._replace(netloc=registry.origin_of(url).netloc).geturl()
 
 
 def _join(base: str, link: str | None) -> str:
@@ -318,20 +240,3 @@ def _join(base: str, link: str | None) -> str:
         return urljoin(base, link) if link else ""
     except ValueError:
         return link or ""
-
-
-def _key(url: str) -> str:
-    """Return what the ledger knows an address by: without userinfo."""
-    return urlsplit(url)._replace(netloc=registry.origin_of(url).netloc).geturl()
-
-
-def _same_origin(one: str, other: str) -> bool:
-    try:
-        return registry.origin_of(one) == registry.origin_of(other)
-    except ValueError:
-        return False
-
-
-def host_of(url: str) -> str:
-    """Return the host of an address, without www."""
-    return (urlsplit(url).hostname or "").removeprefix("www.")

@@ -17,7 +17,8 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from core.http import ResilientSession, redact, registry
-from package.asking import AskError, Client, Gone, LeftAlone, Unusable
+from package.asking import Client
+from package.errors import AskError, Gone, LeftAlone, Unusable
 from package.models import Package
 from package.reading import BadField, text_of
 from package.repos.address import NotARepository, split

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from package.asking import NO_TIME, Client
+from package.asking import Client
+from package.errors import NO_TIME
 from package.models import SourceStatus
 from package.results import GOOD, FetchOutcome, FetchResult
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from package.asking import Client, Gone, Unusable
+from package.asking import Client
+from package.errors import Gone, Unusable
 from package.pypi_fields import ProjectReading, read_project
 from package.repos.address import shown
 

@@ -12,7 +12,9 @@ from django.conf import settings
 from core.http import ResilientSession, registry
 from core.http.engine import OTHER
 from package import downloads, pypi
-from package.asking import ApiSession, Client, Server, Unusable
+from package.asking import Client, Server
+from package.credentials import ApiSession
+from package.errors import Unusable
 from package.models import Package
 from package.reading import Reading
 from package.repos import get_repo_for_repo_url

@@ -13,7 +13,8 @@ from django.utils import timezone
 from core.http import registry
 from core.http.events import FallbackServed
 from package import ledger
-from package.asking import NO_TIME, AskError, Client, Gone, LeftAlone, NotModified, NotReady
+from package.asking import Client
+from package.errors import NO_TIME, AskError, Gone, LeftAlone, NotModified, NotReady
 from package.models import Package, SourceStatus
 from package.reading import Reading
 from package.repos import NotARepository, get_repo_for_repo_url

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
 
 from django.db import InterfaceError, OperationalError
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from core.http import ResilientSession, registry
@@ -20,13 +17,13 @@ from core.http.breaker import State
 from core.http.engine import OTHER
 from core.http.events import BreakerChanged, Event, GateClosed, QuotaSeen
 from package.aside import Aside, Task
-from package.asking import ApiSession
+from package.credentials import ApiSession
 from package.models import Package, SourceStatus
 from package.results import FetchOutcome, FetchResult
-from package.runs import RunSummary
 from package.sources import Part, Sessions, parts_of
 from package.stopping import Stopped, Stopper
-from package.update import tell_of_fallback, update_package
+from package.summary import Summary
+from package.update import update_package
 
 logger = logging.getLogger(__name__)
 
@@ -43,66 +40,6 @@ RESERVE = 0.1
 _FIRST_PAUSE = 3.0
 _LONGEST_PAUSE = 60.0
 """Seconds before a part that failed, or was not ready, is asked for again; doubled in between."""
-
-
-def due(now: datetime | None = None) -> QuerySet[Package]:
-    """Return the packages of which a part is due by the ledger, in their order."""
-    return in_order(Package.objects.filter(Q(next_due=None) | Q(next_due__lte=now or timezone.now())))
-
-
-def stale(before: datetime) -> QuerySet[Package]:
-    """Return the packages last refreshed before then, or never, in their order."""
-    return in_order(Package.objects.filter(Q(last_fetched=None) | Q(last_fetched__lt=before)))
-
-
-def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
-    """Order packages as they are to be refreshed: those tried longest ago first."""
-    tried = Greatest(
-        Coalesce("last_fetched", "last_exception_at"),
-        Coalesce("last_exception_at", "last_fetched"),
-    )
-    return packages.order_by(tried.asc(nulls_first=True), F("pk"))
-
-
-@dataclass
-class Summary(RunSummary):
-    """What a run came to."""
-
-    outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)
-    """The last word on each part, by source."""
-    unreachable: int = 0
-    """Parts of which no usable answer came."""
-    left_alone: dict[str, str] = field(default_factory=dict)
-    """Sources of which something was left to the next run, and why."""
-    put_aside: int = 0
-    """How often something was put aside for later in the run."""
-
-    @property
-    def reached_nothing(self) -> bool:
-        """Packages were tried, and nothing of any of them could be fetched."""
-        wanted = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
-        return 0 < self.unreachable == wanted
-
-    def count(self, result: FetchResult) -> None:
-        """Count the last word on a part."""
-        self.outcomes.setdefault(result.source, Counter())[result.outcome] += 1
-        alone = result.outcome is FetchOutcome.LEFT_ALONE
-        self.unreachable += alone or not result.reached or result.reason == "unexpected"
-        if alone:
-            self.left_alone.setdefault(result.source, result.error)
-        tell_of_fallback(result)
-
-    def as_dict(self) -> dict[str, Any]:
-        outcomes = [outcome for outcome in FetchOutcome if outcome is not FetchOutcome.PUT_ASIDE]
-        return {
-            "sources": {
-                source: {outcome.value: counter[outcome] for outcome in outcomes}
-                for source, counter in self.outcomes.items()
-            },
-            "left_alone": self.left_alone,
-            "put_aside": self.put_aside,
-            **super().as_dict(),
-        }
 
 
 Progress = Callable[[Package, list[FetchResult], bool], None]

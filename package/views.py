@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from core.http import WEB_REQUEST, ResilientSession
-from package.asking import ApiSession
+from package.credentials import ApiSession
 from package.models import Package
 from package.results import GOOD
 from package.sources import Sessions

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 
-from package.asking import Client, Gone, Server, Unusable
+from package.asking import Client, Server
+from package.errors import Gone, Unusable
 from package.reading import BadField, Reading, count, count_of, date, get, text_at, text_of, time_at
 from package.repos.base import Address, Repository, description_of
 from package.repos.commits import Commit, History, commits_in, recall, remember

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Self
 
 from django.utils import timezone
 
-from package.asking import READING, Answer, Client, NotModified, Unusable
+from package.asking import READING, Answer, Client
+from package.errors import NotModified, Unusable
 from package.reading import BadField, count, text_at
 
 WEEKS = 52

@@ -10,7 +10,8 @@ from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 
-from package.asking import Answer, Client, Gone, Server
+from package.asking import Answer, Client, Server
+from package.errors import Gone
 from package.reading import Reading, count_of, date_of, inside, text_at, time_at
 from package.repos.base import Address, Repository, description_of, take_archived
 from package.repos.commits import Commit, names_in, recent

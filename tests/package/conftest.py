@@ -12,7 +12,8 @@ import pytest
 import responses as responses_library
 
 from package import update, updater
-from package.asking import Client, LeftAlone, Server, Unreachable
+from package.asking import Client, Server
+from package.errors import LeftAlone, Unreachable
 from package.models import Category, Package
 from package.reading import Reading
 from package.results import FetchResult

@@ -14,8 +14,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from package.models import Category, Package, PackageExample, SourceStatus, Version
+from package.queue import due
 from package.stopping import Stopper
-from package.updater import due, run
+from package.updater import run
 from tests.package.conftest import CannedPyPI, MakePackage
 
 # Django 5.2 says so wherever a form has an address; what our form does about it has a test of its own below.

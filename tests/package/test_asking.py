@@ -16,19 +16,8 @@ from responses import RequestsMock
 from core.http import Policy, ResilientSession
 from core.http.testing import OutboundHTTP
 from package import asking
-from package.asking import (
-    Answer,
-    AskError,
-    Client,
-    Gone,
-    LeftAlone,
-    NotModified,
-    NotReady,
-    Server,
-    Unreachable,
-    Unusable,
-    host_of,
-)
+from package.asking import Answer, Client, Server
+from package.errors import AskError, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
 from package.update import sessions
 
 API = "https://pypi.test"
@@ -573,21 +562,6 @@ def test_a_link_that_makes_no_sense_is_no_link(responses: RequestsMock, link: st
     """What cannot be read as a next page is none."""
     responses.get(URL, json={}, headers={"Link": link})
     assert ask().next == ""
-
-
-@pytest.mark.parametrize(
-    ("url", "host"),
-    [
-        ("https://github.com/a/b", "github.com"),
-        ("https://www.github.com/a/b", "github.com"),
-        ("https://GitHub.com:8443", "github.com"),
-        ("", ""),
-        ("a/b", ""),
-    ],
-)
-def test_host_of(url: str, host: str) -> None:
-    """Hosts are compared without www."""
-    assert host_of(url) == host
 
 
 def test_memory_is_a_copy() -> None:

@@ -21,7 +21,8 @@ from package.reading import Reading
 from package.results import GOOD, FetchOutcome
 from package.sources import Part
 from package.stopping import Stopper
-from package.updater import Summary, run
+from package.summary import Summary
+from package.updater import run
 from tests.upstreams.faults import Half, Status
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World

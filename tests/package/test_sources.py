@@ -11,7 +11,8 @@ from responses import RequestsMock
 
 from core.http import DeadlineExceeded
 from package import sources
-from package.asking import Client, Server, Unusable
+from package.asking import Client, Server
+from package.errors import Unusable
 from package.models import Package
 from package.reading import Reading
 from package.repos.base import NotARepository, Repository

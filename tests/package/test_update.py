@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from package import update
-from package.asking import Client, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
+from package.asking import Client
+from package.errors import Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
 from package.ledger import FRESH
 from package.models import Category, Package, SourceStatus, Version
 from package.pypi_fields import ProjectReading

@@ -19,14 +19,17 @@ from core.http import ResilientSession, registry
 from core.http.testing import OutboundHTTP
 from package import downloads as downloads_module
 from package import pypi as pypi_module
-from package.asking import Client, LeftAlone, NotReady, Unusable
+from package.asking import Client
+from package.errors import LeftAlone, NotReady, Unusable
 from package.models import Package, SourceStatus, Version
 from package.pypi_fields import ProjectReading
+from package.queue import due, in_order, stale
 from package.reading import Reading
 from package.results import FetchOutcome, FetchResult
 from package.sources import Part
 from package.stopping import Stopped, Stopper
-from package.updater import PASSES, PATIENCE, RESERVE, Summary, due, in_order, run, stale
+from package.summary import Summary
+from package.updater import PASSES, PATIENCE, RESERVE, run
 from tests.package.conftest import STATISTICS, CannedPyPI, MakePackage, stub
 from tests.upstreams.pypi import project
 

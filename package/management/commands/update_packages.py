@@ -13,9 +13,11 @@ from rich.table import Table
 
 from package.management import running
 from package.models import Package
+from package.queue import due, in_order, stale
 from package.results import FetchOutcome, FetchResult
 from package.stopping import Stopper
-from package.updater import PATIENCE, Summary, due, in_order, run, stale
+from package.summary import Summary
+from package.updater import PATIENCE, run
 
 
 class Command(BaseCommand):

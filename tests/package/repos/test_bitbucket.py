@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import responses as responses_library
 
-from package.asking import READING, Client, Gone, Server, Unreachable, Unusable
+from package.asking import READING, Client, Server
+from package.errors import Gone, Unreachable, Unusable
 from package.repos import bitbucket, get_repo_for_repo_url
 from tests.package.repos.conftest import Case, Fetched, MakeCase, weeks_of
 from tests.upstreams import faults

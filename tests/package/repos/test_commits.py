@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from package.asking import Unusable
+from package.errors import Unusable
 from package.repos.commits import Commit, History, participants, today
 
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 from pytest_django import Settings
 
-from package.asking import AskError, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
+from package.errors import AskError, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
 from package.repos import get_repo_for_repo_url
 from tests.package.repos.conftest import KINDS, Case, MakeCase, weeks_of
 from tests.upstreams import faults

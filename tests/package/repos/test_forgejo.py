@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.http import ResilientSession
-from package.asking import Unreachable, Unusable
+from package.errors import Unreachable, Unusable
 from package.repos import commits, forgejo
 from tests.package.repos.conftest import Case, MakeCase, weeks_of
 from tests.upstreams import faults

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from package.asking import NotModified, Unreachable
+from package.errors import NotModified, Unreachable
 from tests.package.repos.conftest import Case, MakeCase
 from tests.upstreams import faults
 from tests.upstreams.faults import Answer, Fault, Turn

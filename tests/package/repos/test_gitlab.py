@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from package.asking import NotModified, Unusable
+from package.errors import NotModified, Unusable
 from package.repos import commits, get_repo_for_repo_url, gitlab
 from tests.package.repos.conftest import Case, MakeCase, weeks_of
 from tests.upstreams import faults

@@ -1,0 +1,43 @@
+"""Who we are to a server: a token, or the password in its address; and never to another server."""
+
+from __future__ import annotations
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.utils import get_auth_from_url
+
+from core.http import ResilientSession, registry
+
+
+class ApiSession(ResilientSession):
+    """A session for servers that know us by a token: a netrc of the machine's has no say, on redirects either."""
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
+            prepared_request.headers.pop("Authorization", None)
+
+
+class Credentials(AuthBase):
+    """Gives a token, or the password in its address, to the server that it is for, and to no other."""
+
+    def __init__(self, token: str, api: str) -> None:
+        self._token = token
+        self._api = api
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if not same_origin(str(request.url), self._api):
+            return request
+        user, password = get_auth_from_url(self._api)
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        elif user or password:
+            return HTTPBasicAuth(user, password)(request)
+        return request
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Say whether two addresses are on the same server."""
+    try:
+        return registry.origin_of(one) == registry.origin_of(other)
+    except ValueError:
+        return False

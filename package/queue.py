@@ -1,0 +1,30 @@
+"""Which packages are to be refreshed, and in what order."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Coalesce, Greatest
+from django.utils import timezone
+
+from package.models import Package
+
+
+def due(now: datetime | None = None) -> QuerySet[Package]:
+    """Return the packages of which a part is due by the ledger, in their order."""
+    return in_order(Package.objects.filter(Q(next_due=None) | Q(next_due__lte=now or timezone.now())))
+
+
+def stale(before: datetime) -> QuerySet[Package]:
+    """Return the packages last refreshed before then, or never, in their order."""
+    return in_order(Package.objects.filter(Q(last_fetched=None) | Q(last_fetched__lt=before)))
+
+
+def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
+    """Order packages as they are to be refreshed: those tried longest ago first."""
+    tried = Greatest(
+        Coalesce("last_fetched", "last_exception_at"),
+        Coalesce("last_exception_at", "last_fetched"),
+    )
+    return packages.order_by(tried.asc(nulls_first=True), F("pk"))

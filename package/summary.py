@@ -1,0 +1,52 @@
+"""What a run over packages came to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from package.results import FetchOutcome, FetchResult
+from package.runs import RunSummary
+from package.update import tell_of_fallback
+
+
+@dataclass
+class Summary(RunSummary):
+    """What a run came to: parts by source and outcome."""
+
+    outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)
+    """The last word on each part, by source."""
+    unreachable: int = 0
+    """Parts of which no usable answer came."""
+    left_alone: dict[str, str] = field(default_factory=dict)
+    """Sources of which something was left to the next run, and why."""
+    put_aside: int = 0
+    """How often something was put aside for later in the run."""
+
+    @property
+    def reached_nothing(self) -> bool:
+        """Packages were tried, and nothing of any of them could be fetched."""
+        wanted = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
+        return 0 < self.unreachable == wanted
+
+    def count(self, result: FetchResult) -> None:
+        """Count the last word on a part."""
+        self.outcomes.setdefault(result.source, Counter())[result.outcome] += 1
+        alone = result.outcome is FetchOutcome.LEFT_ALONE
+        self.unreachable += alone or not result.reached or result.reason == "unexpected"
+        if alone:
+            self.left_alone.setdefault(result.source, result.error)
+        tell_of_fallback(result)
+
+    def as_dict(self) -> dict[str, Any]:
+        outcomes = [outcome for outcome in FetchOutcome if outcome is not FetchOutcome.PUT_ASIDE]
+        return {
+            "sources": {
+                source: {outcome.value: counter[outcome] for outcome in outcomes}
+                for source, counter in self.outcomes.items()
+            },
+            "left_alone": self.left_alone,
+            "put_aside": self.put_aside,
+            **super().as_dict(),
+        }
