@@ -137,6 +137,8 @@ class _Children:
         self._upstream = upstream
         self._lock = threading.Lock()
         self._not_closed = 0
+        self._inherited = False
+        """The gauges of breakers tell of the process that this one was forked from."""
         self._by_attempt: dict[tuple[str, str, str], Counter] = {}
         self.active_requests = metrics.active_requests.labels(upstream)
         self.call_attempts = metrics.call_attempts.labels(upstream)
@@ -166,9 +168,8 @@ class _Children:
             self._attempt("GET", status, reason.value)
 
     def after_fork(self) -> None:
-        # The gauges stay: locks of prometheus_client's own may have been held at the fork.
         self._lock = threading.Lock()
-        self._not_closed = 0
+        self._inherited = True  # later: locks of prometheus_client's own may have been held at the fork
 
     def attempt_started(self, _: AttemptStarted) -> None:
         self.active_requests.inc()
@@ -204,6 +205,10 @@ class _Children:
     def _move(self, before: State, state: State) -> None:
         """Count a breaker out of one state and into another. Closed is 1 or 0: a session with a policy has its own."""
         with self._lock:
+            if self._inherited:
+                self._inherited, self._not_closed = False, 0
+                for gauge in self.breaker_state.values():
+                    gauge.set(0)
             for left, step in ((before, -1), (state, 1)):
                 if left is not State.CLOSED:
                     self.breaker_state[left].inc(step)

@@ -213,3 +213,27 @@ def test_a_child_lives_on_when_something_cannot_be_renewed() -> None:
         """
     )
     assert lines == ["False", "child 0"]
+
+
+def test_breakers_of_the_parent_are_not_counted_as_the_childs() -> None:
+    """An upstream that was down before the fork, and is found down by the child too, is one open breaker there."""
+    lines = run(
+        """
+        from core.http.breaker import State
+        from core.http.events import BreakerChanged, Target
+        from prometheus_client import REGISTRY
+
+        def open_it():
+            target = Target("GET", "https", "example.org", "/")
+            registry.current().emit(BreakerChanged("other", target, State.CLOSED, State.OPEN, 15.0))
+
+        def opened():
+            labels = {"upstream": "other", "state": "open"}
+            return REGISTRY.get_sample_value("outbound_http_breaker_state", labels)
+
+        open_it()
+        child(lambda: (open_it(), print(opened())))
+        print(opened())
+        """
+    )
+    assert lines == ["1.0", "child 0", "1.0"]
