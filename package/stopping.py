@@ -21,9 +21,9 @@ class Stopper:
         self._asked = ""
 
     @property
-    def has_limit(self) -> bool:
-        """It ends by itself."""
-        return self._deadline is not None
+    def left(self) -> float | None:
+        """Seconds until it ends by itself; None: it does not."""
+        return None if self._deadline is None else self._deadline - registry.current().time.clock()
 
     def heed(self) -> None:
         """Raise `Stopped` if the run is to end."""

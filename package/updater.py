@@ -57,7 +57,7 @@ class Run:
         self._progress = progress
         self._everything = everything
         self._aside = Aside()
-        self._patience = float("inf") if stopper.has_limit else PATIENCE
+        self._patience = PATIENCE
         self._warned: set[str] = set()
         self._silent: Counter[str] = Counter()
         """How many packages in a row each key has let wait in vain."""
@@ -104,7 +104,8 @@ class Run:
         """Wait for what is put aside, as far as patience reaches."""
         at = self._aside.next_at()
         seconds = 0.0 if at is None else max(at - self._clock(), 0.0)
-        if at is None or seconds > self._patience:
+        left = self._stopper.left
+        if at is None or seconds > (self._patience if left is None else left):
             return False
         self._patience -= seconds
         self._stopper.wait(seconds)

@@ -754,8 +754,8 @@ class TestSourceThatIsDown:
         summary, _ = refresh(*packages, stopper=Stopper(time_budget=3600))
         pauses = [later - earlier for earlier, later in pairwise(asked[9:])]
         assert pauses == pytest.approx([15, 30, 60, 120, 240, *[300] * (len(pauses) - 5)])
-        assert sum(pauses) <= 3600 < outbound_http.clock.now + 1
-        assert summary.stopped == "the time budget is used up"
+        assert 3600 - 300 < sum(pauses) <= 3600
+        assert outbound_http.clock.now <= 3600
         assert summary.outcomes["pypi"].total() == 6
 
     def test_may_have_been_down_before(
@@ -1016,13 +1016,13 @@ class TestEndOfARun:
         assert summary.outcomes["pypi"] == {FAILED: 1, LEFT_ALONE: 2}
         assert row("c").outcome == "left alone"
 
-    def test_a_time_budget_is_waited_out(
+    def test_a_time_budget_is_not_waited_out_in_vain(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """A run that was given ten minutes waits for ten minutes, and leaves the rest to the next one."""
+        """What comes back after the ten minutes that a run was given is left to the next one at once."""
         summary, _ = refresh(*packages, stopper=Stopper(time_budget=600))
-        assert outbound_http.clock.now == pytest.approx(600, abs=0.5)
-        assert summary.stopped == "the time budget is used up"
+        assert outbound_http.clock.now < 1
+        assert summary.stopped == ""
         assert summary.outcomes["pypi"].total() == 3
 
     def test_a_time_budget_that_is_long_enough_gets_everything_done(
