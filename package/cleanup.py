@@ -16,8 +16,9 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from core.http import ResilientSession, redact, registry
+from core.http import redact, registry
 from package.asking import Client
+from package.credentials import ApiSession
 from package.errors import AskError, Gone, LeftAlone, Unusable
 from package.models import Package
 from package.reading import BadField, text_of
@@ -118,7 +119,7 @@ def cleanup(
     Once GitHub is down or limits our rate, nothing more is asked.
     """
     summary = CleanupSummary(dry_run=dry_run)
-    with summary.measured(), ResilientSession(wait=stopper.wait) as session:
+    with summary.measured(), ApiSession(wait=stopper.wait) as session:
         cleaner = _Cleaner(session, summary)
 
         def visit(primary_key: int) -> None:
@@ -142,7 +143,7 @@ def cleanup(
 
 
 class _Cleaner:
-    def __init__(self, session: ResilientSession, summary: CleanupSummary) -> None:
+    def __init__(self, session: ApiSession, summary: CleanupSummary) -> None:
         self.paths: dict[int, str] = {}
         """Of the repositories that are known to exist, by the package's primary key."""
         self._session = session

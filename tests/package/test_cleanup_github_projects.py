@@ -386,6 +386,14 @@ class TestAsking:
         captured = capsys.readouterr()
         assert "hunter2" not in captured.out + captured.err
 
+    @pytest.mark.usefixtures("netrc")
+    @override_settings(GITHUB_TOKEN="hunter2")
+    def test_with_no_password_of_the_machines(self, cleanup: Command, github: CannedGitHub) -> None:
+        """Where a repository has moved, the API redirects; a netrc does not take the place of our token on the way."""
+        github.moved("owner/a", "fresh/a")
+        assert cleanup() == 0
+        assert {call.request.headers["Authorization"] for call in github.mock.calls} == {"Bearer hunter2"}
+
     @pytest.mark.parametrize(
         ("answer", "why"),
         [
