@@ -111,21 +111,22 @@ class Client:
         :raises AskError, NotModified:
         """
         try:
-            url = requests.Request("GET", urljoin(f"{self.server.api}/", path), params=params).prepare().url or ""
+            url = _address(urljoin(f"{self.server.api}/", path), params)
         except ValueError as exc:  # what requests says of addresses that are none is a ValueError as well
             raise Unusable(f"{self.server.name} leads nowhere", "other") from exc
         if not same_origin(url, self.server.api):
             raise Unusable(f"{self.server.name} leads to another server", "other")
-        conditions = self._conditions(url) if conditional else {}
+        key = _key(url)
+        conditions = self._conditions(key) if conditional else {}
         response = self._send(url, conditions)
         status = response.status_code
         if status == 304 and conditions:
-            self._seen[_key(url)] = self._known[_key(url)]
+            self._seen[key] = self._known[key]
             raise NotModified
         self._refuse(status, empty)
         data = None if status in empty else self._json(response, kind)
         if conditional:
-            self._remember(url, response.headers)
+            self._remember(key, response.headers)
         links = {rel: link["url"] for rel, link in response.links.items() if link.get("url")}
         return Answer(status, response.headers, url, data, _join(url, links.get("next")), links.get("last", ""))
 
@@ -169,16 +170,16 @@ class Client:
         self.status = response.status_code
         return response
 
-    def _conditions(self, url: str) -> dict[str, str]:
-        known = self._known.get(_key(url), {})
+    def _conditions(self, key: str) -> dict[str, str]:
+        known = self._known.get(key, {})
         names = {"etag": "If-None-Match", "last_modified": "If-Modified-Since"}
         return {header: known[key] for key, header in names.items() if key in known}
 
-    def _remember(self, url: str, headers: Mapping[str, str]) -> None:
+    def _remember(self, key: str, headers: Mapping[str, str]) -> None:
         seen = {"etag": headers.get("ETag"), "last_modified": headers.get("Last-Modified")}
         # One that is absurdly long is not worth its room, one with odd characters could never be sent back.
         if kept := {key: value for key, value in seen.items() if value and _VALIDATOR.fullmatch(value)}:
-            self._seen[_key(url)] = kept
+            self._seen[key] = kept
 
     def _refuse(self, status: int, empty: Collection[int]) -> None:
         name = self.server.name
@@ -227,6 +228,13 @@ class _Tally:
         if event.attempts:
             last = event.attempts[-1].outcome
             client.status, client._again = last.status, last.transient  # noqa: SLF001 - as above
+
+
+def _address(url: str, params: Mapping[str, str | int] | None) -> str:
+    """Return the address that requests will ask for. Raises `ValueError` where it is none."""
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(url, params)
+    return prepared.url or ""
 
 
 def _key(url: str) -> str:

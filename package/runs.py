@@ -51,6 +51,13 @@ class RunSummary:
             self.retries += 1
             self.backoff_seconds += event.waited
 
+    def cost(self, rows: str) -> str:
+        """Say what it took."""
+        return (
+            f"{self.tried} {rows} in {self.seconds:.1f} s; {self.attempts} attempts, {self.retries} retries, "
+            f"{self.backoff_seconds:.1f} s lost to backoff"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "tried": self.tried,

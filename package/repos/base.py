@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from package.asking import Client, Server
 from package.models import Package
-from package.reading import BadField, Json, Reading, get, text_of, time_at
+from package.reading import BadField, Json, Reading, count_of, get, text_of, time_at
 from package.repos.address import Address, NotARepository, split
 
 __all__ = ["Address", "NotARepository", "Repository", "split"]
@@ -69,6 +70,15 @@ class Repository:
         if not path or path.casefold() == self.path.casefold():
             return ""
         return f"{self.web}/{path}"
+
+    def read(self, data: Json, *, stars: str, forks: str, path: str) -> Reading:
+        """Read what all hosts tell of a repository, each by keys of its own."""
+        reading = Reading()
+        reading.take("repo_description", partial(description_of, data))
+        reading.take("repo_watchers", partial(count_of, data, stars))
+        reading.take("repo_forks", partial(count_of, data, forks))
+        self.take_address(reading, data, path)
+        return reading
 
     def take_address(self, reading: Reading, data: Json, key: str) -> None:
         """Read under which path it is known today."""

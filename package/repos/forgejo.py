@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
 
 from package.asking import Answer, Client, Server
-from package.reading import Reading, count_of, date_of, inside, text_at, time_at
-from package.repos.base import Address, Repository, description_of, take_archived
+from package.reading import Reading, date_of, inside, text_at, time_at
+from package.repos.base import Address, Repository, take_archived
 from package.repos.commits import Commit, counted, recent
 
 _WEB = "https://codeberg.org"
@@ -45,13 +44,9 @@ class Forgejo(Repository):
 
     def metadata(self, client: Client) -> Reading:
         data = client.get(f"repos/{self.path}").data or {}
-        reading = Reading()
-        reading.take("repo_description", partial(description_of, data))
-        reading.take("repo_watchers", partial(count_of, data, "stars_count"))
-        reading.take("repo_forks", partial(count_of, data, "forks_count"))
+        reading = self.read(data, stars="stars_count", forks="forks_count", path="full_name")
         # Of what is not archived, `archived_at` is a date in 1970; older servers do not have it.
         take_archived(reading, data, "archived_at", "updated_at")
-        self.take_address(reading, data, "full_name")
         return reading
 
     def commits(self, client: Client) -> Reading:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 from django.conf import settings
 
 from package.asking import Answer, Client, Server
-from package.reading import BadField, Json, Reading, count, count_of, date_of, get, inside
-from package.repos.base import Address, Repository, description_of, take_archived
+from package.reading import BadField, Json, Reading, count, date_of, get, inside
+from package.repos.base import Address, Repository, take_archived
 from package.repos.commits import WEEKS, counted, names_in
 
 WEB = "https://github.com"
@@ -40,13 +40,9 @@ class GitHub(Repository):
 
     def metadata(self, client: Client) -> Reading:
         data = client.get(f"repos/{self.path}").data or {}
-        reading = Reading()
-        reading.take("repo_description", partial(description_of, data))
-        reading.take("repo_watchers", partial(count_of, data, "stargazers_count"))
-        reading.take("repo_forks", partial(count_of, data, "forks_count"))
+        reading = self.read(data, stars="stargazers_count", forks="forks_count", path="full_name")
         # Nobody tells since when; but nobody pushes to what is archived, while each new star is an update.
         take_archived(reading, data, "pushed_at", "updated_at")
-        self.take_address(reading, data, "full_name")
         return reading
 
     def participants(self, client: Client) -> Reading:

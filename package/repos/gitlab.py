@@ -13,7 +13,7 @@ from django.conf import settings
 from package.asking import Answer, Client, Server
 from package.errors import Gone
 from package.reading import Reading, count_of, date_of, inside, text_at, time_at
-from package.repos.base import Address, Repository, description_of, take_archived
+from package.repos.base import Address, Repository, take_archived
 from package.repos.commits import Commit, names_in, recent
 
 WEB = "https://gitlab.com"
@@ -65,14 +65,10 @@ class GitLab(Repository):
 
     def metadata(self, client: Client) -> Reading:
         data = client.get(self._project).data or {}
-        reading = Reading()
-        reading.take("repo_description", partial(description_of, data))
-        reading.take("repo_watchers", partial(count_of, data, "star_count"))
-        reading.take("repo_forks", partial(count_of, data, "forks_count"))
+        reading = self.read(data, stars="star_count", forks="forks_count", path="path_with_namespace")
         if "archived" in data:  # told only to those who say who they are
             # Since when, nobody tells; but nothing goes on in what is archived.
             take_archived(reading, data, "last_activity_at")
-        self.take_address(reading, data, "path_with_namespace")
         return reading
 
     def participants(self, client: Client) -> Reading:

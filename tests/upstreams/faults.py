@@ -17,6 +17,7 @@ import itertools
 import json
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,15 +42,15 @@ class Turn:
 
 
 @dataclass(eq=False)
-class Fault:
+class Fault(ABC):
     on: str = field(default="", kw_only=True)
     """Part of a path, in whole segments and unquoted: "/owner/name"."""
 
     def covers(self, path: str) -> bool:
         return f"{self.on.rstrip('/')}/" in f"{path}/"
 
-    async def play(self, turn: Turn) -> Answer:
-        raise NotImplementedError
+    @abstractmethod
+    async def play(self, turn: Turn) -> Answer: ...
 
 
 @dataclass(eq=False)

@@ -1,16 +1,8 @@
-"""A stand-in for PyPI on the loopback interface: generated projects, and faults on demand.
-
-    python -m tests.upstreams.pypi COMMAND …
-
-runs COMMAND with PYPI_URL set to a fresh stand-in, and exits as it does.
-"""
+"""A stand-in for PyPI on the loopback interface: generated projects, and faults on demand."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,9 +93,3 @@ def serving() -> Iterator[FakePyPI]:
         finally:
             server.shutdown()
             thread.join()
-
-
-if __name__ == "__main__":
-    with serving() as fake:
-        done = subprocess.run(sys.argv[1:], env={**os.environ, "PYPI_URL": fake.url}, check=False)
-    sys.exit(done.returncode)

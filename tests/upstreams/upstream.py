@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -26,7 +27,7 @@ from tests.upstreams.world import World
 Handler = Callable[[web.Request], Any]
 
 
-class Upstream:
+class Upstream(ABC):
     sends_validators: ClassVar[bool] = False
     """Whether the real service sends ETags, and dates where it has them."""
 
@@ -84,8 +85,8 @@ class Upstream:
 
     # What a service has to say for itself
 
-    def routes(self) -> list[web.RouteDef]:
-        raise NotImplementedError
+    @abstractmethod
+    def routes(self) -> list[web.RouteDef]: ...
 
     def missing(self, status: int, name: str) -> web.Response:
         """Answer that there is no repository or project of this name."""

@@ -47,10 +47,7 @@ def _show(summary: ExamplesSummary, console: Console) -> None:
     for outcome in CheckOutcome:
         table.add_row(outcome.value, str(summary.outcomes[outcome]))
     console.print(table)
-    console.print(
-        f"{summary.tried} examples in {summary.seconds:.1f} s; {summary.attempts} attempts, {summary.retries} retries, "
-        f"{summary.backoff_seconds:.1f} s lost to backoff"
-    )
+    console.print(summary.cost("examples"))
     for what, names in (
         ("Inactive from now on", summary.deactivated),
         ("Active again", summary.activated),

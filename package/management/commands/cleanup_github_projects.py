@@ -41,10 +41,7 @@ def _show(summary: CleanupSummary, console: Console) -> None:
     for outcome in CleanupOutcome:
         table.add_row(outcome.value, str(summary.outcomes[outcome]))
     console.print(table)
-    console.print(
-        f"{summary.tried} packages in {summary.seconds:.1f} s; {summary.attempts} attempts, {summary.retries} retries, "
-        f"{summary.backoff_seconds:.1f} s lost to backoff"
-    )
+    console.print(summary.cost("packages"))
     if summary.dry_run:
         console.print("A dry run: nothing was stored of what follows.")
     for outcome, changes in summary.changes.items():
