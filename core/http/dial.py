@@ -145,9 +145,8 @@ class DeadlineSSLSocket(_Timed, ssl.SSLSocket):
         try:
             return super().recv(*args)
         except OSError:
-            if (
-                getattr(self, "_sslobj", None) is None
-            ):  # ssl looks whether the server has hung up already, and forgets this socket
+            # Before the handshake, ssl looks whether the server has hung up already; and then forgets this socket.
+            if getattr(self, "_sslobj", None) is None:
                 self.close()
             raise
 

@@ -81,8 +81,6 @@ def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozens
     """Return the outcome of an attempt that was answered. `headers` are compared without case; `now` is aware."""
     asked = retry_after(headers.get("Retry-After"), now)
     left = quota(headers, now)
-    if asked is None and left is None:
-        return _answered(status, status == 429, status in retry_statuses)
     limited = status == 429
     if limited or status == 403:
         exhausted = left is not None and left.remaining == 0
@@ -91,7 +89,7 @@ def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozens
         if left is not None and exhausted and left.reset is not None:
             asked = max(asked or 0.0, left.reset)
     outcome = _answered(status, limited, (429 if limited else status) in retry_statuses)
-    return replace(outcome, retry_after=asked, quota=left)
+    return outcome if asked is None and left is None else replace(outcome, retry_after=asked, quota=left)
 
 
 @lru_cache(256)
