@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import models
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.timesince import timesince
 
 from core.utils import PackageStatus
@@ -116,12 +115,6 @@ class Package(TimestampedModel):
 
         return update_package(self, sessions, again=again)
 
-    def note_failure(self, error: str) -> None:
-        """Save that refreshing it failed in a way that nobody foresaw, and nothing else."""
-        self.last_exception, self.last_exception_at = error, timezone.now()
-        self.last_exception_count += 1
-        self.save(update_fields=["last_exception", "last_exception_at", "last_exception_count", "modified"])
-
 
 class Version(TimestampedModel):
     package = models.ForeignKey(Package, models.CASCADE)
@@ -184,6 +177,23 @@ class SourceStatus(models.Model):
         else:
             age = f"{self.name} data from {timesince(self.last_success, depth=1)} ago"
         return f"{age}: {self.error}" if self.error else age
+
+
+class Claim(models.Model):
+    """That a source of a package is being fetched, or queued to be: by whom, and until when nobody else may."""
+
+    package = models.ForeignKey(Package, models.CASCADE, related_name="claims", db_constraint=False)
+    source = models.CharField(max_length=50)
+    owner = models.CharField(max_length=32, blank=True, help_text="Who has it; empty while it is queued.")
+    until = models.DateTimeField(null=True, blank=True, db_index=True, help_text="After that, others may take it.")
+    sent = models.DateTimeField(null=True, blank=True, help_text="When it was last put into the queue, if it was.")
+
+    class Meta:
+        ordering = ("package", "source")
+        constraints = (models.UniqueConstraint(fields=("package", "source"), name="unique_claim"),)
+
+    def __str__(self) -> str:
+        return f"{self.package_id}: {self.source}"
 
 
 class PackageExample(TimestampedModel):

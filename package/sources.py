@@ -24,6 +24,9 @@ NOWHERE = "repository"
 """The source of a package whose address is none of a repository: nobody is asked."""
 
 
+_BY_NAME = frozenset({pypi.SOURCE, downloads.SOURCE})
+
+
 @dataclass(frozen=True)
 class Sessions:
     """What sources are asked through."""
@@ -69,6 +72,11 @@ class Part:
             return NOWHERE
         upstream = self.upstream
         return registry.origin_of(self.server.api).netloc if upstream == OTHER else upstream
+
+
+def address_of(package: Package, source: str) -> tuple[str, ...]:
+    """Return where `source` is asked about `package`: what comes is of no use once that has changed."""
+    return (package.pypi_url,) if source in _BY_NAME else (package.repo_url, package.repo_host)
 
 
 def parts_of(package: Package) -> list[Part]:

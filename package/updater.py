@@ -1,29 +1,37 @@
-"""A run over packages: each in its turn, and again later what could not be fetched at once."""
+"""A run over packages: each source of each in its turn, and again later what could not be fetched at once.
+
+The run's own thread plans, claims, stores and counts; its crew fetches. So the two share nothing but what is handed
+over, and the database has one writer.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import islice
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from core.http import ResilientSession, registry
-from core.http.breaker import State
-from core.http.engine import OTHER
-from core.http.events import BreakerChanged, Event, GateClosed, QuotaSeen
-from package.aside import Aside, Task
+from package import claims, sources
 from package.credentials import ApiSession
+from package.crew import Crew
+from package.fetching import Work
+from package.holds import Holds
+from package.lanes import Lanes, Unit
+from package.leaving import leave, of_unit
 from package.models import Package, SourceStatus
 from package.results import FetchOutcome, FetchResult
-from package.sources import Part, Sessions, parts_of
+from package.sources import Part, Sessions
 from package.stopping import Stopped, Stopper
+from package.storing import store
 from package.summary import Summary
-from package.update import update_package
+from package.update import nothing_to_ask
 
 logger = logging.getLogger(__name__)
 
@@ -32,78 +40,111 @@ PATIENCE = 30.0
 PASSES = 6
 """How often a part is asked for in a run."""
 LONGEST = 120.0
-"""Seconds for one package, in one pass: no server can make a run its own."""
-SILENT_IN_A_ROW = 3
-"""A source that let so many packages wait in vain is held: too few attempts an hour to open its breaker."""
-RESERVE = 0.1
-"""Fraction of a quota that is left for interactive use."""
+"""Seconds for one source of a package, in one pass: no server can make a run its own."""
 _FIRST_PAUSE = 3.0
 _LONGEST_PAUSE = 60.0
 """Seconds before a part that failed, or was not ready, is asked for again; doubled in between."""
+_CHUNK = 200
+"""Packages that are read at a time."""
+_UNFINISHED = 5000
+"""Packages that may wait for one of their sources before more are begun: they take up memory."""
 
 
 Progress = Callable[[Package, list[FetchResult], bool], None]
 """Told of each package, of what was tried of it, and whether that was put aside before."""
 
 
-class Run:
-    """Refreshes packages, each saved on its own."""
+@dataclass
+class _InHand:
+    """A package in its turn."""
 
-    def __init__(self, primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool) -> None:
-        """`everything`: every part of the packages, and not only those that the ledger says are due."""
+    package: Package
+    left: int
+    """Sources that have not had theirs."""
+    results: list[FetchResult] = field(default_factory=list)
+
+
+@dataclass
+class _Task:
+    """A unit under way, and the work that it means."""
+
+    unit: Unit
+    work: Work
+
+
+class Run:
+    """Refreshes packages; each source of each is saved on its own."""
+
+    def __init__(
+        self, primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool, workers: int
+    ) -> None:
+        """Make a run.
+
+        :param everything: every part of the packages, and not only those that the ledger says are due.
+        :param workers: threads that fetch.
+        """
         self.summary = Summary()
         self._queue = deque(primary_keys)
         self._stopper = stopper
         self._progress = progress
         self._everything = everything
-        self._aside = Aside()
+        self._owner = claims.new_owner()
+        self._began = timezone.now()
+        self._clock = registry.current().time.clock
+        self._lanes = Lanes(lambda key: _limit(key, workers))
+        self._holds = Holds()
+        self._in_hand: dict[int, _InHand] = {}
         self._patience = PATIENCE
         self._warned: set[str] = set()
-        self._silent: Counter[str] = Counter()
-        """How many packages in a row each key has let wait in vain."""
-        self._clock = registry.current().time.clock
+        self._sessions = Sessions(
+            ApiSession(wait=stopper.wait),
+            ResilientSession(untrusted=True, wait=stopper.wait),
+            before=stopper.heed,
+        )
+        self._crew: Crew[_Task] = Crew(workers, self._fetch)
 
     def run(self) -> Summary:
         """Work until nothing is left to do, or the run is to end."""
         summary = self.summary
-        sessions = Sessions(
-            ApiSession(wait=self._stopper.wait),
-            ResilientSession(untrusted=True, wait=self._stopper.wait),
-            before=self._stopper.heed,
-        )
         try:
-            with summary.measured(), registry.current().observed_by(self._observe):
-                while not self._stopper.reason and self._step(sessions):
-                    pass
-        except Stopped:
-            pass
+            with summary.measured(), registry.current().observed_by(self._holds.observe):
+                self._go_on()
+        except (OperationalError, InterfaceError) as exc:
+            self._lose_the_database(exc)
+        except BaseException:  # aborted: what is in hand is for others
+            claims.release_all(self._owner)
+            raise
         finally:
-            sessions.close()
-        summary.left = len(self._queue)
-        summary.stopped = self._stopper.reason if summary.left or self._aside.next_at() is not None else ""
+            self._crew.close()
+            self._sessions.close()
+        summary.left = len(self._queue) + len(self._in_hand)
+        waits = any(unit.told for unit, _ in self._lanes.rest())
+        summary.stopped = self._stopper.reason if summary.left or waits else ""
         if not summary.database_failed:
             try:
-                self._close()
+                leave(self._lanes, summary, self._began)
             except (OperationalError, InterfaceError) as exc:
                 self._lose_the_database(exc)
                 summary.stopped = self._stopper.reason
         return summary
 
-    def _step(self, sessions: Sessions) -> bool:
-        """Do the next thing; False: there is none."""
-        task = self._aside.take(self._clock())
-        if task is not None:
-            self._work(task.package, sessions, task)
-        elif self._queue:
-            self._work(self._queue.popleft(), sessions, None)
-        else:
-            return self._wait()
-        return True
+    def _go_on(self) -> None:
+        try:
+            while True:
+                if not self._stopper.reason:
+                    self._hand_out()
+                if self._crew.busy:
+                    self._take_in()
+                elif self._stopper.reason or not self._wait():
+                    return
+        except Stopped:
+            return
 
     def _wait(self) -> bool:
         """Wait for what is put aside, as far as patience reaches."""
-        at = self._aside.next_at()
-        seconds = 0.0 if at is None else max(at - self._clock(), 0.0)
+        now = self._clock()
+        at = self._lanes.next_at(now)
+        seconds = 0.0 if at is None else max(at - now, 0.0)
         left = self._stopper.left
         if at is None or seconds > (self._patience if left is None else left):
             return False
@@ -111,181 +152,212 @@ class Run:
         self._stopper.wait(seconds)
         return True
 
-    def _work(self, primary_key: int, sessions: Sessions, task: Task | None) -> None:
-        try:
-            self._refresh(primary_key, sessions, task)
-        except Stopped:
-            self._give_back(primary_key, task)
-            raise
-        except (OperationalError, InterfaceError) as exc:
-            self._lose_the_database(exc)
-            self._give_back(primary_key, task)
-
-    def _refresh(self, primary_key: int, sessions: Sessions, task: Task | None) -> None:
-        package = Package.objects.filter(pk=primary_key).prefetch_related("sources").first()
-        if package is None:  # deleted meanwhile
-            return
-        parts = self._parts(package, task)
-        if task is not None and not parts:  # it has another repository by now
-            return
-        free = [part for part in parts if not self._aside.held(part.key, self._clock())]
-        results = [self._held(package, part) for part in parts if part not in free]
-        if free or not parts:
-            with sessions.within(LONGEST):
-                results += _update(package, sessions, free, again=bool(task and task.tries))
-        self.summary.tried += task is None
-        self._progress(package, self._settle(package, parts, results, task.tries if task else 0), task is not None)
-
-    def _give_back(self, primary_key: int, task: Task | None) -> None:
-        """Take back that a package had its turn: it was cut short."""
-        if task is not None:
-            self._aside.put(task, self._clock())
-        else:
-            self._queue.appendleft(primary_key)
-
     def _lose_the_database(self, error: Exception) -> None:
         logger.error("The database failed; the run ends here", exc_info=error)
         self._stopper.stop(f"the database failed: {type(error).__name__}")
         self.summary.database_failed = True
+        while self._crew.busy:
+            self._crew.finished(None)
 
-    def _parts(self, package: Package, task: Task | None) -> list[Part]:
-        """Return what is to be fetched of `package` now."""
-        parts = parts_of(package)
-        if task is not None:
-            wanted = {(result.source, result.part) for result in task.last}
-            return [part for part in parts if (part.source, part.name) in wanted]
+    def _plan(self) -> bool:
+        """Begin with more packages; False: there are none, or enough are in hand."""
+        if not self._queue or len(self._in_hand) >= _UNFINISHED:
+            return False
+        keys = [self._queue.popleft() for _ in range(min(len(self._queue), _CHUNK))]
+        light = SourceStatus.objects.only("package", "source", "part", "next_due", "last_success")
+        packages = _read(keys, light)
+        for key in keys:
+            if key in packages:  # not deleted meanwhile
+                self._begin(packages[key])
+        return True
+
+    def _begin(self, package: Package) -> None:
+        by_source: dict[tuple[str, str], list[Part]] = {}
+        for part in self._due(package):
+            by_source.setdefault((part.source, part.key), []).append(part)
+        self._in_hand[package.pk] = _InHand(package, max(len(by_source), 1))
+        if not by_source:
+            result = nothing_to_ask(package)
+            self.summary.count(result)
+            self._had_its_turn(package.pk, [result])
+        for (source, key), parts in by_source.items():
+            self._lanes.put(Unit(package.pk, source, key, tuple(part.name for part in parts)), self._clock())
+            self._set_aside(key)
+
+    def _due(self, package: Package) -> list[Part]:
+        """Return what is to be fetched of `package` in its turn."""
+        parts = sources.parts_of(package)
         if self._everything:
             return parts
         now = timezone.now()
         later = {(row.source, row.part) for row in package.sources.all() if row.next_due and row.next_due > now}
         return [part for part in parts if (part.source, part.name) not in later] or parts
 
-    def _held(self, package: Package, part: Part) -> FetchResult:
-        """Say that `part` is not asked for, because its upstream is to be left alone."""
-        why = self._aside.held(part.key, self._clock())
-        rows = (row.last_success for row in package.sources.all() if (row.source, row.part) == (part.source, part.name))
-        return FetchResult(
-            part.source,
-            FetchOutcome.LEFT_ALONE,
-            part.name,
-            error=why,
-            reason="left_alone",
-            upstream=part.upstream,
-            stored=next(rows, None),
-        )
+    def _hand_out(self) -> None:
+        """Give every idle worker something to do, as far as there is something."""
+        while self._crew.idle and not self._stopper.reason:
+            units = list(islice(self._ready(), self._crew.idle))
+            if not units:
+                return
+            for task in self._claim(units):
+                self._crew.give(task)
 
-    def _settle(self, package: Package, parts: list[Part], results: list[FetchResult], tries: int) -> list[FetchResult]:
-        """Put aside what is worth another try, and count the rest. Returns what there is to tell."""
-        now = self._clock()
-        keys = {(part.source, part.name): part.key for part in parts}
-        self._hold_the_silent(keys, results)
-        aside: dict[tuple[str, bool], list[FetchResult]] = {}
-        told = []
+    def _ready(self) -> Iterator[Unit]:
+        """Take out what may go now; plan more where there is nothing."""
+        nothing = True
+        while True:
+            self._heed()
+            unit = self._lanes.take(self._clock())
+            if unit is not None:
+                nothing = False
+                yield unit
+            elif not (nothing and self._plan()):
+                return
+
+    def _heed(self) -> None:
+        for hold in self._holds.heard():
+            self._lanes.hold(*hold)
+            self._set_aside(hold.key)
+
+    def _set_aside(self, key: str) -> None:
+        """Tell of what waits in a lane, if that is held."""
+        why = self._lanes.held(key, self._clock())
+        for unit in self._lanes.set_aside(key) if why else ():
+            self._warn(unit, why)
+            self.summary.put_aside += len(unit.parts)
+            told = [FetchResult(unit.source, FetchOutcome.PUT_ASIDE, part, error=why) for part in unit.parts]
+            self._had_its_turn(unit.package, told)
+
+    def _claim(self, units: Sequence[Unit]) -> list[_Task]:
+        """Make work of those units that nobody else does or has done."""
+        rows = SourceStatus.objects.filter(source__in={unit.source for unit in units})
+        with transaction.atomic():
+            got = claims.claim(self._owner, {(unit.package, unit.source) for unit in units})
+            packages = _read([package for package, _ in got], rows)
+            tasks, others = [], []
+            for unit in units:
+                claim, package = got.pop((unit.package, unit.source), None), packages.get(unit.package)
+                parts = self._still_wanted(unit, package) if package is not None else []
+                if claim is not None and package is not None and parts:
+                    tasks.append(_Task(unit, Work(package, parts, again=unit.tries > 0, claim=claim)))
+                    continue
+                others.append((unit, claim))
+            claims.release([claim for _, claim in others if claim is not None])
+        for unit, claim in others:
+            self._lanes.done(unit, answered=False)
+            self._pass_over(unit, "is being fetched by another run" if claim is None else "")
+        return tasks
+
+    def _still_wanted(self, unit: Unit, package: Package) -> list[Part]:
+        """Return the parts that nobody has fetched since the run, or the last pass over them, began."""
+        rows = {row.part: row for row in package.sources.all() if row.source == unit.source}
+        parts = []
+        for part in of_unit(unit, sources.parts_of(package)):
+            row = rows.get(part.name)
+            since = None if row is None else row.last_success if unit.tries else row.last_attempt
+            if since is None or since < self._began:
+                parts.append(part)
+        return parts
+
+    def _pass_over(self, unit: Unit, why: str) -> None:
+        """Note that there is nothing to do: another run does it, or it is done, or its address is another by now."""
+        results = [FetchResult(unit.source, FetchOutcome.SKIPPED, part, error=why) for part in unit.parts if why]
+        for result in results:
+            self.summary.count(result)
+        if not unit.told:
+            self._had_its_turn(unit.package, results)
+
+    def _fetch(self, task: _Task) -> None:
+        """Do a task; in a thread of the crew."""
+        with self._sessions.within(LONGEST):
+            task.work.do(self._sessions)
+
+    def _take_in(self) -> None:
+        """Store and count what is done, all of it at once; wait for the first."""
+        seconds = None
+        if self._crew.idle and not self._stopper.reason:
+            now = self._clock()
+            at = self._lanes.next_at(now)
+            seconds = None if at is None else max(at - now, 0.0)
+        tasks = self._crew.finished(seconds)
+        if not tasks:
+            return
+        store([task.work for task in tasks], self._owner)
+        for task in tasks:
+            self._settle(task)
+
+    def _settle(self, task: _Task) -> None:
+        """Put aside what is worth another try, and count the rest."""
+        unit, results, now = task.unit, task.work.results, self._clock()
+        asked = [result for result in results if result.outcome is not FetchOutcome.LEFT_ALONE]
+        self._lanes.done(unit, answered=any(result.reached for result in asked))
+        if task.work.stopped is not None:
+            if unit.told:
+                self._lanes.put_back(unit, now)
+            return
+        self._holds.judge(unit.key, asked)
+        self._heed()
+        told, aside = [], {True: [], False: []}  # type: tuple[list[FetchResult], dict[bool, list[FetchResult]]]
         for result in results:
             alone = result.outcome is FetchOutcome.LEFT_ALONE
-            if not (alone or result.again) or tries + 1 >= PASSES:
+            if not (alone or result.again) or unit.tries + 1 >= PASSES:
                 self.summary.count(result)
                 told.append(result)
                 continue
-            key = keys[result.source, result.part]
             if result.retry_at is not None:
                 seconds = (result.retry_at - datetime.now(UTC)).total_seconds() + 0.1  # two clocks: rather late
-                self._aside.hold(key, now + seconds, result.error)
-            if alone and key not in self._warned:
-                self._warned.add(key)
-                logger.warning("%s is put aside: %s", result.source, result.error)
-            aside.setdefault((key, alone), []).append(result)
+                self._lanes.hold(unit.key, now + seconds, result.error)
+                self._set_aside(unit.key)
+            if alone:
+                self._warn(unit, result.error)
+            aside[alone].append(result)
             told.append(replace(result, outcome=FetchOutcome.PUT_ASIDE))
-        for (key, alone), last in aside.items():
-            held = alone and bool(self._aside.held(key, now))
-            pause = 0.0 if held else min(_FIRST_PAUSE * 2**tries, _LONGEST_PAUSE)
-            self._aside.put(Task(package.pk, key, tuple(last), tries + (not held)), now + pause)
-            self.summary.put_aside += len(last)
-        return told
+        for alone, last in aside.items():
+            if last:
+                held = alone and bool(self._lanes.held(unit.key, now))
+                self._put_aside(unit, last, now, tries=unit.tries + (not held))
+        if unit.told:
+            self._progress(task.work.package, told, True)
+        else:
+            self._had_its_turn(unit.package, told)
 
-    def _hold_the_silent(self, keys: dict[tuple[str, str], str], results: list[FetchResult]) -> None:
-        """Leave alone what does not answer at all: with one call at a time, a breaker sees too little of it."""
-        for key in set(keys.values()):
-            asked = [result for result in results if keys.get((result.source, result.part)) == key]
-            asked = [result for result in asked if result.outcome is not FetchOutcome.LEFT_ALONE]
-            if not asked:
-                continue
-            self._silent[key] = self._silent[key] + 1 if all(each.reason == "timeout" for each in asked) else 0
-            if (more := self._silent[key] - SILENT_IN_A_ROW) >= 0:
-                seconds = min(15.0 * 2 ** min(more, 10), 300.0)  # as a breaker would
-                why = f"{key} does not answer; nothing is sent before {_at(seconds)}"
-                self._aside.hold(key, self._clock() + seconds, why)
+    def _put_aside(self, unit: Unit, last: list[FetchResult], now: float, *, tries: int) -> None:
+        pause = min(_FIRST_PAUSE * 2**unit.tries, _LONGEST_PAUSE) if tries > unit.tries else 0.0
+        names = tuple(result.part for result in last)
+        self._lanes.put_back(replace(unit, parts=names, tries=tries, last=tuple(last), told=True), now + pause)
+        self.summary.put_aside += len(last)
 
-    def _close(self) -> None:
-        """Count, and note in the ledger, what is still put aside."""
-        rest = self._aside.rest()
-        while some := list(islice(rest, 200)):
-            self._note_rest(some)
+    def _had_its_turn(self, package: int, results: list[FetchResult]) -> None:
+        """Note what came of a source; tell of the package when that was the last of its sources."""
+        hand = self._in_hand[package]
+        hand.left -= 1
+        hand.results += results
+        if not hand.left:
+            del self._in_hand[package]
+            self.summary.tried += 1
+            self._progress(hand.package, hand.results, False)
 
-    def _note_rest(self, rest: list[tuple[Task, str]]) -> None:
-        rows = []
-        for task, why in rest:
-            for result in task.last:
-                if result.outcome is FetchOutcome.LEFT_ALONE:
-                    result = replace(result, error=why or result.error)  # noqa: PLW2901 - as it is by now
-                    rows.append(
-                        SourceStatus(
-                            package_id=task.package,
-                            source=result.source,
-                            part=result.part,
-                            outcome=result.outcome.value,
-                            error=result.error,
-                            reason=result.reason,
-                        )
-                    )
-                self.summary.count(result)
-        there = set(Package.objects.filter(pk__in={row.package_id for row in rows}).values_list("pk", flat=True))
-        SourceStatus.objects.bulk_create(
-            [row for row in rows if row.package_id in there],
-            update_conflicts=True,
-            unique_fields=["package", "source", "part"],
-            update_fields=["outcome", "error", "reason"],
-        )
-
-    def _observe(self, event: Event) -> None:
-        """Leave an upstream alone as soon as it is known to be down, limited, or near the end of its quota."""
-        now = self._clock()
-        if isinstance(event, BreakerChanged) and event.state is State.OPEN:
-            why = f"{_key(event)} is down; nothing is sent before {_at(event.seconds)}"
-            self._aside.hold(_key(event), now + event.seconds, why)
-        elif isinstance(event, GateClosed):
-            why = f"{_key(event)} limits our rate; nothing is sent before {_at(event.seconds)}"
-            self._aside.hold(_key(event), now + event.seconds, why)
-        elif isinstance(event, QuotaSeen) and event.upstream != OTHER:
-            quota = event.quota
-            if quota.limit and quota.remaining is not None and quota.reset and quota.remaining <= RESERVE * quota.limit:
-                left = f"{quota.remaining} of {quota.limit} calls"
-                why = f"{event.upstream}'s last {left} are for others until {_at(quota.reset)}"
-                self._aside.hold(event.upstream, now + quota.reset, why)
+    def _warn(self, unit: Unit, why: str) -> None:
+        if unit.key not in self._warned:
+            self._warned.add(unit.key)
+            logger.warning("%s is put aside: %s", unit.source, why)
 
 
-def run(primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool = False) -> Summary:
+def run(
+    primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool = False, workers: int = 1
+) -> Summary:
     """Refresh these packages, and tell `progress` of each. `everything`: and not only what the ledger says is due."""
-    return Run(primary_keys, stopper, progress, everything=everything).run()
+    return Run(primary_keys, stopper, progress, everything=everything, workers=workers).run()
 
 
-def _key(event: BreakerChanged | GateClosed) -> str:
-    return event.target.host if event.upstream == OTHER else event.upstream
+def _limit(key: str, workers: int) -> int:
+    """Say how many units of a lane may be under way: one waits for each that is at it, so that none is waited for."""
+    config = registry.current().config
+    most = getattr(config.upstreams.get(key, config.default), "max_concurrency", None)
+    return workers if most is None else 2 * most
 
 
-def _at(seconds: float) -> str:
-    return f"{datetime.now(UTC) + timedelta(seconds=seconds):%H:%M:%S} UTC"
-
-
-def _update(package: Package, sessions: Sessions, parts: list[Part], *, again: bool) -> list[FetchResult]:
-    try:
-        return update_package(package, sessions, parts=parts, again=again)
-    except (Stopped, OperationalError, InterfaceError):  # the database is gone: nothing could be saved of others either
-        raise
-    except Exception as exc:
-        if not Package.objects.filter(pk=package.pk).exists():
-            return [FetchResult("site", FetchOutcome.SKIPPED, error="was deleted meanwhile")]
-        logger.exception("%s: not updated", package.slug)
-        error = f"unexpected {type(exc).__name__}; see the log"
-        package.note_failure(error)
-        return [FetchResult("site", FetchOutcome.FAILED, error=error, reached=False)]
+def _read(keys: Sequence[int], rows: QuerySet[SourceStatus]) -> dict[int, Package]:
+    """Read packages, and these rows of theirs, without what is large and not looked at."""
+    packages = Package.objects.filter(pk__in=keys).defer("pypi_info", "pypi_classifiers", "commits_over_52w")
+    return {package.pk: package for package in packages.prefetch_related(Prefetch("sources", rows))}

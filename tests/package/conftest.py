@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import responses as responses_library
 
-from package import update, updater
+from package import sources
 from package.asking import Client, Server
 from package.errors import LeftAlone, Unreachable
 from package.models import Category, Package
@@ -100,8 +100,7 @@ def stub(
 def parts(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
     """Return what every package is asked about: nothing, until a test puts its own parts there."""
     own: list[Part] = []
-    for module in (update, updater):
-        monkeypatch.setattr(module, "parts_of", lambda _: list(own))
+    monkeypatch.setattr(sources, "parts_of", lambda _: list(own))
     return own
 
 

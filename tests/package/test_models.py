@@ -183,16 +183,6 @@ def test_the_ledger_in_words(hours: int | None, error: str, words: str) -> None:
     assert SourceStatus(source="github", part="commits", last_success=fetched, error=error).in_words == words
 
 
-def test_a_failure_is_noted_and_nothing_else(make_package: MakePackage) -> None:
-    """What somebody else saved meanwhile stays."""
-    package = make_package("fortune", last_exception_count=2)
-    Package.objects.update(title="Edited")
-    package.note_failure("unexpected")
-    kept = Package.objects.get()
-    assert (kept.title, kept.last_exception, kept.last_exception_count) == ("Edited", "unexpected", 3)
-    assert kept.last_exception_at
-
-
 def test_the_newest_version_comes_first(make_package: MakePackage) -> None:
     """Versions are in the order of their upload, latest() is the last one."""
     package = make_package("fortune")

@@ -167,8 +167,7 @@ def test_one_server_does_not_make_the_run_its_own(
 
     responses.add_callback("GET", "https://stub.test/x", callback=slow)
     part = Part("stub", "", Server("The stub", "https://stub.test"), ask)
-    monkeypatch.setattr("package.updater.parts_of", lambda _: [part])
-    monkeypatch.setattr("package.update.parts_of", lambda _: [part])
+    monkeypatch.setattr("package.sources.parts_of", lambda _: [part])
     package = Package.objects.create(title="x", slug="x", category=category)
     run([package.pk], Stopper(time_budget=125), lambda *_: None)
     assert outbound_http.clock.now < 140

@@ -164,7 +164,7 @@ class TestSessions:
 
         server = Server("X", "https://x.test")
         parts = [Part("a", "", server, remember("a")), Part("b", "", server, remember("b"), untrusted=True)]
-        monkeypatch.setattr("package.update.parts_of", lambda _: parts)
+        monkeypatch.setattr("package.sources.parts_of", lambda _: parts)
         through = Sessions()
         update_package(make_package(), through)
         assert used == {"a": through.trusted, "b": through.untrusted}

@@ -48,7 +48,7 @@ def update_packages(monkeypatch: pytest.MonkeyPatch, db: None) -> Command:
 
     def run(*args: str) -> int:
         try:
-            execute_from_command_line(["manage.py", "update_packages", *args])
+            execute_from_command_line(["manage.py", "update_packages", "--workers=1", *args])
         except SystemExit as exc:
             return int(exc.code or 0)
         return 0
@@ -289,7 +289,7 @@ def test_it_may_run_in_a_thread(make_package: MakePackage, pypi: CannedPyPI) -> 
     def work() -> None:
         connections["default"] = connection  # the test's, which sees its packages
         try:
-            call_command("update_packages", stdout=out)
+            call_command("update_packages", workers=1, stdout=out)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the test is to show it
             errors.append(exc)
 
@@ -331,12 +331,12 @@ class TestOutput:
         """Off the terminal there is a line for each package, with reasons, and a table of all of them."""
         assert update_packages() == 0
         out = capsys.readouterr().out
-        assert "[1/5] good: pypi updated, pypistats updated\n" in out
-        assert "[2/5] missing: pypi not found, pypistats updated (" in out
-        assert "[3/5] down: pypi put aside, pypistats updated (" in out
+        assert "[2/5] good: pypi updated, pypistats updated\n" in out
+        assert "[3/5] missing: pypi not found, pypistats updated (" in out
+        assert "[4/5] down: pypi put aside, pypistats updated (" in out
         assert "HTTP 503" in out
-        assert "[4/5] odd: pypi partly updated, pypistats updated (documentation_url: must be an object" in out
-        assert "[5/5] bare: pypi skipped (" in out
+        assert "[5/5] odd: pypi partly updated, pypistats updated (documentation_url: must be an object" in out
+        assert "[1/5] bare: pypi skipped (" in out
         assert "[again] down: pypi put aside (" in out
         assert table(out) == {
             "source": ["updated", "partly updated", "not found", "failed", "skipped"],
@@ -363,7 +363,7 @@ class TestOutput:
             "left alone": "3",
             "skipped": "1",
         }
-        assert "[2/5] missing: pypi put aside, pypistats updated (" in out
+        assert "[3/5] missing: pypi put aside, pypistats updated (" in out
         assert "pypi: 3 parts left to the next run: " in out
         assert "limits our rate; nothing is sent before" in out
 
@@ -402,7 +402,7 @@ class TestOutput:
         assert summary["left_alone"] == {}
         assert summary["attempts"] - summary["retries"] == 8 + summary["put_aside"] - 1
         assert summary["seconds"] >= summary["backoff_seconds"] > 0
-        assert "[1/5] good" in captured.err
+        assert "[2/5] good" in captured.err
 
     def test_json_of_nothing(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
         """A run without work is JSON too."""

@@ -20,6 +20,10 @@ from package.summary import Summary
 from package.updater import PATIENCE, run
 
 
+WORKERS = 16
+"""Twice what PyPI and GitHub take at once, by the settings, and some: more would wait for their turn."""
+
+
 class Command(BaseCommand):
     help = (
         "Refresh what is due of packages, from PyPI and from where their code lives, those tried longest ago first. "
@@ -37,6 +41,13 @@ class Command(BaseCommand):
             metavar="H",
             help="refresh all of the packages not refreshed for H hours (default: what the ledger says is due)",
         )
+        parser.add_argument(
+            "--workers",
+            type=running.count,
+            default=WORKERS,
+            metavar="N",
+            help=f"ask in N threads, as far as the limits of each source let them (default: {WORKERS})",
+        )
         patience = f"no limit, but wait no longer than {PATIENCE:g} s for what is put aside"
         running.add_options(parser, verb="refresh", rows="packages", patience=patience)
 
@@ -47,7 +58,7 @@ class Command(BaseCommand):
             def progress(package: Package, results: list[FetchResult], again: bool) -> None:
                 tell(f"{package.slug}: {_outcomes(results)}", _reasons(results), again=again)
 
-            return run(primary_keys, stopper, progress, everything=everything)
+            return run(primary_keys, stopper, progress, everything=everything, workers=options["workers"])
 
         running.conduct(self, options, len(primary_keys), work, _show, row="package")
 

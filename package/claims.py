@@ -1,0 +1,71 @@
+"""Who fetches what: a source of a package is claimed in the database before it is asked, for as long as a lease.
+
+So several runs, machines and workers never fetch the same at once. Whoever dies leaves a lease that expires; whoever
+comes back after that finds that the claim is another's, and stores nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from package.models import Claim
+
+LEASE = timedelta(seconds=150)
+"""Longer than a source of a package can take: see `fetching.LONGEST`."""
+
+Wanted = tuple[int, str]
+"""A package's primary key, and a source."""
+
+
+def new_owner() -> str:
+    """Return a name for somebody who claims: a run, or a task."""
+    return uuid.uuid4().hex
+
+
+def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> dict[Wanted, int]:
+    """Claim what is free of `wanted`. Returns the primary keys of the claims that were got.
+
+    `tickets`: only what somebody queued (see `package.tasks`) and nobody has done meanwhile.
+    """
+    with transaction.atomic():
+        if not tickets:
+            missing = [Claim(package_id=package, source=source) for package, source in wanted]
+            Claim.objects.bulk_create(missing, ignore_conflicts=True)
+        packages = {package for package, _ in wanted}
+        known = Claim.objects.filter(package_id__in=packages).values_list("pk", "package_id", "source")
+        keys = {pk: (package, source) for pk, package, source in known if (package, source) in wanted}
+        free = Claim.objects.filter(Q(until=None) | Q(until__lt=Now()), pk__in=keys)
+        if connection.features.has_select_for_update_skip_locked:  # whom somebody else takes right now is not free
+            free = Claim.objects.filter(pk__in=free.select_for_update(skip_locked=True).values("pk"))
+        got = free.update(owner=owner, until=Now() + LEASE)
+        if got < len(keys):
+            taken = Claim.objects.filter(pk__in=keys, owner=owner).values_list("pk", flat=True)
+            keys = {pk: keys[pk] for pk in taken}
+    return {wanted: pk for pk, wanted in keys.items()}
+
+
+def still_ours(owner: str, keys: Iterable[int]) -> set[int]:
+    """Return which of these claims `owner` has, and keep them from others until the transaction ends."""
+    held = Claim.objects.select_for_update().filter(pk__in=keys, owner=owner).order_by("pk")
+    return set(held.values_list("pk", flat=True))
+
+
+def release(keys: Iterable[int]) -> None:
+    """Let go of claims, done with: nobody needs to come back."""
+    Claim.objects.filter(pk__in=keys).delete()
+
+
+def give_back(keys: Iterable[int]) -> None:
+    """Let go of claims that are to be claimed again: they stay queued."""
+    Claim.objects.filter(pk__in=keys).update(owner="", until=None)
+
+
+def release_all(owner: str) -> None:
+    """Let go of everything that `owner` has."""
+    Claim.objects.filter(owner=owner).delete()

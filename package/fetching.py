@@ -1,0 +1,162 @@
+"""Asking about one package, part after part, and keeping what comes until it is stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from django.utils import timezone
+
+from package import ledger
+from package.asking import Client
+from package.errors import AskError, Gone, LeftAlone, NotModified, NotReady
+from package.models import Package, SourceStatus
+from package.reading import Reading
+from package.repos import NotARepository, get_repo_for_repo_url
+from package.repos.address import shown
+from package.results import GOOD, FetchOutcome, FetchResult
+from package.sources import Part, Sessions, address_of
+from package.stopping import Stopped
+
+logger = logging.getLogger(__name__)
+
+
+class Work:
+    """Parts of one package. Needs no database once it is made, so any thread may do it."""
+
+    def __init__(
+        self,
+        package: Package,
+        parts: Sequence[Part],
+        *,
+        again: bool = False,
+        claim: int | None = None,
+    ) -> None:
+        """Make it.
+
+        :param again: what is asked now failed a short while ago: it is the same failure still.
+        :param claim: the primary key of the claim that it stands on, where there is one.
+        """
+        self.package = package
+        self.claim = claim
+        self.results: list[FetchResult] = []
+        self.stopped: Stopped | None = None
+        """The run was to end meanwhile."""
+        self.now = timezone.now()
+        self.rows = {(row.source, row.part): row for row in package.sources.all()}
+        self.failures = {key: row.failures for key, row in self.rows.items()}
+        """In a row, before this."""
+        self.touched: set[tuple[str, str]] = set()
+        self.readings: list[tuple[int, Reading]] = []
+        """With the index of their result."""
+        self.changed: set[str] = set()
+        """Fields of the package that were set here."""
+        self.addresses = {part.source: address_of(package, part.source) for part in parts}
+        self._parts = parts
+        self._again = again
+        self._gone: set[str] = set()
+        self._silent: dict[str, FetchResult] = {}
+        """Sources that gave no answer at all: each further question would take as long."""
+
+    def do(self, through: Sessions) -> None:
+        """Ask for every part; one that fails does not stop the others."""
+        try:
+            for part in self._parts:
+                self._fetch(part, through)
+        except Stopped as exc:
+            self.stopped = exc
+
+    def _fetch(self, part: Part, through: Sessions) -> None:
+        row = self.rows.get((part.source, part.name))
+        if row is None:
+            row = SourceStatus(package=self.package, source=part.source, part=part.name)
+            self.rows[part.source, part.name] = row
+        self.touched.add((part.source, part.name))
+        session = through.untrusted if part.untrusted else through.trusted
+        client = Client(session, part.server, row.validators, row.memory, through.before)
+        upstream, stored = part.upstream, row.last_success
+        result = FetchResult(part.source, FetchOutcome.FAILED, part.name, upstream=upstream, stored=stored)
+        if part.source in self._gone:
+            ledger.record(row, replace(result, outcome=FetchOutcome.NOT_FOUND), client, self.now, again=self._again)
+            return
+        if part.source in self._silent:  # nor would it answer this
+            self._note(part, row, client, replace(self._silent[part.source], part=part.name, stored=stored), again=True)
+            return
+        try:
+            result = self._ask(part, client, result)
+        except Stopped as exc:
+            error = f"the run ended before an attempt succeeded: {exc}"
+            result = replace(result, error=error, reason=ledger.STOPPED, reached=False)
+            self._note(part, row, client, result, again=True)
+            row.next_due = self.now
+            raise
+        except Exception as exc:
+            logger.exception("%s: %s of %s", self.package.slug, part.name or "what there is", part.source)
+            result = replace(result, error=f"unexpected {type(exc).__name__}; see the log", reason="unexpected")
+        if result.again and client.status is None:
+            self._silent[part.source] = result
+        self._note(part, row, client, result, again=self._again)
+
+    def _ask(self, part: Part, client: Client, result: FetchResult) -> FetchResult:
+        try:
+            reading = part.fetch(client)
+        except NotModified:
+            return replace(result, outcome=FetchOutcome.UNCHANGED)
+        except AskError as exc:
+            outcome = next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(exc, kind)), result.outcome)
+            result = replace(result, outcome=outcome, error=str(exc), reason=exc.reason)
+            retry_at = exc.retry_at if isinstance(exc, LeftAlone) else None
+            return replace(result, reached=exc.reached, again=exc.again, retry_at=retry_at)
+        self.readings.append((len(self.results), reading))
+        slug, server = self.package.slug, part.server.name
+        for skipped in reading.skipped:
+            logger.warning("%s: %s's %s skipped: %s", slug, server, skipped.field, skipped.reason)
+        outcome = FetchOutcome.PARTLY if reading.skipped else FetchOutcome.UPDATED
+        self._move(reading.moved_to)
+        return replace(result, outcome=outcome, updated=reading.updated, skipped=tuple(reading.skipped))
+
+    def _note(self, part: Part, row: SourceStatus, client: Client, result: FetchResult, *, again: bool) -> None:
+        self.results.append(result)
+        ledger.record(row, result, client, self.now, again=again)
+        if result.outcome is FetchOutcome.NOT_FOUND and part.missing_since:
+            self._gone.add(part.source)
+            if getattr(self.package, part.missing_since) is None:
+                logger.warning("%s: %s", self.package.slug, result.error)
+                self._set(part.missing_since, self.now)
+        elif result.outcome in GOOD and part.missing_since:
+            if getattr(self.package, part.missing_since) is not None:
+                self._ask_the_others_soon(part)
+            self._set(part.missing_since, None)
+        elif result.outcome is FetchOutcome.FAILED and result.reached:  # core.http tells of those that were not reached
+            logger.warning("%s: not updated: %s", self.package.slug, result.error)
+
+    def _ask_the_others_soon(self, part: Part) -> None:
+        """Make the other parts of what was gone, and is back, due: they were not asked for in all that time."""
+        for (source, name), row in self.rows.items():
+            if source == part.source and name != part.name:
+                row.next_due = None
+                self.touched.add((source, name))
+
+    def _move(self, address: str) -> None:
+        package = self.package
+        if not address:
+            return
+        try:
+            get_repo_for_repo_url(address, package.repo_host)
+        except NotARepository as exc:
+            logger.warning("%s: %s has moved, but %s", package.slug, shown(package.repo_url), exc)
+            return
+        logger.warning("%s: %s has moved to %s", package.slug, shown(package.repo_url), address)
+        self._set("repo_url", address)
+
+    def _set(self, name: str, value: object) -> None:
+        setattr(self.package, name, value)
+        self.changed.add(name)
+
+
+_OUTCOMES: dict[type[AskError], FetchOutcome] = {
+    Gone: FetchOutcome.NOT_FOUND,
+    LeftAlone: FetchOutcome.LEFT_ALONE,
+    NotReady: FetchOutcome.NOT_READY,
+}
