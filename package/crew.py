@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 W = TypeVar("W")
+GATHER = 0.03
+"""Seconds in which what is done is gathered, so that the database has less to do."""
 
 
 @dataclass
@@ -44,12 +47,15 @@ class Crew(Generic[W]):
             threading.Thread(target=self._work, name=f"crew-{self._threads}", daemon=True).start()
 
     def finished(self, timeout: float | None) -> list[W]:
-        """Return what is done: all of it, but wait for the first, `timeout` seconds at most (None: no limit)."""
+        """Return what is done, and what is done a moment later; wait for it `timeout` seconds (None: without limit)."""
         done: list[W] = []
+        until = 0.0
         try:
             while self.busy:
-                done.append(self._done.get(timeout=timeout) if not done else self._done.get_nowait())
+                done.append(self._done.get(timeout=timeout))
                 self.busy -= 1
+                until = until or time.monotonic() + GATHER
+                timeout = max(until - time.monotonic(), 0.0)
         except queue.Empty:
             pass
         return done

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from django.utils import timezone
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version as ParsedVersion
 
@@ -36,9 +37,14 @@ class ProjectReading(Reading):
         names = super().save(package)
         if self.number is None:
             return names
-        package.latest_version, _ = Version.objects.update_or_create(
-            package=package, number=self.number, defaults=self.version
+        version = Version(package=package, number=self.number, modified=timezone.now(), **self.version)
+        Version.objects.bulk_create(
+            [version],
+            update_conflicts=True,  # in one statement, whether it is known or not
+            unique_fields=["package", "number"],
+            update_fields=[*self.version, "modified"],
         )
+        package.latest_version = version
         return [*names, "latest_version"]
 
     @property

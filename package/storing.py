@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
 
 from package import claims, ledger, sources
 from package.fetching import Work
@@ -65,7 +66,8 @@ class _Batch:
         self._held = claims.still_ours(owner, [work.claim for work in works if work.claim is not None])
         self._packages = {package.pk: package for package in there.only(*_ADDRESSES, *FETCH_FIELDS)}
         self._rows: dict[int, Rows] = defaultdict(dict)
-        for row in SourceStatus.objects.filter(package_id__in=keys):
+        known = SourceStatus.objects.filter(package_id__in=keys)
+        for row in known.only("package_id", "source", "part", "outcome", "error", "failures", "next_due"):
             self._rows[row.package_id][row.source, row.part] = row
 
     def store(self) -> None:
@@ -98,7 +100,8 @@ class _Batch:
         _sum_up(package, work, [rows.get(key) for key in expected])
         for name in FETCH_FIELDS:
             setattr(work.package, name, getattr(package, name))
-        work.package.save(update_fields={*names, *work.changed, *FETCH_FIELDS, "modified"})
+        changed = {name: getattr(work.package, name) for name in (*names, *work.changed, *FETCH_FIELDS)}
+        Package.objects.filter(pk=package.pk).update(**changed, modified=timezone.now())
         return [rows[key] for key in work.touched & rows.keys()]
 
     def _save_carefully(self, work: Work, index: int, reading: Reading) -> list[str]:

@@ -50,6 +50,9 @@ _UNFINISHED = 5000
 """Packages that may wait for one of their sources before more are begun: they take up memory."""
 
 
+_READ = ("slug", "title", "repo_url", "repo_host", "repo_missing_since", "pypi_url", "pypi_missing_since")
+"""What fetching looks at: a thread of the crew must have no need of the database."""
+
 Progress = Callable[[Package, list[FetchResult], bool], None]
 """Told of each package, of what was tried of it, and whether that was put aside before."""
 
@@ -358,6 +361,6 @@ def _limit(key: str, workers: int) -> int:
 
 
 def _read(keys: Sequence[int], rows: QuerySet[SourceStatus]) -> dict[int, Package]:
-    """Read packages, and these rows of theirs, without what is large and not looked at."""
-    packages = Package.objects.filter(pk__in=keys).defer("pypi_info", "pypi_classifiers", "commits_over_52w")
+    """Read packages, and these rows of theirs."""
+    packages = Package.objects.filter(pk__in=keys).only(*_READ)
     return {package.pk: package for package in packages.prefetch_related(Prefetch("sources", rows))}

@@ -606,7 +606,7 @@ class Process:
         }
 
     def start(self, *args: str, **kwargs: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "manage.py", "update_packages", *args]
+        command = [sys.executable, "manage.py", "update_packages", "--workers=1", *args]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, cwd=ROOT, env=self.env, text=True, **{**pipes, **kwargs})
 
