@@ -1,0 +1,233 @@
+"""compose.yaml, the configuration that it mounts and .env.example fit each other and the documentation."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.test_docs import ROOT, table
+
+COMPOSE = ROOT / "compose.yaml"
+EXAMPLE = ROOT / ".env.example"
+PROMETHEUS = ROOT / "grafana" / "prometheus"
+QUEUES = {"pypi", "pypistats", "github", "gitlab", "bitbucket", "codeberg", "forgejo", "repository", "updates"}
+WORKERS = {f"worker-{name}" for name in ("pypi", "pypistats", "github", "gitlab", "other", "updates")}
+SITE = {"web", "beat", "migrate"} | WORKERS
+SERVICES = SITE | {"postgres", "valkey", "prometheus", "alertmanager", "grafana"}
+SECRETS = dict.fromkeys(("SECRET_KEY", "METRICS_TOKENS", "POSTGRES_PASSWORD", "GRAFANA_ADMIN_PASSWORD"), "for-a-test")
+"""Without these nothing starts."""
+
+
+def document(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+def services() -> dict[str, dict[str, Any]]:
+    return document(COMPOSE)["services"]
+
+
+def example(*, everything: bool) -> dict[str, str]:
+    """Return the variables of .env.example; `everything`: those too that are commented out."""
+    comment = "(?:# )?" if everything else ""
+    found = re.findall(rf"^{comment}([A-Z][A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE)
+    return {name: value.strip('"') for name, value in found}
+
+
+def documented(page: str, heading: str) -> set[str]:
+    """Return the variables in the tables of a page, from `heading` on."""
+    return {name for name in table(page, heading) if name.isupper()}
+
+
+def tool(name: str, package: str) -> str:
+    """Return where `name` is. Where it is not, the test is skipped; in CI it fails."""
+    if path := shutil.which(name):
+        return path
+    why = f"{name} is not there; Debian's package {package} has it"
+    return pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+
+
+def compose() -> list[str]:
+    """Return the command: Compose 2, or the one before it, which Debian has."""
+    docker = shutil.which("docker")
+    if docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return [docker, "compose"]
+    return [tool("docker-compose", "docker-compose")]
+
+
+def configured(**variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `docker compose config` with .env.example and these variables."""
+    return subprocess.run(
+        [*compose(), "--file", str(COMPOSE), "--env-file", str(EXAMPLE), "config"],
+        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_compose_accepts_the_file() -> None:
+    """With .env.example and the secrets, `docker compose config` has no objection, and shows every service."""
+    done = configured(**SECRETS)
+    assert done.returncode == 0, done.stderr
+    assert set(yaml.safe_load(done.stdout)["services"]) == SERVICES
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_nothing_starts_without_its_secrets(secret: str) -> None:
+    """Compose refuses .env.example as long as a secret is empty, and names it."""
+    done = configured(**{**SECRETS, secret: ""})
+    assert done.returncode != 0
+    assert f"put {secret} into .env" in done.stderr
+
+
+def test_no_secret_has_a_value() -> None:
+    """Neither .env.example nor compose.yaml has a key, a token or a password that somebody could forget to change."""
+    secret = re.compile(r"_(KEY|TOKENS?|PASSWORD)$")
+    assert {value for name, value in example(everything=True).items() if secret.search(name)} == {""}
+    defaults = re.findall(r"\$\{([A-Z_]+):?-", COMPOSE.read_text())
+    assert [name for name in defaults if secret.search(name)] == []
+
+
+def test_every_variable_of_compose_is_in_the_example() -> None:
+    """What compose.yaml takes from .env is in .env.example, with a value or without."""
+    taken = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE.read_text()))
+    for service in services().values():
+        taken |= {name for name, value in service.get("environment", {}).items() if value is None}
+    assert taken <= set(example(everything=True))
+
+
+def test_the_example_and_the_documentation_name_the_same_variables() -> None:
+    """.env.example has what docs/settings.md and docs/operations.md describe, and nothing else."""
+    names = documented("settings.md", "## The site") | documented("operations.md", "## What is in .env")
+    # A process needs PROMETHEUS_MULTIPROC_DIR before it reads .env.
+    assert set(example(everything=True)) == names - {"PROMETHEUS_MULTIPROC_DIR"}
+
+
+def test_every_variable_of_the_example_is_explained() -> None:
+    """Above each variable of .env.example stands a line that says what it is for."""
+    lines = EXAMPLE.read_text().splitlines()
+    variable = re.compile(r"(# )?[A-Z][A-Z_]+=")
+    unexplained = [
+        line
+        for above, line in pairwise(lines)
+        if variable.match(line) and (not above.startswith("# ") or variable.match(above))
+    ]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("service", sorted(SITE))
+def test_every_setting_reaches_the_site(service: str) -> None:
+    """What docs/settings.md describes can be set by .env, but for what a deployment must not or need not change."""
+    settings = documented("settings.md", "## The site") - {"DEBUG", "PROMETHEUS_MULTIPROC_DIR"}
+    assert settings <= set(services()[service]["environment"])
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{**example(everything=False), "DEBUG": "true"}, {**example(everything=True), **SECRETS, "DEBUG": "false"}],
+    ids=["working copy", "everything"],
+)
+def test_the_site_takes_the_example(variables: dict[str, str]) -> None:
+    """`manage.py check` has no objection to .env.example with DEBUG on, nor to all that it shows."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_queue_has_one_group_of_workers() -> None:
+    """No queue is forgotten, and none is shared by two services."""
+    queues = [
+        queue
+        for name in sorted(WORKERS)
+        for queue in re.search(r"--queues (\S+)", services()[name]["command"])[1].split(",")  # type: ignore[index]
+    ]
+    assert sorted(queues) == sorted(QUEUES)
+
+
+def test_only_the_site_and_grafana_can_be_reached() -> None:
+    """Two ports are published, to this machine only."""
+    ports = {name: service["ports"] for name, service in services().items() if "ports" in service}
+    assert set(ports) == {"web", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for some in ports.values() for port in some)
+
+
+def test_what_is_mounted_is_there() -> None:
+    """Docker would make an empty directory of a file that is not."""
+    mounts = [mount for service in services().values() for mount in service.get("volumes", ())]
+    sources = [re.sub(r"\$\{\w+:-(.*?)\}", r"\1", mount).partition(":")[0] for mount in mounts]
+    assert [source for source in sources if source.startswith(".") and not (ROOT / source).exists()] == []
+
+
+def test_what_the_image_is_made_of_is_there() -> None:
+    """Each source of a COPY in the Dockerfile exists, and .dockerignore lets it through."""
+    copied = re.findall(r"^COPY (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(copied) == let_through
+    assert [source for source in copied if not (ROOT / source).exists()] == []
+
+
+def test_images_are_pinned() -> None:
+    """No image changes because somebody else released something."""
+    images = {service["image"] for service in services().values()} - {"djangopackages"}
+    assert [image for image in images if not re.search(r":v?\d+\.\d+", image)] == []
+
+
+def test_metrics_are_kept_together() -> None:
+    """Who counts calls shares the directory, and has process ids that nobody else in it has."""
+    counting = {
+        name: service
+        for name, service in services().items()
+        if "PROMETHEUS_MULTIPROC_DIR" in service.get("environment", {})
+    }
+    assert set(counting) == {"web"} | WORKERS
+    assert {service["environment"]["PROMETHEUS_MULTIPROC_DIR"] for service in counting.values()} == {"/run/metrics"}
+    assert all("metrics:/run/metrics" in service["volumes"] for service in counting.values())
+    assert {service["pid"] for service in counting.values()} == {"host"}
+
+
+def test_the_site_is_the_only_scrape_target() -> None:
+    """A second target with the same directory would count everything twice."""
+    jobs = document(PROMETHEUS / "prometheus.yml")["scrape_configs"]
+    assert [config["targets"] for job in jobs for config in job["static_configs"]] == [["web:8000"]]
+
+
+def test_grafana_finds_its_files() -> None:
+    """The data source is a service, and the dashboards are where they are mounted."""
+    provisioning = ROOT / "grafana" / "provisioning"
+    (source,) = document(provisioning / "datasources" / "prometheus.yaml")["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = document(provisioning / "dashboards" / "dashboards.yaml")["providers"]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in services()["grafana"]["volumes"]
+
+
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
+    """Promtool has no objection to prometheus.yml, nor to the rules that it names."""
+    promtool = tool("promtool", "prometheus")
+    shutil.copytree(PROMETHEUS, tmp_path, dirs_exist_ok=True)
+    config, token = tmp_path / "prometheus.yml", tmp_path / "token"
+    token.touch()  # promtool looks whether it is there
+    config.write_text(config.read_text().replace("/tmp/metrics-token", str(token)))
+    done = subprocess.run([promtool, "check", "config", str(config)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alertmanager_accepts_its_configuration() -> None:
+    """Amtool has no objection to alertmanager.yml."""
+    command = [tool("amtool", "prometheus-alertmanager"), "check-config", str(PROMETHEUS / "alertmanager.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
