@@ -201,7 +201,9 @@ def add(table: Table, made: Bench, taken: Taken) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.update_job", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.update_job",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--packages", type=int, default=500, metavar="N", help="default: %(default)s")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="default: 1 8 32")

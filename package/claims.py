@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -31,7 +31,7 @@ def new_owner() -> str:
 def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> dict[Wanted, int]:
     """Claim what is free of `wanted`. Returns the primary keys of the claims that were got.
 
-    `tickets`: only what somebody queued (see `package.tasks`) and nobody has done meanwhile.
+    `tickets`: only what somebody queued (see `package.tickets`) and nobody has done meanwhile.
     """
     with transaction.atomic():
         if not tickets:
@@ -61,9 +61,9 @@ def release(keys: Iterable[int]) -> None:
     Claim.objects.filter(pk__in=keys).delete()
 
 
-def give_back(keys: Iterable[int]) -> None:
-    """Let go of claims that are to be claimed again: they stay queued."""
-    Claim.objects.filter(pk__in=keys).update(owner="", until=None)
+def give_back(keys: Iterable[int], *, sent: datetime) -> None:
+    """Let go of claims that are to be claimed again: they stay queued, and the next message comes at `sent`."""
+    Claim.objects.filter(pk__in=keys).update(owner="", until=None, sent=sent)
 
 
 def release_all(owner: str) -> None:

@@ -21,6 +21,9 @@ from package.stopping import Stopped
 
 logger = logging.getLogger(__name__)
 
+LONGEST = 120.0
+"""Seconds for one source of a package, in one pass: no server can make a run its own."""
+
 
 class Work:
     """Parts of one package. Needs no database once it is made, so any thread may do it."""

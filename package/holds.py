@@ -31,7 +31,6 @@ class Holds:
     """Hears events from any thread; everything else is for the run's own."""
 
     def __init__(self) -> None:
-        self._clock = registry.current().time.clock
         self._heard: deque[Hold] = deque()
         self._silent: Counter[str] = Counter()
         """How many packages in a row each key has let wait in vain."""
@@ -65,7 +64,7 @@ class Holds:
 
     def _hold(self, key: str, seconds: float, why: str) -> None:
         at = f"{datetime.now(UTC) + timedelta(seconds=seconds):%H:%M:%S} UTC"
-        self._heard.append(Hold(key, self._clock() + seconds, why.format(key, at)))
+        self._heard.append(Hold(key, registry.current().time.clock() + seconds, why.format(key, at)))
 
 
 def _key(event: BreakerChanged | GateClosed) -> str:

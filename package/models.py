@@ -180,13 +180,15 @@ class SourceStatus(models.Model):
 
 
 class Claim(models.Model):
-    """That a source of a package is being fetched, or queued to be: by whom, and until when nobody else may."""
+    """That a source of a package is queued to be fetched, or being fetched: by whom, until when nobody else may."""
 
     package = models.ForeignKey(Package, models.CASCADE, related_name="claims", db_constraint=False)
     source = models.CharField(max_length=50)
     owner = models.CharField(max_length=32, blank=True, help_text="Who has it; empty while it is queued.")
     until = models.DateTimeField(null=True, blank=True, db_index=True, help_text="After that, others may take it.")
-    sent = models.DateTimeField(null=True, blank=True, help_text="When it was last put into the queue, if it was.")
+    queued = models.DateTimeField(null=True, blank=True, help_text="Since when a worker of Celery is to fetch it.")
+    sent = models.DateTimeField(null=True, blank=True, help_text="When it was last sent to them.")
+    everything = models.BooleanField(default=False, help_text="All of it is to be fetched, due or not.")
 
     class Meta:
         ordering = ("package", "source")

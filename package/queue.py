@@ -8,7 +8,9 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
+from package import sources
 from package.models import Package
+from package.sources import Part
 
 
 def due(now: datetime | None = None) -> QuerySet[Package]:
@@ -28,3 +30,13 @@ def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
         Coalesce("last_exception_at", "last_fetched"),
     )
     return packages.order_by(tried.asc(nulls_first=True), F("pk"))
+
+
+def parts_due(package: Package, *, everything: bool) -> list[Part]:
+    """Return what is to be fetched of a package in its turn: what the ledger says is due; all of it if nothing is."""
+    parts = sources.parts_of(package)
+    if everything:
+        return parts
+    now = timezone.now()
+    later = {(row.source, row.part) for row in package.sources.all() if row.next_due and row.next_due > now}
+    return [part for part in parts if (part.source, part.name) not in later] or parts

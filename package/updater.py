@@ -21,11 +21,12 @@ from core.http import ResilientSession, registry
 from package import claims, sources
 from package.credentials import ApiSession
 from package.crew import Crew
-from package.fetching import Work
+from package.fetching import LONGEST, Work
 from package.holds import Holds
 from package.lanes import Lanes, Unit
 from package.leaving import leave, of_unit
 from package.models import Package, SourceStatus
+from package.queue import parts_due
 from package.results import FetchOutcome, FetchResult
 from package.sources import Part, Sessions
 from package.stopping import Stopped, Stopper
@@ -39,8 +40,6 @@ PATIENCE = 30.0
 """Seconds a run waits, in all, for what it has put aside when nothing else is left to do."""
 PASSES = 6
 """How often a part is asked for in a run."""
-LONGEST = 120.0
-"""Seconds for one source of a package, in one pass: no server can make a run its own."""
 _FIRST_PAUSE = 3.0
 _LONGEST_PAUSE = 60.0
 """Seconds before a part that failed, or was not ready, is asked for again; doubled in between."""
@@ -176,7 +175,7 @@ class Run:
 
     def _begin(self, package: Package) -> None:
         by_source: dict[tuple[str, str], list[Part]] = {}
-        for part in self._due(package):
+        for part in parts_due(package, everything=self._everything):
             by_source.setdefault((part.source, part.key), []).append(part)
         self._in_hand[package.pk] = _InHand(package, max(len(by_source), 1))
         if not by_source:
@@ -186,15 +185,6 @@ class Run:
         for (source, key), parts in by_source.items():
             self._lanes.put(Unit(package.pk, source, key, tuple(part.name for part in parts)), self._clock())
             self._set_aside(key)
-
-    def _due(self, package: Package) -> list[Part]:
-        """Return what is to be fetched of `package` in its turn."""
-        parts = sources.parts_of(package)
-        if self._everything:
-            return parts
-        now = timezone.now()
-        later = {(row.source, row.part) for row in package.sources.all() if row.next_due and row.next_due > now}
-        return [part for part in parts if (part.source, part.name) not in later] or parts
 
     def _hand_out(self) -> None:
         """Give every idle worker something to do, as far as there is something."""

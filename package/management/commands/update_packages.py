@@ -19,7 +19,6 @@ from package.stopping import Stopper
 from package.summary import Summary
 from package.updater import PATIENCE, run
 
-
 WORKERS = 16
 """Twice what PyPI and GitHub take at once, by the settings, and some: more would wait for their turn."""
 

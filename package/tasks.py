@@ -1,0 +1,146 @@
+"""The tasks of Celery's workers: planning, and fetching one source of one package.
+
+A task takes ids only and looks everything else up, so it is the same whether it comes once, twice or a day late.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+from functools import cache, partial
+
+from celery import Task, shared_task
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from core.http import registry
+from package import claims, tickets
+from package.fetching import LONGEST, Work
+from package.holds import Hold, Holds
+from package.models import Claim, Package
+from package.queue import due, parts_due
+from package.results import FetchOutcome
+from package.sources import Part, parts_of
+from package.storing import store
+from package.update import sessions, tell_of_fallback
+
+QUEUE = "updates"
+"""Where plans are made; each source has a queue of its own, with its name."""
+PATIENCE = timedelta(hours=1)
+"""For how long a ticket that cannot be done is tried again. Its parts are due still after that, for the next plan."""
+_FIRST_PAUSE = timedelta(seconds=10)
+_LONGEST_PAUSE = timedelta(minutes=10)
+"""Before a ticket is tried again: doubled in between, and up to half of it added at random."""
+
+
+class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
+    """A task that waits, longer and longer, for a database that is away."""
+
+    autoretry_for = (OperationalError, InterfaceError)
+    retry_backoff = True
+    retry_backoff_max = 300
+    retry_jitter = True
+    max_retries = 20
+
+
+@shared_task(base=Patient, queue=QUEUE)
+def plan() -> None:
+    """Queue what is due, and send again what was lost."""
+    for _ in tickets.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
+        pass
+    tickets.send_again(send)
+
+
+@shared_task(base=Patient, soft_time_limit=int(LONGEST) + 10, time_limit=int(LONGEST) + 20)
+def fetch(package_id: int, source: str, tries: int = 0) -> None:
+    """Fetch what is queued of a package, from one source, if nobody else does or has."""
+    owner = claims.new_owner()
+    claim = claims.claim(owner, {(package_id, source)}, tickets=True).get((package_id, source))
+    if claim is None:
+        _wait_for_its_owner(package_id, source, tries)
+        return
+    ticket = Claim.objects.get(pk=claim)
+    package = Package.objects.filter(pk=package_id).prefetch_related("sources").first()
+    parts = _wanted(package, ticket, tries) if package is not None else []
+    if package is None or not parts:
+        claims.release([claim])
+        return
+    at = _pause(ticket, tries, _held_until(parts[0].key))
+    if at is not None:
+        claims.give_back([claim], sent=at)
+    else:
+        at = _fetch(package, parts, ticket, owner, tries)
+    if at is not None:
+        send(package_id, source, tries + 1, eta=at)
+
+
+def send(package_id: int, source: str, tries: int = 0, *, eta: datetime | None = None) -> None:
+    """Send the message for a ticket. Raises `kombu.exceptions.OperationalError` where the broker is away."""
+    fetch.apply_async((package_id, source), {"tries": tries} if tries else {}, queue=source, eta=eta)
+
+
+def _fetch(package: Package, parts: list[Part], ticket: Claim, owner: str, tries: int) -> datetime | None:
+    """Ask, and store what comes. Returns when to try again what did not; None: not, it is done."""
+    through = sessions()
+    work = Work(package, parts, again=tries > 0, claim=ticket.pk)
+    with registry.current().observed_by(_holds().observe), through.within(LONGEST):
+        work.do(through)
+    _holds().judge(parts[0].key, work.results)
+    left = [result for result in work.results if result.outcome is FetchOutcome.LEFT_ALONE or result.again]
+    later = [result.retry_at for result in left if result.retry_at is not None]
+    at = _pause(ticket, tries, max(later, default=timezone.now())) if left else None
+    store([work], owner, end=claims.release if at is None else partial(claims.give_back, sent=at))
+    if at is None:
+        for result in work.results:
+            tell_of_fallback(result)
+    return at
+
+
+def _wanted(package: Package, ticket: Claim, tries: int) -> list[Part]:
+    """Return the parts that the ticket is about and that nobody has fetched since it was written."""
+    since = ticket.queued or timezone.now()
+    rows = {(row.source, row.part): row for row in package.sources.all()}
+    parts = parts_of(package) if tries else parts_due(package, everything=ticket.everything)
+    wanted = []
+    for part in parts:
+        row = rows.get((part.source, part.name))
+        done = None if row is None else row.last_success if tries else row.last_attempt
+        gone = tries > 0 and row is not None and row.outcome == FetchOutcome.NOT_FOUND
+        if part.source == ticket.source and not gone and (done is None or done < since):
+            wanted.append(part)
+    return wanted
+
+
+def _wait_for_its_owner(package_id: int, source: str, tries: int) -> None:
+    """Come back when the lease of whoever has the ticket is over: they may not live to do it."""
+    until = Claim.objects.filter(package_id=package_id, source=source).values_list("until", flat=True).first()
+    if until is not None:  # or it is done already
+        send(package_id, source, tries, eta=until + timedelta(seconds=5 * random.random()))  # noqa: S311 - no secret
+
+
+def _pause(ticket: Claim, tries: int, until: datetime | None) -> datetime | None:
+    """Say when to try again what cannot be done before `until`; None: not, or there is nothing to wait for."""
+    now = timezone.now()
+    if until is None or now - (ticket.queued or now) > PATIENCE:
+        return None
+    pause = min(_FIRST_PAUSE * 2 ** min(tries, 10), _LONGEST_PAUSE)
+    jitter: timedelta = pause * random.random() / 2  # noqa: S311 - no secret
+    return max(until, now + pause) + jitter
+
+
+@cache
+def _holds() -> Holds:
+    """Return what this process has heard of upstreams."""
+    return Holds()
+
+
+_held: dict[str, Hold] = {}
+
+
+def _held_until(key: str) -> datetime | None:
+    """Say until when an upstream is to be left alone; None: it is not."""
+    for heard in _holds().heard():
+        _held[heard.key] = max(heard, _held.get(heard.key, heard), key=lambda each: each.until)
+    hold = _held.get(key)
+    left = hold.until - registry.current().time.clock() if hold else 0.0
+    return timezone.now() + timedelta(seconds=left) if left > 0 else None
