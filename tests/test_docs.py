@@ -41,6 +41,9 @@ def test_every_documented_default_is_the_real_one() -> None:
         if dataclasses.is_dataclass(default):
             assert shown == "on"
             continue
+        if default is None:
+            assert shown == "none"
+            continue
         if isinstance(default, frozenset):
             assert set(shown.split(", ")) == {str(value) for value in default}
         else:

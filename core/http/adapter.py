@@ -6,6 +6,8 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +18,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import rewind_body
 from urllib3.util import Timeout
 
-from core.http import body, scope
+from core.http import body, scope, streamed
 from core.http import registry as process
 from core.http.engine import OTHER, Call, Clock, Random, Stop, Upstream, Wait
 from core.http.errors import DeadlineExceeded
@@ -92,7 +94,7 @@ class ResilientAdapter(DeadlineAdapter):
         try:
             while not isinstance(step := call.begin(), Stop):
                 if isinstance(step, Wait):
-                    self._pause(step.seconds, upstream, registry)
+                    self._pause(step.seconds, call, registry)
                     continue
                 if answer is not None:
                     _rewind(request)
@@ -107,6 +109,8 @@ class ResilientAdapter(DeadlineAdapter):
                     cert=cert,
                     proxies=proxies,
                 )
+                if stream and not isinstance(answer, requests.RequestException):
+                    streamed.keep_slot(answer, call)
                 if not call.end(outcome):
                     break
                 if not isinstance(answer, requests.RequestException):
@@ -151,15 +155,15 @@ class ResilientAdapter(DeadlineAdapter):
         if own is not None:
             own[1].forget()
 
-    def _pause(self, seconds: float, upstream: Upstream, registry: process.Registry) -> None:
-        """Wait, or until the upstream wakes those who wait. A `wait` of somebody's own is not woken."""
+    def _pause(self, seconds: float, call: Call, registry: process.Registry) -> None:
+        """Wait, or until the call is woken. A `wait` of somebody's own is not woken."""
         wait = self._wait or registry.time.wait
         if wait is not time.sleep:
             wait(seconds)
             return
-        woken = threading.Event()
-        with upstream.waking(woken.set):
-            woken.wait(seconds)
+        woken: SimpleQueue[None] = SimpleQueue()
+        with call.waking(lambda: woken.put(None)), suppress(Empty):
+            woken.get(timeout=seconds)
 
     def _start_afresh(self) -> None:
         self._own = None

@@ -53,6 +53,7 @@ from core.http.events import (
     Target,
 )
 from core.http.gate import Gate
+from core.http.limits import Limits, Place, limits_of
 from core.http.outcome import Outcome, Reason, Rejection, Result, verdict
 from core.http.policy import Policy
 
@@ -95,6 +96,7 @@ class Upstream:
         self.breaker = Breaker(policy.circuit_breaker) if policy.circuit_breaker else None
         self.budget = Budget(policy.retry_budget) if policy.retry_budget else None
         self.gate = Gate()
+        self.limits = limits_of(policy)
         self._waiters: set[Callable[[], object]] = set()
 
     def call(
@@ -177,6 +179,7 @@ class Call:
         self._ended = started
         self._suppressed: Suppression | None = None
         self._permit: Permit | None = None
+        self._place: Place | None = None
 
     def begin(self) -> Send | Wait | Stop:
         """Say what to do next.
@@ -194,12 +197,14 @@ class Call:
             return Wait(self._not_before - now)
         left = self.deadline - now
         if left <= 0:
-            return self._out_of_time()
+            return self._out_of_time("passed before" if self._place is None else "passed while it waited for its turn")
         obstacle = self._obstacle(now)
         if obstacle is not None:
             return obstacle
         if self._scheduled is not None:
             self._start_retry(self._scheduled, now)
+        if self._place is not None:
+            self._place.sent()
         self._attempt_started = now
         self._upstream.observe(AttemptStarted(self._upstream.name, self._target))
         return Send(min(left, self._attempt_timeout))
@@ -208,6 +213,7 @@ class Call:
         """Record what the attempt came to. True: begin again; False: the call is finished."""
         now = self._close_attempt(outcome)
         self._heed(outcome, now)
+        self._leave()  # not before: whoever is next should know what this attempt has taught
         retry = self._retry(outcome, now)
         if retry is None:
             self._finish(outcome.result, outcome.reason)
@@ -219,20 +225,42 @@ class Call:
         return True
 
     def cancel(self) -> None:
-        """Give up in the middle: whatever the attempt in hand holds is given back. Harmless afterwards."""
+        """Give up in the middle: whatever the call holds, or waits for, is given back. Harmless afterwards."""
         if self._attempt_started is not None:
             self._close_attempt(None)
             self._upstream.gate.release()
             breaker = self._upstream.breaker
             if breaker is not None and self._permit is not None:
                 breaker.release(self._permit)
+        self._leave()
+
+    @contextmanager
+    def waking(self, wake: Callable[[], object]) -> Iterator[None]:
+        """While this lasts, call `wake` when it is time to ask again: a slot is there, or the breaker has opened.
+
+        It may be called in any thread, and by a finalizer that runs in the middle of anything, so it must not take
+        a lock, as `threading.Event.set` does; `queue.SimpleQueue.put` is made for that.
+        """
+        with self._upstream.waking(wake):
+            if self._place is not None:
+                self._place.waking(wake)
+            yield
+
+    def keep_slot(self) -> Place | None:
+        """Have the slot of the attempt in hand outlast it, until `Place.leave`; None: nothing limits the upstream."""
+        place, self._place = self._place, None
+        return place
 
     def _obstacle(self, now: float) -> Wait | Stop | None:
-        """Ask the gate and the breaker for leave; None: go ahead. Raises as `begin`."""
+        """Ask the gate, the limits and the breaker for leave; None: go ahead. Raises as `begin`."""
         upstream = self._upstream
         closed = upstream.gate.closed_for(now)
         if closed > 0:
             return self._wait_at_the_gate(now, closed)
+        if upstream.limits is not None:
+            obstacle = self._wait_for_its_turn(upstream.limits, now)
+            if obstacle is not None:
+                return obstacle
         breaker = upstream.breaker
         if breaker is not None:
             self._permit = breaker.acquire(now)
@@ -291,13 +319,28 @@ class Call:
         self._suppressed = reason
         self._upstream.observe(RetrySuppressed(self._upstream.name, self._target, reason))
 
-    def _out_of_time(self) -> Stop:
+    def _out_of_time(self, why: str) -> Stop:
         if self._attempts:
             return self._stop(Suppression.DEADLINE)
         self._finish(Result.REJECTED, Rejection.DEADLINE_EXCEEDED)
-        raise DeadlineExceeded(self._not_sent("its total timeout passed before"))
+        raise DeadlineExceeded(self._not_sent(f"its total timeout {why}"))
+
+    def _wait_for_its_turn(self, limits: Limits, now: float) -> Wait | Stop | None:
+        if self._place is None:
+            self._place = Place(limits)
+        seconds = self._place.wait(now, self.deadline)
+        if seconds == 0:
+            return None
+        self._upstream.gate.release()  # its probe is whoever can be sent
+        return self._out_of_time("ends before its turn") if seconds is None else Wait(seconds)
+
+    def _leave(self) -> None:
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
 
     def _wait_at_the_gate(self, now: float, seconds: float) -> Wait | Stop:
+        self._leave()
         if now + seconds < self.deadline:
             self._at_gate_since = now
             return Wait(seconds)
@@ -359,6 +402,7 @@ class Call:
         return now
 
     def _finish(self, result: Result, reason: Reason | Rejection | None) -> None:
+        self._leave()
         upstream, now = self._upstream, self._upstream.clock()
         upstream.observe(
             CallEnded(

@@ -5,9 +5,10 @@ Children are kept per upstream: `labels()` costs three times an `inc()` of a chi
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -82,6 +83,9 @@ class PrometheusObserver:
             "attempt_duration_seconds", "Physical requests, body included.", seconds, "upstream", "outcome"
         )
         self.active_requests = gauge("active_requests", "Attempts in flight.", "livesum", "upstream")
+        self.concurrency_limit = gauge(
+            "concurrency_limit", "How many attempts may be in flight.", "livesum", "upstream"
+        )
         self.retries = counter(
             "retries", "Attempts after the first, by what made them necessary.", "upstream", "reason"
         )
@@ -107,12 +111,16 @@ class PrometheusObserver:
         self.fallbacks = counter("fallbacks", "Times that what was stored had to serve.", "upstream", "source")
         self._lock = threading.Lock()
         self._children: dict[str, _Children] = {}
+        self._inherited = False
+        """The gauges tell of the process that this one was forked from."""
         fork.renew_in_children(self)
 
     def __call__(self, event: Event) -> None:
         """Count `event`; of some there is nothing to count."""
         how = _HOW.get(type(event))
         if how is not None:
+            if self._inherited:
+                self._disinherit()
             how(self._children.get(event.upstream) or self.prepare(event.upstream), event)
 
     def prepare(self, upstream: str) -> _Children:
@@ -123,10 +131,25 @@ class PrometheusObserver:
                 children = self._children[upstream] = _Children(self, upstream)
         return children
 
+    def limit(self, limits: Mapping[str, int | None]) -> None:
+        """Tell how many attempts of each upstream may be in flight; of those that are left out, any number."""
+        for upstream in limits:
+            self.prepare(upstream)
+        for upstream, children in tuple(self._children.items()):
+            children.limit(limits.get(upstream))
+
     def after_fork(self) -> None:
         self._lock = threading.Lock()
+        self._inherited = True  # later: locks of prometheus_client's own may have been held at the fork
         for children in self._children.values():
             children.after_fork()
+
+    def _disinherit(self) -> None:
+        with self._lock:
+            if self._inherited:
+                for children in self._children.values():
+                    children.begin()
+                self._inherited = False
 
 
 class _Children:
@@ -136,11 +159,10 @@ class _Children:
         self._metrics = metrics
         self._upstream = upstream
         self._lock = threading.Lock()
-        self._not_closed = 0
-        self._inherited = False
-        """The gauges of breakers tell of the process that this one was forked from."""
+        self._limit = math.inf
         self._by_attempt: dict[tuple[str, str, str], Counter] = {}
         self.active_requests = metrics.active_requests.labels(upstream)
+        self.concurrency_limit = metrics.concurrency_limit.labels(upstream)
         self.call_attempts = metrics.call_attempts.labels(upstream)
         self.calls: dict[tuple[Result, Reason | Rejection | None], Counter] = {
             (result, reason): metrics.calls.labels(upstream, result.value, reason.value if reason else "")
@@ -158,9 +180,7 @@ class _Children:
         self.budget_remaining = metrics.budget_remaining.labels(upstream)
         self.ratelimit_wait = metrics.ratelimit_wait.labels(upstream)
         self.backoff = {s: metrics.backoff.labels(upstream, s.value) for s in BackoffSource}
-        if upstream != OTHER:
-            self.breaker_state[State.CLOSED].set(1)
-        self.budget_remaining.set(1)
+        self.begin()
         metrics.fallbacks.labels(upstream, "database")  # a site's usual one
         for answer in _USUAL_STATUSES:
             self._attempt("GET", str(answer), "")
@@ -169,7 +189,18 @@ class _Children:
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._inherited = True  # later: locks of prometheus_client's own may have been held at the fork
+
+    def begin(self) -> None:
+        """Set the gauges to what they are in a process that has made no call yet."""
+        self._not_closed = 0
+        for state, gauge in self.breaker_state.items():
+            gauge.set(1 if state is State.CLOSED and self._upstream != OTHER else 0)
+        self.budget_remaining.set(1)
+        self.concurrency_limit.set(self._limit)
+
+    def limit(self, concurrency: int | None) -> None:
+        self._limit = math.inf if concurrency is None else concurrency
+        self.concurrency_limit.set(self._limit)
 
     def attempt_started(self, _: AttemptStarted) -> None:
         self.active_requests.inc()
@@ -205,10 +236,6 @@ class _Children:
     def _move(self, before: State, state: State) -> None:
         """Count a breaker out of one state and into another. Closed is 1 or 0: a session with a policy has its own."""
         with self._lock:
-            if self._inherited:
-                self._inherited, self._not_closed = False, 0
-                for gauge in self.breaker_state.values():
-                    gauge.set(0)
             for left, step in ((before, -1), (state, 1)):
                 if left is not State.CLOSED:
                     self.breaker_state[left].inc(step)

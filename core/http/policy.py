@@ -133,7 +133,7 @@ class Policy:
     attempt_timeout: float = 10.0
     """Limit of one attempt."""
     total_timeout: float = 60.0
-    """Limit of the whole call: attempts, delays and redirects."""
+    """Limit of the whole call: attempts, delays, waiting and redirects."""
     retry_statuses: frozenset[int] = frozenset(
         {
             408,  # the server gave up waiting for the request
@@ -149,6 +149,10 @@ class Policy:
     """Idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was sent."""
     max_response_bytes: int | None = 32 * 2**20
     """Limit of a body read into memory, after decoding; None: no limit."""
+    max_concurrency: int | None = None
+    """Attempts in flight, of this process; None: no limit. Waiting for a slot counts towards `total_timeout`."""
+    requests_per_second: float | None = None
+    """Attempts of this process, at even distances; None: no limit. Waiting counts likewise."""
     circuit_breaker: CircuitBreaker | None = CircuitBreaker()
     """None: off."""
     retry_budget: RetryBudget | None = RetryBudget()
@@ -163,6 +167,11 @@ class Policy:
         _check_seconds("total_timeout", self.total_timeout)
         if self.max_response_bytes is not None:
             _check_integer("max_response_bytes", self.max_response_bytes, 0, 2**63)
+        if self.max_concurrency is not None:
+            _check_integer("max_concurrency", self.max_concurrency, 1, 10_000)
+        if self.requests_per_second is not None:
+            allowed = "a number above 0, up to 10000"
+            _check_number("requests_per_second", self.requests_per_second, allowed, math.nextafter(0, 1), 10_000)
         _check_part("circuit_breaker", self.circuit_breaker, CircuitBreaker)
         _check_part("retry_budget", self.retry_budget, RetryBudget)
         object.__setattr__(self, "retry_statuses", _statuses(self.retry_statuses))

@@ -177,8 +177,8 @@ def _default_observers(config: Config) -> tuple[Observer, ...]:
     policies = (config.default, *config.upstreams.values())
     timeouts = {timeout for p in policies for timeout in (p.attempt_timeout, p.total_timeout)}
     metrics = prometheus_observer(frozenset(timeouts))
-    for name in (*config.upstreams, OTHER):
-        metrics.prepare(name)
+    metrics.prepare(OTHER)  # each of its hosts has a limit of its own, so there is none for all of them
+    metrics.limit({name: policy.max_concurrency for name, policy in config.upstreams.items()})
     return (log_event, metrics)
 
 

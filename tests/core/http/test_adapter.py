@@ -11,7 +11,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -21,8 +22,9 @@ import urllib3.util.connection
 from requests.adapters import HTTPAdapter
 from urllib3.util import Timeout
 
-from core.http import DeadlineExceeded, Policy, ResilientAdapter, ResilientSession, ResponseTooLarge
+from core.http import DeadlineExceeded, Policy, ResilientAdapter, ResilientSession, ResponseTooLarge, limits, registry
 from core.http.adapter import POOL_CONNECTIONS
+from core.http.engine import Call
 from core.http.errors import HeadTruncated
 from core.http.testing import FakeClock
 from tests.core.http.conftest import Metrics, Serve
@@ -372,6 +374,116 @@ def test_an_interrupt_is_not_retried(
         session.get(URL)
     assert clock.waits == []
     assert metrics("active_requests", upstream="other") == 0
+
+
+# Concurrency and pace
+
+
+def test_threads_take_turns_at_the_server(serve: Serve, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine threads, three slots: never more than three at the server, all get there, in order, each woken once."""
+    monkeypatch.setattr(limits, "ASK_AGAIN", 60)  # nobody gets on without being woken
+    registry.use(time=registry.Time(clock=clock))  # the clock stands still; waiting is that of the process, woken
+    steps: SimpleQueue[str] = SimpleQueue()
+    go_on = threading.Semaphore(0)
+    counting = threading.Lock()
+    inside, most = 0, 0
+    waking = Call.waking
+
+    def at_the_server() -> None:
+        nonlocal inside, most
+        with counting:
+            inside += 1
+            most = max(most, inside)
+        steps.put("there")
+        assert go_on.acquire(timeout=10)
+        with counting:
+            inside -= 1
+
+    @contextmanager
+    def observed(call: Call, wake: Callable[[], object]) -> Iterator[None]:
+        with waking(call, wake):
+            steps.put("waiting")
+            yield
+
+    monkeypatch.setattr(Call, "waking", observed)
+    server = serve(on_request=at_the_server)
+    server.routes = {str(number): reply(200) for number in range(9)}
+    statuses: list[int] = []
+    with ResilientSession(Policy(max_concurrency=3)) as session:
+        session.trust_env = False
+        threads = [
+            threading.Thread(
+                target=lambda number=number: statuses.append(session.get(f"{server.url}/{number}").status_code),
+                daemon=True,
+            )
+            for number in range(9)
+        ]
+        seen = []
+        for thread in threads:
+            thread.start()
+            seen.append(steps.get(timeout=10))
+        assert seen == ["there"] * 3 + ["waiting"] * 6
+        for _ in range(6):
+            go_on.release()
+            assert steps.get(timeout=10) == "there"
+        go_on.release(3)
+        for thread in threads:
+            thread.join(10)
+    assert statuses == [200] * 9
+    assert most == 3
+    assert [int(request.split(b" ")[1][1:]) for request in server.requests] == list(range(9))
+    assert steps.empty()
+
+
+def test_a_wait_that_cannot_be_woken_is_short(serve: Serve, clock: FakeClock) -> None:
+    """Whoever waits in a way of their own looks for a slot ten times a second, not once, when it is too late."""
+    server = serve(reply(200), reply(200))
+    streamed: list[requests.Response] = []
+
+    def wait(seconds: float) -> None:
+        clock.wait(seconds)
+        if len(clock.waits) == 3:
+            streamed[0].close()
+
+    with ResilientSession(Policy(max_concurrency=1), clock=clock, wait=wait) as session:
+        session.trust_env = False
+        streamed.append(session.get(server.url, stream=True))
+        assert session.get(server.url).status_code == 200
+    assert clock.waits == [limits.ASK_AGAIN] * 3
+
+
+def test_an_interrupt_while_waiting_for_a_slot_loses_none(serve: Serve, clock: FakeClock) -> None:
+    """Ctrl-C in the queue ends that call; a slot that had just become its own goes to the next."""
+    server = serve(reply(200), reply(200))
+    streamed: list[requests.Response] = []
+
+    def wait(seconds: float) -> None:
+        streamed[0].close()
+        raise KeyboardInterrupt
+
+    with ResilientSession(Policy(max_concurrency=1), clock=clock, wait=wait) as session:
+        session.trust_env = False
+        streamed.append(session.get(server.url, stream=True))
+        with pytest.raises(KeyboardInterrupt):
+            session.get(server.url)
+        assert session.get(server.url).status_code == 200
+    assert len(server.requests) == 2
+
+
+def test_attempts_are_paced(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
+    """requests_per_second=2: attempts, retries too, start half a second apart, and never closer after a pause."""
+    starts: list[float] = []
+
+    def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        starts.append(clock.now)
+        return (503 if len(starts) == 2 else 200), {}, ""
+
+    responses.add_callback("GET", URL, answer)
+    with ResilientSession(Policy(requests_per_second=2, backoff=0.25)) as session:
+        for pause in (0, 0, 10, 0):
+            clock.advance(pause)
+            session.get(URL)
+    assert starts == [0, 0.5, 1, 11, 11.5]
 
 
 # Response bodies

@@ -13,11 +13,11 @@ import core.http
 HERE = Path(core.http.__file__).parent
 MODULES = sorted(path.stem for path in HERE.glob("*.py"))
 LAYERS = (
-    {"errors", "policy", "outcome", "backoff", "window", "breaker", "budget", "gate"},
+    {"errors", "policy", "outcome", "backoff", "window", "breaker", "budget", "gate", "limits"},
     {"events", "scope", "fork", "guard", "redact"},
     {"engine"},
     {"resolver", "dial", "tls", "connections", "socks_proxy"},
-    {"body", "failures", "response"},
+    {"body", "failures", "response", "streamed"},
     {"logs", "metrics"},
     {"registry"},
     {"transport", "adapter", "session", "api"},
@@ -72,7 +72,9 @@ def test_the_library_knows_neither_the_site_nor_a_framework(module: str) -> None
     assert outside & {"django", "pytest", "httpx", "package", "config", "core", "tests"} <= allowed
 
 
-@pytest.mark.parametrize("module", sorted(LAYERS[0] - {"errors", "breaker", "budget", "gate"} | {"events", "engine"}))
+@pytest.mark.parametrize(
+    "module", sorted(LAYERS[0] - {"errors", "breaker", "budget", "gate", "limits"} | {"events", "engine"})
+)
 def test_the_engine_knows_no_client(module: str) -> None:
     """Decisions are made without I/O: no client, no socket, no clock and no chance of its own."""
     forbidden = {"requests", "urllib3", "socket", "ssl", "time", "random", "threading", "asyncio"}

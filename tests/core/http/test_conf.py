@@ -48,6 +48,7 @@ def upstreams(**entries: Any) -> dict[str, Any]:
             "default": {"attempt_timeout": 5, "retry_statuses": [503]},
             "upstreams": {
                 "pypi": {"hosts": ["pypi.example", "files.pypi.example"], "retries": 2},
+                "github": {"hosts": ["api.github.test"], "max_concurrency": 8, "requests_per_second": 2.5},
                 "local-1": {"hosts": ("127.0.0.1:8000", "[::1]:8000"), "total_timeout": 20},
                 "idn": {"hosts": {"b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example"}},
             },
@@ -82,6 +83,11 @@ def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
             {"default": {"attempt_timeout": math.nan}},
             "E002",
             "OUTBOUND_HTTP['default']: attempt_timeout=nan: must be a number of seconds above 0 to 86400",
+        ),
+        (
+            {"default": {"max_concurrency": 0}},
+            "E002",
+            "OUTBOUND_HTTP['default']: max_concurrency=0: must be a whole number from 1 to 10000",
         ),
         (
             upstreams(pypi={"hosts": ["pypi.example"], "total_timeout": 5}),

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 import requests
 import responses as responses_library
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from core.http import DeadlineExceeded, Policy, ResilientSession
+from core.http import (
+    CircuitBreaker,
+    CircuitOpen,
+    DeadlineExceeded,
+    Policy,
+    RateLimited,
+    ResilientSession,
+    RetryBudget,
+)
 from core.http.engine import Call, Send, Stop, Upstream, Wait
 from core.http.events import (
     AttemptEnded,
@@ -27,6 +37,7 @@ from core.http.events import (
     Target,
 )
 from core.http.failures import diagnose
+from core.http.limits import ASK_AGAIN
 from core.http.outcome import Outcome, Reason, Rejection, Result, answered, failed
 from core.http.testing import FakeClock
 
@@ -257,6 +268,302 @@ def test_a_cancelled_attempt_is_ended() -> None:
     call.cancel()
     call.cancel()
     assert world.events == [AttemptStarted("example", GET), AttemptEnded("example", GET, None, 0)]
+
+
+# Concurrency and pace
+
+
+def test_whoever_finds_no_slot_asks_again() -> None:
+    """With max_concurrency=1 the second call waits, a little at a time, until the first attempt has ended."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    first, second = upstream.call(GET), upstream.call(GET)
+    assert (first.begin(), second.begin()) == (Send(10), Wait(ASK_AGAIN))
+    world.clock.advance(5)
+    assert second.begin() == Wait(ASK_AGAIN)
+    first.end(OK)
+    assert second.begin() == Send(10)
+
+
+def test_a_retry_queues_again() -> None:
+    """In backoff a call has no slot, and after it takes its place behind those who came meanwhile."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    first, second, third = upstream.call(GET), upstream.call(GET), upstream.call(GET)
+    first.begin()
+    second.begin()
+    assert first.end(BUSY)
+    assert isinstance(second.begin(), Send)
+    third.begin()
+    world.clock.advance(1)
+    assert first.begin() == Wait(ASK_AGAIN)
+    second.end(OK)
+    assert (first.begin(), third.begin()) == (Wait(ASK_AGAIN), Send(10))
+    third.end(OK)
+    assert isinstance(first.begin(), Send)
+
+
+def test_waiting_for_a_slot_counts_towards_the_total() -> None:
+    """A call that gets no slot in its time is rejected, says so, and waited no longer than that."""
+    world = World(Policy(max_concurrency=1, total_timeout=10.05))
+    upstream = world.upstream
+    holder = upstream.call(GET)
+    holder.begin()
+    with pytest.raises(DeadlineExceeded, match=r"was not sent: its total timeout passed while it waited for its turn$"):
+        world.play(upstream.call(GET))
+    assert world.clock.now == pytest.approx(10.05)
+    assert (world.ended.result, world.ended.reason) == (Result.REJECTED, Rejection.DEADLINE_EXCEEDED)
+    assert len(world.seen(AttemptStarted)) == 1
+
+
+def test_a_retry_that_gets_no_slot_ends_with_its_answer() -> None:
+    """After an attempt the last answer stands, whatever the call waits for."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    first, holder = upstream.call(GET), upstream.call(GET)
+    first.begin()
+    first.end(BUSY)
+    holder.begin()
+    assert world.play(first) == 0
+    assert (world.ended.reason, world.ended.suppressed) == (Reason.HTTP_5XX, Suppression.DEADLINE)
+    assert world.clock.now == pytest.approx(60)
+
+
+def test_attempts_start_at_the_pace() -> None:
+    """Calls that come at once are sent at even distances; after a pause there is no burst."""
+    world = World(Policy(requests_per_second=4))
+    upstream = world.upstream
+    starts = []
+    for pause in (0, 0, 0, 10, 0, 0):
+        world.clock.advance(pause)
+        world.play(upstream.call(GET), OK)
+        starts.append(world.clock.now)
+    assert starts == [0, 0.25, 0.5, 10.5, 10.75, 11]
+
+
+def test_retries_keep_the_pace_too() -> None:
+    """The pace is that of attempts: a retry takes a turn like any other."""
+    world = World(Policy(requests_per_second=0.25))
+    assert world.play(world.upstream.call(GET), BUSY, BUSY, OK) == 3
+    assert world.clock.waits == [1, 3, 2, 2]
+    assert [attempt.waited for attempt in world.ended.attempts] == [0, 4, 4]
+
+
+def test_a_turn_beyond_the_deadline_is_not_waited_for() -> None:
+    """A call that knows that its turn comes too late ends at once, and takes no turn from others."""
+    world = World(Policy(requests_per_second=0.25))
+    upstream = world.upstream
+    upstream.call(GET).begin()
+    with pytest.raises(DeadlineExceeded, match=r"was not sent: its total timeout ends before its turn$"):
+        upstream.call(GET, deadline=4).begin()
+    assert world.ended.reason is Rejection.DEADLINE_EXCEEDED
+    assert upstream.call(GET).begin() == Wait(4)
+
+
+def test_a_retry_whose_turn_comes_too_late_ends_with_its_answer() -> None:
+    """After an attempt the last answer stands, without a wait in vain."""
+    world = World(Policy(requests_per_second=0.25))
+    upstream = world.upstream
+    assert world.play(upstream.call(GET, deadline=3), BUSY) == 1
+    assert (world.ended.reason, world.ended.suppressed) == (Reason.HTTP_5XX, Suppression.DEADLINE)
+    assert world.clock.waits == [1]
+
+
+def test_at_most_max_concurrency_wait_for_their_turn() -> None:
+    """The slot comes first, then the turn: whoever gets no slot holds up nobody's turn."""
+    upstream = World(Policy(max_concurrency=2, requests_per_second=1)).upstream
+    calls = [upstream.call(GET) for _ in range(4)]
+    assert [call.begin() for call in calls] == [Send(10), Wait(1), Wait(ASK_AGAIN), Wait(ASK_AGAIN)]
+
+
+def waiting_call(upstream: Upstream, woken: list[Call], stack: ExitStack) -> Call:
+    call = upstream.call(GET)
+    assert isinstance(call.begin(), Wait)
+    stack.enter_context(call.waking(lambda: woken.append(call)))
+    return call
+
+
+def test_a_slot_wakes_the_call_whose_it_is() -> None:
+    """Of those who wait, one is woken: whose turn it is. If that one is cancelled, the next."""
+    upstream = World(Policy(max_concurrency=1)).upstream
+    woken: list[Call] = []
+    first = upstream.call(GET)
+    first.begin()
+    with ExitStack() as stack:
+        second, third, fourth = (waiting_call(upstream, woken, stack) for _ in range(3))
+        first.end(OK)
+        assert woken == [second]
+        second.cancel()
+        assert woken == [second, third]
+        assert isinstance(third.begin(), Send)
+        third.cancel()
+        assert woken == [second, third, fourth]
+
+
+def test_opening_the_breaker_wakes_those_who_wait_for_a_slot() -> None:
+    """They end as those in backoff do, and leave neither a slot nor a turn behind."""
+    world = World(Policy(max_concurrency=2, requests_per_second=1, circuit_breaker=CircuitBreaker(failures_in_a_row=1)))
+    upstream = world.upstream
+    woken: list[Call] = []
+    first = upstream.call(GET)
+    first.begin()
+    with ExitStack() as stack:
+        paced, queued = (waiting_call(upstream, woken, stack) for _ in range(2))
+        first.end(BUSY)
+        assert set(woken) == {paced, queued}
+        for call in (paced, queued):
+            with pytest.raises(CircuitOpen):
+                call.begin()
+    world.clock.advance(15)
+    assert isinstance(upstream.call(GET).begin(), Send)
+
+
+def test_a_call_that_the_breaker_refuses_leaves_slot_and_turn_to_others() -> None:
+    """Half-open, one probe is sent; whoever is refused meanwhile takes nothing away."""
+    world = World(Policy(max_concurrency=2, requests_per_second=1, circuit_breaker=CircuitBreaker(failures_in_a_row=1)))
+    upstream = world.upstream
+    world.play(upstream.call(GET), BUSY)
+    world.clock.advance(15)
+    probe = upstream.call(GET)
+    assert isinstance(probe.begin(), Send)
+    world.clock.advance(1)
+    for _ in range(3):
+        with pytest.raises(CircuitOpen):
+            upstream.call(GET).begin()
+    probe.end(OK)
+    assert isinstance(upstream.call(GET).begin(), Send)
+
+
+def test_who_waits_at_the_gate_holds_no_slot() -> None:
+    """The gate comes first: while it is closed nobody queues, and whoever did before it closed has left."""
+    world = World(Policy(max_concurrency=1, retries=0))
+    upstream = world.upstream
+    first, second = upstream.call(GET), upstream.call(GET)
+    first.begin()
+    assert second.begin() == Wait(ASK_AGAIN)
+    first.end(answer(429, "30"))
+    assert second.begin() == Wait(30)
+    world.clock.advance(30)
+    third = upstream.call(GET)
+    assert (third.begin(), second.begin()) == (Send(10), Wait(ASK_AGAIN))
+
+
+def test_the_gates_probe_is_not_somebody_who_waits() -> None:
+    """Leave to be the probe after an hour is used when it is sent: waiting for a slot neither uses nor blocks it."""
+    world = World(Policy(max_concurrency=1, total_timeout=80_000, attempt_timeout=70_000))
+    upstream = world.upstream
+    streamed, asking, waiting = upstream.call(GET), upstream.call(GET), upstream.call(GET)
+    streamed.begin()
+    upstream.gate.close(world.clock.now, 7200)
+    world.clock.advance(3600)
+    assert (asking.begin(), waiting.begin()) == (Wait(ASK_AGAIN), Wait(ASK_AGAIN))
+    streamed.cancel()
+    assert isinstance(asking.begin(), Send)
+    assert waiting.begin() == Wait(3600)
+
+
+def test_the_budget_counts_what_was_sent() -> None:
+    """Asking for a slot a hundred times is no attempt, of which retries might be a share."""
+    world = World(Policy(max_concurrency=1, retry_budget=RetryBudget(minimum=0, ratio=0.5)))
+    upstream = world.upstream
+    holder, waiting = upstream.call(GET), upstream.call(GET)
+    holder.begin()
+    for _ in range(100):
+        waiting.begin()
+    assert upstream.budget is not None
+    assert upstream.budget._attempts.total == 1
+
+
+def test_a_slot_that_is_kept_outlasts_the_attempt() -> None:
+    """Of an answer whose body is still to be read the slot is held until that is done; the call is over."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    first, second = upstream.call(GET), upstream.call(GET)
+    first.begin()
+    place = first.keep_slot()
+    assert place is not None
+    first.end(OK)
+    first.cancel()
+    assert len(world.seen(AttemptEnded)) == 1
+    assert second.begin() == Wait(ASK_AGAIN)
+    place.leave()
+    assert isinstance(second.begin(), Send)
+
+
+class LimitsMachine(RuleBasedStateMachine):
+    """Calls that begin, end, are retried or cancelled, while the upstream fails, heals and asks for time."""
+
+    LIMIT = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(
+            Policy(
+                max_concurrency=self.LIMIT,
+                requests_per_second=2,
+                circuit_breaker=CircuitBreaker(failures_in_a_row=3),
+            )
+        )
+        self.upstream = self.world.upstream
+        self.calls: dict[Call, bool] = {}
+        """Calls that are not over, and whether they have an attempt in flight."""
+
+    def some(self, data: st.DataObject, *, in_flight: bool) -> Call | None:
+        calls = [call for call, sent in self.calls.items() if sent is in_flight]
+        return data.draw(st.sampled_from(calls)) if calls else None
+
+    @rule()
+    def a_call_comes(self) -> None:
+        self.calls[self.upstream.call(GET)] = False
+
+    @rule(seconds=st.floats(0, 20))
+    def time_passes(self, seconds: float) -> None:
+        self.world.clock.advance(seconds)
+
+    @rule(data=st.data())
+    def a_call_asks(self, data: st.DataObject) -> None:
+        call = self.some(data, in_flight=False)
+        if call is None:
+            return
+        try:
+            step = call.begin()
+        except (CircuitOpen, RateLimited, DeadlineExceeded):
+            step = Stop()
+        if isinstance(step, Stop):
+            del self.calls[call]
+        elif isinstance(step, Send):
+            self.calls[call] = True
+
+    @rule(data=st.data(), outcome=st.sampled_from([OK, BUSY, GONE, UNSENT]), patience=st.none() | st.just("3"))
+    def an_attempt_ends(self, data: st.DataObject, outcome: Outcome, patience: str | None) -> None:
+        call = self.some(data, in_flight=True)
+        if call is None:
+            return
+        self.calls[call] = False
+        if not call.end(answer(429, patience) if patience else outcome):
+            del self.calls[call]
+
+    @rule(data=st.data(), in_flight=st.booleans())
+    def a_call_is_cancelled(self, data: st.DataObject, in_flight: bool) -> None:
+        call = self.some(data, in_flight=in_flight)
+        if call is not None:
+            del self.calls[call]
+            call.cancel()
+
+    @invariant()
+    def no_more_are_in_flight_than_may_be(self) -> None:
+        assert sum(self.calls.values()) <= self.LIMIT
+
+    def teardown(self) -> None:
+        for call in self.calls:
+            call.cancel()
+        del self.calls
+        self.world.clock.advance(1000)
+        assert isinstance(self.upstream.call(GET).begin(), Send), "a slot or a turn was lost"
+
+
+LimitsMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestLimitsMachine = LimitsMachine.TestCase
 
 
 @given(

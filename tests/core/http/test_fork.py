@@ -237,3 +237,66 @@ def test_breakers_of_the_parent_are_not_counted_as_the_childs() -> None:
         """
     )
     assert lines == ["1.0", "child 0", "1.0"]
+
+
+def test_the_child_has_gauges_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the metrics of several processes add up, what a child has at the beginning is in the sum, once it works."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    lines = run(
+        """
+        from core.http.events import AttemptStarted, Target
+        from core.http.registry import Config
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry.use(lambda: Registry(Config(upstreams={"example": Policy(max_concurrency=3), "idle": Policy()})))
+
+        def gauges():
+            gathered = CollectorRegistry()
+            MultiProcessCollector(gathered)
+            return [
+                gathered.get_sample_value(f"outbound_http_{name}", labels)
+                for name, labels in [
+                    ("concurrency_limit", {"upstream": "example"}),
+                    ("concurrency_limit", {"upstream": "idle"}),
+                    ("breaker_state", {"upstream": "idle", "state": "closed"}),
+                    ("retry_budget_remaining_ratio", {"upstream": "idle"}),
+                ]
+            ]
+
+        def send():
+            registry.current().emit(AttemptStarted("example", Target("GET", "https", "example.org", "/")))
+
+        send()
+        print(*gauges())
+        child(send)
+        print(*gauges())
+        """
+    )
+    assert lines == ["3.0 inf 1.0 1.0", "child 0", "6.0 inf 2.0 1.0"]
+
+
+def test_slots_of_the_parent_are_not_the_childs() -> None:
+    """A child has all of its slots, though the parent holds some, and though its lock was held at the fork."""
+    lines = run(
+        """
+        from core.http.engine import Send
+        from core.http.events import Target
+
+        registry.use(lambda: Registry(registry.Config(default=Policy(max_concurrency=1)), observers=()))
+        target = Target("GET", "https", "example.org", "/")
+        origin = Origin("https", "example.org", 443)
+        upstream = registry.current().upstream(origin)
+        call = upstream.call(target)
+        call.begin()
+        held = call.keep_slot()
+        upstream.limits.slots._lock.acquire()
+
+        def use():
+            held.leave()
+            print(isinstance(registry.current().upstream(origin).call(target).begin(), Send))
+
+        child(use)
+        """
+    )
+    assert lines == ["True", "child 0"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import requests
 import responses as responses_library
 from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from core import http
-from core.http import Policy, ResilientSession, registry
+from core.http import Policy, ResilientAdapter, ResilientSession, registry
 from core.http.backoff import Quota
 from core.http.events import AttemptEnded, AttemptStarted, QuotaSeen, Target
 from core.http.metrics import PrometheusObserver
@@ -56,6 +59,7 @@ def test_the_names_are_the_documented_ones(fresh: tuple[PrometheusObserver, Coll
         "outbound_http_attempts_total": ("error_type", "method", "status_code", "upstream"),
         "outbound_http_attempt_duration_seconds_count": ("outcome", "upstream"),
         "outbound_http_active_requests": ("upstream",),
+        "outbound_http_concurrency_limit": ("upstream",),
         "outbound_http_retries_total": ("reason", "upstream"),
         "outbound_http_retries_suppressed_total": ("reason", "upstream"),
         "outbound_http_backoff_seconds_total": ("source", "upstream"),
@@ -201,6 +205,57 @@ def test_methods_that_nobody_knows_share_a_label(responses: responses_library.Re
         responses.add(method, URL, status=200)
         http.request(method, URL)
     assert metrics("attempts_total", upstream="other", method="_OTHER", status_code="200", error_type="") == 2
+
+
+def concurrency_limit(upstream: str) -> float | None:
+    return REGISTRY.get_sample_value("outbound_http_concurrency_limit", {"upstream": upstream})
+
+
+def limited(limit: int | None, **default: int) -> dict[str, Any]:
+    return {"default": default, "upstreams": {"example": {"hosts": ["example.org"], "max_concurrency": limit}}}
+
+
+@override_settings(OUTBOUND_HTTP=limited(8))
+def test_the_limit_is_that_of_the_settings() -> None:
+    """It is there before any call; a session with a policy of its own does not change it."""
+    registry.current()
+    assert concurrency_limit("example") == 8
+    with ResilientSession(Policy(max_concurrency=2)) as session:
+        adapter = session.get_adapter(URL)
+        assert isinstance(adapter, ResilientAdapter)
+        assert adapter._registry().upstream(registry.origin_of(URL)).policy.max_concurrency == 2
+    assert concurrency_limit("example") == 8
+
+
+def test_the_limit_follows_the_settings() -> None:
+    """Where there is none any more, or no such upstream, it is infinite."""
+    for settings, expected in [
+        (limited(8), 8),
+        (limited(3), 3),
+        (limited(None), math.inf),
+        (limited(5), 5),
+        ({}, math.inf),
+        (limited(None, max_concurrency=4), math.inf),
+    ]:
+        with override_settings(OUTBOUND_HTTP=settings):
+            registry.current()
+            assert concurrency_limit("example") == expected
+
+
+@override_settings(OUTBOUND_HTTP=limited(8, max_concurrency=4))
+def test_hosts_without_a_name_have_no_limit_together() -> None:
+    """The default limit holds for each host, and there may be any number of them."""
+    registry.current()
+    assert concurrency_limit("other") == math.inf
+
+
+def test_the_gauges_of_saturation_add_up_over_processes(
+    fresh: tuple[PrometheusObserver, CollectorRegistry],
+) -> None:
+    """In flight in all processes, of what is allowed in all of them."""
+    observer, _ = fresh
+    assert observer.active_requests._multiprocess_mode == "livesum"
+    assert observer.concurrency_limit._multiprocess_mode == "livesum"
 
 
 @given(status=st.none() | st.integers(), method=st.text(), reason=st.none() | st.sampled_from(Reason))

@@ -17,6 +17,7 @@ from core.http import WEB_REQUEST, Policy
 SECONDS = ("backoff", "backoff_max", "attempt_timeout", "total_timeout")
 NUMBERS = (*SECONDS, "jitter")
 INTEGERS = ("retries", "max_response_bytes")
+LIMITS = ("max_concurrency", "requests_per_second")
 NOT_NUMBERS = st.one_of(st.text(), st.booleans(), st.binary(), st.lists(st.integers()), st.complex_numbers())
 
 
@@ -32,6 +33,8 @@ def test_defaults_are_the_documented_ones() -> None:
         "retry_statuses": frozenset({408, 425, 429, 500, 502, 503, 504}),
         "retry_methods": frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}),
         "max_response_bytes": 32 * 2**20,
+        "max_concurrency": None,
+        "requests_per_second": None,
         "circuit_breaker": {
             "failures_in_a_row": 10,
             "failure_rate": 0.8,
@@ -44,7 +47,7 @@ def test_defaults_are_the_documented_ones() -> None:
     }
 
 
-@pytest.mark.parametrize("field", [*NUMBERS, *INTEGERS])
+@pytest.mark.parametrize("field", [*NUMBERS, *INTEGERS, *LIMITS])
 @given(value=NOT_NUMBERS)
 def test_what_is_not_a_number_is_refused(field: str, value: Any) -> None:
     """A value of the wrong type raises TypeError with the field, the value and what is allowed."""
@@ -55,7 +58,7 @@ def test_what_is_not_a_number_is_refused(field: str, value: Any) -> None:
 
 @pytest.mark.parametrize("field", [*NUMBERS, "retries"])
 def test_none_is_refused(field: str) -> None:
-    """None is not a number: only max_response_bytes may be None."""
+    """None is not a number: only a limit may be None."""
     with pytest.raises(TypeError, match=f"^{field}=None: must be "):
         Policy(**{field: None})
 
@@ -104,6 +107,13 @@ def test_fractions_are_no_counts(field: str, value: float) -> None:
         ({"total_timeout": 0.0}, "total_timeout=0.0: must be a number of seconds above 0 to 86400"),
         ({"jitter": 1.5}, "jitter=1.5: must be a number from 0 to 1"),
         ({"max_response_bytes": "1M"}, "max_response_bytes='1M': must be a whole number from 0 to "),
+        ({"max_concurrency": 0}, "max_concurrency=0: must be a whole number from 1 to 10000"),
+        ({"max_concurrency": 10_001}, "max_concurrency=10001: must be a whole number from 1 to 10000"),
+        ({"max_concurrency": 8.0}, "max_concurrency=8.0: must be a whole number from 1 to 10000"),
+        ({"requests_per_second": 0}, "requests_per_second=0: must be a number above 0, up to 10000"),
+        ({"requests_per_second": -0.5}, "requests_per_second=-0.5: must be a number above 0, up to 10000"),
+        ({"requests_per_second": math.nan}, "requests_per_second=nan: must be a number above 0, up to 10000"),
+        ({"requests_per_second": 10_001}, "requests_per_second=10001: must be a number above 0, up to 10000"),
         ({"attempt_timeout": 61}, "attempt_timeout=61: must not be longer than total_timeout=60.0"),
         ({"total_timeout": 5}, "attempt_timeout=10.0: must not be longer than total_timeout=5"),
         ({"backoff": 31}, "backoff=31: must not be longer than backoff_max=30.0"),
@@ -139,9 +149,17 @@ def test_a_named_status_is_a_status() -> None:
     delays=st.lists(st.floats(0, 86_400), min_size=2, max_size=2).map(sorted),
     jitter=st.floats(0, 1),
     limit=st.none() | st.integers(0, 2**63),
+    concurrency=st.none() | st.integers(1, 10_000),
+    pace=st.none() | st.floats(0, 10_000, exclude_min=True) | st.integers(1, 10_000),
 )
 def test_everything_within_its_range_is_accepted(
-    retries: int, seconds: list[float], delays: list[float], jitter: float, limit: int | None
+    retries: int,
+    seconds: list[float],
+    delays: list[float],
+    jitter: float,
+    limit: int | None,
+    concurrency: int | None,
+    pace: float | None,
 ) -> None:
     """What the messages allow is allowed."""
     policy = Policy(
@@ -152,7 +170,10 @@ def test_everything_within_its_range_is_accepted(
         backoff_max=delays[1],
         jitter=jitter,
         max_response_bytes=limit,
+        max_concurrency=concurrency,
+        requests_per_second=pace,
     )
+    assert (policy.max_concurrency, policy.requests_per_second) == (concurrency, pace)
     assert (policy.retries, policy.total_timeout, policy.max_response_bytes) == (retries, seconds[1], limit)
 
 
