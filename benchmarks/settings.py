@@ -8,7 +8,7 @@ LIMIT = int(os.environ["BENCHMARK_LIMIT"])
 """Attempts in flight to each upstream."""
 OUTBOUND_HTTP = {
     "upstreams": {
-        name: {**upstream}
+        name: {**upstream, "max_concurrency": LIMIT, "requests_per_second": None}
         for name, upstream in OUTBOUND_HTTP["upstreams"].items()  # noqa: F405 - it is there
     }
 }

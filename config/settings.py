@@ -179,10 +179,11 @@ for _each in map(_host, GITLAB_SERVERS):
     while _gitlab.setdefault(_name, _each) != _each:  # a.b and a-b
         _name = f"{_name}-"
 OUTBOUND_HTTP = {
+    "default": {"max_concurrency": 4},
     "upstreams": {
-        "pypi": {"hosts": [_host(PYPI_URL)]},
+        "pypi": {"hosts": [_host(PYPI_URL)], "max_concurrency": 8},  # answered by caches all over the world
         "pypistats": {"hosts": [_host(PYPISTATS_URL)]},
-        "github": {"hosts": [_host(GITHUB_API_URL)]},
+        "github": {"hosts": [_host(GITHUB_API_URL)], "requests_per_second": 14},  # its secondary limit: 900 a minute
         "gitlab": {"hosts": [_host(GITLAB_URL)]},
         "bitbucket": {"hosts": [_host(BITBUCKET_API_URL)]},
         "codeberg": {"hosts": [_host(CODEBERG_URL)]},

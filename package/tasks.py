@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 from functools import cache, partial
+from typing import Any
 
 from celery import Task, shared_task
 from django.db import InterfaceError, OperationalError
@@ -74,9 +75,10 @@ def fetch(package_id: int, source: str, tries: int = 0) -> None:
         send(package_id, source, tries + 1, eta=at)
 
 
-def send(package_id: int, source: str, tries: int = 0, *, eta: datetime | None = None) -> None:
+def send(package_id: int, source: str, tries: int = 0, eta: datetime | None = None) -> None:
     """Send the message for a ticket. Raises `kombu.exceptions.OperationalError` where the broker is away."""
-    fetch.apply_async((package_id, source), {"tries": tries} if tries else {}, queue=source, eta=eta)
+    when: dict[str, Any] = {} if eta is None else {"eta": eta}
+    fetch.apply_async((package_id, source), {"tries": tries} if tries else {}, queue=source, **when)
 
 
 def _fetch(package: Package, parts: list[Part], ticket: Claim, owner: str, tries: int) -> datetime | None:
@@ -123,9 +125,9 @@ def _pause(ticket: Claim, tries: int, until: datetime | None) -> datetime | None
     now = timezone.now()
     if until is None or now - (ticket.queued or now) > PATIENCE:
         return None
-    pause = min(_FIRST_PAUSE * 2 ** min(tries, 10), _LONGEST_PAUSE)
-    jitter: timedelta = pause * random.random() / 2  # noqa: S311 - no secret
-    return max(until, now + pause) + jitter
+    pause: timedelta = min(_FIRST_PAUSE * 2 ** min(tries, 10), _LONGEST_PAUSE)
+    pause += pause * random.random() / 2  # noqa: S311 - no secret
+    return max(until, now + pause)
 
 
 @cache

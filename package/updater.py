@@ -346,7 +346,7 @@ def run(
 def _limit(key: str, workers: int) -> int:
     """Say how many units of a lane may be under way: one waits for each that is at it, so that none is waited for."""
     config = registry.current().config
-    most = getattr(config.upstreams.get(key, config.default), "max_concurrency", None)
+    most = config.upstreams.get(key, config.default).max_concurrency
     return workers if most is None else 2 * most
 
 

@@ -94,7 +94,7 @@ class ResilientAdapter(DeadlineAdapter):
         try:
             while not isinstance(step := call.begin(), Stop):
                 if isinstance(step, Wait):
-                    self._pause(step.seconds, call, registry)
+                    self._pause(step, call, registry)
                     continue
                 if answer is not None:
                     _rewind(request)
@@ -155,15 +155,17 @@ class ResilientAdapter(DeadlineAdapter):
         if own is not None:
             own[1].forget()
 
-    def _pause(self, seconds: float, call: Call, registry: process.Registry) -> None:
-        """Wait, or until the call is woken. A `wait` of somebody's own is not woken."""
-        wait = self._wait or registry.time.wait
-        if wait is not time.sleep:
-            wait(seconds)
+    def _pause(self, step: Wait, call: Call, registry: process.Registry) -> None:
+        """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
+        own = self._wait or registry.time.wait
+        if own is not time.sleep and (registry.time.wait is not time.sleep or not step.for_turn):
+            own(step.seconds)
             return
         woken: SimpleQueue[None] = SimpleQueue()
         with call.waking(lambda: woken.put(None)), suppress(Empty):
-            woken.get(timeout=seconds)
+            woken.get(timeout=step.seconds)
+        if own is not time.sleep:
+            own(0.0)  # it may have a reason to end the call
 
     def _start_afresh(self) -> None:
         self._own = None

@@ -77,6 +77,8 @@ class Wait:
     """Not yet: wait this many seconds, or less, and ask again."""
 
     seconds: float
+    for_turn: bool = False
+    """What is waited for may come at any moment: whoever can be woken is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +334,9 @@ class Call:
         if seconds == 0:
             return None
         self._upstream.gate.release()  # its probe is whoever can be sent
-        return self._out_of_time("ends before its turn") if seconds is None else Wait(seconds)
+        if seconds is None:
+            return self._out_of_time("ends before its turn")
+        return Wait(seconds, for_turn=self._place.queues)
 
     def _leave(self) -> None:
         if self._place is not None:

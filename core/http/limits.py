@@ -156,6 +156,11 @@ class Place:
             self._turn = self._pace.reserve(now, before)
         return None if self._turn is None else max(self._turn - now, 0.0)
 
+    @property
+    def queues(self) -> bool:
+        """It waits for a slot."""
+        return self._slots is not None and not self._has_slot
+
     def waking(self, wake: Callable[[], object]) -> None:
         """Call `wake` when the slot that it waits for is there; at once if it came since it was asked for."""
         self._ticket.wake = wake

@@ -70,13 +70,30 @@ def conduct(
     *,
     row: str,
 ) -> None:
-    """Do `work` over `total` rows and print its summary. Raises `SystemExit` where the exit status is not 0."""
+    """Do `work` over `total` rows, as `carry_out`, and show how it goes on."""
+    plain = command.stderr if options["json"] else command.stdout
+
+    def with_progress(stopper: Stopper) -> S:
+        with progress_bar(total, plain.write) as tell:
+            return work(stopper, tell)
+
+    carry_out(command, options, with_progress, show, row=row)
+
+
+def carry_out(
+    command: BaseCommand,
+    options: dict[str, Any],
+    work: Callable[[Stopper], S],
+    show: Callable[[S, Console], None],
+    *,
+    row: str,
+) -> None:
+    """Do `work` and print its summary. Raises `SystemExit` where the exit status is not 0."""
     stopper = Stopper(options["time_budget"])
     received: list[int] = []
-    plain = command.stderr if options["json"] else command.stdout
     try:
-        with signals(stopper, received), progress_bar(total, plain.write) as tell:
-            summary = work(stopper, tell)
+        with signals(stopper, received):
+            summary = work(stopper)
     except KeyboardInterrupt:
         command.stderr.write(f"Aborted: the {row} in hand was not saved.")
         raise SystemExit(128 + (received[-1] if received else signal.SIGINT)) from None

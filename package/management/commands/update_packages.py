@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from package.management import running
+from package.management.queueing import BrokerAway, Queued, enqueue
 from package.models import Package
 from package.queue import due, in_order, stale
 from package.results import FetchOutcome, FetchResult
@@ -47,11 +48,18 @@ class Command(BaseCommand):
             metavar="N",
             help=f"ask in N threads, as far as the limits of each source let them (default: {WORKERS})",
         )
+        parser.add_argument("--celery", action="store_true", help="let workers of Celery do it; show how far they are")
+        parser.add_argument("--detach", action="store_true", help="with --celery: do not wait until it is done")
         patience = f"no limit, but wait no longer than {PATIENCE:g} s for what is put aside"
         running.add_options(parser, verb="refresh", rows="packages", patience=patience)
 
     def handle(self, *_: Any, **options: Any) -> None:
         primary_keys, everything = _choose(options)
+        if options["detach"] and not options["celery"]:
+            raise CommandError("--detach goes with --celery", returncode=running.MISUSE)
+        if options["celery"]:
+            self._enqueue(primary_keys, options, everything=everything)
+            return
 
         def work(stopper: Stopper, tell: running.Tell) -> Summary:
             def progress(package: Package, results: list[FetchResult], again: bool) -> None:
@@ -60,6 +68,20 @@ class Command(BaseCommand):
             return run(primary_keys, stopper, progress, everything=everything, workers=options["workers"])
 
         running.conduct(self, options, len(primary_keys), work, _show, row="package")
+
+    def _enqueue(self, primary_keys: list[int], options: dict[str, Any], *, everything: bool) -> None:
+        write = (self.stderr if options["json"] else self.stdout).write
+
+        def work(stopper: Stopper) -> Queued:
+            return enqueue(primary_keys, stopper, write, everything=everything, wait=not options["detach"])
+
+        try:
+            running.carry_out(self, options, work, _show_queued, row="package")
+        except BrokerAway as exc:
+            raise CommandError(
+                f"The broker at CELERY_BROKER_URL cannot be reached: {exc}. What was queued is sent later; "
+                "`update_packages --workers N` needs no broker"
+            ) from exc
 
 
 def _choose(options: dict[str, Any]) -> tuple[list[int], bool]:
@@ -97,6 +119,17 @@ def _reasons(results: list[FetchResult]) -> str:
         reason for result in results for reason in (result.error, *map(str, result.skipped)) if reason
     )
     return "; ".join(reasons)
+
+
+def _show_queued(queued: Queued, console: Console) -> None:
+    if not queued.packages:
+        console.print("No package is due.")
+        return
+    console.print(f"{queued.packages} packages, {queued.queued} sources of packages queued")
+    if queued.left:
+        console.print(f"{queued.left} are left to the workers{queued.stopped and f': {queued.stopped}'}")
+    else:
+        console.print(f"All of it is done, after {queued.seconds:.1f} s")
 
 
 def _show(summary: Summary, console: Console) -> None:

@@ -1,0 +1,125 @@
+"""update_packages --celery: queues packages for workers, and shows how they get done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from core.http import registry
+from package import tickets
+from package.stopping import Stopped, Stopper
+
+LOOK = 1.0
+"""Seconds between two looks at what is left."""
+TELL = 30.0
+"""Seconds between two lines about it, where there is no bar; after as long without progress it is asked for workers."""
+
+Show = Callable[[int, int], None]
+"""Told how much is left, and of how much."""
+
+
+class BrokerAway(Exception):  # noqa: N818 - what is, and not what went wrong with it
+    """Nothing more could be queued."""
+
+
+@dataclass
+class Queued:
+    """What came of it."""
+
+    packages: int = 0
+    queued: int = 0
+    """Tickets: a source of a package each."""
+    left: int = 0
+    stopped: str = ""
+    seconds: float = 0.0
+    database_failed: bool = False
+    reached_nothing: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "packages": self.packages,
+            "queued": self.queued,
+            "left": self.left,
+            "stopped": self.stopped,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def enqueue(
+    primary_keys: Sequence[int],
+    stopper: Stopper,
+    write: Callable[[str], object],
+    *,
+    everything: bool,
+    wait: bool,
+) -> Queued:
+    """Queue these packages; `wait` until they are done. Raises `BrokerAway`."""
+    from package.tasks import send  # noqa: PLC0415 - Celery has to be set up first
+
+    clock = registry.current().time.clock
+    started, done = clock(), Queued()
+    try:
+        for packages in tickets.enqueue(primary_keys, send, everything=everything):
+            done.packages += packages
+            if stopper.reason:
+                break
+        tickets.send_again(send)
+    except OperationalError as exc:
+        raise BrokerAway(str(exc)) from exc
+    queued_by = timezone.now()
+    done.queued = done.left = tickets.left(queued_by)
+    if wait:
+        try:
+            _watch(done, queued_by, stopper, write)
+        except Stopped as exc:
+            done.stopped = str(exc)
+    done.seconds = clock() - started
+    return done
+
+
+def _watch(done: Queued, queued_by: datetime, stopper: Stopper, write: Callable[[str], object]) -> None:
+    clock = registry.current().time.clock
+    progressed = clock()
+    with _progress(done.queued, write) as show:
+        while done.left:
+            stopper.wait(LOOK)
+            left = tickets.left(queued_by)
+            if left != done.left:
+                done.left, progressed = left, clock()
+            elif clock() - progressed >= TELL:
+                progressed = clock()
+                write("Nothing was done for a while. Is a worker running? celery --app config worker --queues …")
+            show(done.left, done.queued)
+
+
+@contextmanager
+def _progress(total: int, write: Callable[[str], object]) -> Iterator[Show]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(write)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("sources of packages", total=total)
+        yield lambda left, total: bar.update(task, completed=total - left)
+
+
+def _lines(write: Callable[[str], object]) -> Show:
+    clock = registry.current().time.clock
+    told = clock()
+
+    def show(left: int, total: int) -> None:
+        nonlocal told
+        if not left or clock() - told >= TELL:
+            told = clock()
+            write(f"[{total - left}/{total}] sources of packages are done")
+
+    return show
