@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,7 +85,7 @@ class Bench:
         read, write = os.pipe()
         command = [sys.executable, "-m", "benchmarks.measured", "update_packages", "--all", "--json"]
         started = time.perf_counter()
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - a command of our own
             [*command, f"--workers={workers}", *options],
             env={**self._environment, **self._url(self._database), "BENCHMARK_FD": str(write), **(environment or {})},
             pass_fds=[write],
@@ -134,7 +135,8 @@ class Bench:
             "from django.db import connection; connection.cursor().execute('PRAGMA wal_checkpoint(TRUNCATE)')\n"
         )
         environment = {**self._environment, **self._url(self._empty)}
-        subprocess.run([sys.executable, "-c", code], env=environment, input=json.dumps(rows), text=True, check=True)
+        command = [sys.executable, "-c", code]
+        subprocess.run(command, env=environment, input=json.dumps(rows), text=True, check=True)  # noqa: S603 - as above
 
     def _url(self, path: Path) -> dict[str, str]:
         return {"DATABASE_URL": f"sqlite:///{path}"}
@@ -169,14 +171,23 @@ def grow(sizes: Sequence[int], limit: int) -> None:
 
 def outage(packages: int, limit: int) -> None:
     table = Table("PyPI", "seconds", "requests to PyPI", "pypi", title=f"{packages} packages, 32 workers")
+
+    def add_row(name: str, taken: Taken) -> None:
+        outcomes = ", ".join(f"{number} {outcome}" for outcome, number in taken.outcomes["pypi"].items() if number)
+        table.add_row(name, f"{taken.seconds:.1f}", str(taken.requests["pypi"]), outcomes)
+
     with bench(packages, limit) as made:
         off = made.run(32, environment={"PYPI_URL": "http://127.0.0.1:9"})
-        table.add_row("switched off", f"{off.seconds:.1f}", str(off.requests["pypi"]), str(off.outcomes["pypi"]))
+        add_row("switched off", off)
         made.upstreams.pypi.fault = BlackHole()
         hole = made.run(32)
-        table.add_row("black hole", f"{hole.seconds:.1f}", str(hole.requests["pypi"]), str(hole.outcomes["pypi"]))
+        add_row("black hole", hole)
+        heals = threading.Timer(off.seconds / 3, setattr, (made.upstreams.pypi, "fault", None))
+        made.upstreams.pypi.fault = BlackHole()
+        heals.start()
+        add_row(f"black hole for {off.seconds / 3:.0f} s", made.run(32))
     console.print(table)
-    console.print(f"longer by {hole.seconds - off.seconds:.1f} s")
+    console.print(f"A black hole takes {hole.seconds - off.seconds:.1f} s longer than PyPI switched off.")
 
 
 def new_table(title: str) -> Table:
