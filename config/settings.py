@@ -90,6 +90,20 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
     }
+
+_cache_url = env.str("CACHE_URL", "").strip()
+if _cache_url:
+    if not _cache_url.startswith(("redis://", "rediss://", "unix://")):
+        raise ImproperlyConfigured("CACHE_URL: must be the address of a Redis server such as redis://host:6379/0")
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": _cache_url,
+            # Without them a server that is stuck would hold whoever asks it for as long as it is.
+            "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+        }
+    }
+
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -189,6 +203,7 @@ OUTBOUND_HTTP = {
         "codeberg": {"hosts": [_host(CODEBERG_URL)]},
         **{name: {"hosts": [host]} for name, host in _gitlab.items()},
     },
+    "shared_cache": "default" if _cache_url else None,
     "user_agent": env.str("OUTBOUND_USER_AGENT", "djangopackages (+https://djangopackages.org)"),
 }
 

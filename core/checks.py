@@ -11,4 +11,7 @@ from core.http import conf
 
 def check_outbound_http(**_: Any) -> list[checks.CheckMessage]:
     hint = f"See docs/settings.md for what {conf.SETTING} may hold."
-    return [checks.Error(problem.message, hint=hint, id=problem.id) for problem in conf.problems()]
+    return [
+        (checks.Warning if problem.is_warning else checks.Error)(problem.message, hint=hint, id=problem.id)
+        for problem in conf.problems()
+    ]

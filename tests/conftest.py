@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from core.http import api
 
-pytest_plugins = ["core.http.testing", "pytester"]
+pytest_plugins = ["core.http.testing", "pytester", "tests.servers.redis"]
 
 # The fixture below is made once for all examples of a property; properties use no state of the process.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -5,6 +5,7 @@ import os
 os.environ.update(
     {
         "ALLOWED_HOSTS": "testserver",
+        "CACHE_URL": "",
         "DEBUG": "false",
         "DATABASE_URL": os.environ.get("TEST_DATABASE_URL", "sqlite://:memory:"),
         "LOG_LEVEL": "DEBUG",

@@ -15,7 +15,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(__file__).resolve().parents[1]
 # Empty rather than absent: a .env in the working copy fills only what is absent.
-UNSET = {"ALLOWED_HOSTS": "", "DATABASE_URL": "sqlite://:memory:", "DEBUG": "false", "METRICS_TOKENS": ""}
+UNSET = {
+    "ALLOWED_HOSTS": "",
+    "CACHE_URL": "",
+    "DATABASE_URL": "sqlite://:memory:",
+    "DEBUG": "false",
+    "METRICS_TOKENS": "",
+}
 MINIMAL = {**UNSET, "PYPI_URL": "https://pypi.org", "SECRET_KEY": "secret"}
 
 
@@ -215,6 +221,31 @@ class TestDefaults:
             "HTTP_X_FORWARDED_PROTO",
             "https",
         )
+
+
+class TestCache:
+    """CACHE_URL."""
+
+    def test_is_shared_by_all_processes(self) -> None:
+        """Given one, it is Django's cache and the one that outbound calls share; it cannot hang."""
+        settings = settings_with(CACHE_URL="redis://:secret@cache.example:6379/0")
+        (cache,) = settings["CACHES"].values()
+        assert cache["LOCATION"] == "redis://:secret@cache.example:6379/0"
+        assert cache["OPTIONS"]["socket_timeout"] <= 1
+        assert cache["OPTIONS"]["socket_connect_timeout"] <= 1
+        assert settings["OUTBOUND_HTTP"]["shared_cache"] == "default"
+
+    def test_is_optional(self) -> None:
+        """Without one nothing is shared."""
+        settings = settings_with()
+        assert "CACHES" not in settings
+        assert settings["OUTBOUND_HTTP"]["shared_cache"] is None
+
+    def test_of_another_kind_is_refused(self) -> None:
+        """By the name of the variable, and without repeating what may hold a password."""
+        with pytest.raises(ImproperlyConfigured, match="CACHE_URL") as caught:
+            settings_with(CACHE_URL="memcached://user:secret@host")
+        assert "secret" not in str(caught.value)
 
 
 class TestLists:

@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
+from core.http.facts import NOTHING, Fact
 from core.http.outcome import Verdict
 from core.http.policy import CircuitBreaker
 from core.http.window import Window
@@ -50,6 +51,8 @@ class Breaker:
         self.state = State.CLOSED
         self.opens_at = 0.0
         """While open: when the next probe is let through."""
+        self.fact = NOTHING
+        """What other processes should know."""
         self._permit = Permit(0)
 
     def acquire(self, now: float) -> Permit | None:
@@ -66,7 +69,7 @@ class Breaker:
             if permit.generation != self._permit.generation:
                 return None
             if self.state is State.HALF_OPEN:
-                return self._judge_probe(verdict)
+                return self._judge_probe(verdict, now)
             if verdict is Verdict.NEITHER:
                 return None
             self._attempts.add(now)
@@ -75,7 +78,7 @@ class Breaker:
                 return None
             self._failures.add(now)
             self._in_a_row.append(now)
-            return self._open(since=now) if self._is_too_much(now) else None
+            return self._open(now, since=now) if self._is_too_much(now) else None
 
     def release(self, permit: Permit) -> None:
         """Give a permit back unused: the attempt was cancelled."""
@@ -83,10 +86,35 @@ class Breaker:
             if permit.generation == self._permit.generation and self.state is State.HALF_OPEN:
                 self._probe_until = 0.0
 
+    def adopt(self, seen: Fact, fact: Fact) -> State | None:
+        """Take over what another process found. Returns the state before.
+
+        None: nothing was taken over, for this process has found something itself since it knew `seen`.
+        """
+        with self._lock:
+            if self.fact != seen:
+                return None
+            before, self.fact = self.state, fact
+            if fact.last > fact.first:
+                longest, shortest = self._settings.open_max, self._settings.open_for
+                self._open_for = min(max(fact.last - fact.first, shortest), longest)
+                self.opens_at = fact.last
+                self._enter(State.OPEN)
+            elif before is not State.CLOSED:
+                self._close()
+            return before
+
+    def probe_due(self, now: float) -> bool:
+        """Say whether the next who asks would be the probe."""
+        return self.state is not State.CLOSED and now >= self.opens_at and not self.is_probing(now)
+
+    def is_probing(self, now: float) -> bool:
+        return self.state is State.HALF_OPEN and now < self._probe_until
+
     def _acquire_probe(self, now: float) -> Permit | None:
         if self.state is State.CLOSED:  # since we looked
             return self._permit
-        if now < self.opens_at or (self.state is State.HALF_OPEN and now < self._probe_until):
+        if not self.probe_due(now):
             return None
         entered = State.HALF_OPEN if self.state is State.OPEN else None
         self._enter(State.HALF_OPEN)
@@ -103,17 +131,15 @@ class Breaker:
         """Seconds until asking again may help."""
         return max(self.opens_at - now, 1.0)  # a probe is on its way: soon, but not at once
 
-    def _judge_probe(self, verdict: Verdict) -> State | None:
+    def _judge_probe(self, verdict: Verdict, now: float) -> State | None:
         if verdict is Verdict.NEITHER:
             self._probe_until = 0.0
             return None
         if verdict is Verdict.FAILURE:
             self._open_for = min(self._open_for * 2, self._settings.open_max)
-            return self._open(since=self._probed_at)  # the upstream may have healed at any time since
-        self._open_for = self._settings.open_for
-        for count in (self._attempts, self._failures, self._in_a_row):
-            count.clear()
-        return self._enter(State.CLOSED)
+            return self._open(now, since=self._probed_at)  # the upstream may have healed at any time since
+        self.fact = Fact(now, now, now)
+        return self._close()
 
     def _is_too_much(self, now: float) -> bool:
         settings = self._settings
@@ -123,9 +149,16 @@ class Breaker:
         attempts, failures = self._attempts.total, self._failures.total
         return attempts >= settings.minimum_attempts and failures >= settings.failure_rate * attempts
 
-    def _open(self, *, since: float) -> State:
+    def _open(self, now: float, *, since: float) -> State:
         self.opens_at = since + self._open_for
+        self.fact = Fact(now, since, self.opens_at)
         return self._enter(State.OPEN)
+
+    def _close(self) -> State:
+        self._open_for = self._settings.open_for
+        for count in (self._attempts, self._failures, self._in_a_row):
+            count.clear()
+        return self._enter(State.CLOSED)
 
     def _enter(self, state: State) -> State:
         self.state = state

@@ -5,6 +5,7 @@
         "upstreams": {
             "pypi": {"hosts": ["pypi.example"], "retries": 3},     # "host" or "host:port", and fields of Policy
         },
+        "shared_cache": "default",                                 # a cache of Django's, for all processes
         "user_agent": "example.org (+https://example.org/about)",
     }
 
@@ -21,15 +22,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core.cache import InvalidCacheBackendError, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.connection import ConnectionProxy
 
 from core.http import registry
 from core.http.engine import OTHER
+from core.http.exchange import Cache
 from core.http.policy import CircuitBreaker, Policy, RetryBudget
 
 SETTING = "OUTBOUND_HTTP"
-_KEYS = ("default", "upstreams", "user_agent")
+_KEYS = ("default", "upstreams", "shared_cache", "user_agent")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _PARTS: dict[str, type[CircuitBreaker | RetryBudget]] = {
     "circuit_breaker": CircuitBreaker,
@@ -44,6 +50,8 @@ class Problem:
 
     id: str
     message: str
+    is_warning: bool = False
+    """Calls can be made all the same."""
 
 
 def configure() -> None:
@@ -59,8 +67,9 @@ def problems() -> list[Problem]:
 
 def _registry_from_settings() -> registry.Registry:
     reader = _Reader(getattr(settings, SETTING, {}))
-    if reader.problems:
-        raise ImproperlyConfigured("; ".join(problem.message for problem in reader.problems))
+    errors = [problem.message for problem in reader.problems if not problem.is_warning]
+    if errors:
+        raise ImproperlyConfigured("; ".join(errors))
     return registry.Registry(reader.config)
 
 
@@ -89,10 +98,11 @@ class _Reader:
                 if hosts.setdefault(host, name) != name:
                     self._wrong("E004", f"{where}: host {host!r} belongs to {hosts[host]!r} already")
             upstreams[name] = self._policy(where, default, values)
-        self.config = registry.Config(default, upstreams, hosts, self._user_agent(setting.get("user_agent")))
+        user_agent = self._user_agent(setting.get("user_agent"))
+        self.config = registry.Config(default, upstreams, hosts, user_agent, self._cache(setting.get("shared_cache")))
 
     def _wrong(self, number: str, message: str) -> None:
-        self.problems.append(Problem(f"core.http.{number}", message))
+        self.problems.append(Problem(f"core.http.{number}", message, number.startswith("W")))
 
     def _mapping(self, number: str, where: str, value: Any) -> Mapping[Any, Any]:
         if isinstance(value, Mapping):
@@ -132,6 +142,23 @@ class _Reader:
             return value
         self._wrong("E005", f"{SETTING}['user_agent'] = {value!r}: must be one line of ASCII text")
         return None
+
+    def _cache(self, alias: Any) -> Cache | None:
+        if alias is None:
+            return None
+        where = f"{SETTING}['shared_cache'] = {alias!r}"
+        try:
+            cache = caches[alias] if isinstance(alias, str) else None
+        except (InvalidCacheBackendError, ImportError) as exc:
+            self._wrong("E006", f"{where}: {exc}")
+            return None
+        if cache is None:
+            self._wrong("E006", f"{where}: must be None or the alias of a cache in CACHES")
+            return None
+        if isinstance(cache, LocMemCache | DummyCache):
+            self._wrong("W001", f"{where}: {type(cache).__name__} shares nothing with other processes")
+        proxy: Any = ConnectionProxy(caches, alias)  # each thread has a cache object of its own
+        return proxy  # type: ignore[no-any-return]
 
 
 def _part(name: str, value: Any) -> Any:

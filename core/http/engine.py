@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from core.http.backoff import delay
 from core.http.breaker import Breaker, Permit, State
@@ -52,6 +52,7 @@ from core.http.events import (
     Suppression,
     Target,
 )
+from core.http.facts import NOTHING, Fact
 from core.http.gate import Gate
 from core.http.limits import Limits, Place, limits_of
 from core.http.outcome import Outcome, Reason, Rejection, Result, verdict
@@ -86,15 +87,30 @@ class Stop:
     """No further attempt: the last answer, or the last error, is the call's."""
 
 
+Elect: TypeAlias = Callable[["Upstream", float], bool | Wait]
+"""Asks the other processes whether this one may send the probe that is due now. Blocks nowhere."""
+
+
 class Upstream:
     """One server, or one group of servers that stand and fall together, as this process knows it."""
 
-    def __init__(self, name: str, policy: Policy, *, clock: Clock, random: Random, observe: Observer) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        *,
+        clock: Clock,
+        random: Random,
+        observe: Observer,
+        elect: Elect | None = None,
+    ) -> None:
+        """Make one. `elect`: default: this process decides alone."""
         self.name = name
         self.policy = policy
         self.clock = clock
         self.random = random
         self.observe = observe
+        self.elect = elect
         self.breaker = Breaker(policy.circuit_breaker) if policy.circuit_breaker else None
         self.budget = Budget(policy.retry_budget) if policy.retry_budget else None
         self.gate = Gate()
@@ -140,6 +156,24 @@ class Upstream:
             yield
         finally:
             self._waiters.discard(wake)
+
+    @property
+    def facts(self) -> tuple[Fact, Fact]:
+        """What other processes should know of its breaker and of its gate."""
+        breaker = self.breaker
+        return NOTHING if breaker is None else breaker.fact, self.gate.fact
+
+    def probe_due(self, now: float) -> bool:
+        """Say whether the next attempt would be a probe, the only one let through."""
+        if self.gate.is_closed(now):
+            return False
+        breaker = self.breaker
+        return self.gate.probe_due(now) or (breaker is not None and breaker.probe_due(now))
+
+    def is_probing(self, now: float) -> bool:
+        """Say whether a probe of this process is on its way."""
+        breaker = self.breaker
+        return self.gate.is_probing(now) or (breaker is not None and breaker.is_probing(now))
 
     def forget(self) -> None:
         """Give up what is known of it. Calls in hand go on, and teach nobody anything any more."""
@@ -256,6 +290,10 @@ class Call:
     def _obstacle(self, now: float) -> Wait | Stop | None:
         """Ask the gate, the limits and the breaker for leave; None: go ahead. Raises as `begin`."""
         upstream = self._upstream
+        if upstream.elect is not None and upstream.probe_due(now):
+            elected = upstream.elect(upstream, now)
+            if elected is not True:
+                return self._leave_it_to_others(elected, now)
         closed = upstream.gate.closed_for(now)
         if closed > 0:
             return self._wait_at_the_gate(now, closed)
@@ -358,6 +396,15 @@ class Call:
             return self._stop(Suppression.BREAKER_OPEN)
         self._finish(Result.REJECTED, Rejection.BREAKER_OPEN)
         raise CircuitOpen(self._not_sent("the upstream is down, its breaker is open"), _in(breaker.retry_in(now)))
+
+    def _leave_it_to_others(self, elected: Wait | Literal[False], now: float) -> Wait | Stop:
+        """Wait until it is decided who sends the probe; do not wait for the probe of another process."""
+        if isinstance(elected, Wait):
+            return Wait(min(elected.seconds, self.deadline - now), for_turn=True)
+        breaker = self._upstream.breaker
+        if breaker is not None and breaker.probe_due(now):
+            return self._turn_away(breaker, now)
+        return self._wait_at_the_gate(now, 1.0)
 
     def _tell(self, before: State, state: State, seconds: float) -> None:
         if self._upstream.breaker is None:  # forgotten meanwhile, and counted out

@@ -121,6 +121,19 @@ class BreakerChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerFollowed:
+    """It took over what another process found. Told by a thread of its own, not by that of a call."""
+
+    upstream: str
+    host: str
+    """Of an upstream that the configuration does not name, else empty."""
+    before: State
+    state: State
+    seconds: float
+    """For how long it stays open, if it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class BreakerForgotten:
     upstream: str
     state: State
@@ -163,6 +176,7 @@ Event: TypeAlias = (
     | CallEnded
     | FallbackServed
     | BreakerChanged
+    | BreakerFollowed
     | BreakerForgotten
     | GateClosed
     | GateWaited

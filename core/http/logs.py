@@ -15,6 +15,7 @@ from core.http.events import (
     Attempt,
     AttemptEnded,
     BreakerChanged,
+    BreakerFollowed,
     CallEnded,
     Event,
     GateClosed,
@@ -98,6 +99,16 @@ def _log_breaker(event: BreakerChanged) -> None:
         logger.info("Breaker of %s closes: it answers again", upstream, extra=extra)
 
 
+def _log_followed(event: BreakerFollowed) -> None:
+    upstream = f"upstream {event.upstream}{f' ({event.host})' if event.host else ''}"
+    extra = {"upstream": event.upstream, "host": event.host, "breaker_state": event.state.value}
+    if event.state is State.OPEN:  # no WARNING: the process that found it has given that
+        text = "Breaker of %s opens as in another process: nothing is sent for %.0f s"
+        logger.info(text, upstream, event.seconds, extra=extra)
+    else:
+        logger.info("Breaker of %s closes as in another process: it answers again", upstream, extra=extra)
+
+
 def _upstream(name: str, target: Target) -> str:
     return f"upstream {name} ({target.host})"
 
@@ -123,6 +134,7 @@ def _path(event: CallEnded | AttemptEnded | RetryScheduled) -> str:
 _HOW: dict[type, Callable[[Any], None]] = {
     AttemptEnded: _log_attempt,
     BreakerChanged: _log_breaker,
+    BreakerFollowed: _log_followed,
     CallEnded: _log_call,
     GateClosed: _log_gate,
     RetryScheduled: _log_retry,

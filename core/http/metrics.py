@@ -21,6 +21,7 @@ from core.http.events import (
     AttemptStarted,
     BackoffSource,
     BreakerChanged,
+    BreakerFollowed,
     BreakerForgotten,
     CallEnded,
     Event,
@@ -230,6 +231,9 @@ class _Children:
         self.breaker_transitions[event.state].inc()
         self._move(event.before, event.state)
 
+    def breaker_followed(self, event: BreakerFollowed) -> None:
+        self._move(event.before, event.state)  # no transition: one in the fleet is one, not one for each process
+
     def breaker_forgotten(self, event: BreakerForgotten) -> None:
         self._move(event.state, State.CLOSED)
 
@@ -300,6 +304,7 @@ _HOW: dict[type, Callable[[_Children, Any], None]] = {
     RetrySuppressed: _Children.retry_suppressed,
     CallEnded: _Children.call_ended,
     BreakerChanged: _Children.breaker_changed,
+    BreakerFollowed: _Children.breaker_followed,
     BreakerForgotten: _Children.breaker_forgotten,
     FallbackServed: _Children.fallback_served,
     GateWaited: _Children.gate_waited,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -23,12 +24,16 @@ import idna
 from core.http import fork
 from core.http.engine import OTHER, Clock, Random, Upstream
 from core.http.events import Event, Observer, emit
+from core.http.exchange import Cache
 from core.http.logs import log_event
 from core.http.metrics import prometheus_observer
 from core.http.policy import Policy
+from core.http.shared import Shared
 
 MOST_OTHER_HOSTS = 1024
 """Hosts without a name of which state is kept; the least recently used go first."""
+_MOST_SHARED = 50
+"""Of these, hosts of which the state is shared with other processes: each costs a look into the cache."""
 DEFAULT_PORTS = MappingProxyType({"http": 80, "https": 443})
 
 
@@ -75,6 +80,8 @@ class Config:
     upstreams: Mapping[str, Policy] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
     user_agent: str | None = None
+    shared_cache: Cache | None = None
+    """Where processes tell each other which upstreams are down; None: each finds out for itself."""
 
     def name_of(self, origin: Origin) -> str:
         with_port = f"{origin.host}:{origin.port}"
@@ -110,6 +117,10 @@ class Registry:
         self.config = config or Config()
         self.time = time or _process.time
         self.observers = _default_observers(self.config) if observers is None else observers
+        self._shared: Shared | None = None
+        if self.config.shared_cache is not None and self.time.clock is time_module.monotonic:  # no fake time is shared
+            self._shared = Shared(self.config.shared_cache, self._to_share)
+            self.observers = (*self.observers, self._shared.observe)
         self._policy = policy
         self._upstreams: OrderedDict[str | Origin, Upstream] = OrderedDict()
         self._lock = threading.Lock()
@@ -130,12 +141,15 @@ class Registry:
                 self._forget_surplus()
             elif name == OTHER:
                 self._upstreams.move_to_end(key)
+        if self._shared is not None:
+            self._shared.attend()
         return upstream
 
     def derive(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> Registry:
         """Make a registry with state, and maybe policy and time, of its own; names and observers stay these."""
         time = replace(self.time, clock=clock or self.time.clock, random=random or self.time.random)
-        return Registry(self.config, policy=policy, time=time, observers=(self.emit,))
+        config = replace(self.config, shared_cache=None)
+        return Registry(config, policy=policy, time=time, observers=(self.emit,))
 
     @contextmanager
     def observed_by(self, observer: Observer) -> Iterator[None]:
@@ -152,7 +166,9 @@ class Registry:
         emit(event, self.observers)
 
     def forget(self) -> None:
-        """Give up what is known of every upstream."""
+        """Give up what is known of every upstream, and share nothing any more."""
+        if self._shared is not None:
+            self._shared.stop()
         with self._lock:
             upstreams = list(self._upstreams.values())
             self._upstreams.clear()
@@ -165,7 +181,21 @@ class Registry:
 
     def _make(self, name: str) -> Upstream:
         policy = self._policy or self.config.upstreams.get(name, self.config.default)
-        return Upstream(name, policy, clock=self.time.clock, random=self.time.random, observe=self.emit)
+        elect = self._shared.elect if self._shared is not None else None
+        return Upstream(name, policy, clock=self.time.clock, random=self.time.random, observe=self.emit, elect=elect)
+
+    def _to_share(self) -> list[tuple[Upstream, str]]:
+        """List the upstreams whose state is shared; those with names before they are used, to learn of them early."""
+        with self._lock:
+            if self._shared is None or self._shared.stopped:  # since the list was asked for
+                return []
+            for name in self.config.upstreams:
+                if name not in self._upstreams:
+                    self._upstreams[name] = self._make(name)
+            named = [(self._upstreams[name], "") for name in self.config.upstreams]
+            origins = (key for key in reversed(self._upstreams) if isinstance(key, Origin))
+            recent = [(self._upstreams[key], f"{key.scheme}://{key.netloc}") for key in islice(origins, _MOST_SHARED)]
+        return named + recent
 
     def _forget_surplus(self) -> None:
         while len(self._upstreams) > MOST_OTHER_HOSTS + len(self.config.upstreams):

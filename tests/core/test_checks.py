@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
         ({"upstreams": {"pypi": {"hosts": ["https://pypi.test"]}}}, "core.http.E003", "without scheme"),
         ({"upstreams": {"a": {"hosts": ["x.test"]}, "b": {"hosts": ["x.test"]}}}, "core.http.E004", "'a' already"),
         ({"user_agent": "two\nlines"}, "core.http.E005", "one line"),
+        ({"shared_cache": "nowhere"}, "core.http.E006", "'nowhere'"),
+        ({"shared_cache": "default"}, "core.http.W001", "LocMemCache shares nothing"),
     ],
 )
 def test_says_what_is_wrong(settings: Any, value: Any, id_: str, says: str) -> None:

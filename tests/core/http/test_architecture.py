@@ -13,9 +13,10 @@ import core.http
 HERE = Path(core.http.__file__).parent
 MODULES = sorted(path.stem for path in HERE.glob("*.py"))
 LAYERS = (
-    {"errors", "policy", "outcome", "backoff", "window", "breaker", "budget", "gate", "limits"},
+    {"errors", "policy", "outcome", "backoff", "window", "facts", "breaker", "budget", "gate", "limits"},
     {"events", "scope", "fork", "guard", "redact"},
     {"engine"},
+    {"shared", "election", "exchange"},
     {"resolver", "dial", "tls", "connections", "socks_proxy"},
     {"body", "failures", "response", "streamed"},
     {"logs", "metrics"},

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import responses as responses_library
+from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -43,7 +45,7 @@ def upstreams(**entries: Any) -> dict[str, Any]:
     "setting",
     [
         {},
-        {"default": {}, "upstreams": {}, "user_agent": None},
+        {"default": {}, "upstreams": {}, "shared_cache": None, "user_agent": None},
         {
             "default": {"attempt_timeout": 5, "retry_statuses": [503]},
             "upstreams": {
@@ -70,7 +72,7 @@ def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
         ([], "E001", "OUTBOUND_HTTP = []: must be a dictionary"),
         ({"upstreams": ["pypi"]}, "E001", "OUTBOUND_HTTP['upstreams'] = ['pypi']: must be a dictionary"),
         ({"defaults": {}}, "E001", "OUTBOUND_HTTP: unknown setting 'defaults'; did you mean 'default'?"),
-        ({"x": 1}, "E001", "OUTBOUND_HTTP: unknown setting 'x'; known are default, upstreams, user_agent"),
+        ({"x": 1}, "E001", "OUTBOUND_HTTP: unknown setting 'x'; known are default, upstreams, shared_cache, "),
         ({"default": 5}, "E002", "OUTBOUND_HTTP['default'] = 5: must be a dictionary"),
         ({"default": {"retry": 3}}, "E002", "OUTBOUND_HTTP['default']: unknown setting 'retry'; did you mean"),
         ({"default": {"hosts": ["a"]}}, "E002", "OUTBOUND_HTTP['default']: unknown setting 'hosts'"),
@@ -110,6 +112,10 @@ def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
             "E004",
             "OUTBOUND_HTTP['upstreams']['b']: host 'a.test:80' belongs to 'a' already",
         ),
+        ({"shared_cache": 5}, "E006", "OUTBOUND_HTTP['shared_cache'] = 5: must be None or the alias of a cache"),
+        ({"shared_cache": ["default"]}, "E006", "OUTBOUND_HTTP['shared_cache'] = ['default']: must be None or"),
+        ({"shared_cache": "x"}, "E006", "OUTBOUND_HTTP['shared_cache'] = 'x': The connection 'x' doesn't exist."),
+        ({"shared_cache": "default"}, "W001", "OUTBOUND_HTTP['shared_cache'] = 'default': LocMemCache shares nothing"),
         ({"user_agent": 5}, "E005", "OUTBOUND_HTTP['user_agent'] = 5: must be one line of ASCII text"),
         ({"user_agent": ""}, "E005", "OUTBOUND_HTTP['user_agent'] = '': must be one line of ASCII text"),
         ({"user_agent": "a\r\nX: y"}, "E005", r"OUTBOUND_HTTP['user_agent'] = 'a\r\nX: y': must be one line"),
@@ -163,11 +169,11 @@ def test_all_problems_are_told_at_once() -> None:
     assert [number for number, _ in problems(setting)] == ["E001", "E002", "E003", "E003", "E005"]
 
 
-@given(setting=st.fixed_dictionaries({}, optional={"default": PLAIN, "upstreams": PLAIN, "user_agent": PLAIN}) | PLAIN)
+@given(setting=st.fixed_dictionaries({}, optional=dict.fromkeys(conf._KEYS, PLAIN)) | PLAIN)
 def test_no_setting_breaks_the_check(setting: Any) -> None:
     """Whatever stands there, the check says what is wrong instead of failing itself."""
     for number, message in problems(setting):
-        assert number in {"E001", "E002", "E003", "E004", "E005"}
+        assert number in {"E001", "E002", "E003", "E004", "E005", "E006"}
         assert message.startswith("OUTBOUND_HTTP")
 
 
@@ -205,6 +211,40 @@ def test_a_call_under_a_bad_setting_says_so() -> None:
         pytest.raises(ImproperlyConfigured, match=r"retries=-1.*; .*user_agent"),
     ):
         http.get(URL)
+
+
+def cache(backend: str, **options: Any) -> dict[str, dict[str, Any]]:
+    return {"default": {"BACKEND": f"django.core.cache.backends.{backend}", **options}}
+
+
+@pytest.mark.parametrize(
+    ("backends", "found"),
+    [
+        (cache("redis.RedisCache", LOCATION="redis://127.0.0.1:1"), []),
+        (cache("filebased.FileBasedCache", LOCATION="cache"), []),
+        (cache("dummy.DummyCache"), ["W001"]),
+        (cache("locmem.LocMemCache"), ["W001"]),
+        ({"default": {"BACKEND": "tests.core.http.test_conf.OwnLocMem"}}, ["W001"]),
+        (cache("nothing.NothingCache"), ["E006"]),
+    ],
+)
+def test_a_cache_that_shares_nothing_is_a_warning(backends: dict[str, Any], found: list[str]) -> None:
+    """Of one process only, or of none: calls work, so it is no error; one that cannot be loaded is."""
+    with override_settings(CACHES=backends):
+        assert [number for number, _ in problems({"shared_cache": "default"})] == found
+
+
+class OwnLocMem(LocMemCache):
+    """A cache that somebody derived from Django's."""
+
+
+def test_a_warning_keeps_nobody_from_calling() -> None:
+    """The upstreams are made, with the cache that was named; it is Django's of whatever thread asks."""
+    with override_settings(OUTBOUND_HTTP={"shared_cache": "default"}):
+        shared_cache = registry.current().config.shared_cache
+        assert shared_cache is not None
+        shared_cache.set("a", 1, timeout=60)
+        assert shared_cache.get("a") == caches["default"].get("a") == 1
 
 
 def test_an_upstream_takes_the_rest_from_the_default() -> None:

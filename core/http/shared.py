@@ -1,0 +1,176 @@
+"""Breaker and gate state exchanged with all processes that share a cache.
+
+One thread does it, twice a second and at once when an attempt failed here, so no call waits for the cache.
+Where the cache fails, each process goes on with what it knows itself, as it would without one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from core.http import fork
+from core.http.election import PATIENCE, Elections
+from core.http.engine import Upstream, Wait
+from core.http.events import AttemptEnded, BreakerChanged, Event, GateClosed
+from core.http.exchange import Cache, Exchange
+from core.http.outcome import Result
+
+INTERVAL = 0.5
+_SOONEST = 0.05
+"""Seconds between exchanges that failures bring about."""
+_SLOWEST_RETRY = 5.0
+_SLOW = 2.0
+"""Seconds: an exchange that takes longer does not keep the promise that all know within a second."""
+_STUCK = 5.0
+
+_logger = logging.getLogger("core.http")
+_SECRET = re.compile(r"//\S*@|\?\S*")
+"""What may be secret in the URL of a cache, where an error quotes it."""
+
+
+class Shared:
+    """The state that this process shares. The thread is started by the first call, in each process of its own."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        upstreams: Callable[[], Iterable[tuple[Upstream, str]]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Share the state of what `upstreams` lists, each with its origin where it has no name."""
+        self._cache = cache
+        self._upstreams = upstreams
+        self._clock = clock
+        self._wall = wall
+        self.stopped = False
+        self.after_fork()
+        fork.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._exchanges: dict[Upstream, Exchange] = {}
+        self._elections = Elections(self._cache)
+        self._due = self._regular = 0.0
+        self._hurried = -math.inf
+        self._busy_since = math.inf
+        self._failing = False
+        self._pause = INTERVAL
+
+    def attend(self) -> None:
+        """See that the state is exchanged: called when a call begins."""
+        if self._thread is None:
+            self._start()
+        elif self._clock() - self._busy_since > _STUCK:
+            self._say_that_it_fails(f"it has not answered for {_STUCK:.0f} s")
+
+    def stop(self) -> None:
+        """Exchange nothing any more."""
+        self.stopped = True
+        self._wake.set()
+
+    def observe(self, event: Event) -> None:
+        """Tell the others at once what was found, and ask them when an attempt has failed: an observer."""
+        if self._failing:
+            return
+        if isinstance(event, BreakerChanged):
+            self._due = 0.0  # rare enough to be told without delay
+        elif isinstance(event, GateClosed) or (
+            isinstance(event, AttemptEnded) and event.outcome is not None and event.outcome.result is Result.FAILURE
+        ):
+            self._due = min(self._due, self._hurried + _SOONEST)
+        else:
+            return
+        self._wake.set()
+
+    def elect(self, upstream: Upstream, now: float) -> bool | Wait:
+        """Say whether this process may send the probe that is due: as `engine.Elect`."""
+        if self.stopped or self._failing or now - self._busy_since > PATIENCE:
+            return True
+        answer = self._elections.ask(upstream, now)
+        if isinstance(answer, Wait):
+            self._wake.set()
+        return answer
+
+    def step(self) -> None:
+        """Do what is due now."""
+        try:
+            self._list_upstreams()
+            self._hold_elections()
+            if self._clock() >= self._due:
+                self._exchange_all()
+        except Exception as exc:  # noqa: BLE001 - caches raise what they like, and no call may fail for it
+            self._fail(exc)
+        finally:
+            self._busy_since = math.inf
+
+    def _start(self) -> None:
+        try:
+            with self._lock:
+                if self._thread is None and not self.stopped:
+                    thread = threading.Thread(target=self._run, name="core.http shared state", daemon=True)
+                    thread.start()
+                    self._thread = thread
+        except RuntimeError as exc:  # no more threads, or the interpreter ends
+            self._say_that_it_fails(str(exc))
+
+    def _run(self) -> None:
+        while not self.stopped:
+            self.step()
+            self._wake.wait(max(self._due - self._clock(), 0.0))
+            self._wake.clear()
+
+    def _list_upstreams(self) -> None:
+        known = self._exchanges
+        self._exchanges = {
+            upstream: known.get(upstream) or Exchange(self._cache, upstream, origin)
+            for upstream, origin in self._upstreams()
+        }
+
+    def _hold_elections(self) -> None:
+        for election in self._elections.undecided:
+            exchange = self._exchanges.get(election.upstream)
+            if exchange is not None:
+                self._busy_since = self._clock()
+                self._elections.decide(election, exchange, wall=self._wall(), now=self._clock())
+
+    def _exchange_all(self) -> None:
+        began = self._clock()
+        if began < self._regular:
+            self._hurried = began
+        self._due = self._regular = began + INTERVAL  # now: what is found meanwhile may want it sooner
+        for exchange in self._exchanges.values():
+            if self.stopped:
+                return
+            self._busy_since = self._clock()
+            exchange.sync(self._wall())
+            self._hold_elections()
+        self._elections.clear(self._clock())
+        took = self._clock() - began
+        if took > _SLOW:
+            raise TimeoutError(f"an exchange took {took:.1f} s")
+        self._pause = INTERVAL
+        if self._failing:
+            self._failing = False
+            _logger.info("The shared cache works again")
+
+    def _fail(self, exc: Exception) -> None:
+        self._say_that_it_fails(f"{type(exc).__name__}: {exc}")
+        self._elections.decide_alone(self._clock())
+        self._pause = min(2 * self._pause, _SLOWEST_RETRY)
+        self._due = self._clock() + self._pause
+
+    def _say_that_it_fails(self, why: str) -> None:
+        with self._lock:
+            was_failing, self._failing = self._failing, True
+        if not was_failing:
+            why = _SECRET.sub("***", why)[:200]
+            _logger.warning("The shared cache cannot be used (%s): this process goes on with its own state", why)
