@@ -158,7 +158,7 @@ class ResilientAdapter(DeadlineAdapter):
     def _pause(self, step: Wait, call: Call, registry: process.Registry) -> None:
         """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
         own = self._wait or registry.time.wait
-        if own is not time.sleep and (registry.time.wait is not time.sleep or not step.for_turn):
+        if own is not time.sleep and not (step.for_turn and registry.time.clock is time.monotonic):
             own(step.seconds)
             return
         woken: SimpleQueue[None] = SimpleQueue()

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -78,7 +78,7 @@ class Wait:
     """Not yet: wait this many seconds, or less, and ask again."""
 
     seconds: float
-    for_turn: bool = False
+    for_turn: bool = field(default=False, compare=False)
     """What is waited for may come at any moment: whoever can be woken is."""
 
 

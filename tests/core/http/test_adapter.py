@@ -452,6 +452,31 @@ def test_a_wait_that_cannot_be_woken_is_short(serve: Serve, clock: FakeClock) ->
     assert clock.waits == [limits.ASK_AGAIN] * 3
 
 
+def test_a_wait_of_ones_own_is_cut_short_when_a_slot_comes(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the real clock it is called when the turn has come, with nothing left to wait, for it may end the call."""
+    monkeypatch.setattr(limits, "ASK_AGAIN", 60)
+    waiting, waits, statuses = threading.Event(), [], []
+    waking = Call.waking
+
+    @contextmanager
+    def observed(call: Call, wake: Callable[[], object]) -> Iterator[None]:
+        with waking(call, wake):
+            waiting.set()
+            yield
+
+    monkeypatch.setattr(Call, "waking", observed)
+    server = serve(reply(200), reply(200))
+    with ResilientSession(Policy(max_concurrency=1, total_timeout=300), wait=waits.append) as session:
+        session.trust_env = False
+        first = session.get(server.url, stream=True)
+        thread = threading.Thread(target=lambda: statuses.append(session.get(server.url).status_code), daemon=True)
+        thread.start()
+        assert waiting.wait(10)
+        first.close()
+        thread.join(10)
+    assert (statuses, waits) == ([200], [0.0])
+
+
 def test_an_interrupt_while_waiting_for_a_slot_loses_none(serve: Serve, clock: FakeClock) -> None:
     """Ctrl-C in the queue ends that call; a slot that had just become its own goes to the next."""
     server = serve(reply(200), reply(200))

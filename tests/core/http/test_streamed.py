@@ -267,7 +267,7 @@ def test_answers_of_other_kinds_hold_nothing(single: ResilientSession, monkeypat
     assert len(kept) == 3
 
 
-def test_an_unlimited_upstream_gets_urllib3s_own_answers(server: MisbehavingServer, session: ResilientSession) -> None:
+def test_an_unlimited_upstream_gets_urllib3s_own_answers(server: MisbehavingServer) -> None:
     """Without a limit nothing is changed."""
-    with session.get(f"{server.url}/plain", stream=True) as response:
+    with ResilientSession(Policy()) as session, session.get(f"{server.url}/plain", stream=True) as response:
         assert type(response.raw).__module__ == "urllib3.response"
