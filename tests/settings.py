@@ -26,6 +26,9 @@ os.environ.update(
 
 from config.settings import *  # noqa: F403 - the environment above shapes them
 
+OUTBOUND_HTTP = {**OUTBOUND_HTTP, "default": {}}  # noqa: F405 - it is there
+"""The library is tested with defaults of its own."""
+
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 WHITENOISE_AUTOREFRESH = True

@@ -455,6 +455,7 @@ def test_a_wait_that_cannot_be_woken_is_short(serve: Serve, clock: FakeClock) ->
 def test_a_wait_of_ones_own_is_cut_short_when_a_slot_comes(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the real clock it is called when the turn has come, with nothing left to wait, for it may end the call."""
     monkeypatch.setattr(limits, "ASK_AGAIN", 60)
+    registry.use(time=registry.Time())
     waiting, waits, statuses = threading.Event(), [], []
     waking = Call.waking
 
