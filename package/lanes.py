@@ -40,7 +40,7 @@ class _Lane:
     ready: deque[tuple[float, int, Unit]] = field(default_factory=deque)
     """Those that have not been asked for, in their order: since when, and in which order."""
     later: list[tuple[float, int, Unit]] = field(default_factory=list)
-    """A heap of those that come back: when, in which order, and what."""
+    """A heap of those that were put aside: when they may go, in which order they came, and what."""
     under_way: int = 0
     probing: bool = False
     """It was held: one at a time goes, until one is answered."""
@@ -87,11 +87,12 @@ class Lanes:
             lane.held_until, lane.why, lane.probing = until, why, True
 
     def set_aside(self, key: str) -> list[Unit]:
-        """Mark what has not been asked for in a lane as told of. Returns what was not, until now."""
-        lane = self._lane(key)
-        units = [unit for _, _, unit in lane.ready if not unit.told]
-        if units:
-            lane.ready = deque((since, order, replace(unit, told=True)) for since, order, unit in lane.ready)
+        """Turn what has not been asked for in a lane into what was put aside; it keeps its place. Returns it."""
+        lane, units = self._lane(key), []
+        while lane.ready:
+            since, order, unit = lane.ready.popleft()
+            heapq.heappush(lane.later, (since, order, replace(unit, told=True)))
+            units.append(unit)
         return units
 
     def held(self, key: str, now: float) -> str:

@@ -20,8 +20,8 @@ from package.stopping import Stopper
 from package.summary import Summary
 from package.updater import PATIENCE, run
 
-WORKERS = 16
-"""Twice what PyPI and GitHub take at once, by the settings, and some: more would wait for their turn."""
+WORKERS = 32
+"""More would wait for their turn, by the limits that the settings give each source."""
 
 
 class Command(BaseCommand):
