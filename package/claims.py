@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from package.models import Claim
@@ -35,7 +35,8 @@ def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> d
     """
     with transaction.atomic():
         if not tickets:
-            missing = [Claim(package_id=package, source=source) for package, source in wanted]
+            # In one order, whoever comes: of two that insert the same, one waits for the other, and not both.
+            missing = [Claim(package_id=package, source=source) for package, source in sorted(wanted)]
             Claim.objects.bulk_create(missing, ignore_conflicts=True)
         packages = {package for package, _ in wanted}
         known = Claim.objects.filter(package_id__in=packages).values_list("pk", "package_id", "source")
@@ -52,8 +53,12 @@ def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> d
 
 def still_ours(owner: str, keys: Iterable[int]) -> set[int]:
     """Return which of these claims `owner` has, and keep them from others until the transaction ends."""
-    held = Claim.objects.select_for_update().filter(pk__in=keys, owner=owner).order_by("pk")
-    return set(held.values_list("pk", flat=True))
+    return set(lock(Claim.objects.filter(pk__in=keys, owner=owner)))
+
+
+def lock(claims: QuerySet[Claim]) -> list[int]:
+    """Keep claims from others until the transaction ends; in one order, so that no two wait for each other."""
+    return list(claims.select_for_update().order_by("pk").values_list("pk", flat=True))
 
 
 def release(keys: Iterable[int]) -> None:
@@ -67,5 +72,8 @@ def give_back(keys: Iterable[int], *, sent: datetime) -> None:
 
 
 def release_all(owner: str) -> None:
-    """Let go of everything that `owner` has."""
-    Claim.objects.filter(owner=owner).delete()
+    """Let go of everything that `owner` has, undone; what was queued stays so."""
+    with transaction.atomic():
+        mine = Claim.objects.filter(pk__in=lock(Claim.objects.filter(owner=owner)))
+        mine.filter(queued=None).delete()
+        mine.update(owner="", until=None)

@@ -64,18 +64,31 @@ class Work:
 
     def do(self, through: Sessions) -> None:
         """Ask for every part; one that fails does not stop the others."""
-        try:
-            for part in self._parts:
-                self._fetch(part, through)
-        except Stopped as exc:
-            self.stopped = exc
+        for part in self._parts:
+            try:
+                self._fetch(part, self._row(part), through)
+            except Stopped as exc:
+                self.stopped = exc
+                return
+            except Exception as exc:  # noqa: BLE001 - it is logged, and noted on its part
+                row, client = self._row(part), Client(through.trusted, part.server)
+                row.validators = {}  # what was known may be what is wrong
+                self._note(part, row, client, self._unexpected(part, exc), again=self._again)
 
-    def _fetch(self, part: Part, through: Sessions) -> None:
-        row = self.rows.get((part.source, part.name))
-        if row is None:
-            row = SourceStatus(package=self.package, source=part.source, part=part.name)
-            self.rows[part.source, part.name] = row
-        self.touched.add((part.source, part.name))
+    def _row(self, part: Part) -> SourceStatus:
+        key = part.source, part.name
+        self.touched.add(key)
+        if key not in self.rows:
+            self.rows[key] = SourceStatus(package=self.package, source=part.source, part=part.name)
+        return self.rows[key]
+
+    def _unexpected(self, part: Part, error: Exception) -> FetchResult:
+        logger.error("%s: %s of %s", self.package.slug, part.name or "what there is", part.source, exc_info=error)
+        error_text = f"unexpected {type(error).__name__}; see the log"
+        result = FetchResult(part.source, FetchOutcome.FAILED, part.name, error=error_text, reason="unexpected")
+        return replace(result, upstream=part.upstream, stored=self._row(part).last_success)
+
+    def _fetch(self, part: Part, row: SourceStatus, through: Sessions) -> None:
         session = through.untrusted if part.untrusted else through.trusted
         client = Client(session, part.server, row.validators, row.memory, through.before)
         upstream, stored = part.upstream, row.last_success
@@ -94,9 +107,8 @@ class Work:
             self._note(part, row, client, result, again=True)
             row.next_due = self.now
             raise
-        except Exception as exc:
-            logger.exception("%s: %s of %s", self.package.slug, part.name or "what there is", part.source)
-            result = replace(result, error=f"unexpected {type(exc).__name__}; see the log", reason="unexpected")
+        except Exception as exc:  # noqa: BLE001 - it is logged, and noted on its part
+            result = self._unexpected(part, exc)
         if result.again and client.status is None:
             self._silent[part.source] = result
         self._note(part, row, client, result, again=self._again)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
+from django.db import transaction
+
 from package import sources
 from package.lanes import Lanes, Unit
 from package.models import Package, SourceStatus
@@ -28,8 +30,16 @@ def leave(lanes: Lanes, summary: Summary, began: datetime) -> None:
 
 
 def _leave(some: list[tuple[Unit, str]], summary: Summary, began: datetime) -> None:
+    with transaction.atomic():
+        _note(some, summary, began)
+
+
+def _note(some: list[tuple[Unit, str]], summary: Summary, began: datetime) -> None:
     keys = {unit.package for unit, _ in some}
-    packages = Package.objects.in_bulk(keys)
+    # Locked, as where results are stored: what another run fetches now is stored before this, or after it.
+    packages = {
+        package.pk: package for package in Package.objects.select_for_update().filter(pk__in=keys).order_by("pk")
+    }
     stored = {(row.package_id, row.source, row.part): row for row in SourceStatus.objects.filter(package_id__in=keys)}
     rows = []
     for unit, why in some:

@@ -191,7 +191,7 @@ class Claim(models.Model):
     everything = models.BooleanField(default=False, help_text="All of it is to be fetched, due or not.")
 
     class Meta:
-        ordering = ("package", "source")
+        ordering = ("package_id", "source")  # by "package" would join it, and so miss those of deleted packages
         constraints = (models.UniqueConstraint(fields=("package", "source"), name="unique_claim"),)
 
     def __str__(self) -> str:

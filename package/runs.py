@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
@@ -33,6 +34,8 @@ class RunSummary:
     retries: int = 0
     backoff_seconds: float = 0.0
     seconds: float = 0.0
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+    """Events come from any thread."""
 
     @contextmanager
     def measured(self) -> Iterator[None]:
@@ -45,11 +48,13 @@ class RunSummary:
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, AttemptEnded) and event.outcome is not None:
-            self.attempts += 1
-            self.unchanged += event.outcome.status == 304
+            with self._lock:
+                self.attempts += 1
+                self.unchanged += event.outcome.status == 304
         elif isinstance(event, RetryStarted):
-            self.retries += 1
-            self.backoff_seconds += event.waited
+            with self._lock:
+                self.retries += 1
+                self.backoff_seconds += event.waited
 
     def cost(self, rows: str) -> str:
         """Say what it took."""

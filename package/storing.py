@@ -26,6 +26,8 @@ _ROW = [
     if field.name not in {"id", *_KEY}
 ]
 FETCH_FIELDS = ("next_due", "last_fetched", "last_exception", "last_exception_at", "last_exception_count")
+_REASON = "database"
+"""The reason of a failure that is not the source's."""
 _ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}
 Rows = dict[tuple[str, str], SourceStatus]
 
@@ -46,8 +48,25 @@ def store(works: Sequence[Work], owner: str = "", end: Callable[[Iterable[int]],
         raise
     except Exception:  # noqa: BLE001 - told of each on its own, below
         for work in works:
-            with transaction.atomic():
-                _Batch([work], owner, end, careful=True).store()
+            _store_alone(work, owner, end)
+
+
+def _store_alone(work: Work, owner: str, end: Callable[[Iterable[int]], None]) -> None:
+    """Save what can be saved of `work`, and let go of its claim in any case."""
+    try:
+        with transaction.atomic():
+            _Batch([work], owner, end, careful=True).store()
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as exc:
+        logger.exception("%s: nothing of what came could be stored", work.package.slug)
+        error = _not_stored(exc)
+        work.results[:] = [
+            replace(result, outcome=FetchOutcome.FAILED, error=error, reason=_REASON, again=False, updated=())
+            for result in work.results
+        ]
+        with transaction.atomic():
+            end(claims.still_ours(owner, [work.claim] if work.claim is not None else []))
 
 
 class _Batch:
@@ -78,7 +97,9 @@ class _Batch:
                 _put_off(work, "was deleted meanwhile")
             elif work.claim is not None and work.claim not in self._held:
                 _put_off(work, "another run took it over")
-            elif all(sources.address_of(package, source) == now for source, now in work.addresses.items()):
+            elif any(sources.address_of(package, source) != before for source, before in work.addresses.items()):
+                _put_off(work, "its address was changed meanwhile")
+            else:
                 kept += self._store(work, package)
         for row in kept:
             row.pk = None  # the constraint tells which row it is; with a key, SQLite would see two conflicts
@@ -114,7 +135,7 @@ class _Batch:
         except Exception as exc:
             result = work.results[index]
             logger.exception("%s: what %s says could not be stored", work.package.slug, result.source)
-            _refused(work, index, f"could not be stored: {type(exc).__name__}; see the log")
+            _refused(work, index, _not_stored(exc))
             return []
         return names
 
@@ -126,13 +147,16 @@ def _put_off(work: Work, why: str) -> None:
     ]
 
 
+def _not_stored(error: Exception) -> str:
+    return f"could not be stored: {type(error).__name__}; see the log"
+
+
 def _refused(work: Work, index: int, error: str) -> None:
     """Turn a success into the failure that it is."""
     result = work.results[index]
-    reason = "database"
-    work.results[index] = replace(result, outcome=FetchOutcome.FAILED, error=error, reason=reason, updated=())
+    work.results[index] = replace(result, outcome=FetchOutcome.FAILED, error=error, reason=_REASON, updated=())
     row = work.rows[result.source, result.part]
-    row.outcome, row.error, row.reason = FetchOutcome.FAILED.value, error, reason
+    row.outcome, row.error, row.reason = FetchOutcome.FAILED.value, error, _REASON
     row.validators, row.memory, row.last_success = {}, {}, result.stored
     row.failures = work.failures.get((result.source, result.part), 0) + 1
     row.next_due = ledger.next_due(FetchOutcome.FAILED, row.failures, work.now)
@@ -142,7 +166,7 @@ def _sum_up(package: Package, work: Work, ledger_rows: Sequence[SourceStatus | N
     """Say on the package what the ledger says of its parts; None: nothing yet."""
     rows = [row for row in ledger_rows if row is not None]
     if any(result.outcome in _ANSWERED for result in work.results):
-        package.last_fetched = work.now
+        package.last_fetched = max(package.last_fetched or work.now, work.now)
     failing = [row for row in rows if row.outcome == FetchOutcome.FAILED]
     if failing:
         package.last_exception = "; ".join(dict.fromkeys(row.error for row in failing))
@@ -150,6 +174,6 @@ def _sum_up(package: Package, work: Work, ledger_rows: Sequence[SourceStatus | N
     elif not any(row.outcome == FetchOutcome.LEFT_ALONE and row.failures for row in rows):
         package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
     if any(result.outcome is FetchOutcome.FAILED for result in work.results):
-        package.last_exception_at = work.now
+        package.last_exception_at = max(package.last_exception_at or work.now, work.now)
     dues = [row.next_due if row is not None else None for row in ledger_rows]
     package.next_due = None if None in dues else min(filter(None, dues), default=None)

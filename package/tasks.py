@@ -15,18 +15,16 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from core.http import registry
-from package import claims, tickets
+from package import claims, sources, tickets
 from package.fetching import LONGEST, Work
 from package.holds import Hold, Holds
 from package.models import Claim, Package
 from package.queue import due, parts_due
 from package.results import FetchOutcome
-from package.sources import Part, parts_of
+from package.sources import Part
 from package.storing import store
 from package.update import sessions, tell_of_fallback
 
-QUEUE = "updates"
-"""Where plans are made; each source has a queue of its own, with its name."""
 PATIENCE = timedelta(hours=1)
 """For how long a ticket that cannot be done is tried again. Its parts are due still after that, for the next plan."""
 _FIRST_PAUSE = timedelta(seconds=10)
@@ -44,9 +42,9 @@ class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
     max_retries = 20
 
 
-@shared_task(base=Patient, queue=QUEUE)
+@shared_task(base=Patient)
 def plan() -> None:
-    """Queue what is due, and send again what was lost."""
+    """Queue what is due, and send again what was lost. In the default queue: those of sources are for fetching."""
     for _ in tickets.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
         pass
     tickets.send_again(send)
@@ -102,7 +100,7 @@ def _wanted(package: Package, ticket: Claim, tries: int) -> list[Part]:
     """Return the parts that the ticket is about and that nobody has fetched since it was written."""
     since = ticket.queued or timezone.now()
     rows = {(row.source, row.part): row for row in package.sources.all()}
-    parts = parts_of(package) if tries else parts_due(package, everything=ticket.everything)
+    parts = sources.parts_of(package) if tries else parts_due(package, everything=ticket.everything)
     wanted = []
     for part in parts:
         row = rows.get((part.source, part.name))
@@ -117,7 +115,10 @@ def _wait_for_its_owner(package_id: int, source: str, tries: int) -> None:
     """Come back when the lease of whoever has the ticket is over: they may not live to do it."""
     until = Claim.objects.filter(package_id=package_id, source=source).values_list("until", flat=True).first()
     if until is not None:  # or it is done already
-        send(package_id, source, tries, eta=until + timedelta(seconds=5 * random.random()))  # noqa: S311 - no secret
+        at = max(
+            until, timezone.now()
+        )  # the database's clock may be behind: then it would come at once, again and again
+        send(package_id, source, tries, eta=at + timedelta(seconds=1 + 4 * random.random()))  # noqa: S311 - no secret
 
 
 def _pause(ticket: Claim, tries: int, until: datetime | None) -> datetime | None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from package import claims
 from package.models import Claim, Package
 from package.queue import parts_due
 
@@ -39,12 +41,14 @@ def enqueue(primary_keys: Sequence[int], send: Send, *, everything: bool) -> Ite
         }
         now = timezone.now()
         Claim.objects.bulk_create(
-            [Claim(package_id=package, source=source, queued=now) for package, source in wanted], ignore_conflicts=True
+            [Claim(package_id=package, source=source, queued=now) for package, source in sorted(wanted)],
+            ignore_conflicts=True,
         )
-        there = Claim.objects.filter(package_id__in=keys)
-        there.filter(queued=None).update(queued=now)  # what a run has claimed, and may not live to do
-        if everything:
-            there.filter(everything=False).update(everything=True)
+        with transaction.atomic():
+            there = Claim.objects.filter(pk__in=claims.lock(Claim.objects.filter(package_id__in=keys)))
+            there.filter(queued=None).update(queued=now)  # what a run has claimed, and may not live to do
+            if everything:
+                there.filter(everything=False).update(everything=True)
         _send(unsent().filter(package_id__in=keys), send)
         yield len(keys)
 
@@ -70,10 +74,13 @@ def left(queued_by: datetime) -> int:
 
 
 def _send(tickets: QuerySet[Claim], send: Send) -> None:
-    sent = []
-    try:
-        for key, package, source in tickets.values_list("pk", "package_id", "source"):
-            send(package, source)
-            sent.append(key)
-    finally:
-        Claim.objects.filter(pk__in=sent).update(sent=timezone.now())
+    rows = list(tickets.order_by("pk").values_list("pk", "package_id", "source"))
+    for start in range(0, len(rows), _CHUNK):  # noted as it goes on: whoever is stopped sends little twice
+        sent = []
+        try:
+            for key, package, source in rows[start : start + _CHUNK]:
+                send(package, source)
+                sent.append(key)
+        finally:
+            with transaction.atomic():
+                Claim.objects.filter(pk__in=claims.lock(Claim.objects.filter(pk__in=sent))).update(sent=timezone.now())

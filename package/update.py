@@ -36,7 +36,6 @@ def update_package(
 
     :param again: what is asked now failed a short while ago: it is the same failure still.
     :raises Stopped: the run ended meanwhile; what had come by then is saved.
-    :raises Package.DoesNotExist: it was deleted meanwhile.
     """
     wanted = sources.parts_of(package) if parts is None else parts
     if not wanted:
@@ -54,7 +53,8 @@ def nothing_to_ask(package: Package) -> FetchResult:
     package.last_fetched = timezone.now()
     package.next_due = package.last_fetched + ledger.FRESH
     package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
-    package.save(update_fields=[*FETCH_FIELDS, "modified"])
+    values = {name: getattr(package, name) for name in FETCH_FIELDS}
+    Package.objects.filter(pk=package.pk).update(**values, modified=timezone.now())  # it may be deleted by now
     return FetchResult("pypi", FetchOutcome.SKIPPED, error="has no PyPI name and no repository")
 
 

@@ -27,7 +27,7 @@ from package.lanes import Lanes, Unit
 from package.leaving import leave, of_unit
 from package.models import Package, SourceStatus
 from package.queue import parts_due
-from package.results import FetchOutcome, FetchResult
+from package.results import GOOD, FetchOutcome, FetchResult
 from package.sources import Part, Sessions
 from package.stopping import Stopped, Stopper
 from package.storing import store
@@ -49,6 +49,8 @@ _UNFINISHED = 5000
 """Packages that may wait for one of their sources before more are begun: they take up memory."""
 
 
+_NOT_ASKED = frozenset({FetchOutcome.LEFT_ALONE, FetchOutcome.SKIPPED})
+"""Nothing was asked, or nobody knows any more what came of it."""
 _READ = ("slug", "title", "repo_url", "repo_host", "repo_missing_since", "pypi_url", "pypi_missing_since")
 """What fetching looks at: a thread of the crew must have no need of the database."""
 
@@ -96,6 +98,7 @@ class Run:
         self._lanes = Lanes(lambda key: _limit(key, workers))
         self._holds = Holds()
         self._in_hand: dict[int, _InHand] = {}
+        self._under_way: set[claims.Wanted] = set()
         self._patience = PATIENCE
         self._warned: set[str] = set()
         self._sessions = Sessions(
@@ -114,6 +117,7 @@ class Run:
         except (OperationalError, InterfaceError) as exc:
             self._lose_the_database(exc)
         except BaseException:  # aborted: what is in hand is for others
+            self._stopper.stop("aborted")  # the crew's threads go on until they hear of it
             claims.release_all(self._owner)
             raise
         finally:
@@ -165,10 +169,11 @@ class Run:
         """Begin with more packages; False: there are none, or enough are in hand."""
         if not self._queue or len(self._in_hand) >= _UNFINISHED:
             return False
-        keys = [self._queue.popleft() for _ in range(min(len(self._queue), _CHUNK))]
+        keys = list(islice(self._queue, _CHUNK))
         light = SourceStatus.objects.only("package", "source", "part", "next_due", "last_success")
         packages = _read(keys, light)
         for key in keys:
+            self._queue.popleft()
             if key in packages:  # not deleted meanwhile
                 self._begin(packages[key])
         return True
@@ -192,7 +197,8 @@ class Run:
             units = list(islice(self._ready(), self._crew.idle))
             if not units:
                 return
-            for task in self._claim(units):
+            for task in self._claim(self._apart(units)):
+                self._under_way.add((task.unit.package, task.unit.source))
                 self._crew.give(task)
 
     def _ready(self) -> Iterator[Unit]:
@@ -221,6 +227,18 @@ class Run:
             told = [FetchResult(unit.source, FetchOutcome.PUT_ASIDE, part, error=why) for part in unit.parts]
             self._had_its_turn(unit.package, told)
 
+    def _apart(self, units: Sequence[Unit]) -> list[Unit]:
+        """Put back what is of a source of a package that is under way already: a claim is for one at a time."""
+        one_each: dict[claims.Wanted, Unit] = {}
+        for unit in units:
+            wanted = unit.package, unit.source
+            if wanted in self._under_way or wanted in one_each:
+                self._lanes.done(unit, answered=False)
+                self._lanes.put_back(unit, self._clock() + _FIRST_PAUSE)
+            else:
+                one_each[wanted] = unit
+        return list(one_each.values())
+
     def _claim(self, units: Sequence[Unit]) -> list[_Task]:
         """Make work of those units that nobody else does or has done."""
         rows = SourceStatus.objects.filter(source__in={unit.source for unit in units})
@@ -234,11 +252,13 @@ class Run:
                 if claim is not None and package is not None and parts:
                     tasks.append(_Task(unit, Work(package, parts, again=unit.tries > 0, claim=claim)))
                     continue
-                others.append((unit, claim))
-            claims.release([claim for _, claim in others if claim is not None])
-        for unit, claim in others:
+                others.append((unit, claim, package))
+            claims.release([claim for _, claim, _ in others if claim is not None])
+        for unit, claim, package in others:
             self._lanes.done(unit, answered=False)
-            self._pass_over(unit, "is being fetched by another run" if claim is None else "")
+            there = package is not None and of_unit(unit, sources.parts_of(package))
+            done = "was fetched by another run" if there else ""
+            self._pass_over(unit, "is being fetched by another run" if claim is None else done)
         return tasks
 
     def _still_wanted(self, unit: Unit, package: Package) -> list[Part]:
@@ -253,7 +273,7 @@ class Run:
         return parts
 
     def _pass_over(self, unit: Unit, why: str) -> None:
-        """Note that there is nothing to do: another run does it, or it is done, or its address is another by now."""
+        """Note that there is nothing to do. `why`: another run does it, or did; "": it is of no package any more."""
         results = [FetchResult(unit.source, FetchOutcome.SKIPPED, part, error=why) for part in unit.parts if why]
         for result in results:
             self.summary.count(result)
@@ -277,16 +297,17 @@ class Run:
             return
         store([task.work for task in tasks], self._owner)
         for task in tasks:
+            self._under_way.discard((task.unit.package, task.unit.source))
             self._settle(task)
 
     def _settle(self, task: _Task) -> None:
         """Put aside what is worth another try, and count the rest."""
         unit, results, now = task.unit, task.work.results, self._clock()
-        asked = [result for result in results if result.outcome is not FetchOutcome.LEFT_ALONE]
+        asked = [result for result in results if result.outcome not in _NOT_ASKED]
         self._lanes.done(unit, answered=any(result.reached for result in asked))
         if task.work.stopped is not None:
             if unit.told:
-                self._lanes.put_back(unit, now)
+                self._cut_short(unit, results, now)
             return
         self._holds.judge(unit.key, asked)
         self._heed()
@@ -313,6 +334,15 @@ class Run:
             self._progress(task.work.package, told, True)
         else:
             self._had_its_turn(unit.package, told)
+
+    def _cut_short(self, unit: Unit, results: Sequence[FetchResult], now: float) -> None:
+        """Count what came before the run was to end; the rest of `unit` is left as it was before."""
+        came = {result.part: result for result in results if result.outcome in GOOD}
+        for result in came.values():
+            self.summary.count(result)
+        last = tuple(result for result in unit.last if result.part not in came)
+        if parts := tuple(part for part in unit.parts if part not in came):
+            self._lanes.put_back(replace(unit, parts=parts, last=last), now)
 
     def _put_aside(self, unit: Unit, last: list[FetchResult], now: float, *, tries: int) -> None:
         pause = min(_FIRST_PAUSE * 2**unit.tries, _LONGEST_PAUSE) if tries > unit.tries else 0.0

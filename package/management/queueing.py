@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db import InterfaceError
+from django.db import OperationalError as DatabaseAway
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 from rich.console import Console
@@ -17,6 +20,7 @@ from core.http import registry
 from package import tickets
 from package.stopping import Stopped, Stopper
 
+logger = logging.getLogger(__name__)
 LOOK = 1.0
 """Seconds between two looks at what is left."""
 TELL = 30.0
@@ -62,27 +66,35 @@ def enqueue(
     wait: bool,
 ) -> Queued:
     """Queue these packages; `wait` until they are done. Raises `BrokerAway`."""
-    from package.tasks import send  # noqa: PLC0415 - Celery has to be set up first
-
     clock = registry.current().time.clock
     started, done = clock(), Queued()
+    try:
+        _queue(done, primary_keys, stopper, everything=everything)
+        queued_by = timezone.now()
+        done.queued = done.left = tickets.left(queued_by)
+        if wait:
+            _watch(done, queued_by, stopper, write)
+    except Stopped as exc:
+        done.stopped = str(exc)
+    except (DatabaseAway, InterfaceError) as exc:
+        logger.exception("The database failed; what is queued stays queued")
+        done.stopped, done.database_failed = f"the database failed: {type(exc).__name__}", True
+    done.seconds = clock() - started
+    return done
+
+
+def _queue(done: Queued, primary_keys: Sequence[int], stopper: Stopper, *, everything: bool) -> None:
+    from package.tasks import send  # noqa: PLC0415 - Celery has to be set up first
+
     try:
         for packages in tickets.enqueue(primary_keys, send, everything=everything):
             done.packages += packages
             if stopper.reason:
-                break
+                done.stopped = stopper.reason
+                return
         tickets.send_again(send)
     except OperationalError as exc:
         raise BrokerAway(str(exc)) from exc
-    queued_by = timezone.now()
-    done.queued = done.left = tickets.left(queued_by)
-    if wait:
-        try:
-            _watch(done, queued_by, stopper, write)
-        except Stopped as exc:
-            done.stopped = str(exc)
-    done.seconds = clock() - started
-    return done
 
 
 def _watch(done: Queued, queued_by: datetime, stopper: Stopper, write: Callable[[str], object]) -> None:

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                 ('package', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='claims', to='package.package')),
             ],
             options={
-                'ordering': ('package', 'source'),
+                'ordering': ('package_id', 'source'),
                 'constraints': [models.UniqueConstraint(fields=('package', 'source'), name='unique_claim')],
             },
         ),

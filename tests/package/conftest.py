@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
 import responses as responses_library
+from django.db import connections
 
 from package import sources
 from package.asking import Client, Server
@@ -21,6 +26,9 @@ from package.sources import Part
 from tests.upstreams.pypi import project
 
 MakePackage = Callable[..., Package]
+T = TypeVar("T")
+DEADLINE = 60.0
+"""Seconds after which a thread that is waited for will not come any more."""
 STATISTICS = re.compile(r"https://pypistats\.test/")
 
 
@@ -121,6 +129,40 @@ def responses() -> Iterator[responses_library.RequestsMock]:
 @pytest.fixture
 def pypi(responses: responses_library.RequestsMock) -> CannedPyPI:
     return CannedPyPI(responses)
+
+
+@pytest.fixture
+def shared_database(transactional_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let each thread have a connection of its own: on SQLite, to a file with the tables of the test database."""
+    own = connections["default"]
+    if own.vendor != "sqlite":
+        yield
+        return
+    settings = {**own.settings_dict, "NAME": str(tmp_path / "db.sqlite3")}
+    own.ensure_connection()
+    with closing(sqlite3.connect(settings["NAME"])) as file:
+        own.connection.backup(file)
+    monkeypatch.setitem(connections.settings, "default", settings)
+    connections["default"] = shared = type(own)(settings, "default")
+    yield
+    shared.close()
+    connections["default"] = own
+
+
+def at_once(*actions: Callable[[], T]) -> list[T]:
+    """Take all of these actions at the same moment, each in a thread of its own; return what they come to."""
+    barrier = threading.Barrier(len(actions))
+
+    def act(action: Callable[[], T]) -> T:
+        try:
+            barrier.wait(DEADLINE)
+            return action()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(actions)) as threads:
+        futures = [threads.submit(act, action) for action in actions]
+        return [future.result(DEADLINE) for future in futures]
 
 
 @pytest.fixture

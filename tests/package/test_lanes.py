@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,6 +125,16 @@ def test_what_is_set_aside_is_told_of_once() -> None:
     assert [each.package for each in some.set_aside("pypi")] == [3]
     assert all(each.told for each, _ in some.rest())
     assert taken(some, 1) == [0, 1, 2, 3]
+
+
+def test_what_is_set_aside_may_be_any_number() -> None:
+    """A run over 50,000 packages whose server is down spends its time on the others."""
+    some, began = lanes(), time.process_time()
+    some.hold("pypi", 99, "it is down")
+    for package in range(50_000):
+        some.put(unit(package), 0)
+        assert [each.package for each in some.set_aside("pypi")] == [package]
+    assert time.process_time() - began < 10
 
 
 def test_the_rest_says_why() -> None:

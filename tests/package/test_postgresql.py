@@ -17,11 +17,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SUBSET = [
+    "test_claims.py",
     "test_downloads.py",
+    "test_leaving.py",
     "test_load_sample.py",
     "test_models.py",
     "test_pypi.py",
     "test_pypi_fields.py",
+    "test_storing.py",
+    "test_tasks.py",
+    "test_threads.py",
+    "test_tickets.py",
     "test_update.py",
     "test_updater.py",
 ]

@@ -620,6 +620,10 @@ class Process:
         with closing(sqlite3.connect(self.database)) as connection:
             return [row[0] for row in connection.execute("SELECT slug FROM package_package WHERE pypi_license = 'MIT'")]
 
+    def claims(self) -> int:
+        with closing(sqlite3.connect(self.database)) as connection:
+            return int(connection.execute("SELECT count(*) FROM package_claim").fetchone()[0])
+
 
 @pytest.fixture(scope="session")
 def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -703,6 +707,38 @@ class TestProcess:
         assert f"2 packages left for the next run: {number.name} received" in out
         assert "Traceback" not in err
 
+    def test_a_signal_to_many_threads(self, process: Process) -> None:
+        """What all of them have in hand is saved; the run ends when the slowest is done, and no claim stays."""
+        asked, go = threading.Event(), threading.Event()
+        process.pypi.requested = AtRequest(3, lambda: asked.set() or go.wait(60))
+        with process.start("--workers=8") as running:
+            assert asked.wait(60)
+            running.send_signal(signal.SIGINT)
+            assert "once more to abort" in read_until(running.stderr, "once more to abort")
+            go.set()
+            running.communicate(timeout=60)
+        assert running.returncode == 130
+        assert process.refreshed() == ["first", "second", "third"]
+        assert process.claims() == 0
+
+    def test_the_second_signal_to_many_threads(self, process: Process) -> None:
+        """Nobody waits for threads that wait for an answer; what they have in hand is free at once."""
+        asked, go = threading.Event(), threading.Event()
+        process.pypi.requested = AtRequest(1, lambda: asked.set() or go.wait(60))
+        try:
+            with process.start("--workers=8") as running:
+                assert asked.wait(60)
+                running.send_signal(signal.SIGINT)
+                read_until(running.stderr, "once more to abort")
+                running.send_signal(signal.SIGINT)
+                _, err = running.communicate(timeout=30)
+        finally:
+            go.set()
+        assert running.returncode == 130
+        assert "Aborted" in err
+        assert "Traceback" not in err
+        assert process.claims() == 0
+
     def test_a_killed_run_loses_the_package_in_hand_at_most(self, process: Process) -> None:
         """Even SIGKILL leaves what was done before it."""
         started: list[subprocess.Popen[str]] = []
@@ -726,6 +762,14 @@ class TestProcess:
         assert "3/3" in shown
         assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0, "the cursor is hidden, and shown again"
         assert shown.endswith(("\n", "\x1b[?25h"))
+
+
+def read_until(stream: Any, text: str) -> str:
+    """Read what a process writes, line by line, until it has written `text`, or ends."""
+    read = ""
+    while text not in read and (line := stream.readline()):
+        read += line
+    return read
 
 
 def read_all(descriptor: int) -> str:

@@ -1058,6 +1058,25 @@ class TestEndOfARun:
         assert (summary.tried, summary.left, summary.stopped) == (1, 0, "the time budget is used up")
         assert summary.outcomes["pypi"] == {FAILED: 1}
 
+    def test_what_came_before_a_stop_in_a_second_pass_is_told(
+        self, make_package: MakePackage, parts: list[Part]
+    ) -> None:
+        """Of a source that was cut short, each part counts as what it is by then: fetched, or as before."""
+        stopper, not_ready = Stopper(), NotReady("not yet", "not_ready")
+
+        def stop(_: Client) -> Reading:
+            stopper.stop("enough")
+            return Reading()
+
+        def ask(client: Client) -> Reading:
+            client.get("x")
+            return Reading()
+
+        parts += [stub("a", not_ready, stop), stub("b", not_ready, ask)]
+        summary, _ = refresh(make_package(), stopper=stopper)
+        assert summary.outcomes == {"stub": {UPDATED: 1, NOT_READY: 1}}
+        assert (summary.tried, summary.left, summary.stopped) == (1, 0, "enough")
+
     @pytest.mark.django_db(transaction=True)
     def test_a_package_that_was_deleted_meanwhile_is_passed_over(
         self, packages: list[Package], pypi: CannedPyPI

@@ -1,0 +1,147 @@
+"""What a run leaves to the next one: it is said and noted, and never instead of something newer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from package import leaving
+from package.fetching import Work
+from package.lanes import Lanes, Unit
+from package.leaving import leave
+from package.models import Package, SourceStatus
+from package.reading import Reading
+from package.results import FetchOutcome, FetchResult
+from package.sources import Part, Sessions
+from package.storing import store
+from package.summary import Summary
+from tests.package.conftest import MakePackage, at_once, stub
+
+BEGAN = timezone.now()
+DOWN = "the stub is down"
+FAILED, LEFT_ALONE, SKIPPED = FetchOutcome.FAILED, FetchOutcome.LEFT_ALONE, FetchOutcome.SKIPPED
+KEY = "stub.test"
+
+
+@pytest.fixture(autouse=True)
+def _parts(parts: list[Part]) -> None:
+    parts += [stub("a", Reading()), stub("b", Reading())]
+
+
+def left(*units: Unit, why: str = DOWN) -> Summary:
+    """End a run that has these units left."""
+    lanes, summary = Lanes(lambda _: 9), Summary()
+    for unit in units:
+        lanes.put_back(unit, 0)
+    if why:
+        lanes.hold(KEY, 99, why)
+    leave(lanes, summary, BEGAN)
+    return summary
+
+
+def unit(package: Package, *parts: str, **fields: Any) -> Unit:
+    return Unit(package.pk, "stub", KEY, parts, **{"told": True, **fields})
+
+
+def last(outcome: FetchOutcome, part: str = "a") -> FetchResult:
+    return FetchResult("stub", outcome, part, error="it said no", reason="other")
+
+
+def ledger() -> dict[str, tuple[str, str, str]]:
+    return {row.part: (row.outcome, row.error, row.reason) for row in SourceStatus.objects.all()}
+
+
+def test_what_was_not_asked_for_is_left_alone(package: Package) -> None:
+    """The summary counts each part of it, and so does the ledger; both say why."""
+    summary = left(unit(package, "a", "b"))
+    assert summary.outcomes == {"stub": {LEFT_ALONE: 2}}
+    assert summary.left_alone == {"stub": DOWN}
+    assert ledger() == dict.fromkeys("ab", ("left alone", DOWN, "left_alone"))
+
+
+def test_what_had_no_turn_is_not_spoken_of(package: Package) -> None:
+    """Its package is among those that are left to the next run as a whole."""
+    assert left(unit(package, "a", told=False)).outcomes == {}
+    assert ledger() == {}
+
+
+def test_what_failed_and_was_to_be_tried_again_failed(package: Package) -> None:
+    """The last word on it is what came of it; its ledger has that already."""
+    assert left(unit(package, "a", last=(last(FAILED),))).outcomes == {"stub": {FAILED: 1}}
+    assert ledger() == {}
+
+
+def test_what_was_left_alone_says_why_as_it_is_by_now(package: Package) -> None:
+    """Until when its server is to be left alone has changed since it was tried."""
+    assert left(unit(package, "a", last=(last(LEFT_ALONE),))).left_alone == {"stub": DOWN}
+    assert ledger() == {"a": ("left alone", DOWN, "other")}
+
+
+def test_without_a_reason_of_its_server_it_keeps_its_own(package: Package) -> None:
+    """There was no time left to ask, for example."""
+    assert left(unit(package, "a", last=(last(LEFT_ALONE),)), why="").left_alone == {"stub": "it said no"}
+
+
+def test_what_another_run_fetched_since_is_not_overwritten(package: Package) -> None:
+    """Its news stay in the ledger, and the summary does not complain of a part that is up to date."""
+    for part, when in (("a", BEGAN), ("b", BEGAN - timedelta(seconds=1))):
+        SourceStatus.objects.create(package=package, source="stub", part=part, outcome="updated", last_success=when)
+    summary = left(unit(package, "a", "b"))
+    assert summary.outcomes == {"stub": {SKIPPED: 1, LEFT_ALONE: 1}}
+    assert ledger()["a"] == ("updated", "", "")
+    assert ledger()["b"] == ("left alone", DOWN, "left_alone")
+
+
+def test_the_rest_of_the_ledger_stays(package: Package) -> None:
+    """When it is due, how often it failed, what makes questions conditional: nothing was sent, so nothing is new."""
+    fields = {"failures": 3, "next_due": BEGAN, "validators": {"reading": 1, "urls": {}}, "last_success": None}
+    SourceStatus.objects.create(package=package, source="stub", part="a", http_status=503, **fields)
+    left(unit(package, "a"))
+    row = SourceStatus.objects.get()
+    assert {name: getattr(row, name) for name in fields} == fields
+    assert row.http_status == 503
+
+
+def test_a_deleted_package_is_nobodys(make_package: MakePackage) -> None:
+    """The others are noted all the same."""
+    gone, stays = make_package("gone"), make_package("stays")
+    units = [unit(gone, "a"), unit(stays, "a")]
+    gone.delete()
+    assert left(*units).outcomes == {"stub": {LEFT_ALONE: 1}}
+    assert SourceStatus.objects.get().package == stays
+
+
+def test_a_package_with_another_address_has_nothing_left(package: Package, parts: list[Part]) -> None:
+    """Of the address that it had, nothing is due any more."""
+    parts[:] = [stub("c", Reading())]
+    assert left(unit(package, "a", "b")).outcomes == {}
+
+
+@pytest.mark.usefixtures("shared_database")
+def test_what_another_run_stores_at_the_same_moment(make_package: MakePackage) -> None:
+    """Whoever comes first: its news stay, and neither waits for the other for ever."""
+    packages = [make_package(f"p{number}") for number in range(100)]
+    units = [unit(package, "a") for package in packages]
+    read = Package.objects.prefetch_related("sources").order_by("-pk")
+    works = [Work(package, [stub("a", Reading())]) for package in read]
+    for work in works:
+        work.do(Sessions())
+    at_once(
+        lambda: left(*units),
+        lambda: [store(works[start : start + 5]) for start in range(0, 100, 5)],
+    )
+    assert set(SourceStatus.objects.values_list("outcome", flat=True)) == {"updated"}
+
+
+def test_thousands_cost_a_handful_of_queries(
+    make_package: MakePackage, django_assert_max_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read and noted chunk by chunk."""
+    monkeypatch.setattr(leaving, "_CHUNK", 10)
+    units = [unit(make_package(f"p{number}"), "a", "b") for number in range(30)]
+    with django_assert_max_num_queries(3 * 5):
+        summary = left(*units)
+    assert summary.outcomes == {"stub": {LEFT_ALONE: 60}}

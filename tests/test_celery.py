@@ -1,0 +1,107 @@
+"""What Celery is told, who listens to which queue, and what is sent by the clock."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from celery import current_app
+from django.conf import settings
+
+from config import celery_app
+from core.http import registry
+from package import downloads, pypi, sources
+from package.claims import LEASE
+from package.fetching import LONGEST
+from package.models import Package
+from package.repos import base
+from tests.test_deployment import services
+
+URLS = {
+    "github": "https://github.com/owner/name",
+    "gitlab": "https://gitlab.test/group/name",
+    "bitbucket": "https://bitbucket.org/owner/name",
+    "codeberg": "https://codeberg.test/owner/name",
+    "forgejo": "https://git.example.org/owner/name",
+    "repository": "https://example.org/nothing",
+}
+"""A package on each of the hosts."""
+
+
+def kinds(cls: type[base.Repository] = base.Repository) -> set[str]:
+    """Return the sources of all hosts that there is a class for."""
+    return {each.source for each in cls.__subclasses__()} | {
+        source for each in cls.__subclasses__() for source in kinds(each)
+    }
+
+
+def listened_to() -> list[str]:
+    """Return the queues that the workers of compose.yaml listen to."""
+    queues = []
+    for name, service in services().items():
+        words = shlex.split(service.get("command", "")) if name.startswith("worker-") else []
+        if "--queues" in words:
+            queues += words[words.index("--queues") + 1].split(",")
+    return queues
+
+
+def test_every_source_has_a_queue_with_a_worker() -> None:
+    """What is queued is done; and each queue has one kind of worker."""
+    own = {pypi.SOURCE, downloads.SOURCE, sources.NOWHERE} | kinds()
+    assert sorted(listened_to()) == sorted({*own, settings.CELERY_TASK_DEFAULT_QUEUE})
+
+
+@pytest.mark.parametrize("host", URLS)
+def test_every_package_is_queued_where_somebody_listens(host: str) -> None:
+    """Wherever its code lives, and if that is nowhere."""
+    package = Package(slug="a", pypi_url="a", repo_url=URLS[host], repo_host="forgejo" if host == "forgejo" else "")
+    queues = {part.source for part in sources.parts_of(package)}
+    assert queues == {"pypi", "pypistats", host}
+    assert queues <= set(listened_to())
+
+
+def test_tasks_are_known_to_workers() -> None:
+    """By the names that messages have."""
+    assert current_app == celery_app
+    celery_app.loader.import_default_modules()
+    assert {"package.tasks.plan", "package.tasks.fetch"} <= set(celery_app.tasks)
+
+
+def test_what_the_clock_sends_is_a_task() -> None:
+    """To the default queue, which has a worker; and it expires before the next one comes."""
+    celery_app.loader.import_default_modules()
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        assert entry["task"] in celery_app.tasks
+        assert "queue" not in entry["options"]
+        assert entry["options"]["expires"] <= entry["schedule"].total_seconds()
+
+
+def test_a_task_that_a_worker_did_not_live_to_finish_comes_back() -> None:
+    """It is acknowledged when it is done, and workers take no more than they do."""
+    for task in ("package.tasks.plan", "package.tasks.fetch"):
+        assert celery_app.tasks[task].acks_late
+        assert celery_app.tasks[task].reject_on_worker_lost
+        assert celery_app.tasks[task].ignore_result
+    assert celery_app.conf.worker_prefetch_multiplier == 1
+
+
+def test_a_task_is_cut_off_before_its_lease_is_over() -> None:
+    """Nobody takes a ticket over from a worker that is still at it."""
+    fetch = celery_app.tasks["package.tasks.fetch"]
+    assert LONGEST < fetch.soft_time_limit < fetch.time_limit < LEASE.total_seconds()
+
+
+def test_workers_are_stopped_no_sooner_than_their_task_may_take() -> None:
+    """compose.yaml gives them the time that one source of a package gets at most."""
+    for name, service in services().items():
+        if name.startswith("worker-"):
+            [seconds] = re.fullmatch(r"(\d+)s", service["stop_grace_period"]).groups()
+            assert int(seconds) > LONGEST
+
+
+def test_every_source_has_an_upstream_with_a_limit() -> None:
+    """What is asked by many threads or workers at once has a limit of its own for each server."""
+    config = registry.current().config
+    assert config.default.max_concurrency is not None
+    assert all(policy.max_concurrency is not None for policy in config.upstreams.values())
