@@ -98,7 +98,6 @@ class Run:
         self._lanes = Lanes(lambda key: _limit(key, workers))
         self._holds = Holds()
         self._in_hand: dict[int, _InHand] = {}
-        self._under_way: set[claims.Wanted] = set()
         self._patience = PATIENCE
         self._warned: set[str] = set()
         self._sessions = Sessions(
@@ -197,8 +196,7 @@ class Run:
             units = list(islice(self._ready(), self._crew.idle))
             if not units:
                 return
-            for task in self._claim(self._apart(units)):
-                self._under_way.add((task.unit.package, task.unit.source))
+            for task in self._claim(units):
                 self._crew.give(task)
 
     def _ready(self) -> Iterator[Unit]:
@@ -226,18 +224,6 @@ class Run:
             self.summary.put_aside += len(unit.parts)
             told = [FetchResult(unit.source, FetchOutcome.PUT_ASIDE, part, error=why) for part in unit.parts]
             self._had_its_turn(unit.package, told)
-
-    def _apart(self, units: Sequence[Unit]) -> list[Unit]:
-        """Put back what is of a source of a package that is under way already: a claim is for one at a time."""
-        one_each: dict[claims.Wanted, Unit] = {}
-        for unit in units:
-            wanted = unit.package, unit.source
-            if wanted in self._under_way or wanted in one_each:
-                self._lanes.done(unit, answered=False)
-                self._lanes.put_back(unit, self._clock() + _FIRST_PAUSE)
-            else:
-                one_each[wanted] = unit
-        return list(one_each.values())
 
     def _claim(self, units: Sequence[Unit]) -> list[_Task]:
         """Make work of those units that nobody else does or has done."""
@@ -297,7 +283,6 @@ class Run:
             return
         store([task.work for task in tasks], self._owner)
         for task in tasks:
-            self._under_way.discard((task.unit.package, task.unit.source))
             self._settle(task)
 
     def _settle(self, task: _Task) -> None:
@@ -311,7 +296,8 @@ class Run:
             return
         self._holds.judge(unit.key, asked)
         self._heed()
-        told, aside = [], {True: [], False: []}  # type: tuple[list[FetchResult], dict[bool, list[FetchResult]]]
+        told: list[FetchResult] = []
+        later: list[FetchResult] = []
         for result in results:
             alone = result.outcome is FetchOutcome.LEFT_ALONE
             if not (alone or result.again) or unit.tries + 1 >= PASSES:
@@ -324,12 +310,10 @@ class Run:
                 self._set_aside(unit.key)
             if alone:
                 self._warn(unit, result.error)
-            aside[alone].append(result)
+            later.append(result)
             told.append(replace(result, outcome=FetchOutcome.PUT_ASIDE))
-        for alone, last in aside.items():
-            if last:
-                held = alone and bool(self._lanes.held(unit.key, now))
-                self._put_aside(unit, last, now, tries=unit.tries + (not held))
+        if later:
+            self._put_aside(unit, later, now)
         if unit.told:
             self._progress(task.work.package, told, True)
         else:
@@ -344,11 +328,15 @@ class Run:
         if parts := tuple(part for part in unit.parts if part not in came):
             self._lanes.put_back(replace(unit, parts=parts, last=last), now)
 
-    def _put_aside(self, unit: Unit, last: list[FetchResult], now: float, *, tries: int) -> None:
-        pause = min(_FIRST_PAUSE * 2**unit.tries, _LONGEST_PAUSE) if tries > unit.tries else 0.0
-        names = tuple(result.part for result in last)
-        self._lanes.put_back(replace(unit, parts=names, tries=tries, last=tuple(last), told=True), now + pause)
-        self.summary.put_aside += len(last)
+    def _put_aside(self, unit: Unit, later: list[FetchResult], now: float) -> None:
+        """Keep parts of a unit, and what came of them, for another pass. One that only waits counts for none."""
+        alone = all(result.outcome is FetchOutcome.LEFT_ALONE for result in later)
+        waits = alone and bool(self._lanes.held(unit.key, now))
+        pause = 0.0 if waits else min(_FIRST_PAUSE * 2**unit.tries, _LONGEST_PAUSE)
+        parts = tuple(result.part for result in later)
+        left = replace(unit, parts=parts, tries=unit.tries + (not waits), last=tuple(later), told=True)
+        self._lanes.put_back(left, now + pause)
+        self.summary.put_aside += len(later)
 
     def _had_its_turn(self, package: int, results: list[FetchResult]) -> None:
         """Note what came of a source; tell of the package when that was the last of its sources."""

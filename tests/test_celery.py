@@ -10,7 +10,7 @@ from celery import current_app
 from django.conf import settings
 
 from config import celery_app
-from core.http import registry
+from config.settings import OUTBOUND_HTTP
 from package import downloads, pypi, sources
 from package.claims import LEASE
 from package.fetching import LONGEST
@@ -30,10 +30,9 @@ URLS = {
 
 
 def kinds(cls: type[base.Repository] = base.Repository) -> set[str]:
-    """Return the sources of all hosts that there is a class for."""
-    return {each.source for each in cls.__subclasses__()} | {
-        source for each in cls.__subclasses__() for source in kinds(each)
-    }
+    """Return the sources of all hosts that the site has a class for."""
+    ours = [each for each in cls.__subclasses__() if each.__module__.startswith("package.")]
+    return {each.source for each in ours} | {source for each in ours for source in kinds(each)}
 
 
 def listened_to() -> list[str]:
@@ -102,6 +101,6 @@ def test_workers_are_stopped_no_sooner_than_their_task_may_take() -> None:
 
 def test_every_source_has_an_upstream_with_a_limit() -> None:
     """What is asked by many threads or workers at once has a limit of its own for each server."""
-    config = registry.current().config
-    assert config.default.max_concurrency is not None
-    assert all(policy.max_concurrency is not None for policy in config.upstreams.values())
+    default = OUTBOUND_HTTP["default"]
+    assert all({**default, **upstream}.get("max_concurrency") for upstream in OUTBOUND_HTTP["upstreams"].values())
+    assert default["max_concurrency"]

@@ -134,6 +134,7 @@ def test_what_people_decided_about_a_version_stays(package: Package, pypi: Canne
 def test_any_form_of_the_url_leads_to_the_project(package: Package, pypi: CannedPyPI, url: str) -> None:
     """The API is asked by name, whatever was copied into the field."""
     package.pypi_url = url
+    package.save()
     pypi.knows("fortune")
     assert refresh(package).outcome is FetchOutcome.UPDATED
 
