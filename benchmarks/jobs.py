@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from tests.servers.programs import wait_until
 
 from tests.servers.celery import worker
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.program import Program
-from tests.servers.programs import wait_until
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 

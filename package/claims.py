@@ -35,18 +35,21 @@ def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> d
     """
     with transaction.atomic():
         if not tickets:
-            # In one order, whoever comes: of two that insert the same, one waits for the other, and not both.
+            # In the same order as everybody: two that insert the same rows wait for each other, and not in a circle.
             missing = [Claim(package_id=package, source=source) for package, source in sorted(wanted)]
             Claim.objects.bulk_create(missing, ignore_conflicts=True)
         packages = {package for package, _ in wanted}
-        known = Claim.objects.filter(package_id__in=packages).values_list("pk", "package_id", "source")
+        # In no order, here and below: the model's own joins the packages. Who locks those as well, to claim, goes
+        # without what is free, whenever somebody stores another source of the same package.
+        claims = Claim.objects.order_by()
+        known = claims.filter(package_id__in=packages).values_list("pk", "package_id", "source")
         keys = {pk: (package, source) for pk, package, source in known if (package, source) in wanted}
-        free = Claim.objects.filter(Q(until=None) | Q(until__lt=Now()), pk__in=keys)
+        free = claims.filter(Q(until=None) | Q(until__lt=Now()), pk__in=keys)
         if connection.features.has_select_for_update_skip_locked:  # whom somebody else takes right now is not free
-            free = Claim.objects.filter(pk__in=free.select_for_update(skip_locked=True).values("pk"))
+            free = claims.filter(pk__in=free.select_for_update(skip_locked=True).values("pk"))
         got = free.update(owner=owner, until=Now() + LEASE)
         if got < len(keys):
-            taken = Claim.objects.filter(pk__in=keys, owner=owner).values_list("pk", flat=True)
+            taken = claims.filter(pk__in=keys, owner=owner).values_list("pk", flat=True)
             keys = {pk: keys[pk] for pk in taken}
     return {wanted: pk for pk, wanted in keys.items()}
 

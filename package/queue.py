@@ -33,10 +33,13 @@ def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
 
 
 def parts_due(package: Package, *, everything: bool) -> list[Part]:
-    """Return what is to be fetched of a package in its turn: what the ledger says is due; all of it if nothing is."""
+    """Return what is to be fetched of a package in its turn: what the ledger says is due.
+
+    That may be nothing: others can have fetched it since somebody saw that it is due.
+    """
     parts = sources.parts_of(package)
     if everything:
         return parts
     now = timezone.now()
     later = {(row.source, row.part) for row in package.sources.all() if row.next_due and row.next_due > now}
-    return [part for part in parts if (part.source, part.name) not in later] or parts
+    return [part for part in parts if (part.source, part.name) not in later]

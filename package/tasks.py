@@ -30,6 +30,8 @@ PATIENCE = timedelta(hours=1)
 _FIRST_PAUSE = timedelta(seconds=10)
 _LONGEST_PAUSE = timedelta(minutes=10)
 """Before a ticket is tried again: doubled in between, and up to half of it added at random."""
+_EARLY = timedelta(seconds=1)
+"""So much no two clocks agree."""
 
 
 class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -60,11 +62,11 @@ def fetch(package_id: int, source: str, tries: int = 0) -> None:
         return
     ticket = Claim.objects.get(pk=claim)
     package = Package.objects.filter(pk=package_id).prefetch_related("sources").first()
-    parts = _wanted(package, ticket, tries) if package is not None else []
+    parts = _wanted(package, ticket) if package is not None else []
     if package is None or not parts:
         claims.release([claim])
         return
-    at = _pause(ticket, tries, _held_until(parts[0].key))
+    at = _paused_until(ticket) or _pause(ticket, tries, _held_until(parts[0].key))
     if at is not None:
         claims.give_back([claim], sent=at)
     else:
@@ -96,29 +98,40 @@ def _fetch(package: Package, parts: list[Part], ticket: Claim, owner: str, tries
     return at
 
 
-def _wanted(package: Package, ticket: Claim, tries: int) -> list[Part]:
-    """Return the parts that the ticket is about and that nobody has fetched since it was written."""
+def _wanted(package: Package, ticket: Claim) -> list[Part]:
+    """Return the parts that the ticket is about: what was tried since it was written and did not come, or else is due.
+
+    The message cannot tell which: the one that knew how often it was tried may be lost.
+    """
     since = ticket.queued or timezone.now()
     rows = {(row.source, row.part): row for row in package.sources.all()}
-    parts = sources.parts_of(package) if tries else parts_due(package, everything=ticket.everything)
+    due = {(part.source, part.name) for part in parts_due(package, everything=ticket.everything)}
     wanted = []
-    for part in parts:
-        row = rows.get((part.source, part.name))
-        done = None if row is None else row.last_success if tries else row.last_attempt
-        gone = tries > 0 and row is not None and row.outcome == FetchOutcome.NOT_FOUND
-        if part.source == ticket.source and not gone and (done is None or done < since):
+    for part in sources.parts_of(package):
+        key = (part.source, part.name)
+        row = rows.get(key)
+        if row is not None and row.last_attempt is not None and row.last_attempt >= since:
+            came = row.last_success is not None and row.last_success >= since
+            is_wanted = not came and row.outcome != FetchOutcome.NOT_FOUND
+        else:
+            is_wanted = key in due
+        if is_wanted and part.source == ticket.source:
             wanted.append(part)
     return wanted
 
 
 def _wait_for_its_owner(package_id: int, source: str, tries: int) -> None:
     """Come back when the lease of whoever has the ticket is over: they may not live to do it."""
-    until = Claim.objects.filter(package_id=package_id, source=source).values_list("until", flat=True).first()
-    if until is not None:  # or it is done already
-        at = max(
-            until, timezone.now()
-        )  # the database's clock may be behind: then it would come at once, again and again
-        send(package_id, source, tries, eta=at + timedelta(seconds=1 + 4 * random.random()))  # noqa: S311 - no secret
+    ticket = Claim.objects.filter(package_id=package_id, source=source).first()
+    if ticket is not None:  # or it is done already
+        # Without a lease, it was free, but its row locked for a moment: others note that they have sent it.
+        until = max(ticket.until or timezone.now(), timezone.now())
+        send(package_id, source, tries, eta=until + timedelta(seconds=1 + 4 * random.random()))  # noqa: S311 - no secret
+
+
+def _paused_until(ticket: Claim) -> datetime | None:
+    """Say when the message comes that a ticket waits for, where this is another one, and early."""
+    return ticket.sent if ticket.sent is not None and ticket.sent > timezone.now() + _EARLY else None
 
 
 def _pause(ticket: Claim, tries: int, until: datetime | None) -> datetime | None:

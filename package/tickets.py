@@ -41,14 +41,13 @@ def enqueue(primary_keys: Sequence[int], send: Send, *, everything: bool) -> Ite
         }
         now = timezone.now()
         Claim.objects.bulk_create(
-            [Claim(package_id=package, source=source, queued=now) for package, source in sorted(wanted)],
+            [Claim(package_id=package, source=source, queued=now) for package, source in sorted(wanted)],  # as `claims`
             ignore_conflicts=True,
         )
-        with transaction.atomic():
-            there = Claim.objects.filter(pk__in=claims.lock(Claim.objects.filter(package_id__in=keys)))
-            there.filter(queued=None).update(queued=now)  # what a run has claimed, and may not live to do
-            if everything:
-                there.filter(everything=False).update(everything=True)
+        there = Claim.objects.filter(package_id__in=keys)
+        _change(there.filter(queued=None), queued=now)  # what a run has claimed, and may not live to do
+        if everything:
+            _change(there.filter(everything=False), everything=True)
         _send(unsent().filter(package_id__in=keys), send)
         yield len(keys)
 
@@ -82,5 +81,10 @@ def _send(tickets: QuerySet[Claim], send: Send) -> None:
                 send(package, source)
                 sent.append(key)
         finally:
-            with transaction.atomic():
-                Claim.objects.filter(pk__in=claims.lock(Claim.objects.filter(pk__in=sent))).update(sent=timezone.now())
+            _change(Claim.objects.filter(pk__in=sent), sent=timezone.now())
+
+
+def _change(tickets: QuerySet[Claim], **values: object) -> None:
+    """Update tickets: locked in the order in which runs lock what they store, so that nobody waits in a circle."""
+    with transaction.atomic():
+        Claim.objects.filter(pk__in=claims.lock(tickets)).update(**values)

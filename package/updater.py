@@ -183,9 +183,10 @@ class Run:
             by_source.setdefault((part.source, part.key), []).append(part)
         self._in_hand[package.pk] = _InHand(package, max(len(by_source), 1))
         if not by_source:
-            result = nothing_to_ask(package)
-            self.summary.count(result)
-            self._had_its_turn(package.pk, [result])
+            results = [] if sources.parts_of(package) else [nothing_to_ask(package)]
+            for result in results:
+                self.summary.count(result)
+            self._had_its_turn(package.pk, results)
         for (source, key), parts in by_source.items():
             self._lanes.put(Unit(package.pk, source, key, tuple(part.name for part in parts)), self._clock())
             self._set_aside(key)
@@ -250,11 +251,14 @@ class Run:
     def _still_wanted(self, unit: Unit, package: Package) -> list[Part]:
         """Return the parts that nobody has fetched since the run, or the last pass over them, began."""
         rows = {row.part: row for row in package.sources.all() if row.source == unit.source}
+        # Another run may have had it in hand before this one began, and finished since: then it is no longer due.
+        first_try = not (unit.tries or self._everything)
+        due = {(part.source, part.name) for part in parts_due(package, everything=not first_try)}
         parts = []
         for part in of_unit(unit, sources.parts_of(package)):
             row = rows.get(part.name)
             since = None if row is None else row.last_success if unit.tries else row.last_attempt
-            if since is None or since < self._began:
+            if (since is None or since < self._began) and (part.source, part.name) in due:
                 parts.append(part)
         return parts
 

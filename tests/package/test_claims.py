@@ -8,7 +8,8 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from package import claims
@@ -174,3 +175,22 @@ class TestRace:
         Claim.objects.bulk_create(Claim(package_id=key, source=source, queued=now) for key, source in everything)
         got = at_once(*(partial(claims.claim, owner, everything, tickets=True) for owner in self.OWNERS))
         assert Counter(key for each in got for key in each) == Counter(everything)
+
+
+@pytest.mark.django_db
+def test_all_insert_in_the_same_order() -> None:
+    """Two that insert the same rows wait for each other, but never in a circle."""
+    wanted = {(package, source) for package in range(20, 0, -1) for source in ("pypi", "github", "pypistats")}
+    claims.claim(claims.new_owner(), wanted)
+    assert list(Claim.objects.order_by("pk").values_list("package_id", "source")) == sorted(wanted)
+
+
+@pytest.mark.django_db
+def test_nothing_else_is_locked() -> None:
+    """Who stores one source of a package, and locks the package meanwhile, keeps nobody from claiming another one."""
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        claims.claim("one", {(1, "pypi"), (1, "github")})
+        assert claims.claim("other", {(1, "pypi"), (2, "pypi")}).keys() == {(2, "pypi")}
+    assert not [query["sql"] for query in queries if "package_package" in query["sql"]]

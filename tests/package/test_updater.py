@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY
 
 from core.http import ResilientSession, registry
 from core.http.testing import OutboundHTTP
+from package import claims
 from package import downloads as downloads_module
 from package import pypi as pypi_module
 from package.asking import Client
@@ -560,12 +561,32 @@ class TestWhatIsDue:
             refresh(package, everything=True)
         assert asked == ["a", "b", "a", "b"]
 
-    def test_is_everything_where_nothing_is(self, make_package: MakePackage, asked: list[str]) -> None:
-        """A package that is in the queue has its turn."""
+    def test_may_be_nothing(self, make_package: MakePackage, asked: list[str]) -> None:
+        """What another run has fetched since this one looked at what is due is left as it is, and has had its turn."""
         package = make_package()
-        for _ in range(2):
-            refresh(package)
-        assert asked == ["a", "b", "a", "b"]
+        refresh(package)
+        summary, told = refresh(package)
+        assert asked == ["a", "b"]
+        assert (summary.tried, summary.left) == (1, 0)
+        assert told == [Told(package.slug, {}, again=False)]
+
+    def test_is_what_is_due_when_it_is_claimed(
+        self, make_package: MakePackage, asked: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What another run had in hand when this one began, and has finished since, is not fetched again."""
+        package = make_package()
+        began = timezone.now()
+        refresh(package)
+        SourceStatus.objects.update(next_due=None)
+        claim = claims.claim
+
+        def finish_first(*args: Any, **how: Any) -> Any:
+            SourceStatus.objects.update(last_attempt=began, last_success=began, next_due=ago(-1))
+            return claim(*args, **how)
+
+        monkeypatch.setattr(claims, "claim", finish_first)
+        refresh(package)
+        assert asked == ["a", "b"]
 
     def test_is_what_has_never_been_asked_for(
         self, make_package: MakePackage, asked: list[str], parts: list[Part]

@@ -1,29 +1,31 @@
-"""A Redis server of our own, for tests that need a cache between processes, and one that fails."""
+"""A Redis server of our own, for tests that need a broker, or a cache between processes, and one that fails."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 
+from tests.servers.common import cannot, free_port, wait_until
+
 _LONGEST_START = 60.0
 
 
 class RedisServer:
-    """It keeps nothing on disk, and listens on this machine only."""
+    """It listens on this machine only."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, keep: bool = False) -> None:
+        """Start it. `keep`: on disk, so that it has what it was told when it is started again."""
         self._directory = directory
+        self._keep = keep
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.start()
 
     @property
@@ -31,16 +33,13 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it, empty, and return when it answers."""
+        """Start it, and return when it answers."""
         binary = shutil.which("redis-server")
         assert binary, "redis-server is not installed"
-        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--appendonly", "yes" if self._keep else "no"]
         self._process = subprocess.Popen(command, cwd=self._directory, stdout=subprocess.DEVNULL)
-        latest = time.monotonic() + _LONGEST_START
-        while not self._answers():
-            assert self._process.poll() is None, "redis-server ended"
-            assert time.monotonic() < latest, "redis-server does not answer"
-            time.sleep(0.02)
+        wait_until(self._answers, _LONGEST_START, "redis-server answers")
 
     def kill(self) -> None:
         """Let connections be refused."""
@@ -60,22 +59,21 @@ class RedisServer:
         self._process.send_signal(number)
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "redis-server ended"
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(7) == b"+PONG\r\n"
+            return connection.recv(7) == b"+PONG\r\n"  # and not that it is still reading what it has on disk
         return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
-def running_redis() -> Iterator[RedisServer]:
+def running_redis(*, keep: bool = False) -> Iterator[RedisServer]:
+    """Run a server, on a free port and in a directory of its own. Skips where none is installed."""
+    if shutil.which("redis-server") is None:
+        cannot("redis-server is not installed")
     with tempfile.TemporaryDirectory(prefix="redis-") as directory:
-        server = RedisServer(directory)
+        server = RedisServer(directory, keep=keep)
         try:
             yield server
         finally:
@@ -84,11 +82,6 @@ def running_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
-    """Start a server. Skips where none is installed; but the gate must not pass without."""
-    if shutil.which("redis-server") is None:
-        reason = "redis-server is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    """Start a server that keeps nothing on disk."""
     with running_redis() as server:
         yield server

@@ -14,14 +14,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from tests.upstreams.faults import JSON, FirstOf, Huge, Mistyped, NotJSON, Status, Truncated
+from tests.upstreams.judging import differences
 from tests.upstreams.quota import Quota
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import FakePackage, World
@@ -161,7 +159,7 @@ class _Demo:
         stored = {p.slug: p for p in Package.objects.select_related("latest_version").prefetch_related("sources")}
         good, excused, bad = 0, [], []
         for package in self._world.packages:
-            wrong = list(self._differences(package, stored[package.slug]))
+            wrong = list(differences(self._world, package, stored[package.slug]))
             if not wrong:
                 good += 1
                 continue
@@ -182,34 +180,6 @@ class _Demo:
             return 1
         _console.print("Everything that can be updated was.")
         return 0
-
-    def _differences(self, package: FakePackage, stored: object) -> Iterable[str]:
-        project = self._world.project(package.pypi) if package.pypi else None
-        version = getattr(stored.latest_version, "number", None)  # type: ignore[attr-defined]  # a Package
-        kept: Any = stored
-        if project:
-            yield from _names(
-                version=version == project.version,
-                classifiers=bool(kept.pypi_classifiers),
-                downloads=kept.pypi_downloads == project.last_month,
-            )
-        repo = self._world.repo(package.kind, package.full_name) if package.kind else None
-        if repo:
-            named = any(each.person.login for each in repo.contributors)
-            recent = any(commit.date > self._world.now - timedelta(weeks=50) for commit in repo.commits[:1])
-            newest = repo.commits[0].date if len(repo.commits) else None
-            yield from _names(
-                commits=kept.commit_count == len(repo.commits) and kept.last_commit_date == newest,
-                description=kept.repo_description == repo.description,
-                stars=kept.repo_watchers == repo.stars or package.kind == "bitbucket",
-                forks=kept.repo_forks == repo.forks,
-                participants=bool(kept.participants) or not named,
-                **{"weekly commits": sum(kept.commits_over_52w) > 0 or not recent},
-            )
-
-
-def _names(**right: bool) -> Iterable[str]:
-    return (name for name, is_right in right.items() if not is_right)
 
 
 def _on(package: FakePackage) -> str:

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from tests.upstreams.answering import Answered, Page, asked_number, cut_page, json_answer
 from tests.upstreams.faults import Fault, Respond, Turn, reset
+from tests.upstreams.fetches import Fetches
 from tests.upstreams.quota import Quota
 from tests.upstreams.repositories import FakeRepo
 from tests.upstreams.requested import RequestLog
@@ -39,6 +40,7 @@ class Upstream(ABC):
         self.validators = self.sends_validators
         self.quota: Quota | None = None
         self.requests = RequestLog(remember)
+        self.fetches = Fetches()
         self._removed: dict[str, int] = {}
         self._endless: set[str] = set()
         self._elsewhere: dict[str, str] = {}
@@ -177,7 +179,7 @@ class Upstream(ABC):
 
     @web.middleware
     async def _serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        with self.requests.under_way():
+        with self.requests.under_way(), self.fetches.note(request):
             try:
                 if self.latency:
                     await asyncio.sleep(self.latency)

@@ -1,0 +1,32 @@
+"""What all servers that tests start have in common."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import pytest
+
+
+def cannot(reason: str) -> NoReturn:
+    """Skip, for nobody needs every server to work on the site; but the gate must not pass without them."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str, *, every: float = 0.02) -> None:
+    """Look every so often whether `condition` holds. Raises `AssertionError` where it does not, after `seconds`."""
+    latest = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < latest, f"not within {seconds:g} s: {what}"
+        time.sleep(every)

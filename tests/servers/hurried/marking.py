@@ -1,0 +1,32 @@
+"""Let each request tell which fetch it belongs to: so the servers can see whether two were at the same at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from itertools import count
+from typing import Any
+
+import requests
+
+from core.http import ResilientSession
+from package.fetching import Work
+from package.sources import Sessions
+from tests.upstreams.fetches import HEADER
+
+_here = threading.local()
+
+
+def mark_fetches() -> None:
+    do, send, number = Work.do, ResilientSession.send, count()
+
+    def marked_do(work: Work, through: Sessions) -> None:
+        [source] = {part.source for part in work._parts}
+        _here.mark = f"{work.package.slug} {source} {os.getpid()}.{next(number)}"
+        do(work, through)
+
+    def marked_send(session: ResilientSession, request: requests.PreparedRequest, **how: Any) -> requests.Response:
+        request.headers[HEADER] = _here.mark
+        return send(session, request, **how)
+
+    Work.do, ResilientSession.send = marked_do, marked_send  # type: ignore[method-assign]

@@ -1,0 +1,120 @@
+"""A PostgreSQL server of our own, which can be killed and started again on what it has stored."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.servers.common import cannot, free_port, wait_until
+
+_LONGEST = 60.0
+"""Seconds that starting it may take, or dying."""
+
+
+class PostgreSQL:
+    """It listens on this machine only, and trusts everybody there."""
+
+    def __init__(self, directory: Path, *, connections: int = 20) -> None:
+        """Make one that stores below `directory`, and start it."""
+        self._binaries = _newest_binaries()
+        self._directory = directory
+        self._data = directory / "data"
+        self._prefix = _as_its_user(directory)
+        self._connections = connections
+        self.port = free_port()
+        self._run("initdb", "--no-sync", "--auth=trust", "--username=tests", "--encoding=UTF8", "--no-locale")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """That of a database on it."""
+        return f"postgres://tests@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start it, and return when it answers. After `kill` it puts its data in order first."""
+        # fsync=off: what a killed process wrote is with the kernel, and safe there; only a power cut loses it.
+        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self._directory} -c fsync=off"
+        options += f" -c max_connections={self._connections}"
+        self._run("pg_ctl", "start", "--wait", "--log", str(self._directory / "log"), "--options", options)
+
+    def kill(self) -> None:
+        """End it, and all processes of it, without a chance to do anything more."""
+        process = int((self._data / "postmaster.pid").read_text().split()[0])
+        os.kill(process, signal.SIGSTOP)  # so that it makes no new ones meanwhile
+        family = [process, *_children(process)]
+        for each in family:
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        wait_until(lambda: not any(map(_runs, family)), _LONGEST, "PostgreSQL is dead")
+        # Where nobody cleans up after the dead, it would pass for running still.
+        for lock in (self._data / "postmaster.pid", *self._directory.glob(".s.PGSQL.*")):
+            lock.unlink()
+
+    def stop(self) -> None:
+        if (self._data / "postmaster.pid").exists():
+            self._run("pg_ctl", "stop", "--mode=immediate")
+
+    def _run(self, tool: str, *args: str) -> None:
+        command = [*self._prefix, str(self._binaries / tool), "-D", str(self._data), *args]
+        # Not into a pipe: the server would inherit it, and keep it open.
+        with (self._directory / f"{tool}.out").open("w+") as output:
+            done = subprocess.run(
+                command, cwd=self._directory, stdout=output, stderr=subprocess.STDOUT, timeout=_LONGEST, check=False
+            )
+            output.seek(0)
+            log = self._directory / "log"
+            assert done.returncode == 0, output.read() + (log.read_text()[-2000:] if log.exists() else "")
+
+
+@contextmanager
+def running_postgresql(*, connections: int = 20) -> Iterator[PostgreSQL]:
+    """Run a server, on a free port and in a directory of its own. Skips where none is installed."""
+    # Not below tmp_path: that is closed to other users, and too long a path for a socket.
+    directory = Path(tempfile.mkdtemp(prefix="pg-"))
+    try:
+        server = PostgreSQL(directory, connections=connections)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(directory)
+
+
+def _newest_binaries() -> Path:
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if not found:
+        cannot("PostgreSQL is not installed: there is no /usr/lib/postgresql/*/bin/initdb")
+    return max(found, key=lambda path: float(path.parent.name))
+
+
+def _as_its_user(directory: Path) -> list[str]:
+    """Return what to put before a command: the server refuses to run as root."""
+    if os.geteuid() != 0:
+        return []
+    try:
+        user = pwd.getpwnam("postgres")
+    except KeyError:
+        cannot("As root, the tests need a user `postgres` to run the server as")
+    os.chown(directory, user.pw_uid, user.pw_gid)
+    return ["runuser", "-u", "postgres", "--"]
+
+
+def _children(process: int) -> list[int]:
+    tasks = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _runs(process: int) -> bool:
+    """Tell whether it is there, and no zombie that waits for its parent to take note."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,0 +1,154 @@
+"""A site of its own, with a database that a test can read while others work in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import dj_database_url
+from django.db import InterfaceError, OperationalError, connections, transaction
+from django.utils import timezone
+
+from package.models import Category, Claim, Package
+from package.queue import in_order
+from tests.servers.common import free_port
+from tests.servers.program import Program
+from tests.upstreams.judging import differences
+from tests.upstreams.server import Upstreams
+
+LONGEST = 60.0
+"""Seconds that a command may take, on a machine that is busy with other things."""
+_ALIAS = "site"
+
+
+class Site:
+    """What it lists are the packages of a world."""
+
+    def __init__(self, upstreams: Upstreams, directory: Path, database_url: str, **environment: str) -> None:
+        """`environment`: variables besides those that every site needs."""
+        self._upstreams = upstreams
+        self._directory = directory
+        self._programs = 0
+        self.environment: Mapping[str, str] = {
+            **{name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"},
+            **upstreams.environment,
+            **dict.fromkeys(_TOKENS, ""),
+            "CACHE_URL": "",
+            "CELERY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",  # where nobody is
+            "DATABASE_URL": database_url,
+            "DEBUG": "false",
+            "DJANGO_SETTINGS_MODULE": "tests.servers.hurried.settings",
+            "LOG_LEVEL": "INFO",
+            "METRICS_TOKENS": "",
+            "NO_PROXY": "127.0.0.1",
+            "SECRET_KEY": "for tests only",
+            **environment,
+        }
+
+    def fill(self) -> None:
+        """Make the tables, and list the packages; nothing is known of them yet."""
+        migrate = self.start("migrate", "--verbosity=0")
+        assert migrate.wait(LONGEST) == 0, migrate.said
+        category = Category.objects.using(_ALIAS).create(title="App", slug="app")
+        Package.objects.using(_ALIAS).bulk_create(
+            Package(
+                title=package.title,
+                slug=package.slug,
+                category=category,
+                pypi_url=package.pypi,
+                repo_url=self._upstreams.repo_url(package),
+                repo_host=package.kind,
+            )
+            for package in self._upstreams.world.packages
+        )
+
+    def start(self, *command: str) -> Program:
+        """Start a command of `manage.py`."""
+        return Program(["manage.py", *command], self.environment, self.log(command[0]))
+
+    def log(self, name: str) -> Path:
+        """Return where a new program is to write what it says."""
+        self._programs += 1
+        return self._directory / f"{self._programs:02}-{name}.log"
+
+    def run(self, *command: str) -> str:
+        """Run a command that is to succeed. Returns what it said."""
+        program = self.start(*command)
+        with program:
+            assert program.wait(LONGEST) == 0, program.said
+        return program.said
+
+    # What is stored
+
+    @property
+    def packages(self) -> list[Package]:
+        """All of them as they were at one moment, with their rows of the ledger."""
+        connections[_ALIAS].close()  # it may be one to a server that was killed
+        stored = Package.objects.using(_ALIAS).select_related("latest_version").prefetch_related("sources")
+        with transaction.atomic(_ALIAS):
+            if connections[_ALIAS].vendor == "postgresql":  # whose statements see a moment each, otherwise
+                connections[_ALIAS].cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            return list(stored)
+
+    @property
+    def claims(self) -> set[tuple[str, str]]:
+        """Which sources of which packages are queued, or in somebody's hand."""
+        return {(claim.package.slug, claim.source) for claim in Claim.objects.using(_ALIAS).select_related("package")}
+
+    @property
+    def leases(self) -> int:
+        """Count the claims that nobody else may take yet."""
+        return Claim.objects.using(_ALIAS).filter(until__gt=timezone.now()).count()
+
+    @property
+    def due(self) -> list[str]:
+        packages = Package.objects.using(_ALIAS).filter(next_due__gt=timezone.now())
+        return list(in_order(Package.objects.using(_ALIAS).exclude(pk__in=packages)).values_list("slug", flat=True))
+
+    @property
+    def behind(self) -> list[str]:
+        """Say which packages are not up to date, and what of them."""
+        stored = {package.slug: package for package in self.packages}
+        return [
+            f"{package.slug}: {', '.join(wrong)}: {[str(row.in_words) for row in stored[package.slug].sources.all()]}"
+            for package in self._upstreams.world.packages
+            if (wrong := list(differences(self._upstreams.world, package, stored[package.slug])))
+        ]
+
+    def settled(self) -> bool:
+        """Tell whether nothing is due, queued, or in hand. Not while the database is away."""
+        try:
+            return not self.due and not self.claims
+        except (OperationalError, InterfaceError):
+            connections[_ALIAS].close()
+            return False
+
+    def make_everything_due(self) -> None:
+        """Let it be tomorrow."""
+        for package in self.packages:
+            package.sources.update(next_due=None)
+        Package.objects.using(_ALIAS).update(next_due=None)
+
+
+_TOKENS = (
+    "GITHUB_TOKEN",
+    "GITLAB_TOKEN",
+    "BITBUCKET_TOKEN",
+    "CODEBERG_TOKEN",
+    "GITLAB_SERVERS",
+    "GITLAB_SERVER_TOKENS",
+)
+
+
+@contextmanager
+def database(url: str) -> Iterator[None]:
+    """Let this process read the database of a site, besides its own one for tests."""
+    made = dj_database_url.parse(url)
+    connections.databases[_ALIAS] = connections.configure_settings({"default": made, _ALIAS: made})[_ALIAS]
+    try:
+        yield
+    finally:
+        connections[_ALIAS].close()
+        del connections[_ALIAS], connections.databases[_ALIAS]
