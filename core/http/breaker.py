@@ -118,10 +118,11 @@ class Breaker:
             return None
         entered = State.HALF_OPEN if self.state is State.OPEN else None
         self._enter(State.HALF_OPEN)
+        self._probed_at = now
+        permit = Permit(self._permit.generation, entered)
         # A probe whose fate nobody reports (its thread was killed) is given up after a while.
         self._probe_until = now + self._settings.open_max
-        self._probed_at = now
-        return Permit(self._permit.generation, entered)
+        return permit
 
     def is_open(self, now: float) -> bool:
         """Say whether waiting is in vain: nobody gets leave now, nor before the time is up."""

@@ -54,7 +54,7 @@ from core.http.events import (
 )
 from core.http.facts import NOTHING, Fact
 from core.http.gate import Gate
-from core.http.limits import Limits, Place, limits_of
+from core.http.limits import Place, limits_of
 from core.http.outcome import Outcome, Reason, Rejection, Result, verdict
 from core.http.policy import Policy
 
@@ -215,6 +215,8 @@ class Call:
         self._ended = started
         self._suppressed: Suppression | None = None
         self._permit: Permit | None = None
+        self._passed = False
+        """The gate let it pass, the breaker maybe too, and they have not learned what came of it."""
         self._place: Place | None = None
 
     def begin(self) -> Send | Wait | Stop:
@@ -249,6 +251,7 @@ class Call:
         """Record what the attempt came to. True: begin again; False: the call is finished."""
         now = self._close_attempt(outcome)
         self._heed(outcome, now)
+        self._passed = False
         self._leave()  # not before: whoever is next should know what this attempt has taught
         retry = self._retry(outcome, now)
         if retry is None:
@@ -264,10 +267,7 @@ class Call:
         """Give up in the middle: whatever the call holds, or waits for, is given back. Harmless afterwards."""
         if self._attempt_started is not None:
             self._close_attempt(None)
-            self._upstream.gate.release()
-            breaker = self._upstream.breaker
-            if breaker is not None and self._permit is not None:
-                breaker.release(self._permit)
+        self._give_way()
         self._leave()
 
     @contextmanager
@@ -291,21 +291,25 @@ class Call:
         """Ask the gate, the limits and the breaker for leave; None: go ahead. Raises as `begin`."""
         upstream = self._upstream
         if upstream.elect is not None and upstream.probe_due(now):
+            obstacle = self._wait_for_its_turn(now)  # first: who cannot send would keep others from it
+            if obstacle is not None:
+                return obstacle
             elected = upstream.elect(upstream, now)
             if elected is not True:
                 return self._leave_it_to_others(elected, now)
+        self._passed = True
         closed = upstream.gate.closed_for(now)
         if closed > 0:
+            self._passed = False
             return self._wait_at_the_gate(now, closed)
-        if upstream.limits is not None:
-            obstacle = self._wait_for_its_turn(upstream.limits, now)
-            if obstacle is not None:
-                return obstacle
+        obstacle = self._wait_for_its_turn(now)
+        if obstacle is not None:
+            return obstacle
         breaker = upstream.breaker
         if breaker is not None:
             self._permit = breaker.acquire(now)
             if self._permit is None:
-                upstream.gate.release()
+                self._give_way()
                 return self._turn_away(breaker, now)
             if self._permit.entered is not None:
                 self._tell(State.OPEN, self._permit.entered, 0.0)
@@ -365,16 +369,28 @@ class Call:
         self._finish(Result.REJECTED, Rejection.DEADLINE_EXCEEDED)
         raise DeadlineExceeded(self._not_sent(f"its total timeout {why}"))
 
-    def _wait_for_its_turn(self, limits: Limits, now: float) -> Wait | Stop | None:
+    def _wait_for_its_turn(self, now: float) -> Wait | Stop | None:
+        limits = self._upstream.limits
+        if limits is None:
+            return None
         if self._place is None:
             self._place = Place(limits)
         seconds = self._place.wait(now, self.deadline)
         if seconds == 0:
             return None
-        self._upstream.gate.release()  # its probe is whoever can be sent
+        self._give_way()  # the probe is whoever can be sent
         if seconds is None:
             return self._out_of_time("ends before its turn")
         return Wait(seconds, for_turn=self._place.queues)
+
+    def _give_way(self) -> None:
+        """Let another call be the probe, if this one was it."""
+        if self._passed:
+            self._passed = False
+            self._upstream.gate.release()
+            breaker = self._upstream.breaker
+            if breaker is not None and self._permit is not None:
+                breaker.release(self._permit)
 
     def _leave(self) -> None:
         if self._place is not None:

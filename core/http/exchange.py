@@ -53,7 +53,8 @@ def read(value: object, wall: float) -> Record:
     if not all(isinstance(moment, float) and math.isfinite(moment) for moment in value):
         return Record()
     record = Record(Fact(*value[:3]), Fact(*value[3:]))
-    return record if max(record.breaker.changed, record.gate.changed) <= wall + LONGEST else Record()
+    sane = max(record.breaker.changed, record.gate.changed) <= wall + LONGEST and max(value) <= wall + LONGEST + _DAY
+    return record if sane else Record()
 
 
 def key_of(name: str, origin: str = "") -> str:

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from heapq import heappop, heappush
 
 from core.http.policy import Policy
@@ -61,12 +62,16 @@ class Slots:
         self._settle()
 
     def _settle(self) -> None:
-        while self._left and self._lock.acquire(blocking=False):
+        # The lock is taken by the loop itself: an interrupt may come right after a call of `acquire`, before the
+        # line that would have it released, and then nobody would ever get a slot again.
+        for _ in iter(partial(self._lock.acquire, False), False) if self._left else ():
             try:
                 served = self._serve()
             finally:
                 self._lock.release()
             _wake(served)
+            if not self._left:
+                break
 
     def _serve(self) -> list[Ticket]:
         """Pass on what is free; returns who got it. An interrupt at any line of it loses nothing."""

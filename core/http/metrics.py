@@ -194,6 +194,7 @@ class _Children:
     def begin(self) -> None:
         """Set the gauges to what they are in a process that has made no call yet."""
         self._not_closed = 0
+        self.active_requests.set(0)
         for state, gauge in self.breaker_state.items():
             gauge.set(1 if state is State.CLOSED and self._upstream != OTHER else 0)
         self.budget_remaining.set(1)

@@ -29,6 +29,7 @@ from core.http.events import (
     AttemptEnded,
     AttemptStarted,
     BackoffSource,
+    BreakerChanged,
     CallEnded,
     Event,
     RetryScheduled,
@@ -268,6 +269,49 @@ def test_a_cancelled_attempt_is_ended() -> None:
     call.cancel()
     call.cancel()
     assert world.events == [AttemptStarted("example", GET), AttemptEnded("example", GET, None, 0)]
+
+
+@pytest.mark.parametrize("kind", [BreakerChanged, AttemptStarted, AttemptEnded])
+@pytest.mark.parametrize("asked_for", [0, 7200])
+def test_an_interrupted_probe_is_left_to_the_next_call(kind: type, asked_for: int) -> None:
+    """Wherever the interrupt comes up, in an observer above all, the breaker and the gate await no answer of it."""
+    world = World(Policy(retries=0, circuit_breaker=CircuitBreaker(failures_in_a_row=1)))
+    interrupting = False
+
+    def observe(event: Event) -> None:
+        if interrupting and isinstance(event, kind):
+            raise KeyboardInterrupt
+
+    upstream = Upstream("example", world.policy, clock=world.clock, random=lambda: 0.0, observe=observe)
+    if asked_for:
+        upstream.gate.close(world.clock.now, asked_for)
+        world.clock.advance(3600)
+    assert world.play(upstream.call(GET), BUSY) == 1
+    if asked_for:
+        upstream.gate.close(world.clock.now, asked_for)
+    world.clock.advance(3600)
+    probe = upstream.call(GET)
+    interrupting = True
+    with pytest.raises(KeyboardInterrupt):
+        world.play(probe, OK)
+    interrupting = False
+    probe.cancel()
+    assert isinstance(upstream.call(GET).begin(), Send)
+
+
+def test_a_call_that_is_turned_away_frees_nobodys_probe() -> None:
+    """Giving up what it does not have must not let a second probe through the gate."""
+    upstream = World().upstream
+    upstream.gate.close(0, 7200)
+    clock = upstream.clock
+    assert isinstance(clock, FakeClock)
+    clock.advance(3600)
+    assert isinstance(upstream.call(GET).begin(), Send)
+    for _ in range(2):
+        late = upstream.call(GET)
+        with pytest.raises(RateLimited):
+            late.begin()
+        late.cancel()
 
 
 # Concurrency and pace

@@ -276,6 +276,26 @@ def test_the_child_has_gauges_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
     assert lines == ["3.0 inf 1.0 1.0", "child 0", "6.0 inf 2.0 1.0"]
 
 
+def test_attempts_of_the_parent_are_not_in_flight_in_the_child() -> None:
+    """Without a directory for the metrics of several processes, a child has the parent's values in its memory."""
+    lines = run(
+        """
+        from core.http.events import AttemptStarted, Target
+        from prometheus_client import REGISTRY
+
+        def send():
+            registry.current().emit(AttemptStarted("other", Target("GET", "https", "example.org", "/")))
+
+        def in_flight():
+            return REGISTRY.get_sample_value("outbound_http_active_requests", {"upstream": "other"})
+
+        send()
+        child(lambda: (send(), print(in_flight())))
+        """
+    )
+    assert lines == ["1.0", "child 0"]
+
+
 def test_slots_of_the_parent_are_not_the_childs() -> None:
     """A child has all of its slots, though the parent holds some, and though its lock was held at the fork."""
     lines = run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -133,6 +134,41 @@ def test_a_finalizer_may_give_back_a_slot_at_any_time(doing: str, late: bool) ->
         assert woken == [2, 3]
     assert slots.holds(c)
     assert slots.holds(d) is (doing == "leave")
+
+
+class TimeIsUp(BaseException):
+    """What a signal handler raises, as Ctrl-C and the time limits of task queues do."""
+
+
+def test_an_interrupt_leaves_the_lock_open() -> None:
+    """Signals come between any two instructions; of hundreds, none leaves the lock held or a slot taken."""
+    slots = Slots(1)
+    interrupted = 0
+    armed = False
+
+    def interrupt(*_: object) -> None:
+        if armed:
+            raise TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.00013)
+    try:
+        while interrupted < 500:
+            ticket = Ticket()
+            try:
+                armed = True
+                slots.take(ticket)
+                slots.leave(ticket)
+                armed = False
+            except TimeIsUp:
+                armed = False
+                interrupted += 1
+                slots.leave(ticket)
+            assert not slots._lock.locked(), f"after {interrupted} interrupts"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert slots.take(Ticket())
 
 
 class SlotsMachine(RuleBasedStateMachine):

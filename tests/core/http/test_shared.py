@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -201,6 +201,7 @@ def test_what_makes_no_sense_is_nothing() -> None:
     assert read(good, 10.0) == read(list(good), 10.0) == Record(Fact(5.0, 5.0, 20.0))
     for bad in (None, "x" * 6, good[:5], (*good, 1.0), (True, *good[1:]), (math.nan, *good[1:]), (2 * HOUR, *good[1:])):
         assert read(bad, 10.0) == Record()
+    assert read((5.0, 5.0, 1e300, 0.0, 0.0, 0.0), 10.0) == Record()  # of which no key could be made
 
 
 def test_keys_suit_every_cache() -> None:
@@ -512,6 +513,29 @@ def test_the_fleet_sends_one_probe(fleet: Fleet) -> None:
     assert [process.probe() is not None for process in processes[1:] + processes[:1]] == [True, False, False]
     with pytest.raises(CircuitOpen):  # at once: who lost does not ask again within a second
         processes[2].upstream.call(GET).begin()
+
+
+def test_a_process_without_a_free_slot_does_not_ask(fleet: Fleet) -> None:
+    """It could not send the probe, and would keep all others from it for as long as its calls wait."""
+    busy, idle = (fleet.process(policy=replace(FRAGILE, max_concurrency=1)) for _ in range(2))
+    streamed = busy.upstream.call(GET)
+    streamed.begin()
+    place = streamed.keep_slot()
+    streamed.end(OK)
+    assert place is not None
+    idle.find_it_down()
+    busy.exchange()
+    fleet.wall.advance(15)
+    waiting, step = busy.begin()
+    assert step == Wait(0.1)
+    busy.shared.step()
+    assert fleet.probes == []
+    place.leave()
+    assert waiting.begin() == Wait(0.1)
+    assert idle.probe() is not None
+    busy.shared.step()
+    with pytest.raises(CircuitOpen):
+        waiting.begin()
 
 
 def test_calls_of_one_process_ask_together(fleet: Fleet) -> None:
