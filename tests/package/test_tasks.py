@@ -215,6 +215,12 @@ class TestFetch:
         assert (sent, Claim.objects.count()) == ([], 0)
 
 
+def fetch_again(package: Package, source: str, tries: int) -> None:
+    """Let the message come that a ticket waits for, when its time has come."""
+    Claim.objects.update(sent=timezone.now())
+    fetch(package.pk, source, tries)
+
+
 class TestTryAgain:
     """What cannot be done now."""
 
@@ -238,11 +244,11 @@ class TestTryAgain:
         pypi.answers("fortune", 429)
         queue(package)
         for tries in range(3):
-            fetch(package.pk, "pypi", tries)
+            fetch_again(package, "pypi", tries)
             outbound_http.clock.advance(400)
         assert SourceStatus.objects.get().failures == 1
         pypi.knows("fortune")
-        fetch(package.pk, "pypi", 3)
+        fetch_again(package, "pypi", 3)
         assert (SourceStatus.objects.get().failures, Package.objects.get().last_exception) == (0, "")
         assert len(sent) == 3
 
@@ -255,7 +261,7 @@ class TestTryAgain:
         ]
         queue(package)
         fetch(package.pk, "stub")
-        fetch(package.pk, "stub", 1)
+        fetch_again(package, "stub", 1)
         assert (asked, later.asked) == (["1"], 2)
 
     def test_is_not_what_was_gone(self, package: Package, parts: list[Part], queue: Queue) -> None:
@@ -337,14 +343,14 @@ class TestSourceThatIsDown:
         asked = len(pypi.asked)
         assert asked == 10, "ten failures in a row open it"
         sent.clear()
-        fetch(packages[0].pk, "pypi", 1)
+        fetch_again(packages[0], "pypi", 1)
         [message] = sent
         assert len(pypi.asked) == asked
         assert message.pause >= 14 * SECOND
         assert message.kwargs == {"tries": 2}
         outbound_http.clock.advance(16)
         pypi.knows("p0")
-        fetch(packages[0].pk, "pypi", 2)
+        fetch_again(packages[0], "pypi", 2)
         assert Package.objects.get(slug="p0").pypi_license == "MIT"
 
     def test_a_source_that_asks_to_be_left_alone(
