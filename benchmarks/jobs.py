@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from tests.servers.programs import wait_until
 
 from tests.servers.celery import worker
+from tests.servers.common import wait_until
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.program import Program
 from tests.upstreams.server import Upstreams, serving

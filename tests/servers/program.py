@@ -37,6 +37,11 @@ class Program:
         self.kill()
 
     @property
+    def group(self) -> int:
+        """The number of the group that all its processes are in."""
+        return self._process.pid
+
+    @property
     def ended(self) -> bool:
         return self._process.poll() is not None
 
