@@ -30,6 +30,7 @@ from package.stopping import Stopper
 from package.summary import Summary
 from package.updater import Run, run
 from tests.package.conftest import DEADLINE, MakePackage, at_once, stub
+from tests.upstreams.faults import BlackHole
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 
@@ -176,8 +177,21 @@ class TestSite:
     def test_no_server_gets_more_at_once_than_it_may(
         self, world: World, upstreams: Upstreams, category: Category
     ) -> None:
-        """However many threads there are."""
-        refresh(self.store(world, upstreams, category), workers=30)
+        """However many threads there are; and each gets as much as it may."""
+        packages, busy = self.store(world, upstreams, category), (upstreams.pypi, upstreams.github)
+        for each in busy:
+            each.fault = BlackHole()
+
+        def answer_when_full() -> None:
+            for each in busy:
+                each.requests.wait_for_in_flight(3)
+                each.fault = None
+
+        thread = threading.Thread(target=answer_when_full)
+        thread.start()
+        refresh(packages, workers=30)
+        thread.join(DEADLINE)
+        assert {each.requests.max_in_flight for each in busy} == {3}
         assert all(each.requests.max_in_flight <= 3 for each in upstreams.all)
 
 
