@@ -81,7 +81,7 @@ class _Batch:
         self._end = end
         self._careful = careful
         keys = {work.package.pk for work in works}
-        # Claims are locked first, then packages, each in the order of their keys: so no two batches wait for each other.
+        # Claims are locked first, then packages, each in the order of their keys: so no two wait for each other.
         self._held = claims.still_ours(owner, [work.claim for work in works if work.claim is not None])
         there = Package.objects.select_for_update().filter(pk__in=keys).order_by("pk")
         self._packages = {package.pk: package for package in there.only(*_ADDRESSES, *FETCH_FIELDS)}
