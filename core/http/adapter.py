@@ -158,14 +158,17 @@ class ResilientAdapter(DeadlineAdapter):
     def _pause(self, step: Wait, call: Call, registry: process.Registry) -> None:
         """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
         own = self._wait or registry.time.wait
-        if own is not time.sleep and not (step.for_turn and registry.time.clock is time.monotonic):
+        is_real_time = registry.time.clock is time.monotonic
+        can_be_woken = own is time.sleep or (step.for_turn and is_real_time)
+        if not can_be_woken:
             own(step.seconds)
             return
         woken: SimpleQueue[None] = SimpleQueue()
         with call.waking(lambda: woken.put(None)), suppress(Empty):
-            woken.get(timeout=step.seconds)
+            # A `wait` of somebody's own may have a reason to end the call, so it is asked more often.
+            woken.get(timeout=step.seconds if own is not time.sleep else step.if_woken or step.seconds)
         if own is not time.sleep:
-            own(0.0)  # it may have a reason to end the call
+            own(0.0)
 
     def _start_afresh(self) -> None:
         self._own = None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -27,7 +28,7 @@ from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
-from django.utils.connection import ConnectionProxy
+from django.db import close_old_connections
 
 from core.http import registry
 from core.http.engine import OTHER
@@ -50,8 +51,11 @@ class Problem:
 
     id: str
     message: str
-    is_warning: bool = False
-    """Calls can be made all the same."""
+
+    @property
+    def is_warning(self) -> bool:
+        """Calls can be made all the same."""
+        return self.id.startswith("core.http.W")
 
 
 def configure() -> None:
@@ -102,7 +106,7 @@ class _Reader:
         self.config = registry.Config(default, upstreams, hosts, user_agent, self._cache(setting.get("shared_cache")))
 
     def _wrong(self, number: str, message: str) -> None:
-        self.problems.append(Problem(f"core.http.{number}", message, number.startswith("W")))
+        self.problems.append(Problem(f"core.http.{number}", message))
 
     def _mapping(self, number: str, where: str, value: Any) -> Mapping[Any, Any]:
         if isinstance(value, Mapping):
@@ -157,8 +161,44 @@ class _Reader:
             return None
         if isinstance(cache, LocMemCache | DummyCache):
             self._wrong("W001", f"{where}: {type(cache).__name__} shares nothing with other processes")
-        proxy: Any = ConnectionProxy(caches, alias)  # each thread has a cache object of its own
-        return proxy  # type: ignore[no-any-return]
+        return _SharedCache(alias)
+
+
+class _SharedCache:
+    """A cache of Django's, for whatever thread asks: each has a cache object of its own.
+
+    A cache may be in a database, whose connections Django renews around requests and tasks. The thread that shares
+    serves none, so it would keep a connection that was lost.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+
+    def get(self, key: str, /) -> object:
+        with _renewing_connections():
+            return caches[self._alias].get(key)
+
+    def add(self, key: str, value: object, /, timeout: int) -> bool:
+        with _renewing_connections():
+            return bool(caches[self._alias].add(key, value, timeout=timeout))
+
+    def set(self, key: str, value: object, /, timeout: int) -> None:
+        with _renewing_connections():
+            caches[self._alias].set(key, value, timeout=timeout)
+
+    def delete(self, key: str, /) -> object:
+        with _renewing_connections():
+            return caches[self._alias].delete(key)
+
+
+@contextmanager
+def _renewing_connections() -> Iterator[None]:
+    """Close this thread's database connections that have become unusable, where something fails."""
+    try:
+        yield
+    except Exception:
+        close_old_connections()
+        raise
 
 
 def _part(name: str, value: Any) -> Any:

@@ -54,7 +54,7 @@ from core.http.events import (
 )
 from core.http.facts import NOTHING, Fact
 from core.http.gate import Gate
-from core.http.limits import Place, limits_of
+from core.http.limits import LOOK_ANYWAY, Place, limits_of
 from core.http.outcome import Outcome, Reason, Rejection, Result, verdict
 from core.http.policy import Policy
 
@@ -80,6 +80,8 @@ class Wait:
     seconds: float
     for_turn: bool = field(default=False, compare=False)
     """What is waited for may come at any moment: whoever can be woken is."""
+    if_woken: float | None = field(default=None, compare=False)
+    """Seconds that are soon enough for whoever is woken; None: no more than `seconds`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +383,9 @@ class Call:
         self._give_way()  # the probe is whoever can be sent
         if seconds is None:
             return self._out_of_time("ends before its turn")
-        return Wait(seconds, for_turn=self._place.queues)
+        if not self._place.queues:
+            return Wait(seconds)
+        return Wait(seconds, for_turn=True, if_woken=max(seconds, min(LOOK_ANYWAY, self.deadline - now)))
 
     def _give_way(self) -> None:
         """Let another call be the probe, if this one was it."""

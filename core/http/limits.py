@@ -16,6 +16,11 @@ from core.http.policy import Policy
 
 ASK_AGAIN = 0.1
 """Seconds. Whoever cannot be woken looks this often whether their turn for a slot has come."""
+LOOK_ANYWAY = 1.0
+"""Seconds after which whoever is woken looks as well, should that have gone wrong."""
+
+_LATE = 0.1
+"""Seconds that a turn may be used late at any pace: threads wake when they can, not when they should."""
 
 
 class Ticket:
@@ -112,6 +117,10 @@ class Pace:
                 self._next = turn + self._interval
             return turn
 
+    def is_lost(self, turn: float, now: float) -> bool:
+        """Say whether a turn has passed: all that were not used in a stall, used after it, would be a burst."""
+        return now - turn > max(self._interval, _LATE)
+
     def give_back(self, turn: float) -> None:
         """Leave a turn that was not used to whoever asks next."""
         with self._lock:
@@ -157,7 +166,7 @@ class Place:
                 return min(ASK_AGAIN, before - now)
         if self._pace is None:
             return 0.0
-        if self._turn is None:
+        if self._turn is None or self._pace.is_lost(self._turn, now):
             self._turn = self._pace.reserve(now, before)
         return None if self._turn is None else max(self._turn - now, 0.0)
 

@@ -1,6 +1,7 @@
 """Breaker and gate state exchanged with all processes that share a cache.
 
-One thread does it, twice a second and at once when an attempt failed here, so no call waits for the cache.
+One thread does it, so no call waits for the cache: twice a second for all upstreams, and at once for one of which an
+attempt failed here.
 Where the cache fails, each process goes on with what it knows itself, as it would without one.
 """
 
@@ -12,12 +13,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from core.http import fork
 from core.http.election import PATIENCE, Elections
 from core.http.engine import Upstream, Wait
 from core.http.events import AttemptEnded, BreakerChanged, Event, GateClosed
-from core.http.exchange import Cache, Exchange
+from core.http.exchange import Cache, Exchange, key_of
 from core.http.outcome import Result
 
 INTERVAL = 0.5
@@ -59,15 +61,20 @@ class Shared:
         self._thread: threading.Thread | None = None
         self._exchanges: dict[Upstream, Exchange] = {}
         self._elections = Elections(self._cache)
-        self._due = self._regular = 0.0
-        self._hurried = -math.inf
+        self._urgent: set[str] = set()
+        """Keys of the upstreams of which something was found that does not wait for the next round."""
+        self._due = 0.0
+        """When the next round is: an exchange of all."""
+        self._soonest = 0.0
+        """When the urgent ones may be exchanged."""
         self._busy_since = math.inf
         self._failing = False
         self._pause = INTERVAL
 
     def attend(self) -> None:
         """See that the state is exchanged: called when a call begins."""
-        if self._thread is None:
+        thread = self._thread
+        if thread is None or not thread.is_alive():
             self._start()
         elif self._clock() - self._busy_since > _STUCK:
             self._say_that_it_fails(f"it has not answered for {_STUCK:.0f} s")
@@ -79,21 +86,22 @@ class Shared:
 
     def observe(self, event: Event) -> None:
         """Tell the others at once what was found, and ask them when an attempt has failed: an observer."""
-        if self._failing:
+        if self._failing or self.stopped:
             return
         if isinstance(event, BreakerChanged):
-            self._due = 0.0  # rare enough to be told without delay
-        elif isinstance(event, GateClosed) or (
+            self._soonest = 0.0  # rare enough to be told without delay
+        elif not isinstance(event, GateClosed) and not (
             isinstance(event, AttemptEnded) and event.outcome is not None and event.outcome.result is Result.FAILURE
         ):
-            self._due = min(self._due, self._hurried + _SOONEST)
-        else:
             return
+        self._urgent.add(key_of(event.upstream, f"{event.target.scheme}://{event.target.host}"))
         self._wake.set()
 
     def elect(self, upstream: Upstream, now: float) -> bool | Wait:
         """Say whether this process may send the probe that is due: as `engine.Elect`."""
         if self.stopped or self._failing or now - self._busy_since > PATIENCE:
+            return True
+        if upstream not in self._exchanges:  # one host too many: nobody else would hear of it
             return True
         answer = self._elections.ask(upstream, now)
         if isinstance(answer, Wait):
@@ -107,25 +115,35 @@ class Shared:
             self._hold_elections()
             if self._clock() >= self._due:
                 self._exchange_all()
+            elif self._clock() >= self._next:
+                self._exchange_urgent()
         except Exception as exc:  # noqa: BLE001 - caches raise what they like, and no call may fail for it
             self._fail(exc)
+        except BaseException as exc:
+            self._fail(exc)  # ends the thread: the next call starts another, which keeps to the pause
+            raise
         finally:
             self._busy_since = math.inf
+
+    @property
+    def _next(self) -> float:
+        """When there is something to do."""
+        return min(self._due, self._soonest) if self._urgent else self._due
 
     def _start(self) -> None:
         try:
             with self._lock:
-                if self._thread is None and not self.stopped:
-                    thread = threading.Thread(target=self._run, name="core.http shared state", daemon=True)
-                    thread.start()
-                    self._thread = thread
+                if not self.stopped and (self._thread is None or not self._thread.is_alive()):
+                    # Known before it runs: an interrupt in between leaves none that nobody knows of.
+                    self._thread = threading.Thread(target=self._run, name="core.http shared state", daemon=True)
+                    self._thread.start()
         except RuntimeError as exc:  # no more threads, or the interpreter ends
             self._say_that_it_fails(str(exc))
 
     def _run(self) -> None:
-        while not self.stopped:
+        while not self.stopped and self._thread is threading.current_thread():  # exchanges are not for two
             self.step()
-            self._wake.wait(max(self._due - self._clock(), 0.0))
+            self._wake.wait(max(self._next - self._clock(), 0.0))
             self._wake.clear()
 
     def _list_upstreams(self) -> None:
@@ -144,15 +162,11 @@ class Shared:
 
     def _exchange_all(self) -> None:
         began = self._clock()
-        if began < self._regular:
-            self._hurried = began
-        self._due = self._regular = began + INTERVAL  # now: what is found meanwhile may want it sooner
-        for exchange in self._exchanges.values():
-            if self.stopped:
-                return
-            self._busy_since = self._clock()
-            exchange.sync(self._wall())
-            self._hold_elections()
+        self._due = began + INTERVAL
+        self._urgent.clear()  # first: what is found meanwhile may want it again
+        self._exchange(tuple(self._exchanges.values()), began)
+        if self.stopped:
+            return
         self._elections.clear(self._clock())
         took = self._clock() - began
         if took > _SLOW:
@@ -160,17 +174,55 @@ class Shared:
         self._pause = INTERVAL
         if self._failing:
             self._failing = False
-            _logger.info("The shared cache works again")
+            self._say(logging.INFO, "The shared cache works again")
 
-    def _fail(self, exc: Exception) -> None:
-        self._say_that_it_fails(f"{type(exc).__name__}: {exc}")
-        self._elections.decide_alone(self._clock())
+    def _exchange_urgent(self) -> None:
+        began = self._clock()
+        self._soonest = began + _SOONEST
+        urgent = self._urgent.copy()
+        self._urgent -= urgent  # in place, and before they are exchanged: what is added meanwhile stays
+        self._exchange([exchange for exchange in self._exchanges.values() if exchange.key in urgent], began)
+
+    def _exchange(self, exchanges: Iterable[Exchange], began: float) -> None:
+        """Exchange each; raises the first error in the end: a record that cannot be read stops no other."""
+        error: Exception | None = None
+        for exchange in exchanges:
+            if self.stopped:
+                return
+            self._busy_since = self._clock()
+            try:
+                exchange.sync(self._wall())
+            except Exception as exc:  # noqa: BLE001 - as in `step`
+                error = error or exc
+                if self._clock() - began > _SLOW:  # it hangs: not for once per upstream
+                    break
+            self._hold_elections()
+        if error is not None:
+            raise error
+
+    def _fail(self, exc: BaseException) -> None:
         self._pause = min(2 * self._pause, _SLOWEST_RETRY)
         self._due = self._clock() + self._pause
+        self._say_that_it_fails(_text_of(exc))
+        self._urgent.clear()  # not before: until then more are added
+        self._elections.decide_alone(self._clock())
 
     def _say_that_it_fails(self, why: str) -> None:
         with self._lock:
             was_failing, self._failing = self._failing, True
         if not was_failing:
             why = _SECRET.sub("***", why)[:200]
-            _logger.warning("The shared cache cannot be used (%s): this process goes on with its own state", why)
+            text = "The shared cache cannot be used (%s): this process goes on with its own state"
+            self._say(logging.WARNING, text, why)
+
+    def _say(self, level: int, text: str, *args: str) -> None:
+        with suppress(Exception):  # a filter may raise: neither the thread nor a call may fail for it
+            _logger.log(level, text, *args)
+
+
+def _text_of(exc: BaseException) -> str:
+    name = type(exc).__name__
+    try:
+        return f"{name}: {exc}"
+    except Exception:  # noqa: BLE001 - not even its text can be relied upon
+        return name

@@ -1,4 +1,4 @@
-"""An answer whose body the caller reads (``stream=True``) holds its slot for as long as it holds its connection."""
+"""An answer whose body the caller reads (``stream=True``) holds its slot for as long as that is not read."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ def keep_slot(response: requests.Response, call: Call) -> None:
     """Let the slot of the attempt outlast it, until the body was read, broke off, was closed, or is forgotten."""
     # Not where the body was read, as that of a redirect is, nor for what a mock may have in its place.
     if response._content_consumed or type(response.raw) is not HTTPResponse:  # noqa: SLF001 - nobody else tells
+        return
+    if response.raw.length_remaining == 0:  # HEAD, 204, 304, or an empty body: nobody would think of reading it
         return
     place = call.keep_slot()
     if place is not None:

@@ -22,7 +22,16 @@ import urllib3.util.connection
 from requests.adapters import HTTPAdapter
 from urllib3.util import Timeout
 
-from core.http import DeadlineExceeded, Policy, ResilientAdapter, ResilientSession, ResponseTooLarge, limits, registry
+from core.http import (
+    DeadlineExceeded,
+    Policy,
+    ResilientAdapter,
+    ResilientSession,
+    ResponseTooLarge,
+    adapter,
+    limits,
+    registry,
+)
 from core.http.adapter import POOL_CONNECTIONS
 from core.http.engine import Call
 from core.http.errors import HeadTruncated
@@ -476,6 +485,28 @@ def test_a_wait_of_ones_own_is_cut_short_when_a_slot_comes(serve: Serve, monkeyp
         first.close()
         thread.join(10)
     assert (statuses, waits) == ([200], [0.0])
+
+
+def test_a_thread_that_is_woken_hardly_ever_looks(
+    serve: Serve, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many threads that wait for a slot cost little: each looks once a second, should nobody have woken it."""
+    waits: list[float] = []
+
+    class Woken(SimpleQueue[None]):
+        def get(self, block: bool = True, timeout: float | None = None) -> None:
+            assert timeout is not None
+            waits.append(timeout)
+            streamed.close()
+
+    registry.use(time=registry.Time(clock=clock))
+    server = serve(reply(200), reply(200))
+    with ResilientSession(Policy(max_concurrency=1)) as session:
+        session.trust_env = False
+        streamed = session.get(server.url, stream=True)
+        monkeypatch.setattr(adapter, "SimpleQueue", Woken)
+        assert session.get(server.url).status_code == 200
+    assert waits == [limits.LOOK_ANYWAY]
 
 
 def test_an_interrupt_while_waiting_for_a_slot_loses_none(serve: Serve, clock: FakeClock) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import responses as responses_library
 from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.db import OperationalError, connection
 from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -245,6 +247,29 @@ def test_a_warning_keeps_nobody_from_calling() -> None:
         assert shared_cache is not None
         shared_cache.set("a", 1, timeout=60)
         assert shared_cache.get("a") == caches["default"].get("a") == 1
+
+
+class Lost(BaseCache):
+    """A cache that has lost its connection."""
+
+    def __init__(self, location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        raise OperationalError("server closed the connection unexpectedly")
+
+
+def test_a_cache_that_lost_its_database_gets_another_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a thread that serves no requests nobody else closes a connection that has become unusable."""
+    closed: list[None] = []
+    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: closed.append(None))
+    backends = {"default": {"BACKEND": "tests.core.http.test_conf.Lost"}}
+    with override_settings(CACHES=backends, OUTBOUND_HTTP={"shared_cache": "default"}):
+        shared_cache = registry.current().config.shared_cache
+        assert shared_cache is not None
+        with pytest.raises(OperationalError):
+            shared_cache.get("a")
+    assert closed == [None]
 
 
 def test_an_upstream_takes_the_rest_from_the_default() -> None:

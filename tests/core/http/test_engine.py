@@ -329,6 +329,17 @@ def test_whoever_finds_no_slot_asks_again() -> None:
     assert second.begin() == Send(10)
 
 
+def test_whoever_is_woken_need_not_ask_so_often() -> None:
+    """Who is told when the slot is there looks once a second, and not after the end of the call."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    sent, patient = upstream.call(GET), upstream.call(GET)
+    hasty = upstream.call(GET, deadline=world.clock() + 0.5)
+    sent.begin()
+    steps = patient.begin(), hasty.begin()
+    assert [(step.seconds, step.if_woken) for step in steps if isinstance(step, Wait)] == [(0.1, 1.0), (0.1, 0.5)]
+
+
 def test_a_retry_queues_again() -> None:
     """In backoff a call has no slot, and after it takes its place behind those who came meanwhile."""
     world = World(Policy(max_concurrency=1))

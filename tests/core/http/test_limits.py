@@ -380,6 +380,26 @@ def test_the_turn_is_taken_with_the_slot() -> None:
     assert b.wait(1, 60) == 0
 
 
+def test_a_stall_makes_no_burst() -> None:
+    """Turns that nobody used in time are gone: those who had them get new ones, at the pace."""
+    paced = limits(requests_per_second=1)
+    places = [Place(paced) for _ in range(3)]
+    assert [place.wait(0, 60) for place in places] == [0, 1, 2]
+    places[0].sent()
+    assert [place.wait(10, 60) for place in places[1:]] == [0, 1]
+    places[1].sent()
+    assert places[2].wait(11, 60) == 0
+
+
+def test_a_turn_may_be_used_a_little_late() -> None:
+    """A thread that wakes some milliseconds after its turn still has it, however short the distances are."""
+    paced = limits(requests_per_second=1000)
+    places = [Place(paced) for _ in range(3)]
+    for place in places:
+        place.wait(0, 60)
+    assert [place.wait(0.05, 60) for place in places] == [0, 0, 0]
+
+
 def test_asking_again_ends_with_the_time() -> None:
     """Nobody is told to wait longer than they can."""
     one = limits(1)

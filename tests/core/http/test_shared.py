@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from core.http import CircuitBreaker, CircuitOpen, Policy, RateLimited, registry
 from core.http.breaker import State
 from core.http.engine import Call, Send, Upstream, Wait
-from core.http.events import BreakerChanged, BreakerFollowed, Event, emit
+from core.http.events import BreakerChanged, BreakerFollowed, Event, Target, emit
 from core.http.exchange import Record, key_of, read
 from core.http.facts import NOTHING, Fact
 from core.http.logs import log_event
@@ -44,10 +44,14 @@ class FakeCache:
         self.values: dict[str, Any] = {}
         self.timeouts: dict[str, int] = {}
         self.asked: list[str] = []
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
+        self.unreadable = ""
+        """A key whose value makes reading it fail."""
 
     def get(self, key: str) -> object:
         self._ask("get")
+        if key == self.unreadable:
+            raise ValueError("unsupported pickle protocol: 9")
         return self.values.get(key)
 
     def add(self, key: str, value: object, timeout: int) -> bool:
@@ -500,6 +504,77 @@ def test_a_failure_is_asked_about_at_once(fleet: Fleet) -> None:
     assert second.state is State.OPEN
 
 
+class Several:
+    """A process of several upstreams, hosts without a name, each of which another process found down."""
+
+    def __init__(self, fleet: Fleet, count: int = 3) -> None:
+        self.fleet = fleet
+        process = fleet.process()  # its clock
+        self.shared = process.shared
+        self.upstreams = {
+            f"https://{number}.test": Upstream(
+                "other",
+                FRAGILE,
+                clock=process.clock,
+                random=lambda: 0.0,
+                observe=self.shared.observe,
+                elect=self.shared.elect,
+            )
+            for number in range(count)
+        }
+        self.keys = [key_of("other", origin) for origin in self.upstreams]
+        self.shared._upstreams = lambda: [(upstream, origin) for origin, upstream in self.upstreams.items()]
+
+    def others_find_all_down(self) -> None:
+        now = self.fleet.wall.now
+        self.fleet.cache.values.update(dict.fromkeys(self.keys, (now, now, now + 15, 0.0, 0.0, 0.0)))
+
+    def fail(self, number: int) -> None:
+        """Have an attempt fail at one of them."""
+        origin = f"https://{number}.test"
+        call = self.upstreams[origin].call(Target("GET", "https", f"{number}.test", "/"))
+        assert isinstance(call.begin(), Send)
+        call.end(BUSY)
+
+    @property
+    def down(self) -> list[int]:
+        """Those that this process knows to be down, by number."""
+        breakers = [upstream.breaker for upstream in self.upstreams.values()]
+        return [number for number, breaker in enumerate(breakers) if breaker and breaker.state is State.OPEN]
+
+
+def test_a_failure_asks_about_one_upstream(fleet: Fleet) -> None:
+    """However many upstreams there are, a failure costs one look: at that of the upstream which failed."""
+    several = Several(fleet)
+    several.shared.step()
+    several.others_find_all_down()
+    fleet.cache.asked.clear()
+    several.fail(1)
+    several.shared.step()
+    assert fleet.cache.asked == ["get"]
+    assert several.down == [1]
+    fleet.wall.advance(INTERVAL)
+    several.shared.step()
+    assert several.down == [0, 1, 2]
+
+
+def test_failures_ask_twenty_times_a_second_at_most(fleet: Fleet) -> None:
+    """Failures that come at once are asked about together; the round of all keeps its time."""
+    several = Several(fleet)
+    several.shared.step()
+    fleet.cache.asked.clear()
+    for number in (0, 1, 2):
+        several.fail(number)
+        several.shared.step()
+    assert fleet.cache.asked == ["get"]
+    assert several.shared._next == pytest.approx(fleet.wall.now - 1_700_000_000 + 1000.05)
+    fleet.wall.advance(0.06)
+    several.shared.step()
+    several.shared.step()
+    assert fleet.cache.asked == ["get"] * 3
+    assert several.shared._next == pytest.approx(1000 + INTERVAL)
+
+
 # One probe
 
 
@@ -612,6 +687,16 @@ def test_an_election_that_the_cache_breaks_off_is_won_by_all(fleet: Fleet) -> No
     fleet.cache.error = OSError("down")
     process.shared.step()
     assert isinstance(call.begin(), Send)
+
+
+def test_one_that_is_not_shared_holds_no_election(fleet: Fleet) -> None:
+    """Of a host beyond those that are shared nobody else would hear: its probe waits for no answer."""
+    process = fleet.process()
+    process.find_it_down()
+    process.shared._upstreams = list
+    process.exchange()
+    fleet.wall.advance(15)
+    assert isinstance(process.begin()[1], Send)
 
 
 def test_news_decide_an_election(fleet: Fleet) -> None:
@@ -751,6 +836,60 @@ def test_a_slow_cache_is_said(fleet: Fleet, caplog: pytest.LogCaptureFixture) ->
     assert [(level, "took 3.0 s" in text) for level, text in lines(caplog)] == [("WARNING", True)]
 
 
+def test_a_record_that_cannot_be_read_stops_no_other(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """The upstreams after it are exchanged all the same; that it fails is said."""
+    several = Several(fleet)
+    several.others_find_all_down()
+    fleet.cache.unreadable = several.keys[0]
+    several.shared.step()
+    assert several.down == [1, 2]
+    assert [(level, "unsupported pickle protocol: 9" in text) for level, text in lines(caplog)] == [("WARNING", True)]
+
+
+def test_a_cache_that_hangs_is_not_asked_for_each_upstream(fleet: Fleet) -> None:
+    """Where an error takes long to come, the others wait for the next round."""
+    several = Several(fleet)
+    fleet.cache.error = TimeoutError("no answer")
+    ask = fleet.cache._ask
+    fleet.cache._ask = lambda what: (fleet.wall.advance(5), ask(what))[1]  # type: ignore[method-assign]
+    several.shared.step()
+    assert fleet.cache.asked == ["get"]
+
+
+class Mute(Exception):  # noqa: N818 - it is not about what it says
+    """An error that cannot be put into words."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def test_an_error_without_words_is_an_error(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """Where its text raises as well, its name is said."""
+    fleet.cache.error = Mute()
+    fleet.process().exchange()
+    assert [(level, "(Mute)" in text) for level, text in lines(caplog)] == [("WARNING", True)]
+
+
+def test_a_log_that_fails_stops_nothing(fleet: Fleet) -> None:
+    """A logging filter that raises ends neither the thread nor a call."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        raise ValueError(record.levelname)
+
+    process = fleet.process()
+    logger = logging.getLogger("core.http")
+    logger.addFilter(refuse)
+    try:
+        fleet.cache.error = OSError("down")
+        process.exchange()
+        assert process.shared._failing
+        fleet.cache.error = None
+        process.exchange()
+        assert not process.shared._failing
+    finally:
+        logger.removeFilter(refuse)
+
+
 # The thread
 
 
@@ -810,6 +949,53 @@ def test_the_thread_begins_with_the_first_call(shy: Shy) -> None:
     upstreams.upstream(ORIGIN)
     assert sharing_threads() == []
     assert shy.threads == {THREAD}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_was_ended_is_replaced(shy: Shy, caplog: pytest.LogCaptureFixture) -> None:
+    """What no thread survives is said, and the next call starts another, which keeps to the pause."""
+    shy.error = SystemExit()
+    upstreams = real(shy)
+    upstreams.upstream(ORIGIN)
+    assert upstreams._shared is not None
+    first = upstreams._shared._thread
+    assert first is not None
+    first.join(60)
+    assert not first.is_alive()
+    assert [(level, "(SystemExit: )" in text) for level, text in lines(caplog)] == [("WARNING", True)]
+    asked = len(shy.asked)
+    upstreams.upstream(ORIGIN)
+    (second,) = sharing_threads()
+    assert second is upstreams._shared._thread is not first
+    assert upstreams._shared._due > upstreams._shared._clock()
+    assert len(shy.asked) == asked
+    upstreams.forget()
+
+
+def test_a_thread_that_has_a_successor_ends(fleet: Fleet) -> None:
+    """Exchanges are not for two threads: only the one that is known goes on."""
+    shared = fleet.process().shared
+    shared._thread = threading.Thread()
+    shared._run()
+    assert fleet.cache.asked == []
+
+
+def test_an_interrupt_while_the_thread_starts_leaves_none_unknown(shy: Shy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C right after it was started: the next call does not start a second one."""
+    start = threading.Thread.start
+
+    def interrupted(self: threading.Thread) -> None:
+        start(self)
+        raise KeyboardInterrupt
+
+    upstreams = real(shy)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            upstreams.upstream(ORIGIN)
+    upstreams.upstream(ORIGIN)
+    assert len(sharing_threads()) == 1
+    upstreams.forget()
 
 
 def test_named_upstreams_are_exchanged_before_they_are_used() -> None:

@@ -35,6 +35,9 @@ def server(serve: Serve) -> MisbehavingServer:
         "chunked": Reply(CHUNKS + b"186a0\r\n" + BODY + b"\r\n0\r\n\r\n", Then.KEEP),
         "unframed": Reply(b"HTTP/1.0 200 OK\r\n\r\n" + BODY),
         "cut": reply(200, BODY, length=len(BODY) + 1),
+        "empty": reply(200, b"", then=Then.KEEP),
+        "204": Reply(b"HTTP/1.1 204 No Content\r\n\r\n", Then.KEEP),
+        "304": Reply(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 100000\r\n\r\n", Then.KEEP),
         "403": reply(403, BODY, then=Then.KEEP),
         "503": reply(503, BODY, then=Then.KEEP),
         "401": reply(401, b"who?", DIGEST, then=Then.KEEP),
@@ -134,6 +137,16 @@ def test_the_slot_is_held_until_the_body_is_read_or_closed(
     assert not is_free(single, server)
     finish(response)
     assert is_free(single, server)
+
+
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "plain"), ("GET", "204"), ("GET", "304"), ("GET", "empty")])
+def test_an_answer_without_a_body_holds_nothing(
+    method: str, path: str, single: ResilientSession, server: MisbehavingServer
+) -> None:
+    """Where there is nothing to read, the next call goes through, though the response is kept and was not closed."""
+    response = single.request(method, f"{server.url}/{path}", stream=True)
+    assert is_free(single, server)
+    assert response.content == b""
 
 
 def test_a_body_that_is_left_in_the_middle_still_holds_it(single: ResilientSession, server: MisbehavingServer) -> None:
