@@ -14,7 +14,7 @@ from core.http.events import BreakerChanged, Event, GateClosed, QuotaSeen
 from package.results import FetchOutcome, FetchResult
 
 SILENT_IN_A_ROW = 3
-"""A source that let so many packages wait in vain is held: too few attempts an hour to open its breaker."""
+"""A source that cannot be reached for so many packages is held: too few attempts at a time open no breaker."""
 RESERVE = 0.1
 """Fraction of a quota that is left for interactive use."""
 
@@ -48,14 +48,14 @@ class Holds:
                 self._hold(event.upstream, quota.reset, f"{{}}'s last {left} are for others until {{}}")
 
     def judge(self, key: str, results: Sequence[FetchResult]) -> None:
-        """Leave alone what does not answer at all: with few calls at a time, a breaker sees too little of it."""
+        """Leave alone what cannot be reached: with few calls at a time, a breaker sees too little of it to open."""
         asked = [result for result in results if result.outcome is not FetchOutcome.LEFT_ALONE]
         if not asked:
             return
-        self._silent[key] = self._silent[key] + 1 if all(each.reason == "timeout" for each in asked) else 0
+        self._silent[key] = self._silent[key] + 1 if not any(each.reached for each in asked) else 0
         if (more := self._silent[key] - SILENT_IN_A_ROW) >= 0:
             seconds = min(15.0 * 2 ** min(more, 10), 300.0)  # as a breaker would
-            self._hold(key, seconds, "{} does not answer; nothing is sent before {}")
+            self._hold(key, seconds, "{} cannot be reached; nothing is sent before {}")
 
     def heard(self) -> Iterator[Hold]:
         """Return what was heard since the last time."""

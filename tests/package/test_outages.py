@@ -148,7 +148,16 @@ def test_a_black_hole(upstreams: Upstreams, some: list[int], pypi_that_swallows:
     assert summary.outcomes["pypistats"][FetchOutcome.UPDATED] == FEWER
     assert summary.seconds < 10 * 60
     assert len(pypi_that_swallows) <= 30
-    assert "does not answer" in summary.left_alone["pypi"]
+    assert "cannot be reached" in summary.left_alone["pypi"]
+
+
+def test_nothing_can_be_reached(upstreams: Upstreams, some: list[int]) -> None:
+    """All sources are down at once, and each sees too few attempts to open its breaker: a run ends soon all the same."""
+    upstreams.pypi.fault = upstreams.pypistats.fault = Status(503)
+    summary = refresh(some)
+    assert summary.reached_nothing
+    assert summary.seconds < 3 * 60
+    assert len(upstreams.pypi.requests) + len(upstreams.pypistats.requests) < 60
 
 
 def test_one_server_does_not_make_the_run_its_own(
