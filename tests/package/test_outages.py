@@ -152,7 +152,7 @@ def test_a_black_hole(upstreams: Upstreams, some: list[int], pypi_that_swallows:
 
 
 def test_nothing_can_be_reached(upstreams: Upstreams, some: list[int]) -> None:
-    """All sources are down at once, and each sees too few attempts to open its breaker: a run ends soon all the same."""
+    """All sources are down at once, each sees too few attempts to open its breaker, and the run ends soon."""
     upstreams.pypi.fault = upstreams.pypistats.fault = Status(503)
     summary = refresh(some)
     assert summary.reached_nothing
