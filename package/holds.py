@@ -33,7 +33,8 @@ class Holds:
     def __init__(self) -> None:
         self._heard: deque[Hold] = deque()
         self._silent: Counter[str] = Counter()
-        """How many packages in a row each key has let wait in vain."""
+        """For how many packages in a row each key could not be reached."""
+        self._judged_until: dict[str, float] = {}
 
     def observe(self, event: Event) -> None:
         """Leave an upstream alone as soon as it is known to be down, limited, or near the end of its quota."""
@@ -50,11 +51,13 @@ class Holds:
     def judge(self, key: str, results: Sequence[FetchResult]) -> None:
         """Leave alone what cannot be reached: with few calls at a time, a breaker sees too little of it to open."""
         asked = [result for result in results if result.outcome is not FetchOutcome.LEFT_ALONE]
-        if not asked:
+        now = registry.current().time.clock()
+        if not asked or now < self._judged_until.get(key, 0.0):  # what failed at the same time says nothing new
             return
         self._silent[key] = self._silent[key] + 1 if not any(each.reached for each in asked) else 0
         if (more := self._silent[key] - SILENT_IN_A_ROW) >= 0:
             seconds = min(15.0 * 2 ** min(more, 10), 300.0)  # as a breaker would
+            self._judged_until[key] = now + seconds
             self._hold(key, seconds, "{} cannot be reached; nothing is sent before {}")
 
     def heard(self) -> Iterator[Hold]:

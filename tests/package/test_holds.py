@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.http import registry
 from core.http.backoff import Quota
 from core.http.breaker import State
 from core.http.events import BreakerChanged, Event, GateClosed, QuotaSeen, Target
-from core.http.testing import OutboundHTTP
+from core.http.testing import FakeClock, OutboundHTTP
 from package.holds import RESERVE, SILENT_IN_A_ROW, Hold, Holds
 from package.results import FetchOutcome, FetchResult
 
@@ -35,11 +36,19 @@ def heard(*events: Event) -> list[Hold]:
 
 
 def judged(*passes: list[FetchResult]) -> list[float]:
-    """Return for how long the source was to be left alone, each time."""
-    holds = Holds()
-    for results in passes:
-        holds.judge("github", results)
-    return [hold.until for hold in holds.heard()]
+    """Return for how long the source was to be left alone, each time; it is left alone for so long."""
+    clock, holds, came = FakeClock(), Holds(), []
+    real = registry.current().time
+    registry.use(time=registry.Time(clock, clock.wait))
+    try:
+        for results in passes:
+            holds.judge("github", results)
+            for hold in holds.heard():
+                came.append(hold.until - clock.now)
+                clock.advance(hold.until - clock.now)
+    finally:
+        registry.use(time=real)
+    return came
 
 
 def test_nothing_is_heard_of_those_who_are_well() -> None:
@@ -100,6 +109,14 @@ def test_a_source_that_does_not_answer_is_left_alone_from_the_third_time_on() ->
     """For longer and longer, up to five minutes."""
     assert SILENT_IN_A_ROW == 3
     assert judged(*[[TIMEOUT]] * 9) == [15, 30, 60, 120, 240, 300, 300]
+
+
+def test_what_fails_at_the_same_time_counts_once(outbound_http: OutboundHTTP) -> None:
+    """Sixteen threads that meet the same outage do not make it last for five minutes."""
+    holds = Holds()
+    for _ in range(16):
+        holds.judge("github", [TIMEOUT])
+    assert [hold.until for hold in holds.heard()] == [15]
 
 
 @given(st.lists(st.lists(st.sampled_from([TIMEOUT, ANSWER, ALONE]), max_size=3), max_size=30))
