@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MANAGE = $(BIN)/python manage.py
 COVERAGE = $(BIN)/coverage report --fail-under
+# Two environments may test at the same time.
+export COVERAGE_FILE = $(VENV)/.coverage
 # Where the processes of the working copy keep their metrics, so that /metrics of `make serve` shows those of `make run`.
 METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
