@@ -70,7 +70,11 @@ class Lanes:
         self._limit = limit
         self._lanes: dict[str, _Lane] = {}
         self._order = count()
-        self.under_way = 0
+
+    @property
+    def under_way(self) -> int:
+        """How many units are, in all lanes."""
+        return sum(lane.under_way for lane in self._lanes.values())
 
     def put(self, unit: Unit, now: float) -> None:
         """Add `unit`, behind all others."""
@@ -112,14 +116,12 @@ class Lanes:
         else:
             heapq.heappop(lane.later)
         lane.under_way += 1
-        self.under_way += 1
         return unit
 
     def done(self, unit: Unit, *, answered: bool) -> None:
         """Note that `unit` is no longer under way. `answered`: its server is at work."""
         lane = self._lanes[unit.key]
         lane.under_way -= 1
-        self.under_way -= 1
         if answered:
             lane.probing = False
 

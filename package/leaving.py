@@ -29,12 +29,8 @@ def leave(lanes: Lanes, summary: Summary, began: datetime) -> None:
         _leave(some, summary, began)
 
 
+@transaction.atomic
 def _leave(some: list[tuple[Unit, str]], summary: Summary, began: datetime) -> None:
-    with transaction.atomic():
-        _note(some, summary, began)
-
-
-def _note(some: list[tuple[Unit, str]], summary: Summary, began: datetime) -> None:
     keys = {unit.package for unit, _ in some}
     # Locked, as where results are stored: what another run fetches now is stored before this, or after it.
     packages = {

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.servers.common import cannot
 from tests.test_docs import ROOT, table
 
 COMPOSE = ROOT / "compose.yaml"
@@ -49,10 +50,7 @@ def documented(page: str, heading: str) -> set[str]:
 
 def tool(name: str, package: str) -> str:
     """Return where `name` is. Where it is not, the test is skipped; in CI it fails."""
-    if path := shutil.which(name):
-        return path
-    why = f"{name} is not there; Debian's package {package} has it"
-    return pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    return shutil.which(name) or cannot(f"{name} is not there; Debian's package {package} has it")
 
 
 def compose() -> list[str]:
