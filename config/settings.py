@@ -207,6 +207,20 @@ OUTBOUND_HTTP = {
     "user_agent": env.str("OUTBOUND_USER_AGENT", "djangopackages (+https://djangopackages.org)"),
 }
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+BATCH_JOBS: dict[str, float | None] = dict.fromkeys(
+    ("update_packages", "cleanup_github_projects", "check_package_examples", "plan")
+)
+"""Jobs of which metrics tell, and the seconds within which each is to end well again, where somebody expects that."""
+for _job, _, _every in (item.partition("=") for item in _list("EXPECTED_JOBS", [])):
+    _number, _unit = _every.strip()[:-1], _every.strip()[-1:]
+    if _job.strip() not in BATCH_JOBS or not re.fullmatch("[1-9][0-9]{0,5}", _number) or _unit not in _UNITS:
+        raise ImproperlyConfigured(
+            f"EXPECTED_JOBS: {_job}={_every}: must be one of {', '.join(BATCH_JOBS)}, and how often it is to end well, "
+            "such as update_packages=24h or plan=5m"
+        )
+    BATCH_JOBS[_job.strip()] = float(_number) * _UNITS[_unit]
+
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "redis://localhost:6379/0")
 """Needed by those who use Celery only."""
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 5, "socket_timeout": 30}

@@ -1,6 +1,7 @@
 import logging
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
@@ -9,10 +10,13 @@ class CoreConfig(AppConfig):
     name = "core"
 
     def ready(self) -> None:
+        from core import batch  # noqa: PLC0415 - makes metrics
         from core.checks import check_outbound_http  # noqa: PLC0415 - needs the settings
         from core.http import conf, registry  # noqa: PLC0415 - as above
 
         checks.register(check_outbound_http)
+        for command, every in getattr(settings, "BATCH_JOBS", {}).items():
+            batch.jobs().know(command, every)
         conf.configure()
         try:
             registry.current()  # so that every series is there before the first scrape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from pathlib import Path
 
 from django.conf import settings
 from django.db import Error, connection
@@ -11,7 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
+
+from core import multiprocess
 
 
 @require_safe
@@ -36,10 +38,11 @@ def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - a view
 
 def _collected() -> CollectorRegistry:
     """Return the metrics of this process; with PROMETHEUS_MULTIPROC_DIR, of all processes that share the directory."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    directory = os.environ.get(multiprocess.VARIABLE)
+    if directory is None:
         return REGISTRY
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
+    registry.register(multiprocess.Collector(Path(directory)))
     return registry
 
 

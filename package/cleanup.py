@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +16,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from core.batch import ItemOutcome
 from core.http import redact, registry
 from package.asking import Client
 from package.credentials import ApiSession
@@ -74,6 +75,12 @@ class CleanupSummary(RunSummary):
         """GitHub was to be asked, and gave no usable answer."""
         failed = self.outcomes[CleanupOutcome.FAILED] or self.retry_at is not None
         return bool(failed) and not any(self.outcomes[outcome] for outcome in _ANSWERED)
+
+    @property
+    def items(self) -> Mapping[ItemOutcome, int]:
+        """Packages, by what came of them."""
+        failed, skipped = self.outcomes[CleanupOutcome.FAILED], self.outcomes[CleanupOutcome.SKIPPED]
+        return {"success": self.outcomes.total() - failed - skipped, "failure": failed, "skipped": skipped}
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +18,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 from django.utils import timezone
 
+from core.batch import ItemOutcome
 from core.http import BlockedAddress, CircuitOpen, RateLimited, ResilientSession, redact, registry
 from package.models import PackageExample
 from package.runs import RunSummary, each, printable
@@ -70,6 +71,13 @@ class ExamplesSummary(RunSummary):
     def reached_nothing(self) -> bool:
         """Examples were tried, and no server answered."""
         return self._count(_NOT_REACHED) > 0 == self._count(_REACHED)
+
+    @property
+    def items(self) -> Mapping[ItemOutcome, int]:
+        """Examples, by what came of the look at them."""
+        skipped = self._count((CheckOutcome.SKIPPED, CheckOutcome.LEFT_ALONE))
+        failed = self.outcomes[CheckOutcome.FAILED]
+        return {"success": self.outcomes.total() - failed - skipped, "failure": failed, "skipped": skipped}
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.batch import ItemOutcome
 from package.results import FetchOutcome, FetchResult
 from package.runs import RunSummary
 from package.update import tell_of_fallback
@@ -38,6 +40,14 @@ class Summary(RunSummary):
         if alone:
             self.left_alone.setdefault(result.source, result.error)
         tell_of_fallback(result)
+
+    @property
+    def items(self) -> Mapping[ItemOutcome, int]:
+        """Parts of packages, by what came of them."""
+        parts = sum(self.outcomes.values(), Counter[FetchOutcome]())
+        failed = parts[FetchOutcome.FAILED]
+        skipped = parts[FetchOutcome.SKIPPED] + parts[FetchOutcome.LEFT_ALONE]
+        return {"success": parts.total() - failed - skipped, "failure": failed, "skipped": skipped}
 
     def as_dict(self) -> dict[str, Any]:
         outcomes = [outcome for outcome in FetchOutcome if outcome is not FetchOutcome.PUT_ASIDE]

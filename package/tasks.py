@@ -14,6 +14,7 @@ from celery import Task, shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
+from core import batch
 from core.http import registry
 from package import claims, sources, tickets
 from package.fetching import LONGEST, Work
@@ -47,9 +48,10 @@ class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
 @shared_task(base=Patient)
 def plan() -> None:
     """Queue what is due, and send again what was lost. In the default queue: those of sources are for fetching."""
-    for _ in tickets.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
-        pass
-    tickets.send_again(send)
+    with batch.jobs().run("plan") as job:
+        for packages in tickets.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
+            job.items({"success": packages})
+        tickets.send_again(send)
 
 
 @shared_task(base=Patient, soft_time_limit=int(LONGEST) + 10, time_limit=int(LONGEST) + 20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from core.batch import ItemOutcome
 from core.http import registry
 from package import tickets
 from package.stopping import Stopped, Stopper
@@ -46,6 +47,10 @@ class Queued:
     seconds: float = 0.0
     database_failed: bool = False
     reached_nothing: bool = False
+
+    @property
+    def items(self) -> Mapping[ItemOutcome, int]:
+        return {"success": self.packages}
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol, TypeVar
@@ -23,6 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
+from core import batch
+from core.batch import ItemOutcome
 from package.models import Package
 from package.stopping import Stopper
 
@@ -43,6 +45,10 @@ class Summary(Protocol):
     """What a run came to."""
 
     database_failed: bool
+
+    @property
+    def items(self) -> Mapping[ItemOutcome, int]:
+        """What it worked on, for Prometheus."""
 
     @property
     def reached_nothing(self) -> bool: ...
@@ -89,6 +95,19 @@ def carry_out(
     row: str,
 ) -> None:
     """Do `work` and print its summary. Raises `SystemExit` where the exit status is not 0."""
+    with batch.jobs().run(command.__module__.rpartition(".")[2]) as job:
+        _carry_out(command, options, work, show, job, row=row)
+
+
+def _carry_out(
+    command: BaseCommand,
+    options: dict[str, Any],
+    work: Callable[[Stopper], S],
+    show: Callable[[S, Console], None],
+    job: batch.Run,
+    *,
+    row: str,
+) -> None:
     stopper = Stopper(options["time_budget"])
     received: list[int] = []
     try:
@@ -97,6 +116,7 @@ def carry_out(
     except KeyboardInterrupt:
         command.stderr.write(f"Aborted: the {row} in hand was not saved.")
         raise SystemExit(128 + (received[-1] if received else signal.SIGINT)) from None
+    job.items(summary.items)
     if options["json"]:
         command.stdout.write(json.dumps(summary.as_dict()))
     else:

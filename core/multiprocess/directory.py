@@ -1,0 +1,111 @@
+"""The directory that the processes share: how its files are named, who is alive, and whose turn it is to tidy up.
+
+    counter_web-host-7.db            kind, identity: written by the process of that identity only
+    gauge_livesum_web-host-7.db
+    web-host-7.lock                  held by the process for as long as it lives: even SIGKILL lets go of it
+    counter_web-ended.db             the sum of those web processes that ended: see `ended`
+    directory.lock                   held by who reads all, tidies up, or takes an identity
+
+Locks are ``flock``: the kernel of one machine sees them, whatever container a process is in.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from core.multiprocess.roles import ROLES
+
+ENDED = "ended"
+_PATIENCE = 2.0
+"""Seconds: a scrape holds the directory for some hundredths of one."""
+_POLL = 0.01
+
+
+class File(NamedTuple):
+    """Values of one kind, of one process."""
+
+    path: Path
+    kind: str
+    """As prometheus_client names it: "counter", "histogram", "summary", "gauge_livesum", …"""
+    identity: str
+
+    @property
+    def role(self) -> str:
+        """Who wrote it; "other" of those who take no part here."""
+        role, dash, _ = self.identity.partition("-")
+        return role if dash and role in ROLES else "other"
+
+    @property
+    def is_live(self) -> bool:
+        """It says what its process does at the moment, so nothing once that has ended."""
+        return self.kind.startswith("gauge_live")
+
+
+def files_of(directory: Path) -> list[File]:
+    found = []
+    for path in sorted(directory.glob("*.db")):
+        kind, _, identity = path.stem.rpartition("_")
+        found.append(File(path, kind, identity))
+    return found
+
+
+def lock_of(directory: Path, identity: str) -> Path:
+    return directory / f"{identity}.lock"
+
+
+def has_ended(directory: Path, file: File) -> bool:
+    """Tell whether the process of `file` is no more. Of those who take no part nobody knows: they live."""
+    if file.role == "other":
+        return False
+    try:
+        lock = lock_of(directory, file.identity).open("rb")
+    except FileNotFoundError:
+        return True
+    with lock:
+        return _seized(lock, fcntl.LOCK_SH)
+
+
+def hold(path: Path) -> IO[bytes] | None:
+    """Lock `path` for as long as the file that is returned stays open; None: somebody else does, or it is not ours."""
+    while True:
+        try:
+            lock = path.open("ab")
+        except PermissionError:
+            return None
+        if not _seized(lock, fcntl.LOCK_EX):
+            lock.close()
+            return None
+        if _is_still_at(path, lock):
+            return lock
+        lock.close()  # it was removed while this process opened it
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[bool]:
+    """Wait for the directory, a little: yields whether it is this process's alone."""
+    with (directory / "directory.lock").open("ab") as lock:
+        latest = time.monotonic() + _PATIENCE
+        while not (seized := _seized(lock, fcntl.LOCK_EX)) and time.monotonic() < latest:
+            time.sleep(_POLL)
+        yield seized
+
+
+def _seized(lock: IO[bytes], how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_still_at(path: Path, lock: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+    except FileNotFoundError:
+        return False
