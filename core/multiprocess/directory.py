@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from core.multiprocess.roles import ROLES
 
@@ -68,22 +68,25 @@ def has_ended(directory: Path, file: File) -> bool:
     except FileNotFoundError:
         return True
     with lock:
-        return _seized(lock, fcntl.LOCK_SH)
+        return _seized(lock.fileno(), fcntl.LOCK_SH)
 
 
-def hold(path: Path) -> IO[bytes] | None:
-    """Lock `path` for as long as the file that is returned stays open; None: somebody else does, or it is not ours."""
+def hold(path: Path) -> int | None:
+    """Lock `path` for as long as the descriptor that is returned is open; None: somebody else does, or it is not ours.
+
+    A bare descriptor: nobody closes it but the end of the process.
+    """
     while True:
         try:
-            lock = path.open("ab")
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except PermissionError:
             return None
         if not _seized(lock, fcntl.LOCK_EX):
-            lock.close()
+            os.close(lock)
             return None
         if _is_still_at(path, lock):
             return lock
-        lock.close()  # it was removed while this process opened it
+        os.close(lock)  # it was removed while this process opened it
 
 
 @contextmanager
@@ -91,12 +94,12 @@ def locked(directory: Path) -> Iterator[bool]:
     """Wait for the directory, a little: yields whether it is this process's alone."""
     with (directory / "directory.lock").open("ab") as lock:
         latest = time.monotonic() + _PATIENCE
-        while not (seized := _seized(lock, fcntl.LOCK_EX)) and time.monotonic() < latest:
+        while not (seized := _seized(lock.fileno(), fcntl.LOCK_EX)) and time.monotonic() < latest:
             time.sleep(_POLL)
         yield seized
 
 
-def _seized(lock: IO[bytes], how: int) -> bool:
+def _seized(lock: int, how: int) -> bool:
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -104,8 +107,8 @@ def _seized(lock: IO[bytes], how: int) -> bool:
     return True
 
 
-def _is_still_at(path: Path, lock: IO[bytes]) -> bool:
+def _is_still_at(path: Path, lock: int) -> bool:
     try:
-        return os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+        return os.path.samestat(path.stat(), os.fstat(lock))
     except FileNotFoundError:
         return False

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import IO
 
 from prometheus_client import values
 
@@ -37,7 +36,7 @@ class Identity:
         self._part = part
         self._forked = False
         self._name = ""
-        self._lock: IO[bytes] | None = None
+        self._lock: int | None = None
         fork.renew_in_children(self)
 
     def __call__(self) -> str:
@@ -48,7 +47,7 @@ class Identity:
         self._forked = True
         self._name = ""
         if self._lock is not None:
-            self._lock.close()  # this copy of it: the parent holds it on
+            os.close(self._lock)  # this copy of it: the parent holds it on
             self._lock = None
 
     def _take(self) -> str:

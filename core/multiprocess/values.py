@@ -6,8 +6,11 @@ import logging
 import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from prometheus_client.mmap_dict import MmapedDict
+
+_Entry: TypeAlias = tuple[str, float, float, int]
 
 
 class Values(dict[str, tuple[float, float]]):
@@ -16,35 +19,40 @@ class Values(dict[str, tuple[float, float]]):
     def add(self, kind: str, path: Path) -> None:
         """Add those of another process, as their `kind` demands. A file that cannot be read is logged, and left out."""
         try:
-            entries: Iterable[tuple[str, float, float, int]]
-            entries = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]  # it has no types
-            _ADD.get(kind.removeprefix("gauge_").removeprefix("live"), _total)(self, entries)
-        except (FileNotFoundError, struct.error):  # gone, or just made: there is nothing in it
-            pass
-        except (OSError, RuntimeError, ValueError) as exc:
+            if path.stat().st_size == 0:  # just made
+                return
+            entries: list[_Entry]
+            entries = list(MmapedDict.read_all_values_from_file(path))  # type: ignore[no-untyped-call]  # it has no types
+            if not all(key.startswith("[") for key, *_ in entries):
+                raise ValueError("damaged")  # noqa: TRY301 - as what reading it raises
+        except FileNotFoundError:
+            return
+        except (OSError, RuntimeError, ValueError, struct.error) as exc:
             logging.getLogger(__name__).warning("%s: %s: its metrics are left out; remove it", path, exc)
+            return
+        _ADD.get(kind.removeprefix("gauge_").removeprefix("live"), _total)(self, entries)
 
 
-def _total(values: Values, entries: Iterable[tuple[str, float, float, int]]) -> None:
+def _total(values: Values, entries: Iterable[_Entry]) -> None:
     for key, value, timestamp, _ in entries:
         if key in values:
             value += values[key][0]  # noqa: PLW2901 - there are thousands in a scrape
         values[key] = (value, timestamp)
 
 
-def _least(values: Values, entries: Iterable[tuple[str, float, float, int]]) -> None:
+def _least(values: Values, entries: Iterable[_Entry]) -> None:
     for key, value, timestamp, _ in entries:
         if key not in values or value < values[key][0]:
             values[key] = (value, timestamp)
 
 
-def _greatest(values: Values, entries: Iterable[tuple[str, float, float, int]]) -> None:
+def _greatest(values: Values, entries: Iterable[_Entry]) -> None:
     for key, value, timestamp, _ in entries:
         if key not in values or value > values[key][0]:
             values[key] = (value, timestamp)
 
 
-def _latest(values: Values, entries: Iterable[tuple[str, float, float, int]]) -> None:
+def _latest(values: Values, entries: Iterable[_Entry]) -> None:
     for key, value, timestamp, _ in entries:
         if timestamp > (values[key][1] if key in values else 0.0):  # 0: it was never set
             values[key] = (value, timestamp)
