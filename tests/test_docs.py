@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
 
-from core.http import CircuitBreaker, Policy, RetryBudget
+from core import batch
+from core.http import CircuitBreaker, Policy, RetryBudget, registry
 from core.http.backoff import Quota
 from core.http.breaker import State
 from core.http.events import BackoffSource, QuotaSeen, Suppression
-from core.http.metrics import PrometheusObserver
 from core.http.outcome import Reason, Rejection, Result
 
 ROOT = Path(__file__).parent.parent
@@ -64,19 +66,21 @@ def test_every_check_is_documented() -> None:
     assert raised == {name for name in table("settings.md") if name.startswith("core.http.")}
 
 
-def test_metrics_are_documented_with_their_labels() -> None:
-    """docs/metrics.md lists what the observer makes: name, type and labels."""
-    registry = CollectorRegistry()
-    observer = PrometheusObserver(registry, ())
-    observer.prepare("pypi")
-    observer(QuotaSeen("pypi", Quota(limit=1, remaining=1, reset=1.0, resource=None)))
-    made = {}
-    for family in registry.collect():
-        name = family.name.removeprefix("outbound_http_") + ("_total" if family.type == "counter" else "")
-        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
-        made[name] = (family.type, labels)
+def test_the_documented_metrics_are_those_of_a_scrape(client: Client, settings: Any) -> None:
+    """docs/metrics.md lists what /metrics shows: name, type and labels."""
+    settings.DEBUG = True
+    registry.current().emit(QuotaSeen("pypi", Quota(limit=1, remaining=1, reset=1.0, resource=None)))
+    batch.jobs().know("plan", 300.0)
+    with batch.jobs().run("plan"):
+        pass
+    shown = {}
+    for family in text_string_to_metric_families(client.get("/metrics").text):
+        if family.name.startswith(("outbound_http_", "batch_job_")) and not family.name.endswith("_created"):
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+            shown[name] = (family.type, labels)
     documented = {name: (cells[0], set(cells[1].split(", "))) for name, cells in table("metrics.md").items()}
-    assert documented == made
+    assert documented == shown
 
 
 @pytest.mark.parametrize("values", [Result, Reason, Rejection, Suppression, BackoffSource, State])

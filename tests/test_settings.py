@@ -258,6 +258,30 @@ class TestLists:
         assert settings_with(**{name: value})[name] == ["a", "b"]
 
 
+class TestExpectedJobs:
+    """EXPECTED_JOBS says which jobs are to end well how often."""
+
+    def test_without_it_nobody_expects_any(self) -> None:
+        """All are known all the same: their first run is counted."""
+        assert set(settings_with()["BATCH_JOBS"].values()) == {None}
+
+    def test_units(self) -> None:
+        """Seconds, minutes, hours, days."""
+        jobs = settings_with(EXPECTED_JOBS="plan=5m, update_packages = 36h,cleanup_github_projects=30d")["BATCH_JOBS"]
+        assert jobs["plan"] == 300
+        assert jobs["update_packages"] == 36 * 3600
+        assert jobs["cleanup_github_projects"] == 30 * 86400
+        assert jobs["check_package_examples"] is None
+
+    @pytest.mark.parametrize(
+        "value", ["plan", "plan=", "plan=5", "plan=m", "plan=-5m", "plan=0m", "plan=5w", "plna=5m"]
+    )
+    def test_what_makes_no_sense_is_refused(self, value: str) -> None:
+        """By the name of the variable, with what it may hold."""
+        with pytest.raises(ImproperlyConfigured, match=r"EXPECTED_JOBS: .*update_packages, .*such as"):
+            settings_with(EXPECTED_JOBS=value)
+
+
 def test_the_site_passes_the_checks_for_deployment() -> None:
     """Nothing that Django warns of at deployment is wrong in a site set up as it should be."""
     done = manage(

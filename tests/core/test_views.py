@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +17,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.test import Client
 
 from core import http
+from tests.servers.program import ROOT
 
 
 @pytest.fixture
@@ -126,11 +130,17 @@ class TestMetrics:
     def test_shows_all_processes_where_they_share_a_directory(
         self, scrape: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        """Under several workers the scrape is of all of them: here of none, for the directory is empty."""
+        """Under several workers the scrape is of all of them, by role: here of a command that has ended."""
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        subprocess.run(
+            [sys.executable, "manage.py", "check"], cwd=ROOT, env=environment, capture_output=True, check=True
+        )
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
         response = scrape("Bearer secret")
         assert response.status_code == 200
-        assert "outbound_http_calls_total{" not in response.text
+        for role in ("web", "worker", "job"):
+            series = f'outbound_http_calls_total{{outcome="success",reason="",role="{role}",upstream="pypi"}}'
+            assert f"{series} 0.0" in response.text
 
     @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
     @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
