@@ -19,7 +19,7 @@ from typing import NamedTuple
 from prometheus_client import Metric
 
 from core.multiprocess import ended
-from core.multiprocess.directory import files_of, has_ended, locked
+from core.multiprocess.directory import files_of, locked
 from core.multiprocess.roles import ROLES
 from core.multiprocess.values import Values
 
@@ -71,7 +71,7 @@ class Collector:
             if alone:
                 ended.tidy(self._directory)
             for file in files_of(self._directory):
-                if not (file.is_live and has_ended(self._directory, file)):
+                if not (file.is_live and file.has_ended):
                     who = _Who(file.role, file.identity if file.kind in {"gauge_all", "gauge_liveall"} else "")
                     found[file.kind][who].add(file.kind, file.path)
         return found

@@ -34,12 +34,13 @@ class File(NamedTuple):
     kind: str
     """As prometheus_client names it: "counter", "histogram", "summary", "gauge_livesum", …"""
     identity: str
+    has_ended: bool
+    """Its process is no more."""
 
     @property
     def role(self) -> str:
         """Who wrote it; "other" of those who take no part here."""
-        role, dash, _ = self.identity.partition("-")
-        return role if dash and role in ROLES else "other"
+        return _role_of(self.identity)
 
     @property
     def is_live(self) -> bool:
@@ -49,9 +50,12 @@ class File(NamedTuple):
 
 def files_of(directory: Path) -> list[File]:
     found = []
+    ended: dict[str, bool] = {}
     for path in sorted(directory.glob("*.db")):
         kind, _, identity = path.stem.rpartition("_")
-        found.append(File(path, kind, identity))
+        if identity not in ended:
+            ended[identity] = _has_ended(directory, identity)
+        found.append(File(path, kind, identity, ended[identity]))
     return found
 
 
@@ -59,12 +63,17 @@ def lock_of(directory: Path, identity: str) -> Path:
     return directory / f"{identity}.lock"
 
 
-def has_ended(directory: Path, file: File) -> bool:
-    """Tell whether the process of `file` is no more. Of those who take no part nobody knows: they live."""
-    if file.role == "other":
+def _role_of(identity: str) -> str:
+    role, dash, _ = identity.partition("-")
+    return role if dash and role in ROLES else "other"
+
+
+def _has_ended(directory: Path, identity: str) -> bool:
+    """Tell whether that process is no more. Of those who take no part nobody knows: they live."""
+    if _role_of(identity) == "other":
         return False
     try:
-        lock = lock_of(directory, file.identity).open("rb")
+        lock = lock_of(directory, identity).open("rb")
     except FileNotFoundError:
         return True
     with lock:

@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from core.multiprocess.directory import ENDED, File, files_of, has_ended, lock_of
+from core.multiprocess.directory import ENDED, File, files_of, lock_of
 from core.multiprocess.values import Values
 
 KEPT = 8
@@ -24,17 +24,13 @@ KEPT = 8
 def tidy(directory: Path) -> None:
     """Finish what was interrupted, and merge if there is much to merge. The directory must be locked."""
     _finish(directory)
-    gone = [file for file in files_of(directory) if _is_mergeable(file) and has_ended(directory, file)]
+    gone = [file for file in files_of(directory) if file.has_ended and file.identity != f"{file.role}-{ENDED}"]
     identities = {file.identity for file in gone}
     if len(identities) > KEPT:
         targets = _merge(directory, gone)
         sources = [*(file.path for file in gone), *(lock_of(directory, identity) for identity in identities)]
         _note(directory, targets, sources)
         _finish(directory)
-
-
-def _is_mergeable(file: File) -> bool:
-    return file.role != "other" and file.identity != f"{file.role}-{ENDED}"
 
 
 def _merge(directory: Path, gone: list[File]) -> list[Path]:

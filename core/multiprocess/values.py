@@ -17,20 +17,18 @@ class Values(dict[str, tuple[float, float]]):
     """By series, as prometheus_client writes it: its value, and when that was set (Unix time; 0: not told)."""
 
     def add(self, kind: str, path: Path) -> None:
-        """Add those of another process, as their `kind` demands. A file that cannot be read is logged, and left out."""
+        """Add those of another process, as their `kind` demands. What cannot be read is logged, and left out."""
         try:
             if path.stat().st_size == 0:  # just made
                 return
-            entries: list[_Entry]
-            entries = list(MmapedDict.read_all_values_from_file(path))  # type: ignore[no-untyped-call]  # it has no types
-            if not all(key.startswith("[") for key, *_ in entries):
-                raise ValueError("damaged")  # noqa: TRY301 - as what reading it raises
+            entries: Iterable[_Entry]
+            entries = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]  # it has no types
+            _ADD.get(kind.removeprefix("gauge_").removeprefix("live"), _total)(self, entries)
         except FileNotFoundError:
-            return
+            pass
         except (OSError, RuntimeError, ValueError, struct.error) as exc:
-            logging.getLogger(__name__).warning("%s: %s: its metrics are left out; remove it", path, exc)
-            return
-        _ADD.get(kind.removeprefix("gauge_").removeprefix("live"), _total)(self, entries)
+            logging.getLogger(__name__).warning("%s: %s: not all of it could be read; remove it", path, exc)
+        self.pop("", None)  # what a page that was never written to reads as
 
 
 def _total(values: Values, entries: Iterable[_Entry]) -> None:

@@ -15,7 +15,7 @@ from typing import Self
 import pytest
 
 from core.multiprocess import Part
-from core.multiprocess.directory import files_of, has_ended
+from core.multiprocess.directory import files_of
 from core.multiprocess.ended import KEPT
 from core.multiprocess.identity import Identity
 from tests.core.multiprocess.conftest import Scrape, Write
@@ -175,7 +175,6 @@ def test_the_directory_is_made(tmp_path: Path) -> None:
 def test_a_name_is_free_again_when_its_process_has_ended(tmp_path: Path) -> None:
     """Whatever ended it."""
     with Process(tmp_path, "web") as process:
-        (file,) = {file for file in files_of(tmp_path) if file.is_live}
-        assert not has_ended(tmp_path, file)
+        assert [file.has_ended for file in files_of(tmp_path)] == [False, False]
         process.kill()
-        assert has_ended(tmp_path, file)
+        assert [file.has_ended for file in files_of(tmp_path)] == [True, True]
