@@ -161,17 +161,19 @@ class _Children:
         self._upstream = upstream
         self._lock = threading.Lock()
         self._limit = math.inf
-        self._by_attempt: dict[tuple[str, str, str], Counter] = {}
+        self._by_attempt: dict[tuple[str, int | None, Result, Reason | None], tuple[Counter, Histogram]] = {}
         self.active_requests = metrics.active_requests.labels(upstream)
         self.concurrency_limit = metrics.concurrency_limit.labels(upstream)
         self.call_attempts = metrics.call_attempts.labels(upstream)
-        self.calls: dict[tuple[Result, Reason | Rejection | None], Counter] = {
-            (result, reason): metrics.calls.labels(upstream, result.value, reason.value if reason else "")
+        self.calls: dict[tuple[Result, Reason | Rejection | None], tuple[Counter, Histogram]] = {
+            (result, reason): (
+                metrics.calls.labels(upstream, result.value, reason.value if reason else ""),
+                metrics.call_duration.labels(upstream, result.value),
+            )
             for result, reasons in _REASONS_OF_CALLS.items()
             for reason in reasons
         }
-        self.call_duration = {r: metrics.call_duration.labels(upstream, r.value) for r in Result}
-        self.attempt_duration: dict[Result, Histogram] = {
+        self._attempt_duration: dict[Result, Histogram] = {
             r: metrics.attempt_duration.labels(upstream, r.value) for r in Result if r is not Result.REJECTED
         }
         self.retries = {r: metrics.retries.labels(upstream, r.value) for r in Reason}
@@ -184,9 +186,9 @@ class _Children:
         self.begin()
         metrics.fallbacks.labels(upstream, "database")  # a site's usual one
         for answer in _USUAL_STATUSES:
-            self._attempt("GET", str(answer), "")
+            metrics.attempts.labels(upstream, "GET", str(answer), "")
         for status, reason in _USUAL_FAILURES:
-            self._attempt("GET", status, reason.value)
+            metrics.attempts.labels(upstream, "GET", status, reason.value)
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -197,6 +199,7 @@ class _Children:
         self.active_requests.set(0)
         for state, gauge in self.breaker_state.items():
             gauge.set(1 if state is State.CLOSED and self._upstream != OTHER else 0)
+        self._budget = 1.0
         self.budget_remaining.set(1)
         self.concurrency_limit.set(self._limit)
 
@@ -210,8 +213,11 @@ class _Children:
     def attempt_ended(self, event: AttemptEnded) -> None:
         self.active_requests.dec()
         if event.outcome is not None:
-            self.attempt(event.target.method, event.outcome).inc()
-            self.attempt_duration[event.outcome.result].observe(event.seconds)
+            outcome = event.outcome
+            found = self._by_attempt.get((event.target.method, outcome.status, outcome.result, outcome.reason))
+            counter, duration = found or self._attempt(event.target.method, outcome)
+            counter.inc()
+            duration.observe(event.seconds)
 
     def retry_started(self, event: RetryStarted) -> None:
         self.retries[event.reason].inc()
@@ -221,11 +227,13 @@ class _Children:
         self.retries_suppressed[event.reason].inc()
 
     def call_ended(self, event: CallEnded) -> None:
-        self.calls[event.result, event.reason].inc()
-        self.call_duration[event.result].observe(event.seconds)
+        counter, duration = self.calls[event.result, event.reason]
+        counter.inc()
+        duration.observe(event.seconds)
         if event.attempts:
             self.call_attempts.observe(len(event.attempts))
-        if event.budget_remaining is not None:
+        if event.budget_remaining is not None and event.budget_remaining != self._budget:  # hardly ever changed
+            self._budget = event.budget_remaining
             self.budget_remaining.set(event.budget_remaining)
 
     def breaker_changed(self, event: BreakerChanged) -> None:
@@ -266,21 +274,18 @@ class _Children:
         if quota.reset is not None:
             self._metrics.ratelimit_reset.labels(*labels).set(time.time() + quota.reset)
 
-    def attempt(self, method: str, outcome: Outcome) -> Counter:
-        """Return the counter of such attempts; labels stay within known methods and statuses."""
+    def _attempt(self, method: str, outcome: Outcome) -> tuple[Counter, Histogram]:
+        """Return the metrics of such attempts; labels stay within known methods and statuses."""
         status = outcome.status
-        return self._attempt(
-            method if method in _METHODS else "_OTHER",  # OpenTelemetry's name for them
-            str(status) if status is not None and 100 <= status < 600 else "",
-            outcome.reason.value if outcome.reason else "",
+        if method not in _METHODS:
+            method = "_OTHER"  # OpenTelemetry's name for them
+        if status is None or not 100 <= status < 600:
+            status = None
+        counter = self._metrics.attempts.labels(
+            self._upstream, method, str(status or ""), outcome.reason.value if outcome.reason else ""
         )
-
-    def _attempt(self, method: str, status: str, error_type: str) -> Counter:
-        labels = (method, status, error_type)
-        child = self._by_attempt.get(labels)
-        if child is None:
-            child = self._by_attempt[labels] = self._metrics.attempts.labels(self._upstream, *labels)
-        return child
+        key = (method, status, outcome.result, outcome.reason)
+        return self._by_attempt.setdefault(key, (counter, self._attempt_duration[outcome.result]))
 
 
 _REASONS_OF_CALLS: dict[Result, tuple[Reason | Rejection | None, ...]] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from core import http
 from core.http import Policy, ResilientAdapter, ResilientSession, registry
 from core.http.backoff import Quota
+from core.http.engine import OTHER
 from core.http.events import AttemptEnded, AttemptStarted, QuotaSeen, Target
 from core.http.metrics import PrometheusObserver
 from core.http.outcome import Outcome, Reason, Result
@@ -297,6 +300,45 @@ def test_hosts_without_a_name_share_their_series(responses: responses_library.Re
         responses.get(f"https://{host}/", status=200)
         http.get(f"https://{host}/")
     assert metrics("calls_total", upstream="other", outcome="success", reason="") == 2
+
+
+def test_ten_thousand_hosts_of_users_add_no_series() -> None:
+    """Whatever they answer, and however they are called: series are of the configured names and `other`."""
+    metrics = CollectorRegistry()
+    observer = PrometheusObserver(metrics, [10.0, 60.0])
+    names = ("pypi", "github", "gitlab", "bitbucket", "codeberg")
+    hosts = {f"{name}.test": name for name in names}
+    config = registry.Config(Policy(), dict.fromkeys(names, Policy()), hosts)
+    fake = registry.Registry(config, observers=(observer,), time=registry.Time(clock=FakeClock()))
+    for name in (*names, OTHER):
+        observer.prepare(name)
+    chance = random.Random(7)
+    answers = [
+        Outcome(Result.SUCCESS, status=200),
+        Outcome(Result.CLIENT_ERROR, status=404),
+        Outcome(Result.FAILURE, Reason.HTTP_5XX, status=503, quota=Quota(60, 1, 30.0, "core")),
+        Outcome(Result.FAILURE, Reason.TIMEOUT),
+        Outcome(Result.FAILURE, Reason.TLS),
+    ]
+
+    def call(host: str) -> None:
+        target = Target("GET", "https", host, f"/{chance.random()}")
+        call = fake.upstream(registry.origin_of(f"https://{host}/")).call(target)
+        with suppress(requests.RequestException):
+            call.begin()
+            call.end(chance.choice(answers))
+
+    def series() -> int:
+        return sum(len(family.samples) for family in metrics.collect())
+
+    before = series()
+    for host in (f"{chance.randrange(10**12)}.users.test" for _ in range(10_000)):
+        call(host)
+    assert series() == before
+    for name in names * 200:
+        call(f"{name}.test")
+    assert series() == before + 3 * len(names)  # a quota each: limit, remaining, reset
+    assert before / (len(names) + 1) < 250  # of each upstream: buckets included
 
 
 def test_a_session_with_a_policy_counts_under_the_same_names(
