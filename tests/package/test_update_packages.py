@@ -25,8 +25,10 @@ import requests
 from django.core.management import call_command, execute_from_command_line
 from django.db import DataError, OperationalError, connections
 from django.utils import timezone
+from prometheus_client import REGISTRY
 from pytest_httpserver import HTTPServer
 
+from core.batch import ITEMS, RUNS
 from core.http import registry
 from core.http.testing import OutboundHTTP
 from package import downloads as downloads_module
@@ -126,6 +128,50 @@ class TestChoice:
         for _ in range(4):
             update_packages("--all", "--limit", "1")
         assert pypi.asked == ["new", "c", "b", "a"]
+
+
+class TestBatchMetrics:
+    """What Prometheus is told of a run."""
+
+    @pytest.fixture
+    def told(self) -> Callable[..., float]:
+        """Return by how much a metric of the command has grown since the test began."""
+
+        def value(name: str, labels: dict[str, str]) -> float:
+            labels = {"command": "update_packages", **labels}
+            return REGISTRY.get_sample_value(f"batch_job_{name}", labels) or 0.0
+
+        before = {
+            (name, outcome): value(name, {"outcome": outcome})
+            for name, outcomes in (("runs_total", RUNS), ("items_total", ITEMS))
+            for outcome in outcomes
+        }
+        return lambda name, outcome: value(name, {"outcome": outcome}) - before[name, outcome]
+
+    @pytest.mark.usefixtures("queue")
+    def test_a_run_that_did_its_work(self, update_packages: Command, told: Callable[..., float]) -> None:
+        """Parts of packages are its items: what PyPI says, the downloads."""
+        update_packages()
+        assert told("runs_total", "success") == 1
+        assert told("items_total", "success") > 4
+        assert told("items_total", "failure") == 0
+
+    def test_a_run_that_reached_nothing(
+        self, update_packages: Command, told: Callable[..., float], pypi: CannedPyPI, make_package: MakePackage
+    ) -> None:
+        """It has failed, and so has each of its items."""
+        make_package("a")
+        pypi.breaks("a", requests.ConnectionError("refused"))
+        pypi.statistics_answer(503)
+        assert update_packages("a") == 1
+        assert told("runs_total", "failure") == 1
+        assert told("items_total", "failure") == 2
+        assert told("runs_total", "success") == 0
+
+    def test_misuse_is_no_run(self, update_packages: Command, told: Callable[..., float]) -> None:
+        """Nothing was begun."""
+        assert update_packages("nonesuch") == 2
+        assert [told("runs_total", outcome) for outcome in RUNS] == [0, 0, 0]
 
 
 class TestMisuse:
