@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ ENDED = "ended"
 _PATIENCE = 2.0
 """Seconds: a scrape holds the directory for some hundredths of one."""
 _POLL = 0.01
+_ROOM = 4 * 2**20
+"""Bytes: as much as the files of a few processes take."""
 
 
 class File(NamedTuple):
@@ -78,6 +81,11 @@ def _has_ended(directory: Path, identity: str) -> bool:
         return True
     with lock:
         return _seized(lock.fileno(), fcntl.LOCK_SH)
+
+
+def has_room(directory: Path) -> bool:
+    """Tell whether a few more files fit: who writes to a mapped file for which there is no room is killed (SIGBUS)."""
+    return shutil.disk_usage(directory).free >= _ROOM
 
 
 def hold(path: Path) -> int | None:

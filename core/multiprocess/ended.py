@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from core.multiprocess.directory import ENDED, File, files_of, lock_of
+from core.multiprocess.directory import ENDED, File, files_of, has_room, lock_of
 from core.multiprocess.values import Values
 
 KEPT = 8
@@ -26,7 +26,7 @@ def tidy(directory: Path) -> None:
     _finish(directory)
     gone = [file for file in files_of(directory) if file.has_ended and file.identity != f"{file.role}-{ENDED}"]
     identities = {file.identity for file in gone}
-    if len(identities) > KEPT:
+    if len(identities) > KEPT and has_room(directory):
         targets = _merge(directory, gone)
         sources = [*(file.path for file in gone), *(lock_of(directory, identity) for identity in identities)]
         _note(directory, targets, sources)

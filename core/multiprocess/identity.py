@@ -5,6 +5,7 @@ A process id is not enough: two containers have the same ones, and both would wr
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -18,7 +19,7 @@ from prometheus_client import values
 
 from core.http import fork
 from core.multiprocess import ended
-from core.multiprocess.directory import files_of, hold, lock_of, locked
+from core.multiprocess.directory import files_of, has_room, hold, lock_of, locked
 from core.multiprocess.roles import Part, part_of
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -91,15 +92,21 @@ def take_part(part: Part | None = None) -> None:
         return
     directory = Path(os.environ[VARIABLE])
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        _prepare(directory)
         identity = Identity(directory, part)
         identity()
     except OSError as exc:
-        text = "%s=%s: %s: nobody will see the metrics of this process. Let its user write there"
+        text = "%s=%s: %s: nobody will see the metrics of this process. It needs a directory to write to, with room"
         logging.getLogger(__name__).error(text, VARIABLE, directory, exc)  # noqa: TRY400 - the text says it all
         return
     values.ValueClass = values.MultiProcessValue(identity)  # type: ignore[no-untyped-call]  # it has no types
     _taken.append(identity)
+
+
+def _prepare(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    if not has_room(directory):
+        raise OSError(errno.ENOSPC, "the file system is nearly full")
 
 
 def _word(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,6 +86,15 @@ def test_a_few_are_left_alone(write: Write, scrape: Scrape, tmp_path: Path) -> N
         write("counter", f"web-a-{n}", {"calls_total": 1.0})
     scrape("calls_total", role="job")
     assert (tmp_path / "counter_job-update-packages.db").exists()
+
+
+def test_where_there_is_no_room_nothing_is_merged(
+    many: float, scrape: Scrape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To write to a full file system would kill the process; all is shown nevertheless."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
+    assert scrape("calls_total", role="web", upstream="pypi") == many
+    assert not (tmp_path / "counter_web-ended.db").exists()
 
 
 class _Killed(BaseException):

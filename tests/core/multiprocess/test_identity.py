@@ -166,6 +166,17 @@ def test_a_directory_that_cannot_be_used_stops_nobody(read_only: Path) -> None:
     assert "nobody will see the metrics of this process" in said
 
 
+def test_a_directory_without_room_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wrote to it would be killed; the metrics stay in memory, and the log says why."""
+    full = tmp_path / "sitecustomize.py"
+    full.write_text("import shutil, types; shutil.disk_usage = lambda _: types.SimpleNamespace(free=2**20)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Process(tmp_path / "metrics", "web") as process:
+        said = process.end()
+    assert "the file system is nearly full" in said
+    assert list((tmp_path / "metrics").iterdir()) == []
+
+
 def test_the_directory_is_made(tmp_path: Path) -> None:
     """A fresh tmpfs has none."""
     with Process(tmp_path / "run" / "metrics", "web"):
