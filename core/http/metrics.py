@@ -55,7 +55,7 @@ _RESOURCES = frozenset(  # GitHub's, from its REST API's documentation of rate l
         "source_import",
     }
 )
-_USUAL_STATUSES = (200, 201, 204, 301, 302, 304, 400, 401, 403, 404, 410)
+_USUAL_STATUSES = (200, 201, 202, 204, 301, 302, 304, 400, 401, 403, 404, 410)
 
 
 class PrometheusObserver:
