@@ -1,7 +1,10 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from core.admin import upstreams
+
 urlpatterns = [
+    path("admin/upstreams/", upstreams, name="upstreams"),  # first: the admin answers for all that is below it
     path("admin/", admin.site.urls),
     path("", include("package.urls")),
 ]

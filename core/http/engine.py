@@ -52,7 +52,7 @@ from core.http.events import (
     Suppression,
     Target,
 )
-from core.http.facts import NOTHING, Fact
+from core.http.facts import NOTHING, Fact, Turn
 from core.http.gate import Gate
 from core.http.limits import LOOK_ANYWAY, Place, limits_of
 from core.http.outcome import Outcome, Reason, Rejection, Result, verdict
@@ -117,6 +117,8 @@ class Upstream:
         self.budget = Budget(policy.retry_budget) if policy.retry_budget else None
         self.gate = Gate()
         self.limits = limits_of(policy)
+        self.turned: Turn | None = None
+        """When calls of this process last opened or closed the breaker, for people to know since when it is down."""
         self._waiters: set[Callable[[], object]] = set()
 
     def call(
@@ -429,6 +431,8 @@ class Call:
     def _tell(self, before: State, state: State, seconds: float) -> None:
         if self._upstream.breaker is None:  # forgotten meanwhile, and counted out
             return
+        if State.CLOSED in (before, state):
+            self._upstream.turned = Turn(self._upstream.clock(), state is State.OPEN)
         self._upstream.observe(BreakerChanged(self._upstream.name, self._target, before, state, seconds))
 
     def _stop(self, reason: Suppression) -> Stop:

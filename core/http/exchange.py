@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from core.http.breaker import State
 from core.http.engine import OTHER, Upstream
 from core.http.events import BreakerFollowed
-from core.http.facts import NOTHING, Fact
+from core.http.facts import NOTHING, Fact, Turn
 from core.http.gate import LONGEST
 
 _DAY = 86_400.0
@@ -83,12 +83,21 @@ class Exchange:
     def __init__(self, cache: Cache, upstream: Upstream, origin: str = "") -> None:
         """Exchange the state of `upstream`; `origin` ("https://host") tells those apart that have no name."""
         self.upstream = upstream
+        self.origin = origin
         self.key = key_of(upstream.name, origin)
         self._cache = cache
-        self._host = origin.rpartition("/")[2]
         self._breaker = _Told()
         self._gate = _Told()
         self._owed = False
+        self._turned: Turn | None = None
+
+    def turn(self, wall: float) -> Turn | None:
+        """Return how this process last opened or closed the breaker, in wall-clock time, unless it was told before."""
+        turned = self.upstream.turned
+        if turned == self._turned:
+            return None
+        self._turned = turned
+        return turned and turned._replace(at=turned.at + wall - self.upstream.clock())
 
     def sync(self, wall: float) -> Record:
         """Ask the cache once, and write to it where it knows less than this process. Raises what the cache raises."""
@@ -118,7 +127,8 @@ class Exchange:
         if before is None:
             return told
         if before is not state and upstream.breaker is not None:  # not forgotten meanwhile, and counted out
-            upstream.observe(BreakerFollowed(upstream.name, self._host, before, state, max(here.last - now, 0.0)))
+            host = self.origin.rpartition("/")[2]
+            upstream.observe(BreakerFollowed(upstream.name, host, before, state, max(here.last - now, 0.0)))
         if state is State.OPEN:
             upstream.wake()
         return _Told(here, fact)

@@ -35,3 +35,10 @@ class Fact(NamedTuple):
 
 
 NOTHING = Fact(0.0, 0.0, 0.0)
+
+
+class Turn(NamedTuple):
+    """A breaker went from closed to open, or back. No probe in between is one, so an outage begins and ends with it."""
+
+    at: float
+    is_open: bool

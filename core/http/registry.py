@@ -27,6 +27,7 @@ from core.http.events import Event, Observer, emit
 from core.http.exchange import Cache
 from core.http.logs import log_event
 from core.http.metrics import prometheus_observer
+from core.http.newsroom import Newsroom
 from core.http.policy import Policy
 from core.http.shared import Shared
 
@@ -47,6 +48,10 @@ class Origin(NamedTuple):
         """The host, and the port where it is not the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
 
 
 def origin_of(url: str) -> Origin:
@@ -112,14 +117,15 @@ class Registry:
 
         :param policy: for every upstream, whatever the configuration says; its names still hold.
         :param time: default: the process's, see `use`.
-        :param observers: default: logging and Prometheus.
+        :param observers: default: logging, Prometheus and the news.
         """
         self.config = config or Config()
         self.time = time or _process.time
-        self.observers = _default_observers(self.config) if observers is None else observers
+        self.news = Newsroom()
+        self.observers = (*_default_observers(self.config), self.news.observe) if observers is None else observers
         self._shared: Shared | None = None
         if self.config.shared_cache is not None and self.time.clock is time_module.monotonic:  # no fake time is shared
-            self._shared = Shared(self.config.shared_cache, self._to_share)
+            self._shared = Shared(self.config.shared_cache, self._to_share, self.news)
             self.observers = (*self.observers, self._shared.observe)
         self._policy = policy
         self._upstreams: OrderedDict[str | Origin, Upstream] = OrderedDict()
@@ -144,6 +150,12 @@ class Registry:
         if self._shared is not None:
             self._shared.attend()
         return upstream
+
+    def known(self) -> dict[tuple[str, str], Upstream]:
+        """Return the upstreams that were used, or are shared, by name and, where they have none, origin."""
+        with self._lock:
+            upstreams = list(self._upstreams.items())
+        return {(upstream.name, key.url if isinstance(key, Origin) else ""): upstream for key, upstream in upstreams}
 
     def derive(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> Registry:
         """Make a registry with state, and maybe policy and time, of its own; names and observers stay these."""
@@ -194,7 +206,7 @@ class Registry:
                     self._upstreams[name] = self._make(name)
             named = [(self._upstreams[name], "") for name in self.config.upstreams]
             origins = (key for key in reversed(self._upstreams) if isinstance(key, Origin))
-            recent = [(self._upstreams[key], f"{key.scheme}://{key.netloc}") for key in islice(origins, _MOST_SHARED)]
+            recent = [(self._upstreams[key], key.url) for key in islice(origins, _MOST_SHARED)]
         return named + recent
 
     def _forget_surplus(self) -> None:

@@ -1,7 +1,7 @@
 """Breaker and gate state exchanged with all processes that share a cache.
 
 One thread does it, so no call waits for the cache: twice a second for all upstreams, and at once for one of which an
-attempt failed here.
+attempt failed here. Once a round it also tells the others what is only for people to look at: see `newsroom`.
 Where the cache fails, each process goes on with what it knows itself, as it would without one.
 """
 
@@ -20,6 +20,7 @@ from core.http.election import PATIENCE, Elections
 from core.http.engine import Upstream, Wait
 from core.http.events import AttemptEnded, BreakerChanged, Event, GateClosed
 from core.http.exchange import Cache, Exchange, key_of
+from core.http.newsroom import Newsroom
 from core.http.outcome import Result
 
 INTERVAL = 0.5
@@ -42,13 +43,15 @@ class Shared:
         self,
         cache: Cache,
         upstreams: Callable[[], Iterable[tuple[Upstream, str]]],
+        news: Newsroom,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Share the state of what `upstreams` lists, each with its origin where it has no name."""
+        """Share the state of what `upstreams` lists, each with its origin where it has no name, and `news` of them."""
         self._cache = cache
         self._upstreams = upstreams
+        self._news = news
         self._clock = clock
         self._wall = wall
         self.stopped = False
@@ -167,6 +170,7 @@ class Shared:
         self._exchange(tuple(self._exchanges.values()), began)
         if self.stopped:
             return
+        self._tell_news()
         self._elections.clear(self._clock())
         took = self._clock() - began
         if took > _SLOW:
@@ -175,6 +179,14 @@ class Shared:
         if self._failing:
             self._failing = False
             self._say(logging.INFO, "The shared cache works again")
+
+    def _tell_news(self) -> None:
+        for exchange in self._exchanges.values():
+            turn = exchange.turn(self._wall())
+            if turn is not None:
+                self._news.note_turn(exchange.upstream.name, exchange.origin, turn)
+        self._busy_since = self._clock()
+        self._news.tell(self._cache)
 
     def _exchange_urgent(self) -> None:
         began = self._clock()
@@ -203,7 +215,7 @@ class Shared:
     def _fail(self, exc: BaseException) -> None:
         self._pause = min(2 * self._pause, _SLOWEST_RETRY)
         self._due = self._clock() + self._pause
-        self._say_that_it_fails(_text_of(exc))
+        self._say_that_it_fails(text_of(exc))
         self._urgent.clear()  # not before: until then more are added
         self._elections.decide_alone(self._clock())
 
@@ -211,7 +223,6 @@ class Shared:
         with self._lock:
             was_failing, self._failing = self._failing, True
         if not was_failing:
-            why = _SECRET.sub("***", why)[:200]
             text = "The shared cache cannot be used (%s): this process goes on with its own state"
             self._say(logging.WARNING, text, why)
 
@@ -220,9 +231,10 @@ class Shared:
             _logger.log(level, text, *args)
 
 
-def _text_of(exc: BaseException) -> str:
+def text_of(exc: BaseException) -> str:
+    """Say what a cache has raised, without what may be secret in it."""
     name = type(exc).__name__
     try:
-        return f"{name}: {exc}"
+        return _SECRET.sub("***", f"{name}: {exc}")[:200]
     except Exception:  # noqa: BLE001 - not even its text can be relied upon
         return name

@@ -16,12 +16,12 @@ LAYERS = (
     {"errors", "policy", "outcome", "backoff", "window", "facts", "breaker", "budget", "gate", "limits"},
     {"events", "scope", "fork", "guard", "redact"},
     {"engine"},
-    {"shared", "election", "exchange"},
+    {"shared", "election", "exchange", "news", "newsroom"},
     {"resolver", "dial", "tls", "connections", "socks_proxy"},
     {"body", "failures", "response", "streamed"},
     {"logs", "metrics"},
     {"registry"},
-    {"transport", "adapter", "session", "api"},
+    {"transport", "adapter", "session", "api", "standing"},
     {"conf", "testing", "__init__"},
 )
 

@@ -22,6 +22,7 @@ from core.http.exchange import Record, key_of, read
 from core.http.facts import NOTHING, Fact
 from core.http.logs import log_event
 from core.http.metrics import PrometheusObserver
+from core.http.newsroom import Newsroom
 from core.http.outcome import Outcome, Reason, failed
 from core.http.registry import Config, Origin, Registry
 from core.http.shared import INTERVAL, Shared
@@ -98,15 +99,18 @@ class Process:
         self.upstream = Upstream(
             "example", policy, clock=self.clock, random=lambda: 0.0, observe=self.observe, elect=self.elect
         )
+        self.news = Newsroom(wall=lambda: fleet.wall.now + wrong_by)
         self.shared = Shared(
             fleet.cache,
             lambda: [(self.upstream, "")],
+            self.news,
             clock=self.clock,
             wall=lambda: fleet.wall.now + wrong_by,
         )
 
     def observe(self, event: Event) -> None:
         self.events.append(event)
+        self.news.observe(event)
         self.shared.observe(event)
 
     def elect(self, upstream: Upstream, now: float) -> bool | Wait:
@@ -439,6 +443,7 @@ def test_a_quiet_round_costs_one_look(fleet: Fleet) -> None:
     assert fleet.cache.values == {}
     first.find_it_down()
     second.exchange()
+    first.exchange()  # which sees that its news are there
     fleet.cache.asked.clear()
     for _ in range(5):
         first.exchange()
@@ -469,6 +474,7 @@ def test_a_wiped_cache_is_told_again_what_is_in_force(fleet: Fleet) -> None:
     probe = first.probe()
     assert probe is not None
     probe.end(OK)
+    first.exchange()
     first.exchange()
     fleet.cache.values.clear()
     first.exchange()
