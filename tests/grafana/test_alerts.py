@@ -1,0 +1,184 @@
+"""The alerts: each can fire and be silent, each has a runbook, and what is checked in is what is generated."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from core.batch import BatchJobs
+from core.http.backoff import Quota
+from core.http.events import QuotaSeen
+from core.http.metrics import PrometheusObserver
+from grafana.generate import __main__ as generate
+from grafana.generate.alerts import ALERTS, RUNBOOKS, Alert
+from grafana.generate.prometheus import rule_files
+from grafana.generate.recording import RULES, inlined
+from tests.servers.common import cannot
+
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "grafana" / "prometheus"
+FILES = sorted((PROMETHEUS / "tests").glob("*.yml"))
+PAGES = ROOT / "docs" / "runbooks"
+NAMES = {alert.name for alert in ALERTS}
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("promtool") or cannot("promtool is not there; Debian's package prometheus has it")
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def cases(path: Path) -> list[dict[str, Any]]:
+    """Return the expressions that a file of rule tests looks at."""
+    return [case for test in yaml.safe_load(path.read_text())["tests"] for case in test["promql_expr_test"]]
+
+
+def looks(*, fires: bool) -> set[str]:
+    """Return the alerts that a rule test sees firing, or not."""
+    found = set()
+    for case in (case for path in FILES for case in cases(path)):
+        name = re.match(r'ALERTS\{alertname="(\w+)"', case["expr"])
+        if name and bool(case.get("exp_samples")) is fires:
+            found.add(name[1])
+    return found
+
+
+def test_generated_files_are_up_to_date() -> None:
+    """Nobody changed a generated file by hand, or forgot to run `python -m grafana.generate`."""
+    assert generate.outdated() == []
+
+
+def test_prometheus_accepts_the_rules() -> None:
+    """Promtool has no objection to the rules."""
+    done = promtool("check", "rules", *(ROOT / path for path in rule_files()))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_alerts_fire_when_they_should(path: Path) -> None:
+    """What the rule tests expect of the alerts is what they do."""
+    done = promtool("test", "rules", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_seen_firing() -> None:
+    """Each alert fires in a rule test."""
+    assert looks(fires=True) == NAMES
+
+
+def test_every_alert_is_seen_silent() -> None:
+    """Each alert but the one that always fires is silent in a rule test; promtool would not mind a misspelt name."""
+    assert looks(fires=False) == NAMES - {"Watchdog"}
+
+
+def test_every_alert_has_a_runbook() -> None:
+    """Each alert has a page that tells what to do, there is no page of another, and the list names all."""
+    assert {path.stem for path in PAGES.glob("*.md")} == NAMES | {"README"}
+    assert set(re.findall(r"\]\((\w+)\.md\)", (PAGES / "README.md").read_text())) == NAMES
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_runbooks_answer_the_same_questions(alert: Alert) -> None:
+    """A page says what the alert means, what users notice, how to look and what to do, and begins with its name."""
+    text = (PAGES / f"{alert.name}.md").read_text()
+    assert text.startswith(f"# {alert.name}\n")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
+        "What it means",
+        "What users notice",
+        "How to look",
+        "What to do",
+    ]
+    assert alert.severity in text.splitlines()[2]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_links_of_runbooks_lead_somewhere(page: Path) -> None:
+    """Relative links point to pages, and to headings in them, that exist."""
+    for target, heading in re.findall(r"\]\((?!http)([^)#]+)#?([^)]*)\)", page.read_text()):
+        text = (page.parent / target).read_text()
+        headings = {line.strip("# ").lower().replace(" ", "-") for line in text.splitlines() if line.startswith("#")}
+        assert not heading or heading in headings
+
+
+@pytest.mark.parametrize("name", [name for rules in RULES.values() for name in rules])
+def test_names_tell_the_window(name: str) -> None:
+    """A recorded series covers the time that its name says."""
+    expression = next(rules[name] for rules in RULES.values() if name in rules)
+    windows = set(re.findall(r"\[(\w+)\]", expression)) or set(re.findall(r"\d+[mhd]\b", expression))
+    assert windows == set(re.findall(r"\d+[mhd]$", name))
+
+
+def test_alerts_have_no_windows_of_their_own() -> None:
+    """All windows are in recording rules, so a test can shorten them and run the alerts as they are."""
+    assert [alert.name for alert in ALERTS if "[" in alert.expression] == []
+
+
+def test_metrics_and_labels_exist() -> None:
+    """Alerts are made of metrics that the site shows, and of labels and values that these have."""
+    registry = CollectorRegistry()
+    observer = PrometheusObserver(registry, ())
+    observer.prepare("pypi")
+    observer(QuotaSeen("pypi", Quota(limit=1, remaining=1, reset=1.0, resource="core")))
+    with BatchJobs(registry).run("update_packages"):
+        pass
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    metrics = {sample.name for sample in samples} | {"batch_job_expected_interval_seconds"}  # of none here
+    labels = {pair for sample in samples for pair in sample.labels.items()} | {("upstream", "other"), ("job", "site")}
+
+    expressions = " ".join(inlined(alert.expression) for alert in ALERTS)
+    assert set(re.findall(r"\b(?:outbound_http|batch_job)_\w+", expressions)) <= metrics
+    matched = re.findall(r'(\w+)(?:=~|!=|=)"([^"]*)"', expressions)
+    assert {(label, value) for label, values in matched for value in values.split("|")} <= labels
+    grouped = {label for some in re.findall(r"by \(([^)]*)\)", expressions) for label in some.split(", ")}
+    assert grouped <= {label for label, _ in labels} | {"role"}
+
+
+def test_times_can_be_shortened(tmp_path: Path) -> None:
+    """With a scale, an hour takes a minute, and nothing else changes."""
+    paths = []
+    for path, text in rule_files(scale=60).items():
+        paths.append(tmp_path / Path(path).name)
+        paths[-1].write_text(text)
+    done = promtool("check", "rules", *paths)
+    assert done.returncode == 0, done.stdout + done.stderr
+    recording, alerts = (yaml.safe_load(path.read_text())["groups"] for path in paths)
+    recorded = {rule["record"]: rule["expr"] for group in recording for rule in group["rules"]}
+    assert "[60000ms]" in recorded["upstream:outbound_http_calls:increase1h"]
+    burning = alerts[0]["rules"][0]
+    assert (burning["for"], burning["keep_firing_for"]) == ("2000ms", "10000ms")
+    assert burning["expr"] == ALERTS[0].expression
+
+
+def told(path: Path, tmp_path: Path) -> str:
+    """Return what promtool says that alerts tell in the tests of a file: it expects none, and so shows them all."""
+    content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)  # as texts: 0x10 is ten zeros, not sixteen
+    content["rule_files"] = [str(ROOT / rules) for rules in rule_files()]
+    content["tests"] = [test for test in content["tests"] if " fires " in test["name"]]
+    for test in content["tests"]:
+        test["alert_rule_test"] = [
+            {"alertname": name[1], "eval_time": case["eval_time"], "exp_alerts": []}
+            for case in test.pop("promql_expr_test")
+            if case.get("exp_samples") and (name := re.match(r'ALERTS\{alertname="(\w+)"', case["expr"]))
+        ]
+    changed = tmp_path / path.name
+    changed.write_text(yaml.safe_dump(content))
+    done = promtool("test", "rules", changed)
+    return done.stdout + done.stderr
+
+
+def test_alerts_tell_what_they_are_about(tmp_path: Path) -> None:
+    """No text of an alert has a gap or an error where a name or a number should be."""
+    texts = {path.stem: told(path, tmp_path) for path in FILES}
+    everything = "\n".join(texts.values())
+    for alert in ALERTS:
+        assert f'runbook_url="{RUNBOOKS}/{alert.name}.md"' in everything
+    assert re.findall(r"error expanding|<no value>|\{\{|NaN|Inf", everything) == []
+    assert 'summary="PyPI failure rate: 15% of calls failed over the last hour"' in texts["calls"]
+    assert 'summary="github failure rate: 100% of calls failed over the last hour"' in texts["calls"]
+    assert "Reasons within the last hour: timeout (120), breaker_open (60)" in texts["calls"]
