@@ -12,7 +12,7 @@ METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run demo serve test check conformance lint types migrate lock clean
+.PHONY: help run demo serve test check conformance lint types generate migrate lock clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: $(VENV)/.dev  ## look for mistakes and misplaced white space
 
 types: $(VENV)/.dev  ## check the types
 	DEBUG=true $(BIN)/mypy
+
+generate: $(VENV)/.dev  ## write alerts and dashboard anew, from grafana/generate/
+	$(BIN)/python -m grafana.generate
 
 migrate: $(VENV)/.site .env
 	$(MANAGE) migrate --verbosity 0
