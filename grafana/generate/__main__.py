@@ -6,14 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from grafana.generate import managed, prometheus
+from grafana.generate import dashboard, managed, prometheus
 
 ROOT = Path(__file__).parents[2]
 
 
 def generated() -> dict[str, str]:
     """Return the text of each file, by its path in the repository."""
-    return {**prometheus.rule_files(), **managed.files()}  # and **dashboard.files()
+    return {**prometheus.rule_files(), **managed.files(), **dashboard.files()}
 
 
 def outdated() -> list[str]:

@@ -13,8 +13,14 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.types import StartResponse
 
 from rich.console import Console
 
@@ -35,6 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.upstreams.demo", description=__doc__)
     parser.add_argument("--packages", type=int, default=PACKAGES, metavar="N", help="default: %(default)s")
     parser.add_argument("--keep", metavar="FILE", help="keep the database in FILE")
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="PORT",
+        help="serve http://127.0.0.1:PORT/metrics for a Prometheus of yours, and go on with that until Ctrl-C",
+    )
     args = parser.parse_args(arguments)
     world = World(args.packages)
     with serving(world, latency=0.005) as upstreams, tempfile.TemporaryDirectory() as folder:
@@ -43,14 +55,25 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.update(
             DEBUG="true",
             DATABASE_URL=f"sqlite:///{database}",
+            EXPECTED_JOBS="update_packages=24h",
             GITHUB_TOKEN="demo",  # with one, a 304 costs no quota
             NO_PROXY="127.0.0.1",
             DJANGO_SETTINGS_MODULE="config.settings",
         )
         import django  # noqa: PLC0415 - reads the environment above
 
+        from core import multiprocess  # noqa: PLC0415 - as above
+
+        multiprocess.take_part(multiprocess.Part("job", "update_packages"))
         django.setup()
-        return _Demo(world, upstreams).run()
+        if args.metrics_port is None:
+            return _Demo(world, upstreams).run()
+        with _scraped(args.metrics_port):
+            status = _Demo(world, upstreams).run()
+            _console.print(f"http://127.0.0.1:{args.metrics_port}/metrics is there until Ctrl-C.")
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
+        return status
 
 
 _console = Console(markup=False, highlight=False, soft_wrap=True)
@@ -180,6 +203,33 @@ class _Demo:
             return 1
         _console.print("Everything that can be updated was.")
         return 0
+
+
+@contextmanager
+def _scraped(port: int) -> Iterator[None]:
+    """Serve the site's /metrics. Waits for the first scrape: `increase()` does not see what was counted before."""
+    from django.core.wsgi import get_wsgi_application  # noqa: PLC0415 - needs the settings
+
+    site = get_wsgi_application()
+    seen = threading.Event()
+
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/metrics":
+            seen.set()
+        return site(environ, start_response)
+
+    class Silent(WSGIRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing of a scrape every few seconds."""
+
+    with make_server("127.0.0.1", port, answer, handler_class=Silent) as server:
+        threading.Thread(target=server.serve_forever, name="metrics").start()
+        try:
+            _console.print(f"Waiting for a scrape of http://127.0.0.1:{port}/metrics")
+            seen.wait()
+            yield
+        finally:
+            server.shutdown()
 
 
 def _on(package: FakePackage) -> str:

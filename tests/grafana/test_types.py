@@ -1,0 +1,89 @@
+"""Grafana's own types, as TypeScript has them, hold for the dashboards: no option is misspelt or of another kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.grafana.expressions import DASHBOARDS
+from tests.servers.common import cannot
+
+HERE = Path(__file__).parent / "types"
+LOCK = HERE / "package-lock.json"
+
+
+@pytest.fixture(scope="module")
+def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with the compiler and the types, as locked. Nothing of it stays in the repository."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        cannot("node or npm is not there; Debian's packages nodejs and npm have them")
+    directory = tmp_path_factory.mktemp("types")
+    shutil.copytree(HERE, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
+    done = _run(directory, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    assert done.returncode == 0, done.stdout
+    return directory
+
+
+def checked(types: Path, dashboard: str) -> str:
+    """Return what the compiler has to say of a dashboard."""
+    constant = f'import type {{ Stored }} from "./dashboard.js";\n\nexport const stored: Stored = {dashboard};\n'
+    (types / "stored.ts").write_text(constant)
+    return _run(types, "node_modules/.bin/tsc", "--project", ".").stdout
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_grafanas_types_hold(types: Path, path: Path) -> None:
+    """The file has what Grafana's schema knows, panel by panel."""
+    assert checked(types, path.read_text()) == ""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ('"colorMode": "background"', '"colourMode": "background"'),
+        ('"mode": "dashed"', '"mode": "dotted"'),
+        ('"fillOpacity": 50', '"fillOpacity": "50"'),
+        ('"type": "heatmap"', '"type": "heat"'),
+        ('"graphTooltip": 1', '"graphTooltip": 7'),
+        ('"titleFormat"', '"title"'),
+    ],
+)
+def test_a_mistake_is_seen(types: Path, right: str, wrong: str) -> None:
+    """What is misspelt anywhere, or has a value that Grafana does not know, is not let through."""
+    text = DASHBOARDS[0].read_text()
+    assert right in text
+    assert "error TS" in checked(types, text.replace(right, wrong))
+
+
+def test_the_lock_names_no_registry() -> None:
+    """What is installed is pinned by its hash, and comes from wherever the machine has it from."""
+    packages = json.loads(LOCK.read_text())["packages"]
+    assert [name for name, package in packages.items() if name and "integrity" not in package] == []
+    assert re.findall(r"https?://\S*", LOCK.read_text()) == []
+
+
+def test_the_types_are_those_of_the_builder() -> None:
+    """The types are of the version of Grafana that the dashboard is built for."""
+    builder = re.search(r"grafana-foundation-sdk==\d+!(\d+\.\d+)", (HERE.parents[2] / "pyproject.toml").read_text())
+    assert builder
+    version = json.loads(LOCK.read_text())["packages"]["node_modules/@grafana/schema"]["version"]
+    assert version.startswith(f"{builder[1]}.")
+
+
+def _run(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=directory,
+        env={**os.environ, "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+    )
