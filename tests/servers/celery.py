@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +19,10 @@ def worker(
     queues: Sequence[str] = QUEUES,
     concurrency: int = 2,
     name: str = "worker",
+    executable: Sequence[str] = (sys.executable,),
 ) -> Program:
     options = ["--queues", ",".join(queues), "--concurrency", str(concurrency), "--hostname", f"{name}@tests"]
-    return Program([*_CELERY, "worker", *options, "--loglevel", "INFO"], environment, log)
+    return Program([*_CELERY, "worker", *options, "--loglevel", "INFO"], environment, log, executable=executable)
 
 
 def beat(environment: Mapping[str, str], log: Path) -> Program:

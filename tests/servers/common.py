@@ -7,8 +7,12 @@ import socket
 import time
 from collections.abc import Callable
 from typing import NoReturn
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
+
+DIRECT = build_opener(ProxyHandler({}))
+"""Opens what is on this machine, whatever proxy the environment names."""
 
 
 def cannot(reason: str) -> NoReturn:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.servers.common import cannot, free_port, wait_until
+from tests.servers.program import children
 
 _LONGEST = 60.0
 """Seconds that starting it may take, or dying."""
@@ -48,7 +49,7 @@ class PostgreSQL:
         """End it, and all processes of it, without a chance to do anything more."""
         process = int((self._data / "postmaster.pid").read_text().split()[0])
         os.kill(process, signal.SIGSTOP)  # so that it makes no new ones meanwhile
-        family = [process, *_children(process)]
+        family = [process, *children(process)]
         for each in family:
             with suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
@@ -105,11 +106,6 @@ def _as_its_user(directory: Path) -> list[str]:
         cannot("As root, the tests need a user `postgres` to run the server as")
     os.chown(directory, user.pw_uid, user.pw_gid)
     return ["runuser", "-u", "postgres", "--"]
-
-
-def _children(process: int) -> list[int]:
-    tasks = Path(f"/proc/{process}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def _runs(process: int) -> bool:

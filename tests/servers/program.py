@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
+
+from tests.servers.common import DIRECT, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,11 +19,19 @@ ROOT = Path(__file__).parents[2]
 class Program:
     """`python …`, started at once; what it says goes to a file."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        executable: Sequence[str] = (sys.executable,),
+    ) -> None:
+        """Start it. `executable`: something else than Python, or what to run Python with."""
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [*executable, *arguments],
                 cwd=ROOT,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -49,6 +59,11 @@ class Program:
     def said(self) -> str:
         return self._log.read_text(errors="replace")
 
+    @property
+    def children(self) -> list[int]:
+        """The numbers of the processes that it has started itself."""
+        return children(self._process.pid)
+
     def kill(self) -> None:
         """End it and its children without a chance to do anything more."""
         with suppress(ProcessLookupError):
@@ -59,6 +74,33 @@ class Program:
         """Send a signal to it, and not to its children."""
         self._process.send_signal(number)
 
+    def wait_for_answer(self, url: str, seconds: float) -> None:
+        """Wait until `url` is answered with 200. Raises `AssertionError` with what it said where it ends instead."""
+
+        def answers() -> bool:
+            assert not self.ended, self.said
+            try:
+                with DIRECT.open(url, timeout=5) as answer:
+                    return bool(answer.status == 200)
+            except OSError:
+                return False
+
+        wait_until(answers, seconds, f"{url} answers", every=0.05)
+
     def wait(self, seconds: float) -> int:
         """Return its exit status when it has ended."""
         return self._process.wait(seconds)
+
+    def stop(self, seconds: float) -> None:
+        """Ask it to end, and wait for that; then end whatever of it is left."""
+        if not self.ended:
+            self.signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.wait(seconds)
+        self.kill()
+
+
+def children(process: int) -> list[int]:
+    """Return the processes that `process` has started and not lost."""
+    tasks = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]

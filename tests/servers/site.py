@@ -64,9 +64,9 @@ class Site:
             for package in self._upstreams.world.packages
         )
 
-    def start(self, *command: str) -> Program:
-        """Start a command of `manage.py`."""
-        return Program(["manage.py", *command], self.environment, self.log(command[0]))
+    def start(self, *command: str, **environment: str) -> Program:
+        """Start a command of `manage.py`. `environment`: variables besides those of the site."""
+        return Program(["manage.py", *command], {**self.environment, **environment}, self.log(command[0]))
 
     def log(self, name: str) -> Path:
         """Return where a new program is to write what it says."""
@@ -124,6 +124,10 @@ class Site:
         except (OperationalError, InterfaceError):
             connections[_ALIAS].close()
             return False
+
+    def drop_the_queue(self) -> None:
+        """Let nothing be queued or in hand, once all who had it were killed."""
+        Claim.objects.using(_ALIAS).all().delete()
 
     def make_everything_due(self) -> None:
         """Let it be tomorrow."""

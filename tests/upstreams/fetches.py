@@ -54,6 +54,13 @@ class Fetches:
         with self._lock:
             return sum(map(len, self._spans.values()))
 
+    @property
+    def under_way(self) -> list[str]:
+        """The names of those of which a request is being answered."""
+        with self._lock:
+            every = [span for spans in self._spans.values() for span in spans.values()]
+            return [span.name for span in every if span.ended == math.inf]
+
     def of(self, package: str, source: str) -> list[Span]:
         with self._lock:
             return list(self._spans[package, source].values())

@@ -21,7 +21,7 @@ def mark_fetches() -> None:
     do, send, number = Work.do, ResilientSession.send, count()
 
     def marked_do(work: Work, through: Sessions) -> None:
-        [source] = {part.source for part in work._parts}
+        source = "+".join(sorted({part.source for part in work._parts}))  # one; all of them where a visitor waits
         _here.mark = f"{work.package.slug} {source} {os.getpid()}.{next(number)}"
         do(work, through)
 

@@ -1,0 +1,208 @@
+"""What a real Prometheus says was sent, and what was: through kills, deployments and containers.
+
+How exactly, and why: tests/observability/counting.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+
+from tests.observability.counting import Stand
+from tests.servers.celery import worker
+from tests.servers.common import cannot, free_port, wait_until
+from tests.servers.program import Program
+from tests.servers.prometheus import running_prometheus
+from tests.servers.redis import running_redis
+from tests.servers.site import LONGEST, database
+from tests.servers.web import TOKEN, measured_site
+from tests.upstreams.server import serving
+from tests.upstreams.world import World
+
+SHARES = {"github": 0.4, "gitlab": 0.2, "bitbucket": 0.2, "codeberg": 0.2}
+_databases = count(1)
+"""Of the broker: each worker has one of its own, so that none gets what another, who was killed, left undone."""
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Iterator[Stand]:
+    directory, port = tmp_path_factory.mktemp("counts"), free_port()
+    with ExitStack() as stack:
+        upstreams = stack.enter_context(serving(World(24, shares=SHARES), latency=0.02))
+        broker = stack.enter_context(running_redis())
+        stack.enter_context(django_db_blocker.unblock())
+        stack.enter_context(database(f"sqlite:///{directory / 'site.sqlite3'}"))
+        site = measured_site(upstreams, directory)
+        scrape = running_prometheus(directory, [f"127.0.0.1:{port}"], token=TOKEN, interval=0.5)
+        stand = Stand(upstreams, site, broker, directory / "metrics", port, stack.enter_context(scrape))
+        try:
+            yield stand
+        finally:
+            stand.web.kill()
+
+
+@pytest.fixture(autouse=True)
+def _in_order(stand: Stand) -> Iterator[None]:
+    yield
+    stand.prometheus.resume()
+    stand.restore()
+
+
+@contextmanager
+def celery(stand: Stand, *, executables: Sequence[Sequence[str]] = ((sys.executable,),)) -> Iterator[list[Program]]:
+    """Run workers of two processes each, and let the site's commands queue for them."""
+    site, before = stand.site, stand.site.environment
+    broker = stand.broker.url.rpartition("/")[0]
+    site.environment = {**before, "CELERY_BROKER_URL": f"{broker}/{next(_databases)}"}
+    try:
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(
+                    worker(site.environment, site.log("worker"), name=f"worker{number}", executable=executable)
+                )
+                for number, executable in enumerate(executables)
+            ]
+    finally:
+        site.environment = before
+        site.drop_the_queue()
+
+
+def test_visitors(stand: Stand) -> None:
+    """Of what several processes of gunicorn send, each request is counted once, and as the web's."""
+    with stand.watched() as window:
+        stand.visit(stand.slugs[:12])
+    assert window.sent > 40
+    assert stand.increase(window) == {"web": window.sent}
+
+
+def test_a_job_between_two_scrapes(stand: Stand) -> None:
+    """So is what a command sends that Prometheus never saw anything of while it ran."""
+    with stand.watched() as window:
+        stand.prometheus.suspend()
+        began = time.time()
+        stand.site.run("update_packages", *stand.slugs)
+        ended = time.time() - 0.01  # Prometheus cuts its times to milliseconds
+        stand.prometheus.resume()
+    assert stand.prometheus.query(f"count_over_time(up[{(ended - began) * 1000:.0f}ms])", ended) == []
+    assert window.sent > 60
+    assert stand.increase(window) == {"job": window.sent}
+
+
+def test_all_at_once(stand: Stand) -> None:
+    """Web, workers and a job count in one directory, and none takes from another."""
+    with stand.watched() as window, celery(stand), ThreadPoolExecutor(3) as pool:
+        visits = pool.submit(stand.visit, stand.slugs[:8])
+        queued = pool.submit(stand.site.run, "update_packages", "--celery", *stand.slugs[8:14])
+        job = pool.submit(stand.site.run, "update_packages", *stand.slugs[14:])
+        for each in visits, queued, job:
+            each.result()
+        wait_until(stand.site.settled, LONGEST, "all is done")
+    increase = stand.increase(window)
+    assert set(increase) == {"web", "worker", "job"}
+    assert sum(increase.values()) == window.sent
+
+
+# Killed. What is in flight then is lost, for nobody lives to count it; nothing else is.
+
+
+def test_a_process_of_gunicorn_is_killed(stand: Stand) -> None:
+    """Its counts stay, the others' too, and it does not stay in flight for ever."""
+    with stand.watched() as window, ThreadPoolExecutor(1) as pool:
+        stand.visit(stand.slugs[:12])
+        stand.hang()
+        unlucky = pool.submit(stand.visitor.fetch, stand.slugs[0])
+        [process] = stand.waiting()
+        assert process in stand.web.children
+        os.kill(process, signal.SIGKILL)
+        stand.restore()
+        assert unlucky.result() == 0
+        stand.visit(stand.slugs[12:])
+    assert window.sent - 1 <= stand.increase(window)["web"] <= window.sent
+    assert stand.active() == {}
+
+
+@pytest.mark.parametrize("victim", ["a process of its pool", "the one that started them"])
+def test_a_worker_of_celery_is_killed(stand: Stand, victim: str) -> None:
+    """What its processes had counted stays, and what those count that live on is added."""
+    with stand.watched() as window, celery(stand) as [works]:
+        before = stand.arrived()
+        stand.site.run("update_packages", "--celery", "--detach", *stand.slugs)
+        wait_until(lambda: stand.arrived() > before + 20, LONGEST, "it is in its midst")
+        stand.hang()
+        process = stand.waiting()[0]
+        assert process in works.children
+        if victim == "a process of its pool":
+            os.kill(process, signal.SIGKILL)
+        else:
+            works.signal(signal.SIGKILL)
+        killed = stand.arrived()
+        stand.restore()
+        if victim == "a process of its pool":
+            wait_until(lambda: stand.arrived() > killed + 20, LONGEST, "it goes on")
+            works.stop(LONGEST)
+    assert window.sent - 2 <= stand.increase(window)["worker"] <= window.sent
+    assert stand.active() == {}
+
+
+def test_a_job_is_killed(stand: Stand) -> None:
+    """In its midst, with several calls in flight; the next run of it goes on counting."""
+    with stand.watched() as window:
+        for upstream in stand.upstreams.all:
+            upstream.latency = 0.2
+        job = stand.site.start("update_packages", "--workers=4", *stand.slugs)
+        with job:
+            before = stand.arrived()
+            wait_until(lambda: stand.arrived() > before + 20, LONGEST, "it is in its midst")
+            job.kill()
+        for upstream in stand.upstreams.all:
+            upstream.latency = 0.02
+        stand.site.run("update_packages", *stand.slugs[:6])
+    assert window.sent - 4 <= stand.increase(window)["job"] <= window.sent
+    assert stand.active() == {}
+
+
+# Deployed anew, and in containers.
+
+
+def test_a_deployment_wipes_the_files_of_one_role(stand: Stand) -> None:
+    """Counters of that role begin anew, and Prometheus takes it for that: no spike, nothing is lost."""
+    with stand.watched() as window:
+        stand.visit(stand.slugs[:12])
+        stand.site.run("update_packages", *stand.slugs[:6])
+        stand.prometheus.wait_for_scrape()  # what no scrape has seen when the files go is lost: ± 1 scrape
+        stand.redeploy_web()
+        stand.prometheus.wait_for_scrape()
+        stand.visit(stand.slugs[12:])
+    increase = stand.increase(window)
+    assert set(increase) == {"web", "job"}
+    assert sum(increase.values()) == window.sent
+
+
+def test_containers_with_the_same_process_ids(stand: Stand) -> None:
+    """Two workers of Celery in pid namespaces of their own share the directory, and lose nothing to each other."""
+    with stand.watched() as window, celery(stand, executables=[in_namespace(), in_namespace()]) as workers:
+        stand.site.run("update_packages", "--celery", *stand.slugs)
+        wait_until(stand.site.settled, LONGEST, "all is done")
+    assert all("succeeded" in each.said for each in workers)
+    assert stand.increase(window) == {"worker": window.sent}
+
+
+def in_namespace() -> list[str]:
+    """Return what runs Python as process 1 of a namespace of its own."""
+    command = [shutil.which("unshare") or cannot("unshare is not there; Debian's package util-linux has it")]
+    command += ["--pid", "--fork", "--mount-proc", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    done = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        cannot(f"pid namespaces cannot be made here: {done.stderr.strip()}")
+    return [*command, "--kill-child", sys.executable]
