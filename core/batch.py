@@ -9,6 +9,7 @@ A job ends between two scrapes, and nothing is left to be scraped: its metrics m
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from functools import cache
 from typing import Any, Literal, TypeAlias, get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+from core.http import metrics
 
 RUNS = ("success", "failure", "interrupted")
 ItemOutcome: TypeAlias = Literal["success", "failure", "skipped"]
@@ -50,7 +53,7 @@ class BatchJobs:
         self.last_success = gauge("last_success_timestamp_seconds", "When a run last ended well.")
         self.last_duration = gauge("last_duration_seconds", "How long the last run took.")
         self.registered = gauge("registered_timestamp_seconds", "Since when the job is known.", "min")
-        self.expected_interval = gauge("expected_interval_seconds", "How often it is to end well.")
+        self.expected_interval = gauge("expected_interval_seconds", "How often it is to end well.", "livemostrecent")
         self.running = gauge("running", "Runs under way.", "livesum")
 
     def know(self, command: str, every: float | None = None) -> None:
@@ -69,10 +72,12 @@ class BatchJobs:
     @contextmanager
     def run(self, command: str) -> Iterator[Run]:
         """Tell of a run of `command`, from here to the end of the block; how that is left says how it went."""
-        self.know(command)
         started = self._clock()
-        self.last_start.labels(command).set(self._wall())
-        self.running.labels(command).inc()
+        with _unfailing():
+            metrics.renew()
+            self.know(command)
+            self.last_start.labels(command).set(self._wall())
+            self.running.labels(command).inc()
         outcome = "success"
         try:
             yield Run(self, command)
@@ -80,13 +85,14 @@ class BatchJobs:
             outcome = _outcome_of(exc)
             raise
         finally:
-            now = self._wall()
-            self.runs.labels(command, outcome).inc()
-            self.last_duration.labels(command).set(self._clock() - started)
-            self.last_end.labels(command).set(now)
-            if outcome == "success":
-                self.last_success.labels(command).set(now)
-            self.running.labels(command).dec()
+            with _unfailing():
+                now = self._wall()
+                self.runs.labels(command, outcome).inc()
+                self.last_duration.labels(command).set(self._clock() - started)
+                self.last_end.labels(command).set(now)
+                if outcome == "success":
+                    self.last_success.labels(command).set(now)
+                self.running.labels(command).dec()
 
 
 class Run:
@@ -98,8 +104,18 @@ class Run:
 
     def items(self, counts: Mapping[ItemOutcome, int]) -> None:
         """Count what it worked on."""
-        for outcome, count in counts.items():
-            self._jobs.items.labels(self._command, outcome).inc(count)
+        with _unfailing():
+            for outcome, count in counts.items():
+                self._jobs.items.labels(self._command, outcome).inc(count)
+
+
+@contextmanager
+def _unfailing() -> Iterator[None]:
+    """No job fails because its metrics cannot be written, as in a child whose directory is full or gone."""
+    try:
+        yield
+    except OSError as exc:
+        logging.getLogger(__name__).error("Nobody is told how this job goes: %s", exc)  # noqa: TRY400 - it says it all
 
 
 def _outcome_of(exc: BaseException) -> str:

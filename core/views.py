@@ -39,7 +39,7 @@ def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - a view
 def _collected() -> CollectorRegistry:
     """Return the metrics of this process; with PROMETHEUS_MULTIPROC_DIR, of all processes that share the directory."""
     directory = os.environ.get(multiprocess.VARIABLE)
-    if directory is None:
+    if not directory:
         return REGISTRY
     registry = CollectorRegistry()
     registry.register(multiprocess.Collector(Path(directory)))

@@ -120,8 +120,7 @@ class PrometheusObserver:
         """Count `event`; of some there is nothing to count."""
         how = _HOW.get(type(event))
         if how is not None:
-            if self._inherited:
-                self._disinherit()
+            self.renew()
             how(self._children.get(event.upstream) or self.prepare(event.upstream), event)
 
     def prepare(self, upstream: str) -> _Children:
@@ -145,7 +144,10 @@ class PrometheusObserver:
         for children in self._children.values():
             children.after_fork()
 
-    def _disinherit(self) -> None:
+    def renew(self) -> None:
+        """Set the gauges to what they are in this process, if they tell of another one still."""
+        if not self._inherited:
+            return
         with self._lock:
             if self._inherited:
                 for children in self._children.values():
@@ -319,6 +321,12 @@ _HOW: dict[type, Callable[[_Children, Any], None]] = {
 
 
 _made: list[PrometheusObserver] = []
+
+
+def renew() -> None:
+    """Set the gauges in a process that was forked off, before it counts anything else: that makes them 0."""
+    for observer in _made:
+        observer.renew()
 
 
 def prometheus_observer(timeouts: frozenset[float]) -> PrometheusObserver:

@@ -55,7 +55,7 @@ class Collector:
         self._directory = directory
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics. Raises `OSError` where the directory cannot be read."""
+        """Yield the metrics. Raises `OSError` where the directory cannot be read, or others keep it."""
         for kind, found in self._read().items():
             metrics: dict[str, Metric] = {}
             typ = kind.partition("_")[0]
@@ -68,13 +68,16 @@ class Collector:
         """Return what is to be shown, by kind."""
         found: dict[str, dict[_Who, Values]] = defaultdict(lambda: defaultdict(Values))
         with locked(self._directory) as alone:
-            if alone:
-                ended.tidy(self._directory)
+            if not alone:  # a merge in between would be seen by half: no scrape is better than one with wrong sums
+                raise TimeoutError(f"{self._directory}: another process has held directory.lock for seconds")
+            ended.tidy(self._directory)
             for file in files_of(self._directory):
                 if not (file.is_live and file.has_ended):
                     who = _Who(file.role, file.identity if file.kind in {"gauge_all", "gauge_liveall"} else "")
                     found[file.kind][who].add(file.kind, file.path)
-        return found
+        return {
+            kind: {who: values.by_series(kind) for who, values in of_kind.items()} for kind, of_kind in found.items()
+        }
 
 
 def _with_zeros(found: Mapping[_Who, Values]) -> dict[_Who, Values]:

@@ -79,6 +79,8 @@ def _has_ended(directory: Path, identity: str) -> bool:
         lock = lock_of(directory, identity).open("rb")
     except FileNotFoundError:
         return True
+    except PermissionError:  # somebody else's: its files cannot be merged either
+        return False
     with lock:
         return _seized(lock.fileno(), fcntl.LOCK_SH)
 
@@ -97,7 +99,9 @@ def hold(path: Path) -> int | None:
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except PermissionError:
-            return None
+            if path.exists():
+                return None
+            raise  # no file can be made here, so no other name is any better
         if not _seized(lock, fcntl.LOCK_EX):
             os.close(lock)
             return None
@@ -113,7 +117,10 @@ def locked(directory: Path) -> Iterator[bool]:
         latest = time.monotonic() + _PATIENCE
         while not (seized := _seized(lock.fileno(), fcntl.LOCK_EX)) and time.monotonic() < latest:
             time.sleep(_POLL)
-        yield seized
+        try:
+            yield seized
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # a process forked off meanwhile has it open too
 
 
 def _seized(lock: int, how: int) -> bool:

@@ -8,6 +8,7 @@ finished by the next one.
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def _merge(directory: Path, gone: list[File]) -> list[Path]:
         for key, (value, timestamp) in values.items():
             written.write_value(key, value, timestamp)
         written.close()
+        _new(target).chmod(0o644)  # for all, whatever the umask of whoever happens to merge them
     return list(merged)
 
 
@@ -67,6 +69,10 @@ def _finish(directory: Path) -> None:
     try:
         noted = json.loads(note.read_text())
     except FileNotFoundError:
+        return
+    except ValueError:  # the machine went down: it was renamed, but not written
+        logging.getLogger(__name__).warning("%s: cannot be read; a merge may be counted twice", note)
+        note.unlink()
         return
     for target in (directory / name for name in noted["targets"]):
         if _new(target).exists():

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -52,10 +53,12 @@ class Identity:
             self._lock = None
 
     def _take(self) -> str:
+        if not has_room(self._directory):
+            raise OSError(errno.ENOSPC, "the file system is nearly full")
         with locked(self._directory) as alone:
             if alone:
                 ended.tidy(self._directory)
-            for name in self._names():
+            for name in self._names(alone=alone):
                 lock = hold(lock_of(self._directory, name))
                 if lock is not None:
                     break
@@ -65,11 +68,13 @@ class Identity:
                     file.path.unlink()  # of one that had the name before
         return name
 
-    def _names(self) -> Iterator[str]:
+    def _names(self, *, alone: bool) -> Iterator[str]:
         role, command = self._part
+        own = f"{role}-{_word(socket.gethostname())}-{os.getpid()}"
+        if not alone:  # somebody may be merging what is there, so none that has files
+            yield f"{own}-{time.time_ns()}"
         if command and not self._forked:
             yield f"{role}-{_word(command)}"
-        own = f"{role}-{_word(socket.gethostname())}-{os.getpid()}"
         yield own
         for n in count(2):
             yield f"{own}-{n}"
@@ -88,11 +93,12 @@ def take_part(part: Part | None = None) -> None:
         return
     part = part or part_of(sys.argv)
     values.ValueClass = values.MutexValue
-    if part is None:
+    if part is None or not os.environ[VARIABLE]:
         return
-    directory = Path(os.environ[VARIABLE])
+    directory = Path(os.environ[VARIABLE]).absolute()
+    os.environ[VARIABLE] = str(directory)  # the process may go elsewhere
     try:
-        _prepare(directory)
+        directory.mkdir(parents=True, exist_ok=True)
         identity = Identity(directory, part)
         identity()
     except OSError as exc:
@@ -101,12 +107,6 @@ def take_part(part: Part | None = None) -> None:
         return
     values.ValueClass = values.MultiProcessValue(identity)  # type: ignore[no-untyped-call]  # it has no types
     _taken.append(identity)
-
-
-def _prepare(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    if not has_room(directory):
-        raise OSError(errno.ENOSPC, "the file system is nearly full")
 
 
 def _word(text: str) -> str:

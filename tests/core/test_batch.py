@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 
 import pytest
@@ -105,3 +106,24 @@ def test_two_runs_at_once(jobs: BatchJobs, metrics: CollectorRegistry) -> None:
         assert value(metrics, "running") == 2
     assert value(metrics, "running") == 0
     assert value(metrics, "runs_total", outcome="success") == 2
+
+
+def test_no_job_fails_for_its_metrics(
+    jobs: BatchJobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A child whose directory is full, or gone, does its work, and says that nobody hears of it."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "the file system is nearly full")
+
+    monkeypatch.setattr(jobs.last_start, "labels", full)
+    monkeypatch.setattr(jobs.runs, "labels", full)
+    monkeypatch.setattr(jobs.items, "labels", full)
+    with jobs.run("tidy") as run:
+        run.items({"success": 1})
+    assert "nearly full" in caplog.text
+
+
+def test_an_interval_is_that_of_processes_alive(jobs: BatchJobs) -> None:
+    """A job that nobody expects any more woke people for ever: what those before had set stayed."""
+    assert jobs.expected_interval._multiprocess_mode == "livemostrecent"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
 
 from core.multiprocess import Collector
+from core.multiprocess.directory import locked
 from tests.core.multiprocess.conftest import Scrape, Write
 
 Alive = Callable[[str], None]
@@ -137,3 +141,46 @@ def test_a_scrape_can_be_written_down(write: Write, tmp_path: Path) -> None:
     text = generate_latest(registry).decode()
     assert "# HELP calls_total Help.\n# TYPE calls_total counter\n" in text
     assert 'calls_total{role="web",upstream="pypi"} 2.0\n' in text
+
+
+def test_a_help_text_may_be_worded_otherwise(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """It is part of the key in the files: the sums of two releases are one series still."""
+    write("counter", "web-a-1", {"calls_total": 100.0}, upstream="pypi")
+    old = (tmp_path / "counter_web-a-1.db").read_bytes()
+    (tmp_path / "counter_web-a-2.db").write_bytes(old.replace(b"Help.", b"HELP!"))
+    assert scrape("calls_total", upstream="pypi", role="web") == 200.0
+
+
+def test_a_minimum_is_of_those_who_set_it(write: Write, scrape: Scrape) -> None:
+    """A process that forks off has every gauge of its parent, at 0."""
+    write("gauge_min", "worker-a-1", {"since": 1_000_000.0})
+    write("gauge_min", "worker-a-2", {"since": 0.0})
+    assert scrape("since", role="worker") == 1_000_000.0
+
+
+def test_what_is_no_key_hides_no_other(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """Such as after the machine went down: a part of the file was never written."""
+    write("counter", "web-a-1", {"calls_total": 2.0, "more_total": 1.0})
+    path = tmp_path / "counter_web-a-1.db"
+    path.write_bytes(path.read_bytes().replace(b'["more"', b'["mo\0e"'))
+    assert scrape("calls_total", role="web") == 2.0
+
+
+def test_no_scrape_while_somebody_else_keeps_the_directory(
+    write: Write, scrape: Scrape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a merge the sums are wrong; one scrape that fails harms nobody."""
+    monkeypatch.setattr("core.multiprocess.directory._PATIENCE", 0.0)
+    write("counter", "web-a-1", {"calls_total": 2.0})
+    with locked(tmp_path), pytest.raises(TimeoutError):
+        scrape("calls_total", role="web")
+
+
+def test_a_file_that_cannot_be_opened_for_now_is_not_left_out(
+    write: Write, scrape: Scrape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counters that go down and up again look like thousands of calls."""
+    write("counter", "web-a-1", {"calls_total": 2.0})
+    monkeypatch.setattr(MmapedDict, "read_all_values_from_file", Mock(side_effect=OSError(errno.EMFILE, "Too many")))
+    with pytest.raises(OSError, match="Too many"):
+        scrape("calls_total", role="web")

@@ -140,3 +140,11 @@ def _kill_after(changes: int, patch: pytest.MonkeyPatch, work: Callable[[], None
     except _Killed:
         return True
     return False
+
+
+def test_a_note_that_was_not_written_stops_nobody(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """The machine went down: the file is there, and empty."""
+    write("counter", "web-a-1", {"calls_total": 1.0})
+    (tmp_path / "ended.json").touch()
+    assert scrape("calls_total", role="web") == 1.0
+    assert not (tmp_path / "ended.json").exists()

@@ -10,12 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
 
 from core.multiprocess import Part
-from core.multiprocess.directory import files_of
+from core.multiprocess.directory import files_of, hold, locked
 from core.multiprocess.ended import KEPT
 from core.multiprocess.identity import Identity
 from tests.core.multiprocess.conftest import Scrape, Write
@@ -177,6 +178,25 @@ def test_a_directory_without_room_is_not_used(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "metrics").iterdir()) == []
 
 
+def test_a_directory_without_a_name_is_none(tmp_path: Path) -> None:
+    """`PROMETHEUS_MULTIPROC_DIR=` does not mean the directory in which the site happens to run."""
+    program = "from core.multiprocess import take_part; take_part(); import prometheus_client as p; p.Counter('a', 'b')"
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": "", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_path_is_that_of_the_start(tmp_path: Path) -> None:
+    """Whoever changes directory later, as daemons do, goes on writing to the same files."""
+    program = (
+        "import os; from core.multiprocess import take_part; take_part(); os.mkdir('else'); os.chdir('else');"
+        "import prometheus_client as p; p.Counter('a', 'b').inc()"
+    )
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": "metrics", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    assert len(identities(tmp_path / "metrics")) == 1
+
+
 def test_the_directory_is_made(tmp_path: Path) -> None:
     """A fresh tmpfs has none."""
     with Process(tmp_path / "run" / "metrics", "web"):
@@ -189,3 +209,73 @@ def test_a_name_is_free_again_when_its_process_has_ended(tmp_path: Path) -> None
         assert [file.has_ended for file in files_of(tmp_path)] == [False, False]
         process.kill()
         assert [file.has_ended for file in files_of(tmp_path)] == [True, True]
+
+
+def test_while_others_merge_a_process_begins_files_of_its_own(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a run before may be about to be removed."""
+    monkeypatch.setattr("core.multiprocess.directory._PATIENCE", 0.0)
+    write("counter", "job-update-packages", {"calls_total": 1.0})
+    with locked(tmp_path):
+        name = Identity(tmp_path, Part("job", "update_packages"))()
+    assert name.startswith(f"job-{HOST}-{os.getpid()}-")
+
+
+def test_where_no_lock_can_be_made_no_other_name_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process would look for one for ever."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(PermissionError):
+            hold(tmp_path / "web-a-1.lock")
+
+
+def test_the_lock_of_another_user_may_be_unreadable(
+    tmp_path: Path, write: Write, scrape: Scrape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as of a command that root ran: its process is taken to be alive, and all others are shown."""
+    write("counter", "job-check", {"calls_total": 1.0})
+    theirs = tmp_path / "job-check.lock"
+    theirs.touch()
+    real = Path.open
+
+    def opened(path: Path, *args: Any, **kwargs: Any) -> object:
+        if path == theirs:
+            raise PermissionError
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert scrape("calls_total", role="job") == 1.0
+
+
+def test_a_process_that_forks_off_during_a_scrape_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """It has the open lock of its parent, for as long as it lives."""
+    with locked(tmp_path):
+        copies = [os.dup(int(fd.name)) for fd in Path("/proc/self/fd").iterdir() if _is_lock(fd)]
+    try:
+        with locked(tmp_path) as alone:
+            assert alone
+    finally:
+        for copy in copies:
+            os.close(copy)
+
+
+def _is_lock(fd: Path) -> bool:
+    try:
+        return fd.readlink().name == "directory.lock"
+    except FileNotFoundError:  # the listing itself
+        return False
+
+
+def test_a_child_of_a_full_file_system_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can take no name: to write would be SIGBUS."""
+    identity = Identity(tmp_path, Part("worker"))
+    identity()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
+    identity.after_fork()
+    with pytest.raises(OSError, match="nearly full"):
+        identity()
