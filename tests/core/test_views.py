@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.test import Client
 
 from core import http
+from tests.servers.common import cannot
 from tests.servers.program import ROOT
 
 
@@ -141,6 +143,25 @@ class TestMetrics:
         for role in ("web", "worker", "job"):
             series = f'outbound_http_calls_total{{outcome="success",reason="",role="{role}",upstream="pypi"}}'
             assert f"{series} 0.0" in response.text
+
+    def test_keeps_to_the_customs_of_metrics(
+        self, scrape: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """`promtool check metrics` has nothing to say to names, units and help texts, of one process and of several."""
+        promtool = shutil.which("promtool") or cannot("promtool is not there; Debian's package prometheus has it")
+        texts = [scrape("Bearer secret").text]
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        subprocess.run(
+            [sys.executable, "manage.py", "check"], cwd=ROOT, env=environment, capture_output=True, check=True
+        )
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+        texts.append(scrape("Bearer secret").text)
+        for text in texts:
+            assert "outbound_http_calls_total" in text
+            done = subprocess.run(
+                [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
     @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
