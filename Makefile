@@ -5,8 +5,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MANAGE = $(BIN)/python manage.py
 COVERAGE = $(BIN)/coverage report --fail-under
-# Two environments may test at the same time.
 export COVERAGE_FILE = $(VENV)/.coverage
+# Processes that test: one more than a small machine has cores, because many tests wait for servers.
+TESTERS ?= 3
 # Where the processes of the working copy keep their metrics, so that /metrics of `make serve` shows those of `make run`.
 METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
@@ -28,7 +29,7 @@ serve: migrate  ## serve the site on http://localhost:8000/
 	$(WITH_METRICS) $(MANAGE) runserver
 
 test: $(VENV)/.dev  ## run the whole test suite
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
 	$(COVERAGE) 95 --include='core/http/*'
 	$(COVERAGE) 90 --omit='core/http/*'
 

@@ -812,7 +812,9 @@ def test_a_total_in_the_timeout_bounds_each_attempt(
 
 
 @pytest.mark.parametrize(
-    "timeout", [0, -1, 0.0, True, "soon", (0, 1), (1, -1), (1,), (1, 2, 3), [1, 2], object()], ids=repr
+    "timeout",
+    [0, -1, 0.0, True, "soon", (0, 1), (1, -1), (1,), (1, 2, 3), [1, 2], pytest.param(object(), id="object")],
+    ids=repr,
 )
 def test_a_bad_timeout_raises_what_requests_raises(
     timeout: Any, serve: Serve, session: ResilientSession, clock: FakeClock, metrics: Metrics

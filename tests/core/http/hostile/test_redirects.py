@@ -169,8 +169,8 @@ NOW = datetime.now(UTC)
         ("Wed, 31 Feb 2040 07:28:00 GMT", 1),
         ("Mon, 01 Jan 0001 00:00:00 +2359", 1),
         ("Fri, 31 Dec 9999 23:59:59 -2359", None),
-        (format_datetime(NOW + timedelta(days=300), usegmt=True), None),
-        (format_datetime(NOW - timedelta(seconds=30), usegmt=True), 1),
+        pytest.param(format_datetime(NOW + timedelta(days=300), usegmt=True), None, id="in 300 days"),
+        pytest.param(format_datetime(NOW - timedelta(seconds=30), usegmt=True), 1, id="30 s ago"),
     ],
     ids=lambda value: str(value)[:32],
 )
