@@ -8,12 +8,13 @@ COVERAGE = $(BIN)/coverage report --fail-under
 export COVERAGE_FILE = $(VENV)/.coverage
 # Processes that test: one more than a small machine has cores, because many tests wait for servers.
 TESTERS ?= 3
+TEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 # Where the processes of the working copy keep their metrics, so that /metrics of `make serve` shows those of `make run`.
 METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run demo serve test check conformance lint types generate migrate lock clean
+.PHONY: help run demo serve test uncovered check conformance lint types generate migrate lock clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,9 +30,12 @@ serve: migrate  ## serve the site on http://localhost:8000/
 	$(WITH_METRICS) $(MANAGE) runserver
 
 test: $(VENV)/.dev  ## run the whole test suite
-	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder --cov --cov-report= $(ARGS)
+	$(TEST) --cov --cov-report= $(ARGS)
 	$(COVERAGE) 95 --include='core/http/*'
 	$(COVERAGE) 90 --omit='core/http/*'
+
+uncovered: $(VENV)/.dev  ## run it without measuring what it covers, which is quicker
+	$(TEST) $(ARGS)
 
 check: lint types test  ## run everything that must pass
 

@@ -41,7 +41,8 @@ if "fork" in sys.argv:
     if not os.fork():
         calls.inc(10)
         active.inc(10)
-print("ready", os.getpid(), flush=True)
+sys.stdout.write(f"ready {os.getpid()}\\n")  # at once: the one that was forked off writes there too
+sys.stdout.flush()
 sys.stdin.read()
 """
 
