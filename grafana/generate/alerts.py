@@ -82,11 +82,18 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         name="UpstreamErrorBudgetBurnMedium",
         severity="critical",
+        # An outage that BurnFast has told of leaves the last half hour later than BurnFast ends: nobody is woken again.
         expression=_promql("""
             upstream:outbound_http_calls_bad:ratio6h > 0.06
             and upstream:outbound_http_calls_bad:ratio30m > 0.06
             and upstream:outbound_http_calls:increase6h >= 50
             and upstream:outbound_http_calls_bad:increase6h >= 10
+            unless (
+              upstream:outbound_http_calls_bad:ratio1h > 0.144
+              and upstream:outbound_http_calls:increase1h >= 20
+              and upstream:outbound_http_calls_bad:increase1h >= 10
+              unless upstream:outbound_http_calls_bad:ratio5m > 0.144
+            )
         """),
         pending="15m",
         summary=_UPSTREAM + " failure rate: {{ $value | humanizePercentage }} of calls failed over the last 6 hours",

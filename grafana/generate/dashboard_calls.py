@@ -55,7 +55,7 @@ def failures() -> Row:
             "Bad calls a minute, by reason",
             "http_5xx, timeout, connect: the upstream is ill. dns, tls: look at this machine's network too. http_429, "
             "rate_limited: too many requests, see Quotas. breaker_open: not even tried. deadline_exceeded: time was up "
-            "before a retry. " + runbooks("UpstreamDown", "UpstreamDeadlineExceeded"),
+            "before it was sent. " + runbooks("UpstreamDown", "UpstreamDeadlineExceeded"),
             {"{{reason}}": per_minute(bad, "reason")},
             "short",
             empty=NO_DATA,
@@ -97,13 +97,13 @@ def failures() -> Row:
 
 
 def _answered() -> Stat:
-    calls, bad = http("calls_total"), http("calls_total", outcome=BAD)
+    calls, bad = http("calls_total", CONFIGURED), http("calls_total", CONFIGURED, outcome=BAD)
     enough = f"({increase(calls, 'upstream', window='1h')} >= {_SOME})"
     return stat(
         "Calls answered, last hour",
         "Of the upstream that answers the least, after retries: an average would hide one that is down behind those "
         "that are not. A 404 is an answer, a rejected call is none. The objective is 99 %. Red, below 85.6 %, is where "
-        f"an alert wakes somebody. Upstreams with fewer than {_SOME} calls have no say. "
+        f"an alert wakes somebody. Upstreams with fewer than {_SOME} calls have no say, nor has `other`. "
         + runbooks("UpstreamErrorBudgetBurnFast"),
         f"bottomk(1, 1 - {increase(bad, 'upstream', window='1h')} / {enough})",
         "percentunit",
@@ -116,13 +116,14 @@ def _answered() -> Stat:
 
 def _budget() -> Stat:
     # The histogram's count is the same number in fewer series: over 30 days that is felt.
-    calls, bad = http("call_duration_seconds_count"), http("call_duration_seconds_count", outcome=BAD)
+    calls = http("call_duration_seconds_count", CONFIGURED)
+    bad = http("call_duration_seconds_count", CONFIGURED, outcome=BAD)
     total = f"({increase(calls, 'upstream', window='30d')} >= {_ENOUGH})"
     left = f"1 - {increase(bad, 'upstream', window='30d')} / {total} / {_ALLOWED:.2g}"
     return stat(
         "Error budget left, 30 days",
         "Of the upstream that has the least left: 1 % of its calls may go wrong in 30 days. At 0 % spare it: put "
-        f"off what can wait. Upstreams with fewer than {_ENOUGH} calls have no say. "
+        f"off what can wait. Upstreams with fewer than {_ENOUGH} calls have no say, nor has `other`. "
         + runbooks("UpstreamErrorBudgetBurnSlow"),
         f"bottomk(1, clamp_min({left}, 0))",
         "percentunit",

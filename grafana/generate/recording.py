@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-_CALLS = "outbound_http_calls_total"
-_BAD = 'outbound_http_calls_total{outcome=~"failure|rejected"}'
-_ONE_HOST = 'upstream!="other"'
-"""Of `other` each host has a breaker of its own: six that open once are none that opens six times."""
+_OURS = 'upstream!="other"'
+"""`other` are servers that users named: one of them is always down, and nobody here can mend it. Each has a breaker of
+its own: six that open once are none that opens six times."""
+_CALLS = f"outbound_http_calls_total{{{_OURS}}}"
+_BAD = f'outbound_http_calls_total{{outcome=~"failure|rejected", {_OURS}}}'
 _DURATIONS = "sum by (upstream, le) (rate(outbound_http_attempt_duration_seconds_bucket[15m]))"
 _ACTIVE = "sum by (upstream, role) (outbound_http_active_requests)"
 _LIMIT = "sum by (upstream, role) (outbound_http_concurrency_limit)"
@@ -58,11 +59,11 @@ _FAST = (
     ),
     (
         "upstream:outbound_http_breaker_openings:increase1h",
-        _count(f'outbound_http_breaker_transitions_total{{state="open", {_ONE_HOST}}}', "1h"),
+        _count(f'outbound_http_breaker_transitions_total{{state="open", {_OURS}}}', "1h"),
     ),
     (
         "upstream:outbound_http_breaker_closings:increase1h",
-        _count(f'outbound_http_breaker_transitions_total{{state="closed", {_ONE_HOST}}}', "1h"),
+        _count(f'outbound_http_breaker_transitions_total{{state="closed", {_OURS}}}', "1h"),
     ),
     ("upstream_role:outbound_http_concurrency:ratio", f"{_ACTIVE} / ({_LIMIT} > 0)"),
     (
