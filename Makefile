@@ -34,7 +34,7 @@ test: $(VENV)/.dev  ## run the whole test suite
 	$(COVERAGE) 95 --include='core/http/*'
 	$(COVERAGE) 90 --omit='core/http/*'
 
-uncovered: $(VENV)/.dev  ## run it without measuring what it covers, which is quicker
+uncovered: $(VENV)/.dev  ## the same without measuring what it covers: quicker
 	$(TEST) $(ARGS)
 
 check: lint types test  ## run everything that must pass

@@ -5,6 +5,7 @@ A task takes ids only and looks everything else up, so it is the same whether it
 
 from __future__ import annotations
 
+import logging
 import random
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -21,10 +22,12 @@ from package.fetching import LONGEST, Work
 from package.holds import Hold, Holds
 from package.models import Claim, Package
 from package.queue import due, parts_due
-from package.results import FetchOutcome
+from package.results import FetchOutcome, FetchResult
 from package.sources import Part
 from package.storing import store
 from package.update import sessions, tell_of_fallback
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(hours=1)
 """For how long a ticket that cannot be done is tried again. Its parts are due still after that, for the next plan."""
@@ -90,6 +93,9 @@ def _fetch(package: Package, parts: list[Part], ticket: Claim, owner: str, tries
     with registry.current().observed_by(_holds().observe), through.within(LONGEST):
         work.do(through)
     _holds().judge(parts[0].key, work.results)
+    for result in work.results:
+        if result.reason == "unauthorized" and result.retry_at is not None:
+            _hold(parts[0].key, result.retry_at, result)
     left = [result for result in work.results if result.outcome is FetchOutcome.LEFT_ALONE or result.again]
     later = [result.retry_at for result in left if result.retry_at is not None]
     at = _pause(ticket, tries, max(later, default=timezone.now())) if left else None
@@ -98,6 +104,13 @@ def _fetch(package: Package, parts: list[Part], ticket: Claim, owner: str, tries
         for result in work.results:
             tell_of_fallback(result)
     return at
+
+
+def _hold(key: str, until: datetime, result: FetchResult) -> None:
+    """Leave a source alone that refuses our token, and say so once: each package would hear the same."""
+    seconds = (until - timezone.now()).total_seconds()
+    _held[key] = Hold(key, registry.current().time.clock() + seconds, result.error)
+    logger.warning("%s is put aside: %s", result.source, result.error)
 
 
 def _wanted(package: Package, ticket: Claim) -> list[Part]:

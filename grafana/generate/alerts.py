@@ -68,7 +68,6 @@ ALERTS: tuple[Alert, ...] = (
         expression=_promql("""
             upstream:outbound_http_calls_bad:ratio1h > 0.144
             and upstream:outbound_http_calls_bad:ratio5m > 0.144
-            and upstream:outbound_http_calls:increase1h >= 20
             and upstream:outbound_http_calls_bad:increase1h >= 10
         """),
         pending="2m",

@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from core.http.testing import OutboundHTTP
 from package import claims, tasks, tickets
-from package.errors import Gone, NotReady, Unreachable, Unusable
+from package.errors import Gone, LeftAlone, NotReady, Unreachable, Unusable
 from package.models import Claim, Package, SourceStatus
 from package.reading import Reading
 from package.sources import Part
@@ -320,6 +320,19 @@ class NotReadyOnce:
         return Reading()
 
 
+class Refusing:
+    """A source that always answers so."""
+
+    asked = 0
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __call__(self, _: object) -> Reading:
+        self.asked += 1
+        raise self._error
+
+
 def fallbacks() -> float:
     return REGISTRY.get_sample_value("outbound_http_fallbacks_total", {"upstream": "pypi", "source": "database"}) or 0.0
 
@@ -374,6 +387,20 @@ class TestSourceThatIsDown:
         assert [message.args[0] for message in sent] == [package.pk for package in packages[1:]]
         assert all(message.pause > 590 * SECOND for message in sent)
         assert Claim.objects.filter(source="pypi", owner="", until=None).count() == 2
+
+    def test_a_token_that_is_refused(
+        self, packages: list[Package], parts: list[Part], queue: Queue, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Is told once, and not asked with again for an hour: each package would hear the same."""
+        later = timezone.now() + timedelta(hours=1)
+        refusal = Refusing(LeftAlone("The source refuses our token (HTTP 401): renew it", "unauthorized", later))
+        parts.append(stub("", refusal))
+        queue(*packages)
+        for package in packages:
+            fetch(package.pk, "stub")
+        assert refusal.asked == 1
+        told = [record for record in caplog.records if "refuses our token" in record.getMessage()]
+        assert [record.levelname for record in told] == ["WARNING"]
 
     def test_the_others_go_on(self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]) -> None:
         """One source that is down holds up no other."""
