@@ -93,9 +93,9 @@ def _fetch(package: Package, parts: list[Part], ticket: Claim, owner: str, tries
     with registry.current().observed_by(_holds().observe), through.within(LONGEST):
         work.do(through)
     _holds().judge(parts[0].key, work.results)
-    for result in work.results:
-        if result.reason == "unauthorized" and result.retry_at is not None:
-            _hold(parts[0].key, result.retry_at, result)
+    refused = next((result for result in work.results if result.reason == "unauthorized"), None)
+    if refused is not None and refused.retry_at is not None:
+        _hold(parts[0].key, refused.retry_at, refused)
     left = [result for result in work.results if result.outcome is FetchOutcome.LEFT_ALONE or result.again]
     later = [result.retry_at for result in left if result.retry_at is not None]
     at = _pause(ticket, tries, max(later, default=timezone.now())) if left else None

@@ -120,7 +120,8 @@ class PrometheusObserver:
         """Count `event`; of some there is nothing to count."""
         how = _HOW.get(type(event))
         if how is not None:
-            self.renew()
+            if self._inherited:
+                self.renew()
             how(self._children.get(event.upstream) or self.prepare(event.upstream), event)
 
     def prepare(self, upstream: str) -> _Children:
@@ -146,8 +147,6 @@ class PrometheusObserver:
 
     def renew(self) -> None:
         """Set the gauges to what they are in this process, if they tell of another one still."""
-        if not self._inherited:
-            return
         with self._lock:
             if self._inherited:
                 for children in self._children.values():

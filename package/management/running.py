@@ -96,35 +96,23 @@ def carry_out(
 ) -> None:
     """Do `work` and print its summary. Raises `SystemExit` where the exit status is not 0."""
     with batch.jobs().run(command.__module__.rpartition(".")[2]) as job:
-        _carry_out(command, options, work, show, job, row=row)
-
-
-def _carry_out(
-    command: BaseCommand,
-    options: dict[str, Any],
-    work: Callable[[Stopper], S],
-    show: Callable[[S, Console], None],
-    job: batch.Run,
-    *,
-    row: str,
-) -> None:
-    stopper = Stopper(options["time_budget"])
-    received: list[int] = []
-    try:
-        with signals(stopper, received):
-            summary = work(stopper)
-    except KeyboardInterrupt:
-        command.stderr.write(f"Aborted: the {row} in hand was not saved.")
-        raise SystemExit(128 + (received[-1] if received else signal.SIGINT)) from None
-    job.items(summary.items)
-    if options["json"]:
-        command.stdout.write(json.dumps(summary.as_dict()))
-    else:
-        show(summary, Console(file=command.stdout, markup=False, highlight=False))  # type: ignore[arg-type]  # it writes like a file
-    if received:
-        raise SystemExit(128 + received[0])
-    if summary.reached_nothing or summary.database_failed:
-        raise SystemExit(NOTHING_REACHED)
+        stopper = Stopper(options["time_budget"])
+        received: list[int] = []
+        try:
+            with signals(stopper, received):
+                summary = work(stopper)
+        except KeyboardInterrupt:
+            command.stderr.write(f"Aborted: the {row} in hand was not saved.")
+            raise SystemExit(128 + (received[-1] if received else signal.SIGINT)) from None
+        job.items(summary.items)
+        if options["json"]:
+            command.stdout.write(json.dumps(summary.as_dict()))
+        else:
+            show(summary, Console(file=command.stdout, markup=False, highlight=False))  # type: ignore[arg-type]  # it writes like a file
+        if received:
+            raise SystemExit(128 + received[0])
+        if summary.reached_nothing or summary.database_failed:
+            raise SystemExit(NOTHING_REACHED)
 
 
 def refuse_unknown(slugs: list[str]) -> None:

@@ -402,6 +402,17 @@ class TestSourceThatIsDown:
         told = [record for record in caplog.records if "refuses our token" in record.getMessage()]
         assert [record.levelname for record in told] == ["WARNING"]
 
+    def test_a_token_that_is_refused_for_several_parts(
+        self, packages: list[Package], parts: list[Part], caplog: pytest.LogCaptureFixture, queue: Queue
+    ) -> None:
+        """Is told once all the same."""
+        later = timezone.now() + timedelta(hours=1)
+        refusal = Refusing(LeftAlone("The source refuses our token (HTTP 401): renew it", "unauthorized", later))
+        parts.extend([stub("one", refusal), stub("two", refusal)])
+        queue(*packages)
+        fetch(packages[0].pk, "stub")
+        assert len([record for record in caplog.records if "refuses our token" in record.getMessage()]) == 1
+
     def test_the_others_go_on(self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]) -> None:
         """One source that is down holds up no other."""
         pypi.answers("p0", 429, headers={"Retry-After": "300"})
