@@ -9,7 +9,7 @@ WORKDIR /app
 
 # Before the code, so that a change of the code does not install everything anew. Only wheels: nothing is compiled here.
 COPY requirements/site.txt requirements/
-RUN pip install --require-hashes --only-binary=:all: -r requirements/site.txt
+RUN pip install --no-deps --require-hashes --only-binary=:all: -r requirements/site.txt && pip check
 
 COPY manage.py ./
 COPY config/ config/

@@ -5,6 +5,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MANAGE = $(BIN)/python manage.py
 COVERAGE = $(BIN)/coverage report --fail-under
+# A lock names everything. Without --no-deps, pip before 24 resolves extras of dependencies anew, and finds releases that
+# no hash covers.
+INSTALL = pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 export COVERAGE_FILE = $(VENV)/.coverage
 # Processes that test: one more than a small machine has cores, because many tests wait for servers.
 TESTERS ?= 3
@@ -78,16 +81,19 @@ $(VENV)/bin/python:
 
 $(VENV)/.site: requirements/site.txt | $(VENV)/bin/python
 	@echo "Installing what the site needs; this takes a minute the first time"
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/site.txt
+	$(BIN)/$(INSTALL) -r requirements/site.txt
+	$(BIN)/pip check
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.site
 	@echo "Installing what the tests need"
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/$(INSTALL) -r requirements/dev.txt
+	$(BIN)/pip check
 	@touch $@
 
 $(VENV)-conformance/.installed: requirements/conformance.txt
 	@$(MAKE) --no-print-directory VENV=$(VENV)-conformance $(VENV)-conformance/bin/python
 	@echo "Installing what the suites need"
-	$(VENV)-conformance/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(VENV)-conformance/bin/$(INSTALL) -r $<
+	$(VENV)-conformance/bin/pip check
 	@touch $@
