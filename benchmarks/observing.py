@@ -24,11 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from core.http import Policy
-from core.http.engine import Upstream
+from core.http.engine.upstream import Upstream
 from core.http.events import Target
+from core.http.multiprocess import Collector, Part, take_part
+from core.http.origin import origin_of
 from core.http.outcome import Outcome, Result
-from core.http.registry import Config, Registry, origin_of
-from core.multiprocess import Collector, Part, take_part
+from core.http.process import ProcessRegistry
+from core.http.registry import Config, Registry
 
 CALLS = 2_000
 ROUNDS = 40
@@ -43,7 +45,7 @@ console = Console(width=120, highlight=False)
 
 def registry(*, observed: bool) -> Registry:
     config = Config(upstreams=dict.fromkeys(NAMES, Policy()), hosts={f"{name}.test": name for name in NAMES})
-    return Registry(config, observers=None if observed else ())
+    return ProcessRegistry(config, observers=None if observed else ())
 
 
 def upstream(*, observed: bool) -> Upstream:

@@ -39,9 +39,9 @@ from rich.console import Console
 from rich.table import Table
 from urllib3.util import Retry
 
-from core.http import CircuitBreaker, Policy, ResilientSession, RetryBudget, registry
-from core.http.breaker import Breaker, State
-from core.http.events import AttemptStarted, BreakerChanged, Event
+from core.http import CircuitBreaker, Policy, ResilientSession, RetryBudget, observe
+from core.http.engine.circuit_breaker import Breaker
+from core.http.events import AttemptStarted, BreakerChanged, BreakerState, Event
 
 THREADS = 8
 LONGEST = 300.0
@@ -401,7 +401,7 @@ class Witness:
     """Hosts that were tried again after their breaker had opened."""
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, BreakerChanged) and event.state is State.OPEN:
+        if isinstance(event, BreakerChanged) and event.state is BreakerState.OPEN:
             self.openings.setdefault(event.target.host, []).append(event)
         elif isinstance(event, AttemptStarted) and event.target.host in self.openings:
             self.probed.add(event.target.host)
@@ -416,7 +416,7 @@ class Witness:
 @contextmanager
 def witness() -> Iterator[Witness]:
     seen = Witness()
-    with registry.current().observed_by(seen):
+    with observe(seen):
         yield seen
 
 

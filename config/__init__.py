@@ -1,7 +1,7 @@
 """The Django project."""
 
 from config.celery import app as celery_app  # tasks belong to this one, whoever sends them
-from core import multiprocess
+from core.http import multiprocess
 
 __all__ = ["celery_app"]
 

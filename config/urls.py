@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from core.admin import upstreams
+from core.http.django.admin import upstreams
 
 urlpatterns = [
     path("admin/upstreams/", upstreams, name="upstreams"),  # first: the admin answers for all that is below it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,9 +11,9 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from core.http import CircuitOpen, DeadlineExceeded, RateLimited, registry
-from core.http.events import CallEnded, Event
-from core.http.outcome import Result
+from core.http import CircuitOpen, DeadlineExceeded, RateLimited, process
+from core.http.origin import origin_of
+from core.http.outcome import Attempt, Result
 from package.credentials import Credentials, same_origin
 from package.errors import NO_TIME, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
 
@@ -146,10 +145,9 @@ class Client:
         name = self.server.name
         self._before()
         auth = Credentials(self.server.token, self.server.api)  # given even without a token: or netrc would give one
+        headers = {"Accept": self.server.accept, **self.server.headers, **conditions}
         try:
-            with registry.current().observed_by(_Tally(self)):
-                headers = {"Accept": self.server.accept, **self.server.headers, **conditions}
-                response = self._session.get(url, headers=headers, auth=auth)
+            response = self._counted(url, headers, auth)
         except (CircuitOpen, RateLimited) as exc:
             down = isinstance(exc, CircuitOpen)
             why = "is down" if down else "limits our rate"
@@ -169,6 +167,30 @@ class Client:
             raise Unreachable(text, self.reason or "other", again=self._again) from exc
         self.status = response.status_code
         return response
+
+    def _counted(self, url: str, headers: Mapping[str, str], auth: Credentials) -> requests.Response:
+        """Send, and note what it took."""
+        clock = process.current().runtime.clock
+        started = clock()
+        try:
+            response = self._session.get(url, headers=headers, auth=auth)
+        except requests.RequestException as exc:
+            self._note(exc, clock() - started)
+            raise
+        self._note(response, clock() - started)
+        return response
+
+    def _note(self, ending: requests.Response | requests.RequestException, seconds: float) -> None:
+        attempts: tuple[Attempt, ...] = getattr(ending, "attempts", ())
+        self.seconds += seconds
+        self.attempts += len(attempts)
+        self._sent = bool(attempts)
+        self.reason = ""
+        if attempts:
+            last = attempts[-1].outcome
+            self.status, self._again = last.status, last.transient
+            if last.result is Result.FAILURE and last.reason:
+                self.reason = last.reason.value
 
     def _conditions(self, key: str) -> dict[str, str]:
         known = self._known.get(key, {})
@@ -210,26 +232,6 @@ class Client:
         return data
 
 
-class _Tally:
-    """Observes the calls of a client; those of other threads are not its."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._thread = threading.get_ident()
-
-    def __call__(self, event: Event) -> None:
-        if not isinstance(event, CallEnded) or threading.get_ident() != self._thread:
-            return
-        client = self._client
-        client.attempts += len(event.attempts)
-        client.seconds += event.seconds
-        client.reason = event.reason.value if event.reason and event.result is Result.FAILURE else ""
-        client._sent = bool(event.attempts)  # noqa: SLF001 - two halves of one thing
-        if event.attempts:
-            last = event.attempts[-1].outcome
-            client.status, client._again = last.status, last.transient  # noqa: SLF001 - as above
-
-
 def _address(url: str, params: Mapping[str, str | int] | None) -> str:
     """Return the address that requests will ask for. Raises `ValueError` where it is none."""
     prepared = requests.PreparedRequest()
@@ -239,7 +241,7 @@ def _address(url: str, params: Mapping[str, str | int] | None) -> str:
 
 def _key(url: str) -> str:
     """Return what the ledger knows an address by: without userinfo."""
-    return urlsplit(url)._replace(netloc=registry.origin_of(url).netloc).geturl()
+    return urlsplit(url)._replace(netloc=origin_of(url).netloc).geturl()
 
 
 def _join(base: str, link: str | None) -> str:

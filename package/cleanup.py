@@ -16,8 +16,9 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from core.batch import ItemOutcome
-from core.http import redact, registry
+from core.http import process
+from core.http.django.batch_jobs import ItemOutcome
+from core.http.wire import redaction
 from package.asking import Client
 from package.credentials import ApiSession
 from package.errors import AskError, Gone, LeftAlone, Unusable
@@ -107,7 +108,7 @@ def on_github(slugs: Sequence[str] = ()) -> list[int]:
     if slugs:
         packages = packages.filter(slug__in=slugs)
     found = [primary_key for primary_key, url in packages.values_list("pk", "repo_url") if is_on_github(url)]
-    chance = registry.current().time.random
+    chance = process.current().runtime.random
     return sorted(found, key=lambda _: chance())
 
 
@@ -170,7 +171,7 @@ class _Cleaner:
             if exc.reached:  # core.http tells of those that were not
                 logger.warning("%s: not looked up: %s", package.slug, note)
         except Exception as exc:  # whatever it is, the others get their turn
-            redact.error(exc, redact.secrets_of(package.repo_url))
+            redaction.error(exc, redaction.secrets_of(package.repo_url))
             logger.exception("%s: not looked up", package.slug)
             note = f"unexpected {type(exc).__name__}; see the log"
         self._summary.failed[package.slug] = note
@@ -229,7 +230,7 @@ class _Cleaner:
 
 def shown(url: str) -> str:
     """Return an address as it may be told: without secrets."""
-    return printable(redact.url(url))
+    return printable(redaction.url(url))
 
 
 def _shared(paths: dict[int, str]) -> dict[str, list[str]]:

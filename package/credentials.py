@@ -6,7 +6,8 @@ import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
-from core.http import ResilientSession, registry
+from core.http import ResilientSession
+from core.http.origin import origin_of
 
 
 class ApiSession(ResilientSession):
@@ -38,6 +39,6 @@ class Credentials(AuthBase):
 def same_origin(one: str, other: str) -> bool:
     """Say whether two addresses are on the same server."""
     try:
-        return registry.origin_of(one) == registry.origin_of(other)
+        return origin_of(one) == origin_of(other)
     except ValueError:
         return False

@@ -18,8 +18,10 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 from django.utils import timezone
 
-from core.batch import ItemOutcome
-from core.http import BlockedAddress, CircuitOpen, RateLimited, ResilientSession, redact, registry
+from core.http import BlockedAddress, CircuitOpen, RateLimited, ResilientSession
+from core.http.django.batch_jobs import ItemOutcome
+from core.http.origin import origin_of
+from core.http.wire import redaction
 from package.models import PackageExample
 from package.runs import RunSummary, each, printable
 from package.stopping import Stopped, Stopper
@@ -145,7 +147,7 @@ def consequences(example: PackageExample, outcome: CheckOutcome, now: datetime) 
 def describe(example: PackageExample) -> str:
     """Name `example` in logs; of its address only the host, for the rest of it may be a secret."""
     try:
-        host = registry.origin_of(example.url).host
+        host = origin_of(example.url).host
     except ValueError:
         host = "no host"
     return f"{example.package.slug}: example {example.pk} ({printable(host)})"
@@ -166,7 +168,7 @@ def _check(example: PackageExample, session: requests.Session, summary: Examples
     except (OperationalError, InterfaceError):
         raise
     except Exception as exc:  # whatever it is, the others get their turn
-        redact.error(exc, redact.secrets_of(example.url))
+        redaction.error(exc, redaction.secrets_of(example.url))
         logger.exception("%s: not checked", name)
         return CheckOutcome.FAILED, f"unexpected {type(exc).__name__}; see the log"
     if outcome is CheckOutcome.REFUSED:

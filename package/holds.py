@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from core.http import registry
-from core.http.breaker import State
-from core.http.engine import OTHER
-from core.http.events import BreakerChanged, Event, GateClosed, QuotaSeen
+from core.http import process
+from core.http.events import OTHER, BreakerChanged, BreakerState, Event, GateClosed, QuotaSeen
 from package.results import FetchOutcome, FetchResult
 
 SILENT_IN_A_ROW = 3
@@ -38,7 +36,7 @@ class Holds:
 
     def observe(self, event: Event) -> None:
         """Leave an upstream alone as soon as it is known to be down, limited, or near the end of its quota."""
-        if isinstance(event, BreakerChanged) and event.state is State.OPEN:
+        if isinstance(event, BreakerChanged) and event.state is BreakerState.OPEN:
             self._hold(_key(event), event.seconds, "{} is down; nothing is sent before {}")
         elif isinstance(event, GateClosed):
             self._hold(_key(event), event.seconds, "{} limits our rate; nothing is sent before {}")
@@ -51,7 +49,7 @@ class Holds:
     def judge(self, key: str, results: Sequence[FetchResult]) -> None:
         """Leave alone what cannot be reached: with few calls at a time, a breaker sees too little of it to open."""
         asked = [result for result in results if result.outcome is not FetchOutcome.LEFT_ALONE]
-        now = registry.current().time.clock()
+        now = process.current().runtime.clock()
         if not asked or now < self._judged_until.get(key, 0.0):  # what failed at the same time says nothing new
             return
         self._silent[key] = self._silent[key] + 1 if not any(each.reached for each in asked) else 0
@@ -67,7 +65,7 @@ class Holds:
 
     def _hold(self, key: str, seconds: float, why: str) -> None:
         at = f"{datetime.now(UTC) + timedelta(seconds=seconds):%H:%M:%S} UTC"
-        self._heard.append(Hold(key, registry.current().time.clock() + seconds, why.format(key, at)))
+        self._heard.append(Hold(key, process.current().runtime.clock() + seconds, why.format(key, at)))
 
 
 def _key(event: BreakerChanged | GateClosed) -> str:

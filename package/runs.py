@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
-from core.http import registry
+from core.http import observe, process
 from core.http.events import AttemptEnded, Event, RetryStarted
 from package.stopping import Stopped, Stopper
 
@@ -40,9 +40,9 @@ class RunSummary:
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Count the seconds, and what core.http does meanwhile."""
-        clock = registry.current().time.clock
+        clock = process.current().runtime.clock
         started = clock()
-        with registry.current().observed_by(self._observe):
+        with observe(self._observe):
             yield
         self.seconds = clock() - started
 

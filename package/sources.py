@@ -9,8 +9,9 @@ from functools import partial
 
 from django.conf import settings
 
-from core.http import ResilientSession, registry
-from core.http.engine import OTHER
+from core.http import ResilientSession, process
+from core.http.events import OTHER
+from core.http.origin import origin_of
 from package import downloads, pypi
 from package.asking import Client, Server
 from package.credentials import ApiSession
@@ -63,7 +64,7 @@ class Part:
     @property
     def upstream(self) -> str:
         """The name under which core.http knows the server."""
-        return OTHER if self.untrusted else registry.current().config.name_of(registry.origin_of(self.server.api))
+        return OTHER if self.untrusted else process.current().config.name_of(origin_of(self.server.api))
 
     @property
     def key(self) -> str:
@@ -71,7 +72,7 @@ class Part:
         if self.source == NOWHERE:
             return NOWHERE
         upstream = self.upstream
-        return registry.origin_of(self.server.api).netloc if upstream == OTHER else upstream
+        return origin_of(self.server.api).netloc if upstream == OTHER else upstream
 
 
 def address_of(package: Package, source: str) -> tuple[str, ...]:

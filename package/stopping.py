@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.http import registry
+from core.http import process
 
 _SLICE = 0.2  # seconds a waiting run may take to notice that it is to stop
 
@@ -16,14 +16,14 @@ class Stopper:
 
     def __init__(self, time_budget: float | None = None) -> None:
         """`time_budget`: seconds from now; None: no limit."""
-        clock = registry.current().time.clock
+        clock = process.current().runtime.clock
         self._deadline = None if time_budget is None else clock() + time_budget
         self._asked = ""
 
     @property
     def left(self) -> float | None:
         """Seconds until it ends by itself; None: it does not."""
-        return None if self._deadline is None else self._deadline - registry.current().time.clock()
+        return None if self._deadline is None else self._deadline - process.current().runtime.clock()
 
     def heed(self) -> None:
         """Raise `Stopped` if the run is to end."""
@@ -36,13 +36,13 @@ class Stopper:
     @property
     def reason(self) -> str:
         """Why the run is to end; "" while it is not."""
-        if not self._asked and self._deadline is not None and registry.current().time.clock() >= self._deadline:
+        if not self._asked and self._deadline is not None and process.current().runtime.clock() >= self._deadline:
             return "the time budget is used up"
         return self._asked
 
     def wait(self, seconds: float) -> None:
         """Wait, as `ResilientSession` asks for. Raises `Stopped` as soon as the run is to end."""
-        time = registry.current().time
+        time = process.current().runtime
         end = time.clock() + seconds
         while True:
             if self.reason:

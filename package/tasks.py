@@ -15,8 +15,8 @@ from celery import Task, shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from core import batch
-from core.http import registry
+from core.http import observe, process
+from core.http.django import batch_jobs
 from package import claims, sources, tickets
 from package.fetching import LONGEST, Work
 from package.holds import Hold, Holds
@@ -51,7 +51,7 @@ class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
 @shared_task(base=Patient)
 def plan() -> None:
     """Queue what is due, and send again what was lost. In the default queue: those of sources are for fetching."""
-    with batch.jobs().run("plan") as job:
+    with batch_jobs.jobs().run("plan") as job:
         for packages in tickets.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
             job.items({"success": packages})
         tickets.send_again(send)
@@ -90,7 +90,7 @@ def _fetch(package: Package, parts: list[Part], ticket: Claim, owner: str, tries
     """Ask, and store what comes. Returns when to try again what did not; None: not, it is done."""
     through = sessions()
     work = Work(package, parts, again=tries > 0, claim=ticket.pk)
-    with registry.current().observed_by(_holds().observe), through.within(LONGEST):
+    with observe(_holds().observe), through.within(LONGEST):
         work.do(through)
     _holds().judge(parts[0].key, work.results)
     refused = next((result for result in work.results if result.reason == "unauthorized"), None)
@@ -109,7 +109,7 @@ def _fetch(package: Package, parts: list[Part], ticket: Claim, owner: str, tries
 def _hold(key: str, until: datetime, result: FetchResult) -> None:
     """Leave a source alone that refuses our token, and say so once: each package would hear the same."""
     seconds = (until - timezone.now()).total_seconds()
-    _held[key] = Hold(key, registry.current().time.clock() + seconds, result.error)
+    _held[key] = Hold(key, process.current().runtime.clock() + seconds, result.error)
     logger.warning("%s is put aside: %s", result.source, result.error)
 
 
@@ -173,5 +173,5 @@ def _held_until(key: str) -> datetime | None:
     for heard in _holds().heard():
         _held[heard.key] = max(heard, _held.get(heard.key, heard), key=lambda each: each.until)
     hold = _held.get(key)
-    left = hold.until - registry.current().time.clock() if hold else 0.0
+    left = hold.until - process.current().runtime.clock() if hold else 0.0
     return timezone.now() + timedelta(seconds=left) if left > 0 else None

@@ -7,7 +7,7 @@ from functools import cache
 
 from django.utils import timezone
 
-from core.http import registry
+from core.http import process
 from core.http.events import FallbackServed
 from package import ledger, sources
 from package.errors import NO_TIME
@@ -62,4 +62,4 @@ def tell_of_fallback(result: FetchResult) -> None:
     """Count that what is stored of this part has to serve, if that is so."""
     failed = result.outcome is FetchOutcome.LEFT_ALONE or not result.reached
     if failed and result.reason not in _NOT_ITS_FAULT and result.stored is not None:
-        registry.current().emit(FallbackServed(result.upstream, STORED))
+        process.current().emit(FallbackServed(result.upstream, STORED))

@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from core.http import ResilientSession, registry
+from core.http import ResilientSession, observe, process
 from package import claims, sources
 from package.credentials import ApiSession
 from package.crew import Crew
@@ -94,7 +94,7 @@ class Run:
         self._everything = everything
         self._owner = claims.new_owner()
         self._began = timezone.now()
-        self._clock = registry.current().time.clock
+        self._clock = process.current().runtime.clock
         self._lanes = Lanes(lambda key: _limit(key, workers))
         self._holds = Holds()
         self._in_hand: dict[int, _InHand] = {}
@@ -111,7 +111,7 @@ class Run:
         """Work until nothing is left to do, or the run is to end."""
         summary = self.summary
         try:
-            with summary.measured(), registry.current().observed_by(self._holds.observe):
+            with summary.measured(), observe(self._holds.observe):
                 self._go_on()
         except (OperationalError, InterfaceError) as exc:
             self._lose_the_database(exc)
@@ -367,7 +367,7 @@ def run(
 
 def _limit(key: str, workers: int) -> int:
     """Say how many units of a lane may be under way: one waits for each that is at it, so that none is waited for."""
-    config = registry.current().config
+    config = process.current().config
     most = config.upstreams.get(key, config.default).max_concurrency
     return workers if most is None else 2 * most
 

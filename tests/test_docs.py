@@ -11,12 +11,10 @@ import pytest
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from core import batch
-from core.http import CircuitBreaker, Policy, RetryBudget, registry
-from core.http.backoff import Quota
-from core.http.breaker import State
-from core.http.events import BackoffSource, QuotaSeen, Suppression
-from core.http.outcome import Reason, Rejection, Result
+from core.http import CircuitBreaker, Policy, RetryBudget, process
+from core.http.django import batch_jobs
+from core.http.events import BackoffSource, BreakerState, QuotaSeen, Suppression
+from core.http.outcome import Quota, Reason, Rejection, Result
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,16 +60,19 @@ def test_every_variable_of_the_settings_is_documented() -> None:
 
 def test_every_check_is_documented() -> None:
     """docs/settings.md lists the ids that manage.py check can print."""
-    raised = {f"core.http.{number}" for number in re.findall(r"[EW]\d{3}", (ROOT / "core/http/conf.py").read_text())}
+    raised = {
+        f"core.http.{number}"
+        for number in re.findall(r"[EW]\d{3}", (ROOT / "core/http/django/settings.py").read_text())
+    }
     assert raised == {name for name in table("settings.md") if name.startswith("core.http.")}
 
 
 def test_the_documented_metrics_are_those_of_a_scrape(client: Client, settings: Any) -> None:
     """docs/metrics.md lists what /metrics shows: name, type and labels."""
     settings.DEBUG = True
-    registry.current().emit(QuotaSeen("pypi", Quota(limit=1, remaining=1, reset=1.0, resource=None)))
-    batch.jobs().know("plan", 300.0)
-    with batch.jobs().run("plan"):
+    process.current().emit(QuotaSeen("pypi", Quota(limit=1, remaining=1, reset=1.0, resource=None)))
+    batch_jobs.jobs().know("plan", 300.0)
+    with batch_jobs.jobs().run("plan"):
         pass
     shown = {}
     for family in text_string_to_metric_families(client.get("/metrics").text):
@@ -83,7 +84,7 @@ def test_the_documented_metrics_are_those_of_a_scrape(client: Client, settings: 
     assert documented == shown
 
 
-@pytest.mark.parametrize("values", [Result, Reason, Rejection, Suppression, BackoffSource, State])
+@pytest.mark.parametrize("values", [Result, Reason, Rejection, Suppression, BackoffSource, BreakerState])
 def test_every_value_of_a_label_is_documented(values: type[Result]) -> None:
     """docs/metrics.md says what outcomes, reasons and sources there are."""
     text = (ROOT / "docs" / "metrics.md").read_text()

@@ -22,11 +22,11 @@ import responses
 django.setup()
 
 from core import http
-from core.http import registry
+from core.http import process, registry
 from core.http.testing import FakeClock
 
 clock = FakeClock()
-registry.use(time=registry.Time(clock, clock.wait, lambda: 0.0))
+process.use(runtime=registry.Runtime(clock, clock.wait, lambda: 0.0))
 
 
 def slow(request):

@@ -1,17 +1,28 @@
-"""Outbound HTTP that is retried, spaced, cut off and counted. `engine.py` is the place to begin reading."""
+"""Outbound HTTP that is retried, spaced, cut off and counted. `engine/call.py` is the place to begin reading."""
 
-from core.http.adapter import ResilientAdapter
-from core.http.api import delete, get, head, options, patch, post, put, request
-from core.http.errors import BlockedAddress, CircuitOpen, DeadlineExceeded, RateLimited, ResponseTooLarge
-from core.http.policy import WEB_REQUEST, CircuitBreaker, Policy, RetryBudget
-from core.http.session import ResilientSession
+from .adapter import ResilientAdapter
+from .api import delete, get, head, options, patch, post, put, request
+from .errors import (
+    AttemptTimeout,
+    BlockedAddress,
+    CircuitOpen,
+    DeadlineExceeded,
+    NotSent,
+    RateLimited,
+    ResponseTooLarge,
+)
+from .policy import WEB_REQUEST, CircuitBreaker, Policy, RetryBudget
+from .process import observe
+from .session import ResilientSession
 
 __all__ = [
     "WEB_REQUEST",
+    "AttemptTimeout",
     "BlockedAddress",
     "CircuitBreaker",
     "CircuitOpen",
     "DeadlineExceeded",
+    "NotSent",
     "Policy",
     "RateLimited",
     "ResilientAdapter",
@@ -21,6 +32,7 @@ __all__ = [
     "delete",
     "get",
     "head",
+    "observe",
     "options",
     "patch",
     "post",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -18,21 +18,26 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import rewind_body
 from urllib3.util import Timeout
 
-from core.http import body, scope, streamed
-from core.http import registry as process
-from core.http.engine import OTHER, Call, Clock, Random, Stop, Upstream, Wait
-from core.http.errors import DeadlineExceeded
-from core.http.events import Target
-from core.http.outcome import Outcome, Reason
-from core.http.policy import Policy
-from core.http.transport import DeadlineAdapter, is_seconds
+from . import errors, process, total_deadline
+from .engine.call import Call
+from .engine.steps import Stop, Wait
+from .engine.upstream import Clock, Random, Upstream
+from .events import OTHER, Target
+from .origin import Origin, origin_of
+from .outcome import Attempt, Outcome, Reason
+from .policy import Policy
+from .registry import Registry
+from .wire import body, streaming_slot
+from .wire.deadline_adapter import DeadlineAdapter, is_seconds
+from .wire.requests_errors import DeadlineExceeded, not_sent
+
+_E = TypeVar("_E", bound=requests.Response | requests.RequestException)
 
 POOL_HOSTS = 32
 """Hosts of which connections are kept (requests: 10)."""
 POOL_CONNECTIONS = 128
 """Connections kept per host (requests: 10): as many as threads may share a session. Unused ones cost nothing."""
-
-_LONGEST_PATH = 200
+_MAX_PATH = 200
 """Characters of a path that reach the log."""
 _FORBIDDEN = re.compile(r"[\r\n\0]")
 
@@ -48,9 +53,9 @@ class ResilientAdapter(DeadlineAdapter):
     :param random: a number in [0, 1), for jitter.
     """
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_clock", "_wait", "_random", "check"]  # noqa: RUF012 - what pickle keeps
+    __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_clock", "_wait", "_random"]  # noqa: RUF012 - what pickle keeps
 
-    _own: tuple[process.Registry, process.Registry] | None
+    _own: tuple[Registry, Registry] | None
     """The process's registry, and the one of its own that this adapter derived from it."""
 
     def __init__(
@@ -89,7 +94,8 @@ class ResilientAdapter(DeadlineAdapter):
         Raises what requests raises, and `DeadlineExceeded` or `ResponseTooLarge`.
         """
         registry = self._registry()
-        upstream, call = self._start(registry, request, timeout)
+        session_call = total_deadline.current(self)
+        upstream, call = self._start(registry, session_call, request, timeout)
         answer: requests.Response | requests.RequestException | None = None  # None before the first attempt only
         try:
             while not isinstance(step := call.begin(), Stop):
@@ -102,7 +108,7 @@ class ResilientAdapter(DeadlineAdapter):
                     request,
                     upstream.policy,
                     seconds=step.seconds,
-                    named=upstream.name != OTHER,
+                    configured=upstream.name != OTHER,
                     stream=stream,
                     timeout=timeout,
                     verify=verify,
@@ -110,32 +116,38 @@ class ResilientAdapter(DeadlineAdapter):
                     proxies=proxies,
                 )
                 if stream and not isinstance(answer, requests.RequestException):
-                    streamed.keep_slot(answer, call)
+                    streaming_slot.keep_slot(answer, call)
                 if not call.end(outcome):
                     break
                 if not isinstance(answer, requests.RequestException):
                     body.keep(answer, upstream.policy.max_response_bytes)
+        except (errors.NotSent, errors.DeadlineExceeded) as exc:
+            raise _with_attempts(not_sent(exc), call, session_call) from None
         except BaseException:
             call.cancel()
             raise
         if isinstance(answer, requests.RequestException):
             try:
-                raise _final(answer, outcome, call, request)
+                raise _with_attempts(_final(answer, outcome, call, request), call, session_call)
             finally:
                 del answer  # or its traceback and this frame keep each other alive
         assert answer is not None  # noqa: S101 - begin() stops only after an attempt
-        return answer
+        return _with_attempts(answer, call, session_call)
 
     def _start(
-        self, registry: process.Registry, request: requests.PreparedRequest, timeout: Any
+        self,
+        registry: Registry,
+        session_call: total_deadline.Scope | None,
+        request: requests.PreparedRequest,
+        timeout: Any,
     ) -> tuple[Upstream, Call]:
-        origin = origin_of(request)
-        upstream = registry.upstream(origin, named=self.check is None)
-        path = (urlsplit(request.url or "").path or "/")[:_LONGEST_PATH]
-        session_call = scope.current(self)
+        where = request_origin(request)
+        upstream = registry.upstream(where, untrusted=self.untrusted)
+        path = (urlsplit(request.url or "").path or "/")[:_MAX_PATH]
         latest = upstream.clock() + upstream.policy.total_timeout
-        return upstream, upstream.call(
-            Target(request.method or "GET", origin.scheme, origin.netloc, path),
+        return upstream, Call(
+            upstream,
+            Target(request.method or "GET", where.scheme, where.netloc, path),
             attempt_timeout=_wall_clock(timeout),
             deadline=session_call.deadline(latest) if session_call else None,
             idempotent=True if "Idempotency-Key" in request.headers else None,
@@ -155,10 +167,10 @@ class ResilientAdapter(DeadlineAdapter):
         if own is not None:
             own[1].forget()
 
-    def _pause(self, step: Wait, call: Call, registry: process.Registry) -> None:
+    def _pause(self, step: Wait, call: Call, registry: Registry) -> None:
         """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
-        own = self._wait or registry.time.wait
-        is_real_time = registry.time.clock is time.monotonic
+        own = self._wait or registry.runtime.wait
+        is_real_time = registry.runtime.is_real
         can_be_woken = own is time.sleep or (step.for_turn and is_real_time)
         if not can_be_woken:
             own(step.seconds)
@@ -174,7 +186,7 @@ class ResilientAdapter(DeadlineAdapter):
         self._own = None
         self._lock = threading.Lock()
 
-    def _registry(self) -> process.Registry:
+    def _registry(self) -> Registry:
         """Find the process's registry as it is now, or this adapter's own, derived from that."""
         current = process.current()
         if self._policy is None and self._clock is None and self._random is None:
@@ -188,7 +200,7 @@ class ResilientAdapter(DeadlineAdapter):
         return own[1]
 
 
-def origin_of(request: requests.PreparedRequest) -> process.Origin:
+def request_origin(request: requests.PreparedRequest) -> Origin:
     """Read where `request` goes. Raises `InvalidURL` where that is nowhere, or would be two requests in one."""
     headers: Any = request.headers
     pairs = headers.lower_items() if isinstance(headers, CaseInsensitiveDict) else headers.items()  # faster by half
@@ -198,9 +210,19 @@ def origin_of(request: requests.PreparedRequest) -> process.Origin:
     if _FORBIDDEN.search(url):
         raise InvalidURL("Invalid URL: it holds a line break or a NUL", request=request)
     try:
-        return process.origin_of(url)
+        return origin_of(url)
     except ValueError as exc:
         raise InvalidURL(f"Invalid URL: {exc}", request=request) from None
+
+
+def _with_attempts(ending: _E, call: Call, session_call: total_deadline.Scope | None) -> _E:
+    """Note on an answer or an error what it took: every attempt of the session's call, earlier hops included."""
+    attempts: tuple[Attempt, ...] = call.attempts
+    if session_call is not None:
+        session_call.attempts += attempts
+        attempts = session_call.attempts
+    ending.attempts = attempts  # type: ignore[union-attr]  # requests' own classes do not declare it
+    return ending
 
 
 def _as_text(value: str | bytes) -> str:
@@ -223,7 +245,7 @@ def _final(
 ) -> requests.RequestException:
     if outcome.reason is not Reason.TIMEOUT or not call.is_over:
         return error
-    host = process.origin_of(request.url or "").netloc
+    host = origin_of(request.url or "").netloc
     cut = DeadlineExceeded(f"{request.method} to {host} was cut off: its total timeout passed", request=request)
     cut.__cause__ = error
     return cut

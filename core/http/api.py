@@ -6,8 +6,8 @@ from typing import Any
 
 import requests
 
-from core.http.adapter import ResilientAdapter
-from core.http.session import ResilientSession
+from .adapter import ResilientAdapter
+from .session import ResilientSession
 
 _adapter = ResilientAdapter()
 

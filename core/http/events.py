@@ -12,11 +12,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from core.http.backoff import Quota
-from core.http.breaker import State
-from core.http.outcome import Outcome, Reason, Rejection, Result
+from .outcome import Attempt, Outcome, Quota, Reason, Rejection, Result
+
+OTHER = "other"
+"""The name, in metrics and logs, of every upstream that the configuration does not name."""
 
 _logger = logging.getLogger("core.http")
+
+
+class BreakerState(StrEnum):
+    """The state of a circuit breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +37,6 @@ class Target:
     host: str
     """With the port where it is not the scheme's own."""
     path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One attempt of a call, for its history."""
-
-    outcome: Outcome
-    seconds: float
-    waited: float
-    """Seconds of backoff before it."""
 
 
 class Suppression(StrEnum):
@@ -114,8 +113,8 @@ class BreakerChanged:
     upstream: str
     target: Target
     """The call that brought it about."""
-    before: State
-    state: State
+    before: BreakerState
+    state: BreakerState
     seconds: float
     """For how long it stays open, if it is."""
 
@@ -127,8 +126,8 @@ class BreakerFollowed:
     upstream: str
     host: str
     """Of an upstream that the configuration does not name, else empty."""
-    before: State
-    state: State
+    before: BreakerState
+    state: BreakerState
     seconds: float
     """For how long it stays open, if it is."""
 
@@ -136,7 +135,7 @@ class BreakerFollowed:
 @dataclass(frozen=True, slots=True)
 class BreakerForgotten:
     upstream: str
-    state: State
+    state: BreakerState
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ from requests.exceptions import InvalidHeader, InvalidSchema
 from requests.hooks import default_hooks
 from requests.utils import default_user_agent
 
-from core.http import guard, redact, registry, scope
-from core.http.adapter import ResilientAdapter, origin_of
-from core.http.engine import Clock, Random
-from core.http.errors import BlockedAddress
-from core.http.policy import Policy
+from . import process, total_deadline
+from .adapter import ResilientAdapter, request_origin
+from .engine.upstream import Clock, Random
+from .origin import origin_of
+from .policy import Policy
+from .wire import address_guard, redaction
+from .wire.requests_errors import BlockedAddress
 
 
 class ResilientSession(requests.Session):
@@ -56,11 +58,10 @@ class ResilientSession(requests.Session):
     ) -> None:
         super().__init__()
         self._clock = clock
-        adapter = ResilientAdapter(policy, clock=clock, wait=wait, random=random)
+        adapter = _SessionAdapter(policy, untrusted=untrusted, clock=clock, wait=wait, random=random)
         if untrusted:
-            adapter.check = guard.check_addresses
             self.trust_env = False
-            self.max_redirects = guard.REDIRECTS
+            self.max_redirects = address_guard.REDIRECTS
             self.cookies.set_policy(_KeepNone())
         self.mount("https://", adapter)
         self.mount("http://", adapter)
@@ -70,25 +71,29 @@ class ResilientSession(requests.Session):
         """As in requests; the configured User-Agent takes the place of requests' own."""
         try:
             prepared = super().prepare_request(request)
-        except InvalidHeader as exc:  # it quotes the header's value
-            raise redact.error(exc, redact.quoted(*request.headers.values(), *self.headers.values()))  # noqa: B904 - the same
         except requests.RequestException as exc:
-            raise redact.url_in(exc, _text(request.url))  # noqa: B904 - it is the same error
-        configured = registry.current().config.user_agent
+            exc.attempts = ()  # type: ignore[attr-defined]  # requests does not know it
+            raise self._without_secrets(exc, request)  # noqa: B904 - the same
+        configured = process.current().config.user_agent
         if configured and prepared.headers.get("User-Agent") == default_user_agent():
             prepared.headers["User-Agent"] = configured
         return prepared
 
+    def _without_secrets(self, exc: requests.RequestException, request: requests.Request) -> requests.RequestException:
+        if isinstance(exc, InvalidHeader):  # it quotes the header's value
+            return redaction.error(exc, redaction.quoted(*request.headers.values(), *self.headers.values()))
+        return redaction.url_in(exc, _text(request.url))
+
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
         """As in requests; an untrusted session takes only adapters that check where they lead."""
-        if getattr(self, "_untrusted", False) and getattr(adapter, "check", None) is None:
+        if getattr(self, "_untrusted", False) and not getattr(adapter, "untrusted", False):
             raise ValueError("An untrusted session takes no adapter of yours: it would reach what it must not")
         super().mount(prefix, adapter)
 
-    def within(self, seconds: float) -> AbstractContextManager[None]:
+    def within(self, seconds: float) -> AbstractContextManager[object]:
         """Give all calls that are made inside, in this thread or task, one total deadline together."""
-        clock = self._clock or registry.current().time.clock
-        return scope.several_calls(self, clock() + seconds)
+        clock = self._clock or process.current().runtime.clock
+        return total_deadline.several_calls(self, clock() + seconds)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """As in requests; but what servers send for a Location raises nothing worse than `InvalidURL`."""
@@ -109,18 +114,22 @@ class ResilientSession(requests.Session):
         """As in requests; redirects and authentication share the total deadline of the call."""
         if self._untrusted:
             self._guard(request, kwargs)
-        with scope.session_call(self):
+        with total_deadline.session_call(self) as call:
             try:
                 return super().send(request, **kwargs)
-            except InvalidSchema as exc:
-                raise redact.url_in(exc, _text(request.url))  # noqa: B904 - it is the same error
+            except requests.RequestException as exc:
+                if not hasattr(exc, "attempts"):  # it did not come from an adapter of ours
+                    exc.attempts = call.attempts  # type: ignore[attr-defined]  # requests does not know it
+                if isinstance(exc, InvalidSchema):
+                    redaction.url_in(exc, _text(request.url))
+                raise
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """As in requests; an untrusted session takes no header along to another origin that may be a credential."""
         super().rebuild_auth(prepared_request, response)
         if not self._untrusted:
             return
-        before, after = registry.origin_of(str(response.url)), origin_of(prepared_request)
+        before, after = origin_of(str(response.url)), request_origin(prepared_request)
         if before.scheme == "https" and after.scheme == "http":
             raise BlockedAddress("A redirect leads from https to http", request=prepared_request)
         if before == after:
@@ -129,7 +138,7 @@ class ResilientSession(requests.Session):
             raise BlockedAddress("A redirect to another origin asks for the body again", request=prepared_request)
         prepared_request._cookies = RequestsCookieJar(_SendNone())  # noqa: SLF001 - from which later hops take theirs
         prepared_request.hooks = default_hooks()  # authentication answers a 401 by such
-        for name in [name for name in prepared_request.headers if name.lower() not in guard.KEPT_HEADERS]:
+        for name in [name for name in prepared_request.headers if name.lower() not in address_guard.KEPT_HEADERS]:
             del prepared_request.headers[name]
 
     def _guard(self, request: requests.PreparedRequest, kwargs: dict[str, Any]) -> None:
@@ -140,6 +149,27 @@ class ResilientSession(requests.Session):
         jar = request._cookies  # noqa: SLF001 - the jar that its redirects use
         if jar is not None and not isinstance(getattr(jar, "_policy", None), _KeepNone):
             jar.set_policy(_KeepNone())
+
+
+class _SessionAdapter(ResilientAdapter):
+    """The adapter of a `ResilientSession`, which may be for URLs that users submit.
+
+    The public `ResilientAdapter` has no such switch: on somebody else's session it could not keep what that promises.
+    """
+
+    __attrs__ = [*ResilientAdapter.__attrs__, "untrusted"]  # noqa: RUF012 - what pickle keeps
+
+    def __init__(
+        self,
+        policy: Policy | None,
+        *,
+        untrusted: bool,
+        clock: Clock | None,
+        wait: Callable[[float], object] | None,
+        random: Random | None,
+    ) -> None:
+        super().__init__(policy, clock=clock, wait=wait, random=random)
+        self.untrusted = untrusted
 
 
 def _text(url: Any) -> str:

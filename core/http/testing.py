@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from core.http import registry
+from . import process
+from .registry import Registry, Runtime
 
 
 @dataclass
@@ -50,16 +51,17 @@ class OutboundHTTP:
     clock: FakeClock
 
     @property
-    def registry(self) -> registry.Registry:
+    def registry(self) -> Registry:
         """The process's registry, as the settings describe it now."""
-        return registry.current()
+        return process.current()
 
 
 @pytest.fixture
 def outbound_http() -> Iterator[OutboundHTTP]:
-    """Fresh upstreams on a fake clock, without jitter; afterwards fresh ones on the real clock."""
+    """Fresh upstreams on a fake clock, without jitter; afterwards fresh ones on the real clock.
+
+    Observers that the test adds (`core.http.observe`) are removed with its end.
+    """
     clock = FakeClock()
-    real = registry.current().time
-    registry.use(time=registry.Time(clock, clock.wait, lambda: 0.0))
-    yield OutboundHTTP(clock)
-    registry.use(time=real)
+    with process.on(Runtime(clock, clock.wait, lambda: 0.0)):
+        yield OutboundHTTP(clock)

@@ -16,8 +16,8 @@ from kombu.exceptions import OperationalError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from core.batch import ItemOutcome
-from core.http import registry
+from core.http import process
+from core.http.django.batch_jobs import ItemOutcome
 from package import tickets
 from package.stopping import Stopped, Stopper
 
@@ -71,7 +71,7 @@ def enqueue(
     wait: bool,
 ) -> Queued:
     """Queue these packages; `wait` until they are done. Raises `BrokerAway`."""
-    clock = registry.current().time.clock
+    clock = process.current().runtime.clock
     started, done = clock(), Queued()
     try:
         _queue(done, primary_keys, stopper, everything=everything)
@@ -103,7 +103,7 @@ def _queue(done: Queued, primary_keys: Sequence[int], stopper: Stopper, *, every
 
 
 def _watch(done: Queued, queued_by: datetime, stopper: Stopper, write: Callable[[str], object]) -> None:
-    clock = registry.current().time.clock
+    clock = process.current().runtime.clock
     progressed = clock()
     with _progress(done.queued, write) as show:
         while done.left:
@@ -130,7 +130,7 @@ def _progress(total: int, write: Callable[[str], object]) -> Iterator[Show]:
 
 
 def _lines(write: Callable[[str], object]) -> Show:
-    clock = registry.current().time.clock
+    clock = process.current().runtime.clock
     told = clock()
 
     def show(left: int, total: int) -> None:

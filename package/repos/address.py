@@ -6,7 +6,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from core.http import redact, registry
+from core.http.origin import origin_of
+from core.http.wire import redaction
 
 _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d+)?")
 _LONGEST_SHOWN = 200
@@ -31,7 +32,7 @@ class Address(NamedTuple):
 
     def below(self, server: str) -> tuple[str, ...] | None:
         """Return what comes after the address of `server` in the path; None where that is another server."""
-        origin = registry.origin_of(server)
+        origin = origin_of(server)
         if self.scheme not in {"http", "https"}:  # ssh has a port and a root of its own
             return self.names if origin.host == self.host else None
         root = tuple(name for name in urlsplit(server).path.split("/") if name)
@@ -55,7 +56,7 @@ def split(url: str) -> Address:
     try:
         parts = urlsplit(value)
         web = parts.scheme in {"http", "https"}
-        netloc = registry.origin_of(value if web else f"https://{parts.hostname or ''}").netloc
+        netloc = origin_of(value if web else f"https://{parts.hostname or ''}").netloc
     except ValueError:
         netloc = ""
     if not value.isprintable() or " " in value or not _HOST.fullmatch(netloc):
@@ -66,4 +67,4 @@ def split(url: str) -> Address:
 
 def shown(url: str) -> str:
     """Quote an address, without secrets, and of one that is very long only the beginning."""
-    return repr(redact.url(url.strip()[:_LONGEST_SHOWN]))
+    return repr(redaction.url(url.strip()[:_LONGEST_SHOWN]))

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from core.batch import BatchJobs
-from core.http.backoff import Quota
+from core.http.django.batch_jobs import BatchJobs
 from core.http.events import QuotaSeen
-from core.http.metrics import PrometheusObserver
+from core.http.observers.prometheus import PrometheusObserver
+from core.http.outcome import Quota
 from grafana.generate import __main__ as generate
 from grafana.generate.alerts import ALERTS, RUNBOOKS, Alert
 from grafana.generate.prometheus import rule_files

@@ -17,7 +17,7 @@ from django.test import override_settings
 from django.utils import timezone
 from responses import RequestsMock
 
-from core.http import registry
+from core.http import process, registry
 from core.http.testing import OutboundHTTP
 from package import cleanup as cleanup_module
 from package.cleanup import is_on_github
@@ -474,8 +474,8 @@ class TestAsking:
     ) -> None:
         """There is no order in which runs that are cut short would always meet the same ones first."""
         chances = iter([0.3, 0.9, 0.1, 0.5])
-        time = registry.current().time
-        registry.use(time=registry.Time(time.clock, time.wait, lambda: next(chances, 0.0)))
+        time = process.current().runtime
+        process.use(runtime=registry.Runtime(time.clock, time.wait, lambda: next(chances, 0.0)))
         assert cleanup("--limit", "3") == 0
         assert github.asked == ["owner/c", "owner/a", "owner/d"]
 

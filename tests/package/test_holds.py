@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.http import registry
-from core.http.backoff import Quota
-from core.http.breaker import State
-from core.http.events import BreakerChanged, Event, GateClosed, QuotaSeen, Target
+from core.http import process, registry
+from core.http.events import BreakerChanged, BreakerState, Event, GateClosed, QuotaSeen, Target
+from core.http.outcome import Quota
 from core.http.testing import FakeClock, OutboundHTTP
 from package.holds import RESERVE, SILENT_IN_A_ROW, Hold, Holds
 from package.results import FetchOutcome, FetchResult
@@ -20,8 +19,8 @@ ANSWER = FetchResult("github", FetchOutcome.UPDATED)
 ALONE = FetchResult("github", FetchOutcome.LEFT_ALONE)
 
 
-def opened(upstream: str = "github", seconds: float = 15.0, state: State = State.OPEN) -> BreakerChanged:
-    return BreakerChanged(upstream, TARGET, State.CLOSED, state, seconds)
+def opened(upstream: str = "github", seconds: float = 15.0, state: BreakerState = BreakerState.OPEN) -> BreakerChanged:
+    return BreakerChanged(upstream, TARGET, BreakerState.CLOSED, state, seconds)
 
 
 def seen(remaining: int | None, limit: int | None = 100, reset: float | None = 60.0, upstream: str = "github") -> Event:
@@ -38,8 +37,8 @@ def heard(*events: Event) -> list[Hold]:
 def judged(*passes: list[FetchResult]) -> list[float]:
     """Return for how long the source was to be left alone, each time; it is left alone for so long."""
     clock, holds, came = FakeClock(), Holds(), []
-    real = registry.current().time
-    registry.use(time=registry.Time(clock, clock.wait))
+    real = process.current().runtime
+    process.use(runtime=registry.Runtime(clock, clock.wait))
     try:
         for results in passes:
             holds.judge("github", results)
@@ -47,13 +46,13 @@ def judged(*passes: list[FetchResult]) -> list[float]:
                 came.append(hold.until - clock.now)
                 clock.advance(hold.until - clock.now)
     finally:
-        registry.use(time=real)
+        process.use(runtime=real)
     return came
 
 
 def test_nothing_is_heard_of_those_who_are_well() -> None:
     """A breaker that closes, or lets one through to see, keeps nobody."""
-    assert heard(opened(state=State.CLOSED), opened(state=State.HALF_OPEN)) == []
+    assert heard(opened(state=BreakerState.CLOSED), opened(state=BreakerState.HALF_OPEN)) == []
 
 
 def test_an_upstream_that_is_down_is_left_alone(outbound_http: OutboundHTTP) -> None:

@@ -11,9 +11,8 @@ from django.test import override_settings
 from requests.adapters import HTTPAdapter
 from responses import RequestsMock
 
-from core.http import registry
-from core.http.breaker import State
-from core.http.events import AttemptEnded, BreakerChanged
+from core.http import observe
+from core.http.events import AttemptEnded, BreakerChanged, BreakerState
 from core.http.testing import OutboundHTTP
 from package.asking import Client, Server
 from package.models import Category, Package, SourceStatus
@@ -106,10 +105,10 @@ def test_an_outage_that_ends_in_time(upstreams: Upstreams, some: list[int], worl
             sent += 1
             if sent == 40:
                 upstreams.pypi.fault = Status(503)
-        elif isinstance(event, BreakerChanged) and event.state is State.OPEN:
+        elif isinstance(event, BreakerChanged) and event.state is BreakerState.OPEN:
             upstreams.pypi.fault = None
 
-    with registry.current().observed_by(direct):
+    with observe(direct):
         summary = refresh(some)
     assert up_to_date(world) == FEWER
     assert sent <= FEWER + 11

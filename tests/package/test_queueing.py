@@ -13,7 +13,7 @@ from django.core.management import execute_from_command_line
 from django.db import OperationalError, connections
 from kombu.exceptions import OperationalError as BrokerError
 
-from core.http import registry
+from core.http import process
 from core.http.testing import OutboundHTTP
 from package import tasks, tickets
 from package.management.queueing import TELL
@@ -75,7 +75,7 @@ def at_each_look(outbound_http: OutboundHTTP, *actions: Callable[[], object]) ->
             seconds = 0.0
             left.pop(0)()
 
-    registry.use(time=replace(registry.current().time, wait=wait))
+    process.use(runtime=replace(process.current().runtime, wait=wait))
 
 
 def finish(number: int) -> Callable[[], object]:

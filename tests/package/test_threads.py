@@ -16,7 +16,7 @@ from django.test import override_settings
 from django.utils import timezone
 from responses import RequestsMock
 
-from core.http import registry
+from core.http import process, registry
 from core.http.testing import OutboundHTTP
 from package import updater
 from package.asking import READING, Client
@@ -130,7 +130,7 @@ class TestSite:
                     host = value.removeprefix("http://").partition("/")[0]
                     named[name.partition("_")[0].lower()] = {"hosts": [host], "max_concurrency": 3}
             with override_settings(OUTBOUND_HTTP={"upstreams": named}):
-                registry.use(time=registry.Time())  # the servers take time of their own
+                process.use(runtime=registry.Runtime())  # the servers take time of their own
                 yield servers
 
     @staticmethod

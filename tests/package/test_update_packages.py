@@ -28,8 +28,8 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 from pytest_httpserver import HTTPServer
 
-from core.batch import ITEMS, RUNS
-from core.http import registry
+from core.http import process as outbound
+from core.http.django.batch_jobs import ITEMS, RUNS
 from core.http.testing import OutboundHTTP
 from package import downloads as downloads_module
 from package import pypi as pypi_module
@@ -579,7 +579,7 @@ class TestStopping:
             if len(outbound_http.clock.waits) == 1:
                 signal.raise_signal(signal.SIGINT)
 
-        registry.use(time=replace(registry.current().time, wait=wait))
+        outbound.use(runtime=replace(outbound.current().runtime, wait=wait))
         pypi.answers("b", 429, headers={"Retry-After": "50"})
         assert update_packages() == 130
         assert pypi.asked == ["a", "b"]
@@ -599,7 +599,7 @@ class TestStopping:
             if len(outbound_http.clock.waits) == 1:
                 signal.raise_signal(signal.SIGINT)
 
-        registry.use(time=replace(registry.current().time, wait=wait))
+        outbound.use(runtime=replace(outbound.current().runtime, wait=wait))
         for slug in ("a", "b", "c"):
             pypi.answers(slug, 429, headers={"Retry-After": "300"})
         assert update_packages("--time-budget", "600", "--json") == 130

@@ -15,7 +15,7 @@ from django.db import DataError, IntegrityError, InterfaceError, OperationalErro
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
-from core.http import ResilientSession, registry
+from core.http import ResilientSession, process
 from core.http.testing import OutboundHTTP
 from package import claims
 from package import downloads as downloads_module
@@ -515,7 +515,7 @@ def during_waits(action: Callable[[], object], outbound_http: OutboundHTTP) -> N
         outbound_http.clock.wait(seconds)
         action()
 
-    registry.use(time=replace(registry.current().time, wait=wait))
+    process.use(runtime=replace(process.current().runtime, wait=wait))
 
 
 def test_a_stop_while_waiting_begins_no_new_attempt(

@@ -105,11 +105,14 @@ def main(setup: dict[str, Any]) -> None:
     )
     import requests  # noqa: PLC0415 - as above
 
-    from core.http import ResilientSession, conf, election, registry  # noqa: PLC0415 - as above
+    from core.http import ResilientSession, process  # noqa: PLC0415 - as above
+    from core.http.django import settings as outbound_settings  # noqa: PLC0415 - as above
+    from core.http.origin import origin_of  # noqa: PLC0415 - as above
+    from core.http.shared import probe_election  # noqa: PLC0415 - as above
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    election.PATIENCE = setup["patience"]
-    conf.configure()
+    probe_election.PATIENCE = setup["patience"]
+    outbound_settings.configure()
     session = ResilientSession()
     session.trust_env = False
     for line in sys.stdin:
@@ -122,7 +125,7 @@ def main(setup: dict[str, Any]) -> None:
                 outcome = type(exc).__name__
             answer: Any = outcome, time.monotonic() - began
         else:
-            upstream = registry.current().upstream(registry.origin_of(f"http://{setup['netloc']}/"))
+            upstream = process.current().upstream(origin_of(f"http://{setup['netloc']}/"))
             answer = upstream.breaker.state if upstream.breaker else "none"
         print(json.dumps(answer), flush=True)  # noqa: T201 - to whoever gave the command
 

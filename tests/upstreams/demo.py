@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         import django  # noqa: PLC0415 - reads the environment above
 
-        from core import multiprocess  # noqa: PLC0415 - as above
+        from core.http import multiprocess  # noqa: PLC0415 - as above
 
         multiprocess.take_part(multiprocess.Part("job", "update_packages"))
         django.setup()
@@ -92,7 +92,7 @@ class _Demo:
     def run(self) -> int:
         from django.core.management import call_command  # noqa: PLC0415 - needs the settings
 
-        from core.http import registry  # noqa: PLC0415 - as above
+        from core.http import observe  # noqa: PLC0415 - as above
 
         call_command("migrate", verbosity=0)
         self._arrange()
@@ -102,7 +102,7 @@ class _Demo:
             f"GitHub's quota of {_QUOTA} calls will run out, {len(self._hostile)} packages have hostile servers."
         )
         _let_through(self._upstreams.forgejo.url)
-        with registry.current().observed_by(self._direct):
+        with observe(self._direct):
             try:
                 call_command("update_packages")
             except SystemExit as exc:
@@ -157,8 +157,11 @@ class _Demo:
 
     def _direct(self, event: object) -> None:
         """Break PyPI, and mend it, when the time has come."""
-        from core.http.breaker import State  # noqa: PLC0415 - as above
-        from core.http.events import AttemptEnded, BreakerChanged  # noqa: PLC0415 - as above
+        from core.http.events import (  # noqa: PLC0415 - as above
+            AttemptEnded,
+            BreakerChanged,
+            BreakerState,
+        )
 
         upstream = getattr(event, "upstream", "")
         if isinstance(event, AttemptEnded) and upstream == "pypi" and not self._healed:
@@ -168,7 +171,7 @@ class _Demo:
                 self._upstreams.pypi.fault = Status(503)
         elif isinstance(event, BreakerChanged) and upstream == "pypi":
             _say(f"PyPI's breaker: {event.state.value}")
-            if event.state is State.OPEN and self._opened is None:
+            if event.state is BreakerState.OPEN and self._opened is None:
                 self._opened = time.monotonic()
         if self._opened is not None and not self._healed and time.monotonic() > self._opened + _OUTAGE_LASTS:
             self._healed = True
@@ -244,13 +247,13 @@ def _let_through(address: str) -> None:
     """Let untrusted sessions reach the stand-in for a Forgejo server, which is on this machine."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - as above
 
-    from core.http import guard  # noqa: PLC0415 - as above
+    from core.http.wire import address_guard  # noqa: PLC0415 - as above
 
-    check_addresses, check_port = guard.check_addresses, guard.check_port
+    check_addresses, check_port = address_guard.check_addresses, address_guard.check_port
     port = urlsplit(address).port
 
-    guard.check_addresses = lambda addresses: check_addresses(a for a in addresses if a != "127.0.0.1")
-    guard.check_port = lambda url: None if url.port == port else check_port(url)
+    address_guard.check_addresses = lambda addresses: check_addresses(a for a in addresses if a != "127.0.0.1")
+    address_guard.check_port = lambda url: None if url.port == port else check_port(url)
 
 
 if __name__ == "__main__":

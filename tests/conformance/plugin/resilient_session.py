@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from core.http import Policy, ResilientSession, registry
+from core.http import Policy, ResilientSession, observe, process, registry
 from core.http.testing import FakeClock
 
 
@@ -33,16 +33,16 @@ class Replacement:
     def _begin_afresh(self) -> None:
         if self._retries:
             clock = FakeClock()
-            registry.use(registry.Registry, time=registry.Time(clock, clock.wait, lambda: 0.0))
+            process.use(process.ProcessRegistry, runtime=registry.Runtime(clock, clock.wait, lambda: 0.0))
         else:
             once = registry.Config(default=Policy(retries=0))
-            registry.use(lambda: registry.Registry(once), time=registry.Time())
+            process.use(lambda: process.ProcessRegistry(once), runtime=registry.Runtime())
 
     @pytest.fixture(autouse=True)
     def _fresh_upstreams(self) -> Iterator[None]:
         self._begin_afresh()
         sent = []
-        with registry.current().observed_by(sent.append):
+        with observe(sent.append):
             yield
         self.tests += bool(sent)
         self._begin_afresh()

@@ -8,7 +8,7 @@ import pytest
 import responses as responses_library
 from prometheus_client import REGISTRY
 
-from core.http import ResilientSession, registry
+from core.http import ResilientSession, process
 from core.http.events import Event
 from core.http.testing import FakeClock, OutboundHTTP
 from tests.core.http.misbehave import MisbehavingServer, Reply
@@ -57,10 +57,10 @@ def closed_port() -> str:
 def events(outbound_http: OutboundHTTP) -> Iterator[list[Event]]:
     """Collect what observers are handed."""
     seen: list[Event] = []
-    make = registry._process.make
-    registry.use(lambda: registry.Registry(observers=(seen.append,)))
+    make = process._process.make
+    process.use(lambda: process.ProcessRegistry(observers=(seen.append,)))
     yield seen
-    registry.use(make)
+    process.use(make)
 
 
 class Metrics:

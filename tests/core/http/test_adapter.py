@@ -29,13 +29,15 @@ from core.http import (
     ResilientSession,
     ResponseTooLarge,
     adapter,
-    limits,
+    process,
     registry,
 )
 from core.http.adapter import POOL_CONNECTIONS
-from core.http.engine import Call
-from core.http.errors import HeadTruncated
+from core.http.engine import reservation
+from core.http.engine.call import Call
+from core.http.registry import Runtime
 from core.http.testing import FakeClock
+from core.http.wire.requests_errors import HeadTruncated
 from tests.core.http.conftest import Metrics, Serve
 from tests.core.http.misbehave import CLOSE, HOLD, RESET, TLS, Reply, Then, reply, server_context
 
@@ -390,8 +392,8 @@ def test_an_interrupt_is_not_retried(
 
 def test_threads_take_turns_at_the_server(serve: Serve, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine threads, three slots: never more than three at the server, all get there, in order, each woken once."""
-    monkeypatch.setattr(limits, "ASK_AGAIN", 60)  # nobody gets on without being woken
-    registry.use(time=registry.Time(clock=clock))  # the clock stands still; waiting is that of the process, woken
+    monkeypatch.setattr(reservation, "POLL_SLOT", 60)  # nobody gets on without being woken
+    process.use(runtime=registry.Runtime(clock=clock))  # the clock stands still; waiting is that of the process, woken
     steps: SimpleQueue[str] = SimpleQueue()
     go_on = threading.Semaphore(0)
     counting = threading.Lock()
@@ -458,13 +460,13 @@ def test_a_wait_that_cannot_be_woken_is_short(serve: Serve, clock: FakeClock) ->
         session.trust_env = False
         streamed.append(session.get(server.url, stream=True))
         assert session.get(server.url).status_code == 200
-    assert clock.waits == [limits.ASK_AGAIN] * 3
+    assert clock.waits == [reservation.POLL_SLOT] * 3
 
 
 def test_a_wait_of_ones_own_is_cut_short_when_a_slot_comes(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the real clock it is called when the turn has come, with nothing left to wait, for it may end the call."""
-    monkeypatch.setattr(limits, "ASK_AGAIN", 60)
-    registry.use(time=registry.Time())
+    monkeypatch.setattr(reservation, "POLL_SLOT", 60)
+    process.use(runtime=registry.Runtime())
     waiting, waits, statuses = threading.Event(), [], []
     waking = Call.waking
 
@@ -499,14 +501,14 @@ def test_a_thread_that_is_woken_hardly_ever_looks(
             waits.append(timeout)
             streamed.close()
 
-    registry.use(time=registry.Time(clock=clock))
+    process.use(runtime=registry.Runtime(clock=clock))
     server = serve(reply(200), reply(200))
     with ResilientSession(Policy(max_concurrency=1)) as session:
         session.trust_env = False
         streamed = session.get(server.url, stream=True)
         monkeypatch.setattr(adapter, "SimpleQueue", Woken)
         assert session.get(server.url).status_code == 200
-    assert waits == [limits.LOOK_ANYWAY]
+    assert waits == [reservation.POLL_ANYWAY]
 
 
 def test_an_interrupt_while_waiting_for_a_slot_loses_none(serve: Serve, clock: FakeClock) -> None:
@@ -923,9 +925,7 @@ def test_pool_options_are_requests_own() -> None:
 
 def test_the_total_timeout_runs_on_a_clock_that_nobody_sets() -> None:
     """Outside of tests the clock is the monotonic one: changing the date of a machine ends no call."""
-    from core.http.registry import Time  # noqa: PLC0415 - the one test that needs it
-
-    assert Time().clock is time.monotonic
+    assert Runtime().clock is time.monotonic
 
 
 COPIES: list[Callable[[ResilientAdapter], ResilientAdapter]] = [

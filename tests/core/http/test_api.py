@@ -27,10 +27,12 @@ def test_the_public_names_are_exactly_these() -> None:
     """What other code may rely on is pinned: a name more or less is a decision."""
     assert http.__all__ == [
         "WEB_REQUEST",
+        "AttemptTimeout",
         "BlockedAddress",
         "CircuitBreaker",
         "CircuitOpen",
         "DeadlineExceeded",
+        "NotSent",
         "Policy",
         "RateLimited",
         "ResilientAdapter",
@@ -40,6 +42,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "delete",
         "get",
         "head",
+        "observe",
         "options",
         "patch",
         "post",
@@ -168,10 +171,10 @@ def test_it_works_without_django_and_httpx() -> None:
         Thread(target=server.serve_forever, daemon=True).start()
 
         from core import http
-        from core.http import registry
+        from core.http import process, registry
 
         now = [0.0]
-        registry.use(time=registry.Time(lambda: now[0], lambda s: now.__setitem__(0, now[0] + s), lambda: 0.0))
+        process.use(runtime=registry.Runtime(lambda: now[0], lambda s: now.__setitem__(0, now[0] + s), lambda: 0.0))
         url = f"http://127.0.0.1:{server.server_port}/"
         print(http.get(url, proxies={"http": None}).status_code, now, Handler.answers)
         print([name for name in sys.modules if name.split(".")[0] in {"django", "httpx"}])

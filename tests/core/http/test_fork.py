@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from core.http import ResilientAdapter, fork, registry
-from core.http.registry import Origin, Registry
+from core.http import ResilientAdapter, fork, process
+from core.http.origin import Origin
+from core.http.process import ProcessRegistry
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import Then, reply
 
@@ -24,8 +25,9 @@ def run(script: str, *args: str) -> list[str]:
     prelude = """
         import os, signal, sys, threading
         from core import http
-        from core.http import Policy, ResilientAdapter, ResilientSession, api, registry
-        from core.http.registry import Origin, Registry
+        from core.http import Policy, ResilientAdapter, ResilientSession, api, process, registry
+        from core.http.origin import Origin
+        from core.http.process import ProcessRegistry
 
         def child(function):
             sys.stdout.flush()
@@ -80,9 +82,9 @@ def test_the_child_has_fresh_upstreams() -> None:
     lines = run(
         """
         origin = Origin("https", "example.org", 443)
-        before = registry.current().upstream(origin)
-        child(lambda: print(registry.current().upstream(origin) is before, registry.current().upstream(origin).name))
-        print(registry.current().upstream(origin) is before)
+        before = process.current().upstream(origin)
+        child(lambda: print(process.current().upstream(origin) is before, process.current().upstream(origin).name))
+        print(process.current().upstream(origin) is before)
         """
     )
     assert lines == ["False other", "child 0", "True"]
@@ -92,7 +94,7 @@ def test_locks_that_other_threads_hold_do_not_hang_the_child() -> None:
     """A thread of the parent that was inside the library at the fork does not block the child."""
     lines = run(
         """
-        current, session = registry.current(), ResilientSession(Policy(retries=0))
+        current, session = process.current(), ResilientSession(Policy(retries=0))
         adapter = session.get_adapter("https://example.org/")
         held, done = threading.Event(), threading.Event()
 
@@ -106,7 +108,7 @@ def test_locks_that_other_threads_hold_do_not_hang_the_child() -> None:
         held.wait()
 
         def use():
-            print(registry.current().upstream(Origin("https", "example.org", 443)).name)
+            print(process.current().upstream(Origin("https", "example.org", 443)).name)
             print(adapter._registry().upstream(Origin("https", "example.org", 443)).policy.retries)
 
         child(use)
@@ -126,16 +128,16 @@ def test_a_registry_in_the_making_does_not_hang_the_child() -> None:
         def make():
             making.set()
             done.wait()
-            return Registry(observers=())
+            return ProcessRegistry(observers=())
 
-        registry.use(make)
-        thread = threading.Thread(target=registry.current)
+        process.use(make)
+        thread = threading.Thread(target=process.current)
         thread.start()
         making.wait()
 
         def use():
             done.set()
-            print(registry.current().upstream(Origin("https", "example.org", 443)).name)
+            print(process.current().upstream(Origin("https", "example.org", 443)).name)
 
         child(use)
         done.set()
@@ -147,15 +149,15 @@ def test_a_registry_in_the_making_does_not_hang_the_child() -> None:
 
 def test_what_a_fork_renews() -> None:
     """In the child an adapter has new pools, a registry new upstreams; the options and the registry itself stay."""
-    adapter, upstreams = ResilientAdapter(pool_maxsize=7), Registry(observers=())
+    adapter, upstreams = ResilientAdapter(pool_maxsize=7), ProcessRegistry(observers=())
     pools, upstream = adapter.poolmanager, upstreams.upstream(Origin("https", "example.org", 443))
-    current = registry.current()
+    current = process.current()
     fork._renew()  # what os.register_at_fork has the child do
     assert adapter.poolmanager is not pools
     assert adapter.poolmanager.connection_pool_kw["maxsize"] == 7
     assert adapter.proxy_manager == {}
     assert upstreams.upstream(Origin("https", "example.org", 443)) is not upstream
-    assert registry.current() is current
+    assert process.current() is current
 
 
 def test_what_nobody_uses_any_more_is_forgotten() -> None:
@@ -219,13 +221,13 @@ def test_breakers_of_the_parent_are_not_counted_as_the_childs() -> None:
     """An upstream that was down before the fork, and is found down by the child too, is one open breaker there."""
     lines = run(
         """
-        from core.http.breaker import State
+        from core.http.events import BreakerState
         from core.http.events import BreakerChanged, Target
         from prometheus_client import REGISTRY
 
         def open_it():
             target = Target("GET", "https", "example.org", "/")
-            registry.current().emit(BreakerChanged("other", target, State.CLOSED, State.OPEN, 15.0))
+            process.current().emit(BreakerChanged("other", target, BreakerState.CLOSED, BreakerState.OPEN, 15.0))
 
         def opened():
             labels = {"upstream": "other", "state": "open"}
@@ -249,7 +251,7 @@ def test_the_child_has_gauges_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
         from prometheus_client import CollectorRegistry
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        registry.use(lambda: Registry(Config(upstreams={"example": Policy(max_concurrency=3), "idle": Policy()})))
+        process.use(lambda: ProcessRegistry(Config(upstreams={"example": Policy(max_concurrency=3), "idle": Policy()})))
 
         def gauges():
             gathered = CollectorRegistry()
@@ -265,7 +267,7 @@ def test_the_child_has_gauges_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
             ]
 
         def send():
-            registry.current().emit(AttemptStarted("example", Target("GET", "https", "example.org", "/")))
+            process.current().emit(AttemptStarted("example", Target("GET", "https", "example.org", "/")))
 
         send()
         print(*gauges())
@@ -284,7 +286,7 @@ def test_attempts_of_the_parent_are_not_in_flight_in_the_child() -> None:
         from prometheus_client import REGISTRY
 
         def send():
-            registry.current().emit(AttemptStarted("other", Target("GET", "https", "example.org", "/")))
+            process.current().emit(AttemptStarted("other", Target("GET", "https", "example.org", "/")))
 
         def in_flight():
             return REGISTRY.get_sample_value("outbound_http_active_requests", {"upstream": "other"})
@@ -300,21 +302,22 @@ def test_slots_of_the_parent_are_not_the_childs() -> None:
     """A child has all of its slots, though the parent holds some, and though its lock was held at the fork."""
     lines = run(
         """
-        from core.http.engine import Send
+        from core.http.engine.call import Call
+        from core.http.engine.steps import Send
         from core.http.events import Target
 
-        registry.use(lambda: Registry(registry.Config(default=Policy(max_concurrency=1)), observers=()))
+        process.use(lambda: ProcessRegistry(registry.Config(default=Policy(max_concurrency=1)), observers=()))
         target = Target("GET", "https", "example.org", "/")
         origin = Origin("https", "example.org", 443)
-        upstream = registry.current().upstream(origin)
-        call = upstream.call(target)
+        upstream = process.current().upstream(origin)
+        call = Call(upstream, target)
         call.begin()
         held = call.keep_slot()
         upstream.limits.slots._lock.acquire()
 
         def use():
             held.leave()
-            print(isinstance(registry.current().upstream(origin).call(target).begin(), Send))
+            print(isinstance(Call(process.current().upstream(origin), target).begin(), Send))
 
         child(use)
         """

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.http import Policy, registry
+from core.http import Policy, observe, process
 from core.http.events import Event, RetrySuppressed, Suppression, Target
-from core.http.registry import MOST_OTHER_HOSTS, OTHER, Config, Origin, Registry, canonical_host, origin_of
+from core.http.origin import Origin, canonical_host, origin_of
+from core.http.process import ProcessRegistry
+from core.http.registry import MOST_OTHER_HOSTS, OTHER, Config, Registry
 from core.http.testing import OutboundHTTP
 
 CONFIG = Config(
@@ -21,7 +23,7 @@ CONFIG = Config(
 
 
 def make(**options: object) -> Registry:
-    return Registry(CONFIG, observers=(), **options)  # type: ignore[arg-type]
+    return ProcessRegistry(CONFIG, observers=(), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_threads_that_ask_at_once_get_the_same_upstream() -> None:
 def test_a_derived_registry_has_state_of_its_own() -> None:
     """A policy and a time of one's own: the names and the observers stay the process's."""
     seen: list[Event] = []
-    parent = Registry(CONFIG, observers=(seen.append,))
+    parent = ProcessRegistry(CONFIG, observers=(seen.append,))
     origin = Origin("https", "pypi.example", 443)
     derived = parent.derive(Policy(retries=9), lambda: 5.0, lambda: 0.5)
     upstream = derived.upstream(origin)
@@ -115,11 +117,11 @@ def test_events_can_be_watched_for_a_while() -> None:
     """A job can count its own calls: it sees what happens meanwhile, along with the observers of the process."""
     seen: list[Event] = []
     watched: list[Event] = []
-    upstreams = Registry(CONFIG, observers=(seen.append,))
+    upstreams = ProcessRegistry(CONFIG, observers=(seen.append,))
     event = RetrySuppressed("pypi", Target("GET", "https", "pypi.example", "/"), Suppression.DEADLINE)
     upstream = upstreams.upstream(Origin("https", "pypi.example", 443))
     upstream.observe(event)
-    with upstreams.observed_by(watched.append):
+    with observe(watched.append):
         upstream.observe(event)
     upstream.observe(event)
     assert (len(seen), len(watched)) == (3, 1)
@@ -162,13 +164,13 @@ def test_no_host_name_breaks_the_reading(host: str) -> None:
 
 def test_the_registry_is_made_on_first_use_and_kept() -> None:
     """Threads share one registry, made when it is first needed."""
-    assert registry.current() is registry.current()
+    assert process.current() is process.current()
 
 
 def test_beginning_afresh_keeps_what_is_not_given(outbound_http: OutboundHTTP) -> None:
     """`use()` replaces the registry when the next call is sent, on the same time."""
-    before = registry.current()
-    registry.use()
-    assert registry.current() is not before
-    assert registry.current().time is before.time
-    assert registry.current().time.clock is outbound_http.clock
+    before = process.current()
+    process.use()
+    assert process.current() is not before
+    assert process.current().runtime is before.runtime
+    assert process.current().runtime.clock is outbound_http.clock

@@ -6,6 +6,7 @@ import copy
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
@@ -19,8 +20,10 @@ from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 from requests.utils import default_user_agent
 from werkzeug import Request, Response
 
-from core.http import DeadlineExceeded, Policy, ResilientAdapter, ResilientSession, registry
-from core.http.registry import Config, Registry
+from core.http import DeadlineExceeded, NotSent, Policy, ResilientAdapter, ResilientSession, process
+from core.http.outcome import Reason
+from core.http.process import ProcessRegistry
+from core.http.registry import Config
 from core.http.testing import FakeClock
 from tests.core.http.conftest import Metrics, Serve
 from tests.core.http.misbehave import Reply, Then, reply
@@ -29,14 +32,14 @@ URL = "https://example.org/"
 
 
 def use(config: Config) -> None:
-    registry.use(lambda: Registry(config, observers=()))
+    process.use(lambda: ProcessRegistry(config, observers=()))
 
 
 @pytest.fixture
 def _keep_configuration() -> Iterator[None]:
-    make = registry._process.make
+    make = process._process.make
     yield
-    registry.use(make)
+    process.use(make)
 
 
 def test_it_is_a_session() -> None:
@@ -589,3 +592,51 @@ def test_an_adapter_that_is_mounted_twice_is_closed_once(
     monkeypatch.setattr(foreign, "close", lambda: closed.append("foreign"))
     session.close()
     assert sorted(closed) == ["foreign", "shared"]
+
+
+def test_a_response_tells_its_attempts(session: ResilientSession, responses: responses_library.RequestsMock) -> None:
+    """`attempts` has each attempt of the call, those of its redirects included."""
+    responses.get(URL, status=503)
+    responses.get(URL, status=302, headers={"Location": "/next"})
+    responses.get(f"{URL}next", status=404)
+    response = session.get(URL)
+    assert [attempt.outcome.status for attempt in response.attempts] == [503, 302, 404]  # type: ignore[attr-defined]
+    assert [attempt.waited for attempt in response.attempts] == [0, 1, 0]  # type: ignore[attr-defined]
+    assert len(response.history[0].attempts) == 2  # type: ignore[attr-defined]
+    with pytest.raises(requests.HTTPError) as caught:
+        response.raise_for_status()
+    assert caught.value.attempts == response.attempts  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("url", "outcomes"),
+    [
+        (URL, [Reason.CONNECT] * 4),
+        ("https://example.org:port/", []),
+        ("gopher://example.org/", []),
+        ("https://circle.example/", [None] * 4),
+    ],
+)
+def test_an_error_tells_its_attempts(
+    session: ResilientSession, responses: responses_library.RequestsMock, url: str, outcomes: list[Reason | None]
+) -> None:
+    """Whatever leaves a session has `attempts`, even where nothing was sent."""
+    responses.get(URL, body=requests.ConnectionError())
+    responses.get("https://circle.example/", status=302, headers={"Location": "/"})
+    session.max_redirects = 3
+    with pytest.raises(requests.RequestException) as caught:
+        session.get(url)
+    assert [attempt.outcome.reason for attempt in caught.value.attempts] == outcomes  # type: ignore[attr-defined]
+
+
+def test_a_refused_call_tells_that_nothing_was_sent(
+    session: ResilientSession, responses: responses_library.RequestsMock
+) -> None:
+    """A call that the breaker refuses has no attempts; one except clause serves every driver."""
+    responses.get(URL, body=requests.ConnectionError())
+    for _ in range(3):
+        with suppress(requests.ConnectionError):
+            session.get(URL)
+    with pytest.raises(NotSent) as caught:
+        session.get(URL)
+    assert caught.value.attempts == ()

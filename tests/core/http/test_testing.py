@@ -10,8 +10,8 @@ import pytest
 import responses as responses_library
 
 from core import http
-from core.http import registry
-from core.http.registry import Origin
+from core.http import process
+from core.http.origin import Origin
 from core.http.testing import FakeClock, OutboundHTTP
 
 URL = "https://example.org/"
@@ -37,12 +37,12 @@ def test_a_fake_clock_moves_only_when_told_to() -> None:
 
 def test_there_is_no_jitter(outbound_http: OutboundHTTP) -> None:
     """What a test waits can be told in advance."""
-    assert outbound_http.registry.time.random() == 0
+    assert outbound_http.registry.runtime.random() == 0
 
 
 def test_the_registry_is_the_processs(outbound_http: OutboundHTTP) -> None:
     """Tests can look at the upstreams that calls use."""
-    assert outbound_http.registry is registry.current()
+    assert outbound_http.registry is process.current()
     upstream = outbound_http.registry.upstream(Origin("https", "example.org", 443))
     assert upstream.clock is outbound_http.clock
 
@@ -55,8 +55,8 @@ def test_the_real_clock_returns_and_each_test_is_fresh(pytester: pytest.Pytester
             """
             import random
             import time
-            from core.http import registry
-            from core.http.registry import Origin
+            from core.http import process
+            from core.http.origin import Origin
 
             ORIGIN = Origin("https", "example.org", 443)
             seen = []
@@ -71,10 +71,10 @@ def test_the_real_clock_returns_and_each_test_is_fresh(pytester: pytest.Pytester
                 assert (outbound_http.clock.now, outbound_http.clock.waits) == (0, [])
 
             def test_three():
-                now = registry.current().time
+                now = process.current().runtime
                 assert (now.clock, now.wait, now.random) == (time.monotonic, time.sleep, random.random)
-                assert registry.current().upstream(ORIGIN) not in seen
-                assert registry.current().upstream(ORIGIN).clock is time.monotonic
+                assert process.current().upstream(ORIGIN) not in seen
+                assert process.current().upstream(ORIGIN).clock is time.monotonic
             """
         )
     )

@@ -24,11 +24,11 @@ import sentry_sdk
 from sentry_sdk.transport import Transport
 
 from core import http
-from core.http import Policy, ResilientAdapter, ResilientSession, registry
+from core.http import Policy, ResilientAdapter, ResilientSession, process, registry
 from core.http.testing import FakeClock
 
 clock = FakeClock()
-registry.use(time=registry.Time(clock, clock.wait, lambda: 0.0))
+process.use(runtime=registry.Runtime(clock, clock.wait, lambda: 0.0))
 older = ResilientSession()
 url, password = json.load(sys.stdin)  # not arguments, which Sentry records
 

@@ -18,9 +18,10 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 from responses import RequestsMock
 
-from core.http import BlockedAddress, CircuitOpen, Policy, ResilientSession, guard
-from core.http.dial import DeadlineSocket
+from core.http import BlockedAddress, CircuitOpen, Policy, ResilientSession
 from core.http.testing import OutboundHTTP
+from core.http.wire import address_guard
+from core.http.wire.sockets import DeadlineSocket
 from tests.core.http.conftest import Metrics, Serve
 from tests.core.http.misbehave import MisbehavingServer, Reply, reply
 
@@ -276,7 +277,7 @@ def test_what_replaces_a_socket_does_not_get_around_the_check(
 ) -> None:
     """Where a test tool has replaced sockets or connections, an inner address is refused nevertheless."""
     server = serve(reply(200, b"inner"))
-    monkeypatch.setattr(guard, "PORTS", frozenset({int(server.netloc.rpartition(":")[2])}))
+    monkeypatch.setattr(address_guard, "PORTS", frozenset({int(server.netloc.rpartition(":")[2])}))
     monkeypatch.setattr(owner, name, replacement)
     with pytest.raises(BlockedAddress):
         session.get(server.url)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import requests
 
 from core.http import Policy, ResilientSession
-from core.http.errors import AttemptTimeout, ResponseTooLarge
+from core.http.errors import ResponseTooLarge
+from core.http.wire.requests_errors import AttemptTimeout
 from tests.core.http.hostile.scenarios import CA
 
 

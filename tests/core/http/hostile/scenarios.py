@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from core.http import Policy, ResilientSession
-from core.http.errors import AttemptTimeout
 from core.http.events import CallEnded, Event
 from core.http.outcome import Reason
+from core.http.wire.requests_errors import AttemptTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import MisbehavingServer, Reply, reply
 

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import requests
 
-from core.http import Policy, ResilientSession, registry, resolver
-from core.http.errors import AttemptConnectTimeout
+from core.http import Policy, ResilientSession, process, registry
 from core.http.events import Event
 from core.http.outcome import Reason
 from core.http.testing import FakeClock
+from core.http.wire import resolver
+from core.http.wire.requests_errors import AttemptConnectTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.hostile.conftest import Answers
 from tests.core.http.hostile.scenarios import ALIVE, FINE, HASTY, PATIENT, ended, methods, session_for
@@ -42,8 +43,8 @@ def hanging() -> Iterator[Callable[[], OSError]]:
 @pytest.fixture(autouse=True)
 def _fresh_resolvers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test threads of its own, as those that a test leaves hanging are lost to the next one."""
-    monkeypatch.setattr(resolver, "named", resolver.Resolver(threads=32))
-    monkeypatch.setattr(resolver, "unnamed", resolver.Resolver(threads=8))
+    monkeypatch.setattr(resolver, "configured_hosts", resolver.Resolver(threads=32))
+    monkeypatch.setattr(resolver, "other_hosts", resolver.Resolver(threads=8))
 
 
 def address_of(server: MisbehavingServer) -> tuple[str, int]:
@@ -129,7 +130,7 @@ def test_unknown_names_that_hang_delay_no_named_upstream(
         upstreams={"healthy": Policy(retries=0)},
         hosts={"healthy.test": "healthy"},
     )
-    registry.use(lambda: registry.Registry(config))
+    process.use(lambda: process.ProcessRegistry(config))
     names.update({f"hanging{number}.test": look_up for number in range(many)})
     names["healthy.test"] = [address_of(serve(FINE))]
     with ResilientSession() as session:
@@ -145,7 +146,7 @@ def test_unknown_names_that_hang_delay_no_named_upstream(
         assert threading.active_count() - before <= many + 8 + 2  # callers, look-ups, the healthy server
         for caller in callers:
             caller.join(ALIVE)
-    registry.use(registry.Registry)
+    process.use(process.ProcessRegistry)
 
 
 def test_four_names_that_hang_delay_no_other_unknown_name(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.http import Policy, ResilientSession, registry
+from core.http import Policy, ResilientSession, process
 from core.http.events import AttemptEnded, CallEnded, Event, RetryScheduled
 from tests.core.http.conftest import Serve
 from tests.core.http.hostile.conftest import Answers
@@ -82,7 +82,7 @@ def test_an_interrupt(stage: str, interrupt: Callable[[], object], serve: Serve,
         on_request=interrupt if stage in {"headers", "a drip", "body", "stream"} else None,
         on_connect=interrupt if stage == "tls" else None,
     )
-    registry.use(lambda: registry.Registry(observers=(observe,)))
+    process.use(lambda: process.ProcessRegistry(observers=(observe,)))
     began = time.monotonic()
     with ResilientSession(POLICY, clock=time.monotonic, wait=time.sleep) as session:
         session.trust_env, session.verify = False, CA
@@ -92,4 +92,4 @@ def test_an_interrupt(stage: str, interrupt: Callable[[], object], serve: Serve,
         assert isinstance(seen[-1], {"backoff": RetryScheduled, "stream": CallEnded}.get(stage, AttemptEnded))
         over.set()
         assert session.get(server.url).content == b"fine"
-    registry.use(registry.Registry)
+    process.use(process.ProcessRegistry)

@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from core.http import Policy, ResilientAdapter, ResilientSession, ResponseTooLarge
-from core.http.errors import AttemptTimeout
 from core.http.events import Event
+from core.http.wire.requests_errors import AttemptTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.hostile.scenarios import (
     ALIVE,

@@ -11,11 +11,11 @@ import struct
 import pytest
 import requests
 
-from core.http import tls
-from core.http.errors import AttemptConnectTimeout
 from core.http.events import Event
 from core.http.outcome import Reason
 from core.http.testing import FakeClock
+from core.http.wire import tls_contexts
+from core.http.wire.requests_errors import AttemptConnectTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.hostile.scenarios import (
     FINE,
@@ -174,6 +174,6 @@ def test_a_reset_before_the_handshake_leaves_no_socket_open() -> None:
     select.select([client], [], [])
     descriptor = client.fileno()
     with pytest.raises(ConnectionResetError):
-        tls.context(False, None).wrap_socket(client)
+        tls_contexts.context(False, None).wrap_socket(client)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)

@@ -1,0 +1,134 @@
+"""What management commands and scheduled tasks came to, for Prometheus. The metrics are documented in docs/metrics.md.
+
+    with batch.jobs().run("update_packages") as run:
+        ...
+        run.items({"success": 300})
+
+A job ends between two scrapes, and nothing is left to be scraped: its metrics must be kept by `core.multiprocess`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Literal, TypeAlias, get_args
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+from ..observers import prometheus
+
+RUNS = ("success", "failure", "interrupted")
+ItemOutcome: TypeAlias = Literal["success", "failure", "skipped"]
+ITEMS: tuple[ItemOutcome, ...] = get_args(ItemOutcome)
+_BY_SIGNAL = 128
+"""Exit statuses above it say which signal ended the command: what shells and this site's commands do."""
+
+
+class BatchJobs:
+    """The metrics of all jobs, in one registry."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"batch_job_{name}", text, ("command", *labels), registry=registry)
+
+        def gauge(name: str, text: str, mode: Any = "mostrecent") -> Gauge:
+            return Gauge(f"batch_job_{name}", text, ("command",), registry=registry, multiprocess_mode=mode)
+
+        self._wall = wall
+        self._clock = clock
+        self._known: set[str] = set()
+        self.runs = counter("runs", "Runs that ended, by how.", "outcome")
+        self.items = counter("items", "What runs worked on, by what came of it.", "outcome")
+        self.last_start = gauge("last_start_timestamp_seconds", "When a run last began.")
+        self.last_end = gauge("last_end_timestamp_seconds", "When a run last ended.")
+        self.last_success = gauge("last_success_timestamp_seconds", "When a run last ended well.")
+        self.last_duration = gauge("last_duration_seconds", "How long the last run took.")
+        self.registered = gauge("registered_timestamp_seconds", "Since when the job is known.", "min")
+        self.expected_interval = gauge("expected_interval_seconds", "How often it is to end well.", "livemostrecent")
+        self.running = gauge("running", "Runs under way.", "livesum")
+
+    def know(self, command: str, every: float | None = None) -> None:
+        """Create the series of a job, so that its first run is seen; `every` so many seconds a run is to end well."""
+        if command not in self._known:
+            self._known.add(command)
+            for outcome in RUNS:
+                self.runs.labels(command, outcome)
+            for outcome in ITEMS:
+                self.items.labels(command, outcome)
+            self.registered.labels(command).set(self._wall())
+            self.running.labels(command).set(0)
+        if every is not None:
+            self.expected_interval.labels(command).set(every)
+
+    @contextmanager
+    def run(self, command: str) -> Iterator[Run]:
+        """Tell of a run of `command`, from here to the end of the block; how that is left says how it went."""
+        started = self._clock()
+        with _unfailing():
+            prometheus.renew()
+            self.know(command)
+            self.last_start.labels(command).set(self._wall())
+            self.running.labels(command).inc()
+        outcome = "success"
+        try:
+            yield Run(self, command)
+        except BaseException as exc:
+            outcome = _outcome_of(exc)
+            raise
+        finally:
+            with _unfailing():
+                now = self._wall()
+                self.runs.labels(command, outcome).inc()
+                self.last_duration.labels(command).set(self._clock() - started)
+                self.last_end.labels(command).set(now)
+                if outcome == "success":
+                    self.last_success.labels(command).set(now)
+                self.running.labels(command).dec()
+
+
+class Run:
+    """A run under way."""
+
+    def __init__(self, jobs: BatchJobs, command: str) -> None:
+        self._jobs = jobs
+        self._command = command
+
+    def items(self, counts: Mapping[ItemOutcome, int]) -> None:
+        """Count what it worked on."""
+        with _unfailing():
+            for outcome, count in counts.items():
+                self._jobs.items.labels(self._command, outcome).inc(count)
+
+
+@contextmanager
+def _unfailing() -> Iterator[None]:
+    """No job fails because its metrics cannot be written, as in a child whose directory is full or gone."""
+    try:
+        yield
+    except OSError as exc:
+        logging.getLogger(__name__).error("Nobody is told how this job goes: %s", exc)  # noqa: TRY400 - it says it all
+
+
+def _outcome_of(exc: BaseException) -> str:
+    if isinstance(exc, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(exc, SystemExit):
+        if not exc.code:
+            return "success"
+        return "interrupted" if isinstance(exc.code, int) and exc.code > _BY_SIGNAL else "failure"
+    return "failure"
+
+
+@cache
+def jobs() -> BatchJobs:
+    """Return the process's."""
+    return BatchJobs(REGISTRY)

@@ -1,0 +1,119 @@
+"""The command upstreams."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from .... import process
+from ....shared.status import StatusReport, UpstreamStatus, status_report
+from ...status_text import Row, caveat, rows, title
+
+_CACHE_AWAY = 1
+
+
+class Command(BaseCommand):
+    help = (
+        "Show how the servers stand that this site calls: whether they count as down and since when, whether they "
+        "asked to be left alone, what is left of their quotas, and their last error within a day. It is what the "
+        "site's processes share; without a shared cache, what this process knows, which is nothing. History is in the "
+        "metrics. Exit status: 0 it was shown, whether upstreams are up or down; 1 the shared cache cannot be read, so "
+        "that what is printed is what this process knows; 2 misuse."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        text = "print one JSON object; times are in UTC, null is unknown; messages go to stderr"
+        parser.add_argument("--json", action="store_true", help=text)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        found = status_report(process.current())
+        if text := caveat(found):
+            self.stderr.write(text)
+        if options["json"]:
+            self.stdout.write(json.dumps(_as_dict(found)))
+        else:
+            self._show(found)
+        if found.problem is not None:
+            raise SystemExit(_CACHE_AWAY)
+
+    def _show(self, found: StatusReport) -> None:
+        console = Console(file=self.stdout, markup=False, emoji=False, highlight=False)  # type: ignore[arg-type]  # it writes like a file
+        if console.is_terminal:
+            console.print(_table(found))
+            return
+        self.stdout.write(title(found))
+        for row in rows(found):
+            self.stdout.write(_line(row))
+
+
+def _line(row: Row) -> str:
+    """Put an upstream on a line of its own, for grep."""
+    quota = "; ".join(row.quotas) or "none told"
+    error = f"{row.last_error}: {row.request}" if row.request else row.last_error
+    return f"{row.upstream}: breaker {row.breaker} | gate {row.gate} | quota {quota} | last error {error}"
+
+
+def _table(found: StatusReport) -> Table:
+    table = Table(title=title(found), show_lines=True)
+    table.add_column("upstream", overflow="fold", max_width=24)  # or a long host would take the room of all
+    for heading in ("breaker", "gate", "quota", "last error"):
+        table.add_column(heading, overflow="fold")
+    for row in rows(found):
+        quota, error = "\n".join(row.quotas) or "none told", f"{row.last_error}\n{row.request}".rstrip()
+        cells = (row.upstream, row.breaker, row.gate, quota, error)
+        table.add_row(*cells, style="red" if row.in_trouble else None)
+    return table
+
+
+def _as_dict(found: StatusReport) -> dict[str, Any]:
+    return {
+        "at": _iso(found.at),
+        "shared": found.is_shared,
+        "problem": found.problem,
+        "upstreams": [_upstream(standing) for standing in found.upstreams],
+    }
+
+
+def _upstream(standing: UpstreamStatus) -> dict[str, Any]:
+    return {
+        "upstream": standing.name,
+        "origin": standing.origin or None,
+        "breaker": {
+            "state": standing.breaker if standing.has_breaker else "off",
+            "since": _iso(standing.since),
+            "next_probe": _iso(standing.next_probe),
+        },
+        "gate": {
+            "closed": standing.gate_closed,
+            "closed_until": _iso(standing.closed_until),
+            "asked_until": _iso(standing.asked_until),
+        },
+        "quotas": [
+            {
+                "resource": resource or None,
+                "limit": quota.limit,
+                "remaining": quota.remaining,
+                "reset": _iso(quota.reset),
+                "seen": _iso(quota.at),
+            }
+            for resource, quota in sorted(standing.quotas.items())
+        ],
+        "last_error": _error(standing),
+    }
+
+
+def _error(standing: UpstreamStatus) -> dict[str, Any] | None:
+    error = standing.last_error
+    if error is None:
+        return None
+    return {**error._asdict(), "at": _iso(error.at), "path": error.path or None}
+
+
+def _iso(moment: float | None) -> str | None:
+    """Write a moment as jq, among others, reads it."""
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,187 @@
+"""Django settings -> registry: reads and checks `OUTBOUND_HTTP`.
+
+    OUTBOUND_HTTP = {
+        "default": {"attempt_timeout": 10},                        # any field of Policy
+        "upstreams": {
+            "pypi": {"hosts": ["pypi.example"], "retries": 3},     # "host" or "host:port", and fields of Policy
+        },
+        "shared_cache": "default",                                 # a cache of Django's, for all processes
+        "user_agent": "example.org (+https://example.org/about)",
+    }
+
+An upstream takes what it does not say from "default", and "default" from `Policy`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.cache import InvalidCacheBackendError, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from .. import process, registry
+from ..events import OTHER
+from ..origin import canonical_host
+from ..policy import CircuitBreaker, Policy, RetryBudget
+from ..shared.cache import Cache
+from .shared_cache import SharedCache
+
+SETTING = "OUTBOUND_HTTP"
+_KEYS = ("default", "upstreams", "shared_cache", "user_agent")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_PARTS: dict[str, type[CircuitBreaker | RetryBudget]] = {
+    "circuit_breaker": CircuitBreaker,
+    "retry_budget": RetryBudget,
+}
+_POLICY_FIELDS = tuple(field.name for field in fields(Policy))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong in the setting; `id` is that of the system check."""
+
+    id: str
+    message: str
+
+    @property
+    def is_warning(self) -> bool:
+        """Calls can be made all the same."""
+        return self.id.startswith("core.http.W")
+
+
+def configure() -> None:
+    """Make the process's upstreams those of the settings, now and whenever the setting changes."""
+    process.use(_registry_from_settings)
+    setting_changed.connect(_on_setting_changed, dispatch_uid="core.http.conf")
+
+
+def problems() -> list[Problem]:
+    """List what is wrong in the setting."""
+    return _Reader(getattr(settings, SETTING, {})).problems
+
+
+def _registry_from_settings() -> process.ProcessRegistry:
+    reader = _Reader(getattr(settings, SETTING, {}))
+    errors = [problem.message for problem in reader.problems if not problem.is_warning]
+    if errors:
+        raise ImproperlyConfigured("; ".join(errors))
+    return process.ProcessRegistry(reader.config)
+
+
+def _on_setting_changed(*, setting: str, **_: Any) -> None:
+    if setting == SETTING:
+        process.use(_registry_from_settings)
+
+
+class _Reader:
+    """Reads the setting into a `Config`, and collects what is wrong on the way instead of stopping at it."""
+
+    def __init__(self, value: Any) -> None:
+        self.problems: list[Problem] = []
+        setting = self._mapping("E001", SETTING, value)
+        self._unknown("E001", SETTING, setting, _KEYS)
+        default = self._policy(f"{SETTING}['default']", Policy(), setting.get("default", {}))
+        upstreams: dict[str, Policy] = {}
+        hosts: dict[str, str] = {}
+        for name, entry in self._mapping("E001", f"{SETTING}['upstreams']", setting.get("upstreams", {})).items():
+            where = f"{SETTING}['upstreams'][{name!r}]"
+            if not isinstance(name, str) or not _NAME.fullmatch(name) or name == OTHER:
+                self._wrong("E003", f"{where}: a name is lower-case letters, digits, _ and -, and not 'other'")
+                continue
+            values = dict(self._mapping("E003", where, entry))
+            for host in self._hosts(where, values.pop("hosts", None)):
+                if hosts.setdefault(host, name) != name:
+                    self._wrong("E004", f"{where}: host {host!r} belongs to {hosts[host]!r} already")
+            upstreams[name] = self._policy(where, default, values)
+        user_agent = self._user_agent(setting.get("user_agent"))
+        self.config = registry.Config(default, upstreams, hosts, user_agent, self._cache(setting.get("shared_cache")))
+
+    def _wrong(self, number: str, message: str) -> None:
+        self.problems.append(Problem(f"core.http.{number}", message))
+
+    def _mapping(self, number: str, where: str, value: Any) -> Mapping[Any, Any]:
+        if isinstance(value, Mapping):
+            return value
+        self._wrong(number, f"{where} = {value!r}: must be a dictionary")
+        return {}
+
+    def _unknown(self, number: str, where: str, values: Mapping[Any, Any], known: tuple[str, ...]) -> None:
+        for key in values:
+            if key not in known:
+                close = get_close_matches(str(key), known, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+                self._wrong(number, f"{where}: unknown setting {key!r}; {hint}")
+
+    def _policy(self, where: str, base: Policy, values: Any) -> Policy:
+        values = self._mapping("E002", where, values)
+        self._unknown("E002", where, values, _POLICY_FIELDS)
+        try:
+            given = {name: _part(name, values[name]) for name in _POLICY_FIELDS if name in values}
+            return replace(base, **given)
+        except (TypeError, ValueError) as exc:
+            self._wrong("E002", f"{where}: {exc}")
+            return base
+
+    def _hosts(self, where: str, value: Any) -> Iterator[str]:
+        if not isinstance(value, list | tuple | set | frozenset) or not value:
+            self._wrong("E003", f'{where}: \'hosts\' = {value!r}: must be a list of "host" or "host:port"')
+            return
+        for host in value:
+            try:
+                yield _canonical(host)
+            except ValueError:
+                self._wrong("E003", f'{where}: \'hosts\' has {host!r}: must be "host" or "host:port", without scheme')
+
+    def _user_agent(self, value: Any) -> str | None:
+        if value is None or (isinstance(value, str) and value and value.isascii() and value.isprintable()):
+            return value
+        self._wrong("E005", f"{SETTING}['user_agent'] = {value!r}: must be one line of ASCII text")
+        return None
+
+    def _cache(self, alias: Any) -> Cache | None:
+        if alias is None:
+            return None
+        where = f"{SETTING}['shared_cache'] = {alias!r}"
+        try:
+            cache = caches[alias] if isinstance(alias, str) else None
+        except (InvalidCacheBackendError, ImportError) as exc:
+            self._wrong("E006", f"{where}: {exc}")
+            return None
+        if cache is None:
+            self._wrong("E006", f"{where}: must be None or the alias of a cache in CACHES")
+            return None
+        if isinstance(cache, LocMemCache | DummyCache):
+            self._wrong("W001", f"{where}: {type(cache).__name__} shares nothing with other processes")
+        return SharedCache(alias)
+
+
+def _part(name: str, value: Any) -> Any:
+    """Make the dictionary that stands for a part of a policy into that part. Raises as the part does."""
+    kind = _PARTS.get(name)
+    if kind is None or not isinstance(value, Mapping):
+        return value
+    known = {part.name for part in fields(kind)}
+    unknown = [key for key in value if key not in known]
+    if unknown:
+        raise ValueError(f"{name} has no field {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    return kind(**value)
+
+
+def _canonical(host: Any) -> str:
+    """Read "host" or "host:port" as `Config.hosts` wants it. Raises `ValueError` for anything else."""
+    if not isinstance(host, str) or re.search(r"[\s/@?#\\*]", host):
+        raise ValueError(host)
+    parts = urlsplit(f"//{host}")
+    if not parts.hostname:
+        raise ValueError(host)
+    name = canonical_host(parts.hostname)
+    return name if parts.port is None else f"{name}:{parts.port}"

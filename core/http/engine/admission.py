@@ -1,0 +1,113 @@
+"""Leave for one attempt: asks each policy in its order, and gives back what the others gave where one says no.
+
+A new policy is one file with an `AttemptPolicy`, and one line in `Admission.__init__`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..events import Target
+from ..outcome import Outcome
+from .attempt_policy import AttemptPolicy, CallContext, Refused
+from .circuit_breaker import BreakerGuard
+from .rate_limit_gate import GateGuard
+from .reservation import Reservation, Slot
+from .retry_budget import BudgetGuard
+from .steps import Wait
+from .upstream import Upstream
+
+_ELSEWHERE = 1.0
+"""Seconds until the gate is asked again while another process probes it."""
+
+
+class Admission:
+    """The policies of an upstream, as one call sees them. Not safe for threads."""
+
+    __slots__ = ("_breaker", "_deadline", "_gate", "_policies", "_reservation", "_upstream")
+
+    def __init__(self, upstream: Upstream, target: Target, deadline: float) -> None:
+        context = CallContext(upstream.name, target, deadline, upstream.observe, upstream.wake)
+        breaker, limits, budget = upstream.breaker, upstream.limits, upstream.budget
+        self._upstream = upstream
+        self._deadline = deadline
+        self._gate = GateGuard(upstream.gate, context)
+        self._reservation = Reservation(limits, context) if limits is not None else None
+        self._breaker = BreakerGuard(breaker, context) if breaker is not None else None
+        in_order: tuple[AttemptPolicy | None, ...] = (
+            self._gate,
+            self._reservation,
+            self._breaker,
+            BudgetGuard(budget) if budget is not None else None,
+        )
+        self._policies = [policy for policy in in_order if policy is not None]
+
+    def refusal(self, now: float) -> Refused | None:
+        """Say why waiting, for whatever it is, is pointless."""
+        self._gate.resume(now)
+        return None if self._breaker is None else self._breaker.refusal(now)
+
+    def ask(self, now: float) -> Wait | Refused | None:
+        """Ask all policies; None: granted."""
+        upstream = self._upstream
+        if upstream.elect is not None and upstream.probe_due(now):
+            # The slot first: a call that cannot send must not win an election.
+            obstacle = self._reservation.ask(now) if self._reservation is not None else None
+            if obstacle is not None:
+                return obstacle
+            elected = upstream.elect(upstream, now)
+            if elected is not True:
+                return self._not_elected(elected, now)
+        for policy in self._policies:
+            obstacle = policy.ask(now)
+            if obstacle is not None:
+                self._give_back(but=policy)
+                return obstacle
+        return None
+
+    def sent(self) -> None:
+        """Note that the attempt was made."""
+        if self._reservation is not None:
+            self._reservation.sent()
+
+    def tell(self, outcome: Outcome, now: float) -> None:
+        """Tell all policies what the attempt came to. A slot is passed on last: the next call should know the rest."""
+        for policy in self._policies:
+            if policy is not self._reservation:
+                policy.tell(outcome, now)
+        if self._reservation is not None:
+            self._reservation.tell(outcome, now)
+
+    def give_back(self) -> None:
+        """Give back whatever was granted, or is waited for."""
+        self._give_back()
+
+    def waking(self, wake: Callable[[], object]) -> None:
+        """Call `wake` when a slot is there."""
+        if self._reservation is not None:
+            self._reservation.waking(wake)
+
+    def keep_slot(self) -> Slot | None:
+        """Hand over the slot of the attempt in hand; None: nothing limits how many there are."""
+        return None if self._reservation is None else self._reservation.keep_slot()
+
+    @property
+    def holds_reservation(self) -> bool:
+        """The call has waited for a slot or a turn."""
+        return self._reservation is not None and self._reservation.is_held
+
+    def _not_elected(self, elected: Wait | bool, now: float) -> Wait | Refused:
+        """Wait until it is decided which process sends the probe; do not wait for the probe of another process."""
+        if isinstance(elected, Wait):
+            return Wait(min(elected.seconds, self._deadline - now), for_turn=True)
+        breaker = self._upstream.breaker
+        if breaker is not None and self._breaker is not None and breaker.probe_due(now):
+            self._give_back()
+            return self._breaker.refused(now)
+        self._give_back()
+        return self._gate.wait(now, _ELSEWHERE)
+
+    def _give_back(self, *, but: AttemptPolicy | None = None) -> None:
+        for policy in self._policies:
+            if policy is not but:
+                policy.give_back()

@@ -1,0 +1,50 @@
+"""The one shape of every policy that admits attempts: asked before, told after, given back on cancellation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..events import Observer, Suppression, Target
+from ..outcome import Outcome, Rejection
+from .steps import Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No attempt before the deadline of the call."""
+
+    rejection: Rejection
+    """What a call is told that has sent nothing."""
+    suppression: Suppression
+    """Why a call that has sent something is not retried."""
+    why: str
+    retry_in: float = 0.0
+    """Seconds until another call may be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What a policy needs to know of the call that asks."""
+
+    upstream: str
+    target: Target
+    deadline: float
+    """On the upstream's clock."""
+    observe: Observer
+    wake_waiters: Callable[[], object]
+    """Wakes all calls that wait for this upstream."""
+
+
+class AttemptPolicy(Protocol):
+    """One policy, as one call sees it. Not safe for threads: a call belongs to one thread or task at a time."""
+
+    def ask(self, now: float) -> Wait | Refused | None:
+        """Ask for leave to make an attempt; None: granted."""
+
+    def tell(self, outcome: Outcome, now: float) -> None:
+        """Tell what the attempt came to, which also uses up what was granted."""
+
+    def give_back(self) -> None:
+        """Give back what was granted: no attempt was made, or it was cancelled. Harmless if nothing was granted."""

@@ -1,0 +1,244 @@
+"""One logical request, from the first attempt to the final answer: read this first.
+
+A driver asks `Call.begin` what to do, does it with its HTTP client, and tells `Call.end` what the attempt came to:
+
+    call = Call(upstream, target)
+    try:
+        while not isinstance(step := call.begin(), Stop):
+            if isinstance(step, Wait):
+                wait(step.seconds)
+                continue
+            outcome = one attempt, cut off after step.seconds
+            if not call.end(outcome):
+                break
+    except BaseException:
+        call.cancel()
+        raise
+    return the last response, or raise the last error
+
+Besides this loop, a driver must
+
+- cancel: whatever interrupts the loop, `cancel` gives back what the call holds;
+- wake: where its clock is the real one, wait inside `Call.waking`, so that a free slot or an opened
+  breaker ends the wait;
+- keep the slot of a response whose body is read by the caller: `Call.keep_slot`, given back when the body ends;
+- bound every attempt by the seconds of its `Send`: DNS, connection, TLS, sending, headers and body together;
+- keep the previous answer readable while it retries: where the retry is not made after all, that answer is the call's;
+- translate the final error: `NotSent` and `DeadlineExceeded` into its client's families (`errors`), and a
+  timed-out attempt into DeadlineExceeded where the call `is_over`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from ..errors import CircuitOpen, DeadlineExceeded, RateLimited
+from ..events import (
+    AttemptEnded,
+    AttemptStarted,
+    BackoffSource,
+    BreakerState,
+    CallEnded,
+    QuotaSeen,
+    RetryScheduled,
+    RetryStarted,
+    RetrySuppressed,
+    Suppression,
+    Target,
+)
+from ..outcome import Attempt, Outcome, Reason, Rejection, Result
+from .admission import Admission
+from .attempt_policy import Refused
+from .backoff import delay
+from .reservation import Slot
+from .steps import Send, Stop, Wait
+from .upstream import Upstream
+
+
+class Call:
+    """One logical request. Used by one thread or task at a time; what it shares with others is its upstream's."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        target: Target,
+        *,
+        attempt_timeout: float | None = None,
+        deadline: float | None = None,
+        idempotent: bool | None = None,
+        replayable: bool = True,
+    ) -> None:
+        """Begin a logical request.
+
+        :param attempt_timeout: seconds; can only shorten the policy's.
+        :param deadline: on the upstream's clock; can only shorten the policy's total timeout.
+        :param idempotent: may be sent twice; None: as the method and the policy say.
+        :param replayable: the body can be sent again.
+        """
+        policy = upstream.policy
+        self._upstream = upstream
+        self._target = target
+        self._started = now = upstream.clock()
+        self.deadline = now + policy.total_timeout
+        if deadline is not None:
+            self.deadline = min(self.deadline, deadline)
+        self._attempt_timeout = policy.attempt_timeout
+        if attempt_timeout is not None:
+            self._attempt_timeout = min(self._attempt_timeout, attempt_timeout)
+        if idempotent is None:
+            idempotent = target.method in policy.retry_methods
+        self._repeatable = idempotent and replayable
+        self._admission = Admission(upstream, target, self.deadline)
+        self._attempts: list[Attempt] = []
+        self._attempt_started: float | None = None
+        self._not_before = now
+        self._retry: RetryScheduled | None = None
+        """The retry that was decided on, and has not started."""
+        self._waited = 0.0
+        self._ended = now
+        self._suppressed: Suppression | None = None
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The attempts so far."""
+        return tuple(self._attempts)
+
+    @property
+    def is_over(self) -> bool:
+        """The total deadline has passed."""
+        return self._upstream.clock() >= self.deadline
+
+    def begin(self) -> Send | Wait | Stop:
+        """Say what to do next.
+
+        :raises CircuitOpen, RateLimited, DeadlineExceeded: nothing was sent, and nothing will be.
+        """
+        now = self._upstream.clock()
+        refused = self._admission.refusal(now)
+        if refused is not None:
+            return self._refuse(refused)
+        if now < self._not_before:
+            return Wait(self._not_before - now)
+        left = self.deadline - now
+        if left <= 0:
+            why = "passed while it waited for its turn" if self._admission.holds_reservation else "passed before"
+            return self._refuse(Refused(Rejection.DEADLINE_EXCEEDED, Suppression.DEADLINE, f"its total timeout {why}"))
+        obstacle = self._admission.ask(now)
+        if isinstance(obstacle, Refused):
+            return self._refuse(obstacle)
+        if obstacle is not None:
+            return obstacle
+        if self._retry is not None:
+            self._start_retry(self._retry, now)
+        self._admission.sent()
+        self._attempt_started = now
+        self._upstream.observe(AttemptStarted(self._upstream.name, self._target))
+        return Send(min(left, self._attempt_timeout))
+
+    def end(self, outcome: Outcome) -> bool:
+        """Record what the attempt came to. True: begin again; False: the call is finished."""
+        now = self._close_attempt(outcome)
+        self._admission.tell(outcome, now)
+        if outcome.quota is not None:
+            self._upstream.observe(QuotaSeen(self._upstream.name, outcome.quota))
+        self._retry = self._decide_retry(outcome, now)
+        if self._retry is None:
+            self._finish(outcome.result, outcome.reason)
+            return False
+        self._upstream.observe(self._retry)
+        self._ended = now
+        self._not_before = now + self._retry.delay
+        return True
+
+    def cancel(self) -> None:
+        """Give up in the middle: whatever the call holds, or waits for, is given back. Harmless afterwards."""
+        if self._attempt_started is not None:
+            self._close_attempt(None)
+        self._admission.give_back()
+
+    @contextmanager
+    def waking(self, wake: Callable[[], object]) -> Iterator[None]:
+        """While this lasts, call `wake` when it is time to ask again: a slot is there, or the breaker has opened.
+
+        It may be called in any thread, and by a finalizer that runs in the middle of anything, so it must not take
+        a lock, as `threading.Event.set` does; `queue.SimpleQueue.put` is made for that.
+        """
+        with self._upstream.waking(wake):
+            self._admission.waking(wake)
+            yield
+
+    def keep_slot(self) -> Slot | None:
+        """Have the slot of the attempt in hand outlast it, until `Slot.leave`; None: nothing limits the upstream."""
+        return self._admission.keep_slot()
+
+    def _decide_retry(self, outcome: Outcome, now: float) -> RetryScheduled | None:
+        policy, upstream = self._upstream.policy, self._upstream
+        number = len(self._attempts)
+        if not outcome.transient or number > policy.retries:
+            return None
+        if outcome.sent and not self._repeatable:
+            self._suppress(Suppression.NOT_IDEMPOTENT)
+            return None
+        if upstream.breaker is not None and upstream.breaker.state is BreakerState.OPEN:
+            self._suppress(Suppression.BREAKER_OPEN)
+            return None
+        seconds = delay(
+            number,
+            base=policy.backoff,
+            ceiling=policy.backoff_max,
+            jitter=policy.jitter,
+            chance=upstream.random(),
+        )
+        source = BackoffSource.COMPUTED
+        if outcome.retry_after is not None and outcome.retry_after > seconds:
+            seconds, source = outcome.retry_after, BackoffSource.RETRY_AFTER
+        if now + seconds >= self.deadline:
+            self._suppress(Suppression.DEADLINE)
+            return None
+        if upstream.budget is not None and not upstream.budget.take(now):
+            self._suppress(Suppression.BUDGET_EXHAUSTED)
+            return None
+        return RetryScheduled(upstream.name, self._target, outcome.reason or Reason.OTHER, seconds, source)
+
+    def _start_retry(self, retry: RetryScheduled, now: float) -> None:
+        self._retry = None
+        self._waited = now - self._ended
+        self._upstream.observe(RetryStarted(retry.upstream, retry.target, retry.reason, self._waited, retry.source))
+
+    def _suppress(self, reason: Suppression) -> None:
+        self._suppressed = reason
+        self._upstream.observe(RetrySuppressed(self._upstream.name, self._target, reason))
+
+    def _refuse(self, refused: Refused) -> Stop:
+        """End the call without another attempt: with its last answer, if it has one."""
+        if self._attempts:
+            last = self._attempts[-1].outcome
+            self._suppress(refused.suppression)
+            self._finish(last.result, last.reason)
+            return Stop()
+        self._finish(Result.REJECTED, refused.rejection)
+        text = f"{self._target.method} to {self._target.host} was not sent: {refused.why}"
+        if refused.rejection is Rejection.DEADLINE_EXCEEDED:
+            raise DeadlineExceeded(text)
+        kind = CircuitOpen if refused.rejection is Rejection.BREAKER_OPEN else RateLimited
+        raise kind(text, datetime.now(UTC) + timedelta(seconds=refused.retry_in))
+
+    def _close_attempt(self, outcome: Outcome | None) -> float:
+        now = self._upstream.clock()
+        begun = now if self._attempt_started is None else self._attempt_started
+        self._attempt_started = None
+        if outcome is not None:
+            self._attempts.append(Attempt(outcome, now - begun, self._waited))
+        self._upstream.observe(AttemptEnded(self._upstream.name, self._target, outcome, now - begun))
+        return now
+
+    def _finish(self, result: Result, reason: Reason | Rejection | None) -> None:
+        self._admission.give_back()
+        upstream, now = self._upstream, self._upstream.clock()
+        remaining = upstream.budget.remaining(now) if upstream.budget is not None else None
+        seconds = now - self._started
+        upstream.observe(
+            CallEnded(upstream.name, self._target, result, reason, self.attempts, seconds, self._suppressed, remaining)
+        )

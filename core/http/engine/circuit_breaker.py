@@ -1,0 +1,220 @@
+"""The circuit breaker of an upstream: when attempts are not worth making.
+
+closed ── too many failures ──> open ── its time is up ──> half-open ── the probe succeeds ──> closed
+                                  ^                            │
+                                  └───── the probe fails ──────┘   (and the next time is twice as long)
+
+A permit carries the generation of the state in which it was given: an answer that comes late, from before a
+transition, changes nothing any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from ..events import OTHER, BreakerChanged, BreakerState, Suppression
+from ..outcome import Outcome, Rejection
+from ..policy import CircuitBreaker
+from .attempt_policy import CallContext, Refused
+from .health import Health, health_of
+from .sliding_window import Window
+from .snapshots import BreakerSnapshot, Transition
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave for one attempt."""
+
+    generation: int
+    entered: BreakerState | None = None
+    """The state that giving this permit led to: half-open, for the first probe."""
+
+
+class Breaker:
+    """Safe for threads: a lock guards each change, and is never held while an attempt runs."""
+
+    def __init__(self, settings: CircuitBreaker) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._attempts = Window(settings.window)
+        self._failures = Window(settings.window)
+        self._in_a_row: deque[float] = deque(maxlen=settings.failures_in_a_row)
+        self._open_for = settings.open_for
+        self._probe_until = 0.0
+        self._probed_at = 0.0
+        self.state = BreakerState.CLOSED
+        self.probe_at = 0.0
+        """While open: when the next probe is let through."""
+        self.snapshot = BreakerSnapshot()
+        """What other processes should know."""
+        self.last_transition: Transition | None = None
+        """When calls of this process last opened or closed it: since when the upstream is down, for people to know."""
+        self.is_retired = False
+        """Nobody asks it any more, and nothing that it learns is reported."""
+        self._permit = Permit(0)
+
+    def acquire(self, now: float) -> Permit | None:
+        """Ask leave for one attempt; None: not now. Whoever gets a permit hands it to `record` or `release`."""
+        permit = self._permit
+        if self.state is BreakerState.CLOSED:  # no lock: a permit of a generation that just ended changes nothing
+            return permit
+        with self._lock:
+            return self._acquire_probe(now)
+
+    def record(self, permit: Permit, health: Health, now: float) -> BreakerState | None:
+        """Tell what an attempt came to. Returns the state that this led to, None where it stayed the same."""
+        with self._lock:
+            if permit.generation != self._permit.generation:
+                return None
+            if self.state is BreakerState.HALF_OPEN:
+                return self._judge_probe(health, now)
+            if health is Health.NEITHER:
+                return None
+            self._attempts.add(now)
+            if health is Health.SUCCESS:
+                self._in_a_row.clear()
+                return None
+            self._failures.add(now)
+            self._in_a_row.append(now)
+            return self._open(now, since=now) if self._is_too_much(now) else None
+
+    def release(self, permit: Permit) -> None:
+        """Give a permit back unused: the attempt was cancelled."""
+        with self._lock:
+            if permit.generation == self._permit.generation and self.state is BreakerState.HALF_OPEN:
+                self._probe_until = 0.0
+
+    def adopt(self, seen: BreakerSnapshot, snapshot: BreakerSnapshot) -> BreakerState | None:
+        """Take over what another process found. Returns the state before.
+
+        None: nothing was taken over, for this process has found something itself since it knew `seen`.
+        """
+        with self._lock:
+            if self.snapshot != seen:
+                return None
+            before, self.snapshot = self.state, snapshot
+            if snapshot.is_open:
+                longest, shortest = self._settings.open_max, self._settings.open_for
+                self._open_for = min(max(snapshot.until - snapshot.since, shortest), longest)
+                self.probe_at = snapshot.until
+                self._enter(BreakerState.OPEN)
+            elif before is not BreakerState.CLOSED:
+                self._close()
+            return before
+
+    def probe_due(self, now: float) -> bool:
+        """Say whether the next who asks would be the probe."""
+        return self.state is not BreakerState.CLOSED and now >= self.probe_at and not self.is_probing(now)
+
+    def is_probing(self, now: float) -> bool:
+        return self.state is BreakerState.HALF_OPEN and now < self._probe_until
+
+    def _acquire_probe(self, now: float) -> Permit | None:
+        if self.state is BreakerState.CLOSED:  # since we looked
+            return self._permit
+        if not self.probe_due(now):
+            return None
+        entered = BreakerState.HALF_OPEN if self.state is BreakerState.OPEN else None
+        self._enter(BreakerState.HALF_OPEN)
+        self._probed_at = now
+        permit = Permit(self._permit.generation, entered)
+        # A probe whose fate nobody reports (its thread was killed) is given up after a while.
+        self._probe_until = now + self._settings.open_max
+        return permit
+
+    def is_open(self, now: float) -> bool:
+        """Say whether waiting is in vain: nobody gets leave now, nor before the time is up."""
+        return self.state is BreakerState.OPEN and now < self.probe_at
+
+    def retry_in(self, now: float) -> float:
+        """Seconds until asking again may help."""
+        return max(self.probe_at - now, 1.0)  # a probe is on its way: soon, but not at once
+
+    def _judge_probe(self, health: Health, now: float) -> BreakerState | None:
+        if health is Health.NEITHER:
+            self._probe_until = 0.0
+            return None
+        if health is Health.FAILURE:
+            self._open_for = min(self._open_for * 2, self._settings.open_max)
+            return self._open(now, since=self._probed_at)  # the upstream may have healed at any time since
+        self.snapshot = BreakerSnapshot(now, now, now)
+        return self._close()
+
+    def _is_too_much(self, now: float) -> bool:
+        settings = self._settings
+        row = self._in_a_row
+        if len(row) == settings.failures_in_a_row and now - row[0] <= settings.window:
+            return True
+        attempts, failures = self._attempts.total, self._failures.total
+        return attempts >= settings.minimum_attempts and failures >= settings.failure_rate * attempts
+
+    def _open(self, now: float, *, since: float) -> BreakerState:
+        self.probe_at = since + self._open_for
+        self.snapshot = BreakerSnapshot(now, since, self.probe_at)
+        return self._enter(BreakerState.OPEN)
+
+    def _close(self) -> BreakerState:
+        self._open_for = self._settings.open_for
+        for count in (self._attempts, self._failures, self._in_a_row):
+            count.clear()
+        return self._enter(BreakerState.CLOSED)
+
+    def _enter(self, state: BreakerState) -> BreakerState:
+        self.state = state
+        self._permit = Permit(self._permit.generation + 1)
+        return state
+
+
+class BreakerGuard:
+    """The breaker, as one call sees it: an `AttemptPolicy`."""
+
+    __slots__ = ("_breaker", "_context", "_permit")
+
+    def __init__(self, breaker: Breaker, context: CallContext) -> None:
+        self._breaker = breaker
+        self._context = context
+        self._permit: Permit | None = None
+
+    def refusal(self, now: float) -> Refused | None:
+        """Say why waiting is pointless, if it is: the breaker is open."""
+        return self.refused(now) if self._breaker.is_open(now) else None
+
+    def ask(self, now: float) -> Refused | None:
+        self._permit = permit = self._breaker.acquire(now)
+        if permit is None:
+            return self.refused(now)
+        if permit.entered is not None:
+            self._report(BreakerState.OPEN, permit.entered, 0.0)
+        return None
+
+    def tell(self, outcome: Outcome, now: float) -> None:
+        permit, self._permit = self._permit, None
+        breaker = self._breaker
+        if permit is None or breaker.is_retired:
+            return
+        before = breaker.state
+        state = breaker.record(permit, health_of(outcome, any_host=self._context.upstream == OTHER), now)
+        if state is None:
+            return
+        if BreakerState.CLOSED in (before, state):
+            breaker.last_transition = Transition(now, state is BreakerState.OPEN)
+        self._report(before, state, max(breaker.probe_at - now, 0.0))
+        if state is BreakerState.OPEN:
+            self._context.wake_waiters()
+
+    def give_back(self) -> None:
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            self._breaker.release(permit)
+
+    def refused(self, now: float) -> Refused:
+        """Say why no attempt may be made."""
+        why = "the upstream is down, its breaker is open"
+        return Refused(Rejection.BREAKER_OPEN, Suppression.BREAKER_OPEN, why, self._breaker.retry_in(now))
+
+    def _report(self, before: BreakerState, state: BreakerState, seconds: float) -> None:
+        context = self._context
+        if not self._breaker.is_retired:
+            context.observe(BreakerChanged(context.upstream, context.target, before, state, seconds))

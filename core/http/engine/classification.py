@@ -1,0 +1,41 @@
+"""What an attempt came to, and whether the same request may fare better later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+
+from ..outcome import Outcome, Reason, Result
+from .rate_limit_headers import quota, retry_after
+
+
+def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozenset[int], now: datetime) -> Outcome:
+    """Return the outcome of an attempt that was answered. `headers` are compared without case; `now` is aware."""
+    asked = retry_after(headers.get("Retry-After"), now)
+    left = quota(headers, now)
+    limited = status == 429
+    if limited or status == 403:
+        exhausted = left is not None and left.remaining == 0
+        # GitHub answers 403 for an exhausted quota, and 403 with Retry-After for its secondary limits.
+        limited = limited or exhausted or asked is not None
+        if left is not None and exhausted and left.reset is not None:
+            asked = max(asked or 0.0, left.reset)
+    outcome = _answered(status, limited, (429 if limited else status) in retry_statuses)
+    return outcome if asked is None and left is None else replace(outcome, retry_after=asked, quota=left)
+
+
+@lru_cache(256)
+def _answered(status: int, limited: bool, transient: bool) -> Outcome:
+    reason = Reason.HTTP_429 if limited else _reason(status)
+    answer = Result.CLIENT_ERROR if status >= 400 else Result.SUCCESS
+    return Outcome(answer if reason is None else Result.FAILURE, reason, status, transient, detail=str(status))
+
+
+def _reason(status: int) -> Reason | None:
+    if status == 408:
+        return Reason.TIMEOUT
+    if status == 425 or not 100 <= status < 600:
+        return Reason.OTHER
+    return Reason.HTTP_5XX if status >= 500 else None

@@ -1,0 +1,136 @@
+"""The rate-limit gate of an upstream: closed for as long as the upstream asks to be left alone."""
+
+from __future__ import annotations
+
+import threading
+
+from ..events import GateClosed, GateWaited, Suppression
+from ..outcome import Outcome, Reason, Rejection
+from .attempt_policy import CallContext, Refused
+from .snapshots import GateSnapshot
+from .steps import Wait
+
+MAX_CLOSED = 3600.0
+"""Seconds. An upstream that asks for more is asked again after an hour, by one probe."""
+
+
+class Gate:
+    """Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed_until = 0.0
+        self._asked_until = 0.0
+        self._probe_until = 0.0
+        self._reopened = 0.0
+
+    def close(self, now: float, seconds: float) -> float:
+        """Close for `seconds`, an hour at most; a gate that is closed for longer stays so. Returns until when."""
+        with self._lock:
+            self._probe_until = 0.0
+            self._asked_until = max(self._asked_until, now + seconds)
+            self._closed_until = max(self._closed_until, min(now + seconds, now + MAX_CLOSED))
+            return self._closed_until
+
+    def answered(self, now: float) -> None:
+        """Note that the upstream answered and asked for nothing: a probe's answer opens the gate for all."""
+        if self._asked_until > now >= self._closed_until:  # before, it is an answer to what was sent earlier
+            with self._lock:
+                if now >= self._closed_until:  # still: nobody closed it since we looked
+                    self._asked_until = self._closed_until = self._reopened = now
+
+    def closed_for(self, now: float) -> float:
+        """Seconds to wait; 0: go. Where the upstream asked for more than an hour, one goes at a time."""
+        if now >= self._asked_until:  # open, and nothing to probe: no lock
+            return 0.0
+        with self._lock:
+            if now < self._closed_until:
+                return self._closed_until - now
+            if now < self._probe_until:
+                return self._probe_until - now
+            self._probe_until = min(now + MAX_CLOSED, self._asked_until)
+            return 0.0
+
+    def release(self) -> None:
+        """Let the next probe go: this one came to nothing."""
+        self._probe_until = 0.0
+
+    @property
+    def snapshot(self) -> GateSnapshot:
+        """What other processes should know."""
+        with self._lock:
+            return self._snapshot()
+
+    def adopt(self, seen: GateSnapshot, snapshot: GateSnapshot) -> bool:
+        """Take over what another process was told. False: not done, this one has been told something since `seen`."""
+        with self._lock:
+            if self._snapshot() != seen:
+                return False
+            self._reopened, self._closed_until, self._asked_until = snapshot
+            self._probe_until = 0.0
+            return True
+
+    def is_closed(self, now: float) -> bool:
+        """Say whether nobody may pass, not even a probe."""
+        return now < self._closed_until
+
+    def probe_due(self, now: float) -> bool:
+        """Say whether the next who comes would be the probe."""
+        return self._closed_until <= now < self._asked_until and now >= self._probe_until
+
+    def is_probing(self, now: float) -> bool:
+        return self._closed_until <= now < min(self._asked_until, self._probe_until)
+
+    def _snapshot(self) -> GateSnapshot:
+        return GateSnapshot(self._reopened, self._closed_until, self._asked_until)
+
+
+class GateGuard:
+    """The gate, as one call sees it: an `AttemptPolicy`."""
+
+    __slots__ = ("_context", "_gate", "_passed", "_waits_since")
+
+    def __init__(self, gate: Gate, context: CallContext) -> None:
+        self._gate = gate
+        self._context = context
+        self._passed = False
+        """The gate let it pass, maybe as its probe, and was not told the outcome yet."""
+        self._waits_since: float | None = None
+
+    def ask(self, now: float) -> Wait | Refused | None:
+        closed_for = self._gate.closed_for(now)
+        if closed_for > 0:
+            return self.wait(now, closed_for)
+        self._passed = True
+        return None
+
+    def wait(self, now: float, seconds: float) -> Wait | Refused:
+        """Have the call wait at the gate, if its deadline allows that."""
+        if now + seconds < self._context.deadline:
+            self._waits_since = now
+            return Wait(seconds)
+        why = "the upstream asked to be left alone"
+        return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, why, seconds)
+
+    def resume(self, now: float) -> None:
+        """Report the time that the call has waited here, if it has."""
+        if self._waits_since is not None:
+            self._context.observe(GateWaited(self._context.upstream, now - self._waits_since))
+            self._waits_since = None
+
+    def tell(self, outcome: Outcome, now: float) -> None:
+        self._passed = False
+        limited = outcome.reason is Reason.HTTP_429
+        context = self._context
+        if outcome.retry_after and (outcome.transient or limited):
+            self._gate.close(now, outcome.retry_after)
+            context.observe(GateClosed(context.upstream, context.target, outcome.retry_after))
+        elif outcome.status is None or limited:
+            self._gate.release()  # no answer, or "not yet" without a time: if this was the probe, another goes
+        else:
+            self._gate.answered(now)
+
+    def give_back(self) -> None:
+        if self._passed:
+            self._passed = False
+            self._gate.release()

@@ -1,0 +1,131 @@
+"""The slot and the turn of one attempt, where the policy limits how many there are and how fast they follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..events import Suppression
+from ..outcome import Outcome, Rejection
+from ..policy import Policy
+from .attempt_policy import CallContext, Refused
+from .concurrency import Slots, Ticket
+from .pacing import Pace
+from .steps import Wait
+
+POLL_SLOT = 0.1
+"""Seconds after which a driver that cannot be woken asks again for its slot."""
+POLL_ANYWAY = 1.0
+"""Seconds after which a driver that is woken asks as well, should the waking have failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the calls to one upstream share: slots, pace, or both."""
+
+    slots: Slots | None
+    pace: Pace | None
+
+
+def limits_of(policy: Policy) -> Limits | None:
+    """Make what `policy` asks for; None: nothing."""
+    slots = Slots(policy.max_concurrency) if policy.max_concurrency is not None else None
+    pace = Pace(policy.requests_per_second) if policy.requests_per_second is not None else None
+    return Limits(slots, pace) if slots or pace else None
+
+
+class Slot:
+    """A slot, or a place in the queue for one. Gives back what it has when nothing refers to it any more.
+
+    So an interrupt at any moment loses none.
+    """
+
+    __slots__ = ("__weakref__", "_slots", "_taken", "_ticket")
+
+    def __init__(self, slots: Slots) -> None:
+        self._ticket = Ticket()
+        self._taken = False
+        self._slots: Slots | None = slots
+
+    def take(self) -> bool:
+        """Take the slot, or keep the place in the queue."""
+        if self._slots is not None and not self._taken:
+            self._taken = self._slots.take(self._ticket)
+        return self._taken
+
+    def waking(self, wake: Callable[[], object]) -> None:
+        """Call `wake` when the slot is there; at once if it came since `take`."""
+        self._ticket.wake = wake
+        if self._slots is not None and not self._taken and self._slots.holds(self._ticket):
+            wake()
+
+    def leave(self) -> None:
+        """Give back the slot, or the place in the queue. Safe for finalizers."""
+        if self._slots is not None:
+            self._slots.leave(self._ticket)
+            self._slots = None  # last: an interrupt before is followed by `__del__`
+
+    def __del__(self) -> None:
+        if hasattr(self, "_slots"):  # else an interrupt came before there was anything to give back
+            self.leave()
+
+
+class Reservation:
+    """The limits, as one call sees them: an `AttemptPolicy`."""
+
+    __slots__ = ("_context", "_limits", "_slot", "_turn")
+
+    def __init__(self, limits: Limits, context: CallContext) -> None:
+        self._limits = limits
+        self._context = context
+        self._slot: Slot | None = None
+        self._turn: float | None = None
+
+    def ask(self, now: float) -> Wait | Refused | None:
+        deadline = self._context.deadline
+        slots, pace = self._limits.slots, self._limits.pace
+        if slots is not None:
+            if self._slot is None:
+                self._slot = Slot(slots)
+            if not self._slot.take():
+                left = deadline - now
+                poll = min(POLL_SLOT, left)
+                return Wait(poll, for_turn=True, if_woken=max(poll, min(POLL_ANYWAY, left)))
+        if pace is None:
+            return None
+        if self._turn is None or pace.is_lost(self._turn, now):
+            self._turn = pace.reserve(now, deadline)
+        if self._turn is None:
+            why = "its total timeout ends before its turn"
+            return Refused(Rejection.DEADLINE_EXCEEDED, Suppression.DEADLINE, why)
+        return Wait(self._turn - now) if self._turn > now else None
+
+    def waking(self, wake: Callable[[], object]) -> None:
+        """Call `wake` when it is time to ask again for a slot."""
+        if self._slot is not None:
+            self._slot.waking(wake)
+
+    @property
+    def is_held(self) -> bool:
+        """The call has a slot, a turn or a place in the queue."""
+        return self._slot is not None or self._turn is not None
+
+    def sent(self) -> None:
+        """Note that the turn was used."""
+        self._turn = None
+
+    def keep_slot(self) -> Slot | None:
+        """Hand the slot over: it outlasts the attempt until `Slot.leave`."""
+        slot, self._slot = self._slot, None
+        return slot
+
+    def tell(self, outcome: Outcome, now: float) -> None:  # noqa: ARG002 - they are told in the same way
+        self.give_back()
+
+    def give_back(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None and self._limits.pace is not None:
+            self._limits.pace.give_back(turn)
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.leave()

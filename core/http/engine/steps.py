@@ -1,0 +1,28 @@
+"""What `Call.begin` tells a driver to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Make one attempt and cut it off after this many seconds of wall clock."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not yet: wait this many seconds, or less, and ask again."""
+
+    seconds: float
+    for_turn: bool = field(default=False, compare=False)
+    """A slot or the result of a probe election is awaited: it may come at any moment, so be ready to be woken."""
+    if_woken: float | None = field(default=None, compare=False)
+    """Seconds to wait for a driver that is woken; None: no more than `seconds`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No further attempt: the last answer, or the last error, is the call's."""

@@ -1,0 +1,128 @@
+"""What a scrape shows of a directory: the sums of each role, by itself.
+
+With one sum of all roles, a deployment that begins one of them anew would look like counters that began anew: what the
+others have counted so far would be counted again. And a role that nobody has played yet is there with zeros: its first
+count would not be seen otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from prometheus_client import Metric
+
+from . import merging
+from .directory import files_of, locked
+from .roles import ROLES
+from .values import Values
+
+
+class _Who(NamedTuple):
+    """Whose values they are: of a role, or of one process where a gauge wants them one by one."""
+
+    role: str
+    pid: str = ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"role": self.role, "pid": self.pid} if self.pid else {"role": self.role}
+
+
+class _Series(NamedTuple):
+    """What prometheus_client writes as a key."""
+
+    metric: str
+    name: str
+    labels: Mapping[str, str]
+    help: str
+    le: float
+    """Of a histogram's buckets: the bound. NaN: it is none."""
+    histogram: tuple[object, ...]
+    """What those of one histogram have in common."""
+
+
+class Collector:
+    """The metrics of all processes that share a directory, to be registered with a `CollectorRegistry`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics. Raises `OSError` where the directory cannot be read, or others keep it."""
+        for kind, found in self._read().items():
+            metrics: dict[str, Metric] = {}
+            typ = kind.partition("_")[0]
+            add = _add_histograms if typ == "histogram" else _add_plain
+            for who, values in (found if typ == "gauge" else _with_zeros(found)).items():
+                add(metrics, typ, who, values)
+            yield from metrics.values()
+
+    def _read(self) -> dict[str, dict[_Who, Values]]:
+        """Return what is to be shown, by kind."""
+        found: dict[str, dict[_Who, Values]] = defaultdict(lambda: defaultdict(Values))
+        with locked(self._directory) as alone:
+            if not alone:  # a merge in between would be seen by half: no scrape is better than one with wrong sums
+                raise TimeoutError(f"{self._directory}: another process has held directory.lock for seconds")
+            merging.tidy(self._directory)
+            for file in files_of(self._directory):
+                if not (file.is_live and file.has_ended):
+                    who = _Who(file.role, file.identity if file.kind in {"gauge_all", "gauge_liveall"} else "")
+                    found[file.kind][who].add(file.kind, file.path)
+        return {
+            kind: {who: values.by_series(kind) for who, values in of_kind.items()} for kind, of_kind in found.items()
+        }
+
+
+def _with_zeros(found: Mapping[_Who, Values]) -> dict[_Who, Values]:
+    """Add what others have counted, and every role."""
+    every = Values.fromkeys((key for values in found.values() for key in values), (0.0, 0.0))
+    filled = {}
+    for who in dict.fromkeys((*map(_Who, ROLES), *found)):
+        filled[who] = Values(every)
+        filled[who].update(found.get(who, {}))
+    return filled
+
+
+def _add_plain(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) -> None:
+    for key, (value, _) in values.items():
+        series = _series(key)
+        _metric(metrics, series, typ).add_sample(series.name, {**series.labels, **who.labels}, value)
+
+
+def _add_histograms(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) -> None:
+    """Add what is stored bucket by bucket, as Prometheus wants it: each with all that are below."""
+    buckets: dict[tuple[object, ...], list[tuple[float, _Series, float]]] = defaultdict(list)
+    for key, (value, _) in values.items():
+        series = _series(key)
+        if math.isnan(series.le):
+            _metric(metrics, series, typ).add_sample(series.name, {**series.labels, **who.labels}, value)
+        else:
+            buckets[series.histogram].append((series.le, series, value))
+    for steps in buckets.values():
+        total = 0.0
+        for _, series, value in sorted(steps, key=itemgetter(0)):
+            total += value
+            _metric(metrics, series, typ).add_sample(series.name, {**series.labels, **who.labels}, total)
+        labels = {name: text for name, text in {**series.labels, **who.labels}.items() if name != "le"}
+        metrics[series.metric].add_sample(f"{series.metric}_count", labels, total)
+
+
+def _metric(metrics: dict[str, Metric], series: _Series, typ: str) -> Metric:
+    metric = metrics.get(series.metric)
+    if metric is None:
+        metric = metrics[series.metric] = Metric(series.metric, series.help, typ)
+    return metric
+
+
+@lru_cache(maxsize=20_000)
+def _series(key: str) -> _Series:
+    metric, name, labels, text = json.loads(key)
+    others = (metric, *((label, value) for label, value in sorted(labels.items()) if label != "le"))
+    return _Series(metric, name, labels, text, float(labels.get("le", math.nan)), others)

@@ -1,0 +1,53 @@
+"""Where a URL leads: scheme, host and port, in one canonical form."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+import idna
+
+DEFAULT_PORTS = MappingProxyType({"http": 80, "https": 443})
+
+
+class Origin(NamedTuple):
+    """A server, as URLs name it."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def netloc(self) -> str:
+        """The host, and the port where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
+
+
+def origin_of(url: str) -> Origin:
+    """Read scheme, host and port of a URL. Raises `ValueError` where it has no host or no sensible port."""
+    parts = urlsplit(url)
+    return _origin(parts.scheme, parts.netloc)
+
+
+@lru_cache(1024)
+def _origin(scheme: str, netloc: str) -> Origin:
+    parts = SplitResult(scheme.lower(), netloc, "", "", "")
+    if not parts.hostname:
+        raise ValueError("the URL names no host")
+    port = DEFAULT_PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
+    return Origin(parts.scheme, canonical_host(parts.hostname), port)
+
+
+def canonical_host(host: str) -> str:
+    """Lower-case, in ASCII, without the root dot. Raises `ValueError` for what cannot be a host name."""
+    host = host.lower().rstrip(".")
+    if not host:
+        raise ValueError("the root is no host")
+    return host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")

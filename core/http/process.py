@@ -1,0 +1,157 @@
+"""What there is one of in a process: the registry, its runtime, and the observers.
+
+`current()` is looked up when a call is sent, never kept: so sessions made at import time follow settings that change
+later, under tests above all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from . import fork
+from .engine.upstream import Upstream
+from .events import OTHER, Event, Observer, emit
+from .observers.logs import log_event
+from .observers.prometheus import prometheus_observer
+from .origin import Origin
+from .policy import Policy
+from .registry import Config, Registry, Runtime
+from .shared.recent_recorder import RecentRecorder
+from .shared.sharing import StateSharing
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_MOST_SHARED = 50
+"""Hosts that no upstream names of which the state is shared with other processes: each costs a look into the cache."""
+
+
+class ProcessRegistry(Registry):
+    """The registry of the process: logged, counted, with a record of recent errors, and maybe shared."""
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        policy: Policy | None = None,
+        runtime: Runtime | None = None,
+        observers: tuple[Observer, ...] | None = None,
+    ) -> None:
+        """Make it. `runtime`: default: the process's, see `use`; `observers`: default: logging and Prometheus."""
+        runtime = runtime or _process.runtime
+        super().__init__(config, policy=policy, runtime=runtime)
+        self.recent = RecentRecorder()
+        """What was last seen of each upstream."""
+        logging_and_metrics = _default_observers(self.config) if observers is None else observers
+        self.observers = (*logging_and_metrics, self.recent.observe)
+        self._sharing: StateSharing | None = None
+        if self.config.shared_cache is not None and runtime.is_real:  # a test's clock means nothing to other processes
+            self._sharing = StateSharing(self.config.shared_cache, self._to_share, self.recent)
+            self._elect = self._sharing.elect
+            self.observers = (*self.observers, self._sharing.observe)
+
+    def upstream(self, origin: Origin, *, untrusted: bool = False) -> Upstream:
+        """Look up the upstream that `origin` belongs to."""
+        found = super().upstream(origin, untrusted=untrusted)
+        if self._sharing is not None:
+            self._sharing.attend()
+        return found
+
+    def emit(self, event: Event) -> None:
+        """Hand `event` to all observers, and to those of `observe`."""
+        emit(event, self.observers)
+        if _process.observers:
+            emit(event, _process.observers)
+
+    def forget(self) -> None:
+        """Give up what is known of every upstream, and share nothing any more."""
+        if self._sharing is not None:
+            self._sharing.stop()
+        super().forget()
+
+    def _to_share(self) -> list[tuple[Upstream, str]]:
+        if self._sharing is None or self._sharing.stopped:
+            return []
+        return self.configured_and_recent(_MOST_SHARED)
+
+
+class observe:  # noqa: N801 - used like a function
+    """Add an observer of events (`core.http.events`) to the process.
+
+    ``observe(observer)`` adds it for good, ``with observe(observer):`` until the end of the block. It gets every event
+    of every session, whatever the settings become, in the thread of the call that the event belongs to; so it must be
+    quick. What it raises is logged and never reaches the caller.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        with _process.lock:
+            _process.observers = (*_process.observers, observer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with _process.lock:
+            left = list(_process.observers)
+            left.remove(self._observer)
+            _process.observers = tuple(left)
+
+
+def _default_observers(config: Config) -> tuple[Observer, ...]:
+    policies = (config.default, *config.upstreams.values())
+    timeouts = {timeout for p in policies for timeout in (p.attempt_timeout, p.total_timeout)}
+    metrics = prometheus_observer(frozenset(timeouts))
+    metrics.prepare(OTHER)  # each of its hosts has a limit of its own, so there is none for all of them
+    metrics.limit({name: policy.max_concurrency for name, policy in config.upstreams.items()})
+    return (log_event, metrics)
+
+
+class _Process:
+    def __init__(self) -> None:
+        self.runtime = Runtime()
+        self.make: Callable[[], ProcessRegistry] = ProcessRegistry
+        self.registry: ProcessRegistry | None = None
+        self.observers: tuple[Observer, ...] = ()
+        self.lock = threading.Lock()
+        fork.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self.lock = threading.Lock()
+
+
+_process = _Process()
+
+
+def current() -> ProcessRegistry:
+    """Return the registry of this process; made on first use. Raises what the maker given to `use` raises."""
+    registry = _process.registry
+    if registry is None:
+        with _process.lock:
+            registry = _process.registry = _process.registry or _process.make()
+    return registry
+
+
+@contextmanager
+def on(runtime: Runtime) -> Iterator[None]:
+    """Let the process run on `runtime` for a while, with fresh upstreams; observers added meanwhile are removed."""
+    before, observers = _process.runtime, _process.observers
+    use(runtime=runtime)
+    try:
+        yield
+    finally:
+        _process.observers = observers
+        use(runtime=before)
+
+
+def use(make: Callable[[], ProcessRegistry] | None = None, *, runtime: Runtime | None = None) -> None:
+    """Begin afresh when the next call is sent: with a registry from `make`, on `runtime`; what is left out stays."""
+    with _process.lock:
+        _process.make = make or _process.make
+        _process.runtime = runtime or _process.runtime
+        last, _process.registry = _process.registry, None
+    if last is not None:
+        last.forget()

@@ -1,0 +1,151 @@
+"""What was last heard of an upstream: its last error, its quotas, and since when its breaker is open.
+
+For people to look at; no decision depends on it. Each process notes its own, and the thread that shares state tells
+the others in records of its own, beside those of `records`: see `recent_recorder`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from ..engine.snapshots import Transition
+from ..outcome import Reason
+
+KEPT = 86_400.0
+"""Seconds for which news are news."""
+MOST_HOSTS = 20
+"""Hosts without a name of which there are news; the latest are kept."""
+MOST_QUOTAS = 20
+_AHEAD = 60.0
+"""Seconds that the clock of another machine may be ahead: what is of the future would pass for the latest for long."""
+MAX_LENGTHS = (32, 8, 300, 300)
+"""Characters of a method, a scheme, a host and a path."""
+_LARGEST = 10**18
+
+
+class Failure(NamedTuple):
+    """An attempt that failed; times are of the wall clock. No path for hosts that no upstream names: as in the log."""
+
+    at: float
+    reason: str
+    status: int | None
+    method: str
+    scheme: str
+    host: str
+    path: str
+
+
+class Allowance(NamedTuple):
+    """What an upstream said of a quota; None where it said nothing."""
+
+    at: float
+    limit: int | None
+    remaining: int | None
+    reset: float | None
+
+
+_T = TypeVar("_T", Failure, Allowance, Transition)
+
+
+@dataclass(frozen=True)
+class Recent:
+    """Of all upstreams of one name. Failures and transitions by origin: empty, or of a host that no upstream names."""
+
+    failures: dict[str, Failure] = field(default_factory=dict)
+    quotas: dict[str, Allowance] = field(default_factory=dict)
+    transitions: dict[str, Transition] = field(default_factory=dict)
+
+    def merge(self, other: Recent, wall: float) -> Recent:
+        """Return the latest of both, without what is old."""
+        return Recent(
+            _latest(self.failures, other.failures, MOST_HOSTS, wall),
+            _latest(self.quotas, other.quotas, MOST_QUOTAS, wall),
+            _latest(self.transitions, other.transitions, MOST_HOSTS, wall),
+        )
+
+    @property
+    def plain(self) -> tuple[dict[str, tuple[Any, ...]], ...]:
+        """What a cache is given: nothing that a process of another release could not load."""
+        return tuple(
+            {key: tuple(value) for key, value in values.items()}
+            for values in (self.failures, self.quotas, self.transitions)
+        )
+
+
+def read(value: object, wall: float) -> Recent:
+    """Read what the cache holds; what makes no sense, or is of the future, is nothing."""
+    if not isinstance(value, tuple | list) or len(value) != 3:
+        return Recent()
+    try:
+        failures, quotas, transitions = value
+        found = Recent(
+            {_text(key, 320): _failure(*each) for key, each in _few(failures, MOST_HOSTS)},
+            {_text(key, 40): _allowance(*each) for key, each in _few(quotas, MOST_QUOTAS)},
+            {_text(key, 320): _transition(*each) for key, each in _few(transitions, MOST_HOSTS)},
+        )
+    except (TypeError, ValueError):
+        return Recent()
+    moments = [each[0] for values in found.plain for each in values.values()]
+    return found.merge(Recent(), wall) if max(moments, default=0.0) <= wall + _AHEAD else Recent()
+
+
+def key_of(name: str) -> str:
+    return f"core.http.news:1:{name}"
+
+
+def _latest(one: dict[str, _T], other: dict[str, _T], most: int, wall: float) -> dict[str, _T]:
+    merged = dict(one)
+    for key, value in other.items():
+        if key not in merged or _is_later(value, merged[key]):
+            merged[key] = value
+    young = [key for key, value in merged.items() if value.at > wall - KEPT]
+    if len(young) > most:
+        young = sorted(young, key=lambda key: (merged[key].at, key))[-most:]
+    return {key: merged[key] for key in young}
+
+
+def _is_later(one: Failure | Allowance | Transition, other: Failure | Allowance | Transition) -> bool:
+    if one.at != other.at:
+        return one.at > other.at
+    return repr(one) > repr(other)  # any of the two, but all processes the same
+
+
+def _few(values: object, most: int) -> Iterable[tuple[Any, Any]]:
+    if not isinstance(values, dict) or len(values) > most:
+        raise TypeError(values)
+    return values.items()
+
+
+def _failure(at: object, reason: object, status: object, *target: object) -> Failure:
+    texts = [_text(text, most) for text, most in zip(target, MAX_LENGTHS, strict=True)]
+    return Failure(_moment(at), Reason(_text(reason, 40)).value, _whole(status), *texts)
+
+
+def _allowance(at: object, limit: object, remaining: object, reset: object) -> Allowance:
+    return Allowance(_moment(at), _whole(limit), _whole(remaining), None if reset is None else _moment(reset))
+
+
+def _transition(at: object, is_open: object) -> Transition:
+    if not isinstance(is_open, bool):
+        raise TypeError(is_open)
+    return Transition(_moment(at), is_open)
+
+
+def _moment(value: object) -> float:
+    if not isinstance(value, float) or not 0 <= value <= 4e9:  # so that it is a date; false for NaN too
+        raise ValueError(value)
+    return value
+
+
+def _whole(value: object) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < _LARGEST):
+        raise ValueError(value)
+    return value
+
+
+def _text(value: Any, most: int) -> str:
+    if not isinstance(value, str) or len(value) > most or not value.isprintable():
+        raise ValueError(value)
+    return value

@@ -1,0 +1,127 @@
+"""The news of this process: noted as it happens, and told to the others by the thread that shares state.
+
+In a call it costs next to nothing: what succeeds is not looked at twice, and nobody waits for the cache.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from .. import fork
+from ..engine.snapshots import Transition
+from ..events import OTHER, AttemptEnded, Event, QuotaSeen, Target
+from ..outcome import Outcome, Quota, Reason, Result
+from .cache import Cache
+from .recent import KEPT, MAX_LENGTHS, MOST_HOSTS, MOST_QUOTAS, Allowance, Failure, Recent, key_of, read
+
+_RESOURCE = re.compile(r"[a-z0-9_-]{1,40}")
+_T = TypeVar("_T")
+
+
+class RecentRecorder:
+    """Notes the news of this process, as an observer, and tells them to the others."""
+
+    def __init__(self, *, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self.after_fork()
+        fork.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._notes: dict[str, Recent] = {}
+        self._untold: set[str] = set()
+        """Names of which others may not know all that this process knows."""
+
+    def observe(self, event: Event) -> None:
+        """Note what an attempt came to if it failed, and what is said of a quota."""
+        if isinstance(event, AttemptEnded):
+            if event.outcome is not None and event.outcome.result is Result.FAILURE:
+                self._note_failure(event.upstream, event.target, event.outcome)
+        elif isinstance(event, QuotaSeen) and event.upstream != OTHER:  # which does not say whose quota it is
+            self._note_quota(event.upstream, event.quota)
+
+    def note_transition(self, name: str, origin: str, transition: Transition) -> None:
+        """Note when a breaker of this process opened or closed, in wall-clock time."""
+        with self._lock:
+            _put(self._notes_on(name).transitions, origin, transition, MOST_HOSTS)
+
+    def of(self, name: str) -> Recent:
+        """Return what this process has heard itself."""
+        with self._lock:
+            notes = self._notes.get(name, Recent())
+            return Recent(dict(notes.failures), dict(notes.quotas), dict(notes.transitions))
+
+    def tell(self, cache: Cache) -> None:
+        """Tell the others what they may not know. Raises what the cache raises when it is written to."""
+        for name in tuple(self._untold):
+            self._untold.discard(name)  # first: what is noted meanwhile wants to be told as well
+            try:
+                told = self._tell(name, cache)
+            except BaseException:
+                self._untold.add(name)
+                raise
+            if not told:
+                self._untold.add(name)  # look again: another process may have written at the same moment
+
+    def _tell(self, name: str, cache: Cache) -> bool:
+        """Return whether the cache knew it all."""
+        wall = self._wall()
+        try:
+            heard = read(cache.get(key_of(name)), wall)
+        except Exception:  # noqa: BLE001 - a record that cannot be read is replaced; who is down fails to be written to
+            heard = None
+        merged = (heard or Recent()).merge(self.of(name), wall)
+        if merged == heard:
+            return True
+        cache.set(key_of(name), merged.plain, timeout=int(KEPT))
+        return False
+
+    def _note_failure(self, name: str, target: Target, outcome: Outcome) -> None:
+        unnamed = name == OTHER
+        method, scheme, host, path = (
+            _printable(text, most)
+            for text, most in zip((target.method, target.scheme, target.host, target.path), MAX_LENGTHS, strict=True)
+        )
+        reason = outcome.reason or Reason.OTHER
+        failure = Failure(self._wall(), reason.value, outcome.status, method, scheme, host, "" if unnamed else path)
+        with self._lock:
+            _put(self._notes_on(name).failures, f"{scheme}://{host}" if unnamed else "", failure, MOST_HOSTS)
+
+    def _note_quota(self, name: str, quota: Quota) -> None:
+        wall = self._wall()
+        resource = (quota.resource or "").lower()
+        if resource and not _RESOURCE.fullmatch(resource):
+            resource = "other"
+        reset = None if quota.reset is None else wall + quota.reset
+        with self._lock:
+            _put(
+                self._notes_on(name).quotas,
+                resource,
+                Allowance(wall, quota.limit, quota.remaining, reset),
+                MOST_QUOTAS,
+            )
+
+    def _notes_on(self, name: str) -> Recent:
+        """Return what there is to write into; the caller holds the lock, and writes something new."""
+        self._untold.add(name)
+        notes = self._notes.get(name)
+        if notes is None:
+            notes = self._notes[name] = Recent()
+        return notes
+
+
+def _put(notes: dict[str, _T], key: str, value: _T, most: int) -> None:
+    notes.pop(key, None)  # so that the first is the one that was noted longest ago
+    notes[key] = value
+    if len(notes) > most:
+        del notes[next(iter(notes))]
+
+
+def _printable(text: str, most: int) -> str:
+    """Return a text that no terminal takes for a command."""
+    text = text[:most]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)

@@ -1,0 +1,103 @@
+"""One upstream's record in a cache that processes share: read, merged with what this process knows, written back.
+
+A record says when; the clocks of the machines should agree to a second or so. Nothing here is safe for threads:
+one thread exchanges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ..engine.rate_limit_gate import MAX_CLOSED
+from ..engine.snapshots import BreakerSnapshot, GateSnapshot, Transition
+from ..engine.upstream import Upstream
+from ..events import BreakerFollowed, BreakerState
+from .cache import Cache
+from .records import DAY, Record, key_of, lifetime, read
+
+_TICK = 0.001
+_S = TypeVar("_S", BreakerSnapshot, GateSnapshot)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told(Generic[_S]):
+    """A snapshot on the clock of this process, and what the record says in its place."""
+
+    here: _S
+    there: _S
+
+    def translate(self, here: _S, ahead: float) -> _S:
+        """Return what the record should say of `here`. A change comes after all that was known when it was made."""
+        if here == self.here:  # not a rounding error away from it
+            return self.there
+        changed, *times = here.shifted(ahead)
+        known = self.there[0]
+        return type(here)(known if here[0] == self.here[0] else max(changed, known + _TICK), *times)
+
+
+class RecordSync:
+    """Writes what this process found of an upstream to the cache, and takes over what other processes found."""
+
+    def __init__(self, cache: Cache, upstream: Upstream, origin: str = "") -> None:
+        """RecordSync the state of `upstream`; `origin` ("https://host") tells those apart that have no name."""
+        self.upstream = upstream
+        self.origin = origin
+        self.key = key_of(upstream.name, origin)
+        self._cache = cache
+        self._breaker = _Told(BreakerSnapshot(), BreakerSnapshot())
+        self._gate = _Told(GateSnapshot(), GateSnapshot())
+        self._owed = False
+        self._reported: Transition | None = None
+
+    def transition(self, wall: float) -> Transition | None:
+        """Return how this process last opened or closed the breaker, in wall-clock time, if that is news."""
+        breaker = self.upstream.breaker
+        last = None if breaker is None else breaker.last_transition
+        if last is None or last == self._reported:
+            return None
+        self._reported = last
+        return last._replace(at=last.at + wall - self.upstream.clock())
+
+    def sync(self, wall: float) -> Record:
+        """Ask the cache once, and write to it where it knows less than this process. Raises what the cache raises."""
+        heard = read(self._cache.get(self.key), wall)
+        ahead = wall - self.upstream.clock()
+        here = self.upstream.snapshots
+        known = Record(self._breaker.translate(here[0], ahead), self._gate.translate(here[1], ahead))
+        self._owed |= here != (self._breaker.here, self._gate.here)
+        merged = known.merge(heard)
+        self._breaker = self._follow_breaker(_Told(here[0], known.breaker), merged.breaker, ahead)
+        self._gate = self._follow_gate(_Told(here[1], known.gate), merged.gate, ahead)
+        # Where the record is gone, it is written again for what still matters: each process would do so for ever.
+        if merged != heard and (self._owed or heard != Record() or merged.is_in_force(wall)):
+            self._cache.set(self.key, (*merged.breaker, *merged.gate), timeout=lifetime(merged, wall))
+        self._owed = False
+        return merged
+
+    def _follow_breaker(
+        self, told: _Told[BreakerSnapshot], snapshot: BreakerSnapshot, ahead: float
+    ) -> _Told[BreakerSnapshot]:
+        upstream, breaker = self.upstream, self.upstream.breaker
+        settings = upstream.policy.circuit_breaker
+        if snapshot == told.there or breaker is None or settings is None:
+            return told
+        now = upstream.clock()
+        state = BreakerState.OPEN if snapshot.is_open else BreakerState.CLOSED
+        here = snapshot.shifted(-ahead).at_most(now, now + settings.open_max if state is BreakerState.OPEN else now)
+        before = breaker.adopt(told.here, here)
+        if before is None:
+            return told
+        if before is not state and upstream.breaker is not None:  # not forgotten meanwhile, and counted out
+            host = self.origin.rpartition("/")[2]
+            upstream.observe(BreakerFollowed(upstream.name, host, before, state, max(here.until - now, 0.0)))
+        if state is BreakerState.OPEN:
+            upstream.wake()
+        return _Told(here, snapshot)
+
+    def _follow_gate(self, told: _Told[GateSnapshot], snapshot: GateSnapshot, ahead: float) -> _Told[GateSnapshot]:
+        if snapshot == told.there:
+            return told
+        now = self.upstream.clock()
+        here = snapshot.shifted(-ahead).at_most(now + MAX_CLOSED, now + DAY)
+        return _Told(here, snapshot) if self.upstream.gate.adopt(told.here, here) else told

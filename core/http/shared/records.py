@@ -1,0 +1,53 @@
+"""The record of an upstream in a cache that processes share. What is read there may be anything, written by anybody."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import NamedTuple
+
+from ..engine.rate_limit_gate import MAX_CLOSED
+from ..engine.snapshots import BreakerSnapshot, GateSnapshot
+from ..events import OTHER
+
+DAY = 86_400.0
+"""Seconds: the longest that a record is kept or believed. (Memcached takes more than 30 days for a date.)"""
+_LEEWAY = 600
+"""Seconds that a record outlives the times in it: at least as long as a breaker stays open."""
+
+
+class Record(NamedTuple):
+    """What is known of an upstream, in wall-clock time."""
+
+    breaker: BreakerSnapshot = BreakerSnapshot()
+    gate: GateSnapshot = GateSnapshot()
+
+    def merge(self, other: Record) -> Record:
+        return Record(self.breaker.merge(other.breaker), self.gate.merge(other.gate))
+
+    def is_in_force(self, wall: float) -> bool:
+        """Say whether it keeps anybody from sending."""
+        return self.breaker.is_open or self.gate.asked_until > wall
+
+
+def read(value: object, wall: float) -> Record:
+    """Read what the cache holds; what makes no sense, or is of the far future, is nothing."""
+    if not isinstance(value, tuple | list) or len(value) != 6:
+        return Record()
+    if not all(isinstance(moment, float) and math.isfinite(moment) for moment in value):
+        return Record()
+    record = Record(BreakerSnapshot(*value[:3]), GateSnapshot(*value[3:]))
+    latest = wall + MAX_CLOSED
+    sane = max(record.breaker.changed, record.gate.reopened) <= latest and max(value) <= latest + DAY
+    return record if sane else Record()
+
+
+def key_of(name: str, origin: str = "") -> str:
+    """Name the record of an upstream; `origin` is hashed, for some caches take no such keys."""
+    return f"core.http:1:{hashlib.sha256(origin.encode()).hexdigest()[:32] if name == OTHER else name}"
+
+
+def lifetime(record: Record, wall: float) -> int:
+    """Seconds for which the cache is to keep `record`."""
+    left = max(record.breaker.until, record.gate.asked_until) - wall
+    return int(min(max(left, 0.0), DAY)) + _LEEWAY

@@ -1,0 +1,242 @@
+"""Breaker and gate state exchanged with all processes that share a cache.
+
+One thread does it, so no call waits for the cache: twice a second for all upstreams, and at once for one of which an
+attempt failed here. Once a round it also tells the others what is only for people to look at: see `recent_recorder`.
+Where the cache fails, each process goes on with what it knows itself, as it would without one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from .. import fork
+from ..engine.steps import Wait
+from ..engine.upstream import Upstream
+from ..events import AttemptEnded, BreakerChanged, Event, GateClosed
+from ..outcome import Result
+from .cache import Cache
+from .probe_election import PATIENCE, Elections
+from .recent_recorder import RecentRecorder
+from .record_sync import RecordSync
+from .records import key_of
+
+INTERVAL = 0.5
+_SOONEST = 0.05
+"""Seconds between syncs that failures bring about."""
+_SLOWEST_RETRY = 5.0
+_SLOW = 2.0
+"""Seconds: an exchange that takes longer does not keep the promise that all know within a second."""
+_STUCK = 5.0
+_logger = logging.getLogger("core.http")
+_SECRET = re.compile(r"//\S*@|\?\S*")
+"""What may be secret in the URL of a cache, where an error quotes it."""
+
+
+class StateSharing:
+    """The state that this process shares. The thread is started by the first call, in each process of its own."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        upstreams: Callable[[], Iterable[tuple[Upstream, str]]],
+        recent: RecentRecorder,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Share the state of what `upstreams` lists, each with its origin where it has no name, and `recent`."""
+        self._cache = cache
+        self._upstreams = upstreams
+        self._recent = recent
+        self._clock = clock
+        self._wall = wall
+        self.stopped = False
+        self.after_fork()
+        fork.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._syncs: dict[Upstream, RecordSync] = {}
+        self._elections = Elections(self._cache)
+        self._urgent: set[str] = set()
+        """Keys of the upstreams of which something was found that does not wait for the next round."""
+        self._due = 0.0
+        """When the next round is: an exchange of all."""
+        self._soonest = 0.0
+        """When the urgent ones may be exchanged."""
+        self._busy_since = math.inf
+        self._failing = False
+        self._pause = INTERVAL
+
+    def attend(self) -> None:
+        """See that the state is exchanged: called when a call begins."""
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            self._start()
+        elif self._clock() - self._busy_since > _STUCK:
+            self._say_that_it_fails(f"it has not answered for {_STUCK:.0f} s")
+
+    def stop(self) -> None:
+        """RecordSync nothing any more."""
+        self.stopped = True
+        self._wake.set()
+
+    def observe(self, event: Event) -> None:
+        """Tell the others at once what was found, and ask them when an attempt has failed: an observer."""
+        if self._failing or self.stopped:
+            return
+        if isinstance(event, BreakerChanged):
+            self._soonest = 0.0  # rare enough to be told without delay
+        elif not isinstance(event, GateClosed) and not (
+            isinstance(event, AttemptEnded) and event.outcome is not None and event.outcome.result is Result.FAILURE
+        ):
+            return
+        self._urgent.add(key_of(event.upstream, f"{event.target.scheme}://{event.target.host}"))
+        self._wake.set()
+
+    def elect(self, upstream: Upstream, now: float) -> bool | Wait:
+        """Say whether this process may send the probe that is due: as `engine.Elect`."""
+        if self.stopped or self._failing or now - self._busy_since > PATIENCE:
+            return True
+        if upstream not in self._syncs:  # one host too many: nobody else would hear of it
+            return True
+        answer = self._elections.ask(upstream, now)
+        if isinstance(answer, Wait):
+            self._wake.set()
+        return answer
+
+    def step(self) -> None:
+        """Do what is due now."""
+        try:
+            self._list_upstreams()
+            self._hold_elections()
+            if self._clock() >= self._due:
+                self._exchange_all()
+            elif self._clock() >= self._next:
+                self._exchange_urgent()
+        except Exception as exc:  # noqa: BLE001 - caches raise what they like, and no call may fail for it
+            self._fail(exc)
+        except BaseException as exc:
+            self._fail(exc)  # ends the thread: the next call starts another, which keeps to the pause
+            raise
+        finally:
+            self._busy_since = math.inf
+
+    @property
+    def _next(self) -> float:
+        """When there is something to do."""
+        return min(self._due, self._soonest) if self._urgent else self._due
+
+    def _start(self) -> None:
+        try:
+            with self._lock:
+                if not self.stopped and (self._thread is None or not self._thread.is_alive()):
+                    # Known before it runs: an interrupt in between leaves none that nobody knows of.
+                    self._thread = threading.Thread(target=self._run, name="core.http shared state", daemon=True)
+                    self._thread.start()
+        except RuntimeError as exc:  # no more threads, or the interpreter ends
+            self._say_that_it_fails(str(exc))
+
+    def _run(self) -> None:
+        while not self.stopped and self._thread is threading.current_thread():  # syncs are not for two
+            self.step()
+            self._wake.wait(max(self._next - self._clock(), 0.0))
+            self._wake.clear()
+
+    def _list_upstreams(self) -> None:
+        known = self._syncs
+        self._syncs = {
+            upstream: known.get(upstream) or RecordSync(self._cache, upstream, origin)
+            for upstream, origin in self._upstreams()
+        }
+
+    def _hold_elections(self) -> None:
+        for election in self._elections.undecided:
+            sync = self._syncs.get(election.upstream)
+            if sync is not None:
+                self._busy_since = self._clock()
+                self._elections.decide(election, sync, wall=self._wall(), now=self._clock())
+
+    def _exchange_all(self) -> None:
+        began = self._clock()
+        self._due = began + INTERVAL
+        self._urgent.clear()  # first: what is found meanwhile may want it again
+        self._exchange(tuple(self._syncs.values()), began)
+        if self.stopped:
+            return
+        self._tell_recent()
+        self._elections.clear(self._clock())
+        took = self._clock() - began
+        if took > _SLOW:
+            raise TimeoutError(f"an exchange took {took:.1f} s")
+        self._pause = INTERVAL
+        if self._failing:
+            self._failing = False
+            self._say(logging.INFO, "The shared cache works again")
+
+    def _tell_recent(self) -> None:
+        for sync in self._syncs.values():
+            transition = sync.transition(self._wall())
+            if transition is not None:
+                self._recent.note_transition(sync.upstream.name, sync.origin, transition)
+        self._busy_since = self._clock()
+        self._recent.tell(self._cache)
+
+    def _exchange_urgent(self) -> None:
+        began = self._clock()
+        self._soonest = began + _SOONEST
+        urgent = self._urgent.copy()
+        self._urgent -= urgent  # in place, and before they are exchanged: what is added meanwhile stays
+        self._exchange([sync for sync in self._syncs.values() if sync.key in urgent], began)
+
+    def _exchange(self, syncs: Iterable[RecordSync], began: float) -> None:
+        """RecordSync each; raises the first error in the end: a record that cannot be read stops no other."""
+        error: Exception | None = None
+        for sync in syncs:
+            if self.stopped:
+                return
+            self._busy_since = self._clock()
+            try:
+                sync.sync(self._wall())
+            except Exception as exc:  # noqa: BLE001 - as in `step`
+                error = error or exc
+                if self._clock() - began > _SLOW:  # it hangs: not for once per upstream
+                    break
+            self._hold_elections()
+        if error is not None:
+            raise error
+
+    def _fail(self, exc: BaseException) -> None:
+        self._pause = min(2 * self._pause, _SLOWEST_RETRY)
+        self._due = self._clock() + self._pause
+        self._say_that_it_fails(text_of(exc))
+        self._urgent.clear()  # not before: until then more are added
+        self._elections.decide_alone(self._clock())
+
+    def _say_that_it_fails(self, why: str) -> None:
+        with self._lock:
+            was_failing, self._failing = self._failing, True
+        if not was_failing:
+            text = "The shared cache cannot be used (%s): this process goes on with its own state"
+            self._say(logging.WARNING, text, why)
+
+    def _say(self, level: int, text: str, *args: str) -> None:
+        with suppress(Exception):  # a filter may raise: neither the thread nor a call may fail for it
+            _logger.log(level, text, *args)
+
+
+def text_of(exc: BaseException) -> str:
+    """Say what a cache has raised, without what may be secret in it."""
+    name = type(exc).__name__
+    try:
+        return _SECRET.sub("***", f"{name}: {exc}")[:200]
+    except Exception:  # noqa: BLE001 - not even its text can be relied upon
+        return name

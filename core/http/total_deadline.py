@@ -1,0 +1,88 @@
+"""The total deadline that the hops of one session call share.
+
+requests follows a redirect by calling `Session.send` again, and digest authentication by calling
+`HTTPAdapter.send` from a hook; both happen inside the first `Session.send`. So that one opens a scope, and the
+adapter finds in it what is left of the time. (A context variable, because everything else that reaches the
+adapter is an argument of the caller's, which mocks and other adapters get to see as well.)
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from requests import Session
+from requests.adapters import BaseAdapter
+
+from .outcome import Attempt
+
+
+class Scope:
+    """One session call: every hop of it, and every attempt of every hop. Or several calls that share a limit."""
+
+    __slots__ = ("_deadline", "attempts", "limit", "outer", "owner", "spans_calls")
+
+    def __init__(self, owner: Session, limit: float | None, *, spans_calls: bool = False) -> None:
+        self.owner = owner
+        self.limit = limit
+        self.spans_calls = spans_calls
+        self.outer = _current.get()
+        self._deadline: float | None = None
+        self.attempts: tuple[Attempt, ...] = ()
+        """Of all its hops so far."""
+
+    def deadline(self, proposed: float) -> float:
+        """Return the deadline that the first hop set; it sets `proposed`, or the limit if that comes before."""
+        if self._deadline is None:
+            self._deadline = proposed if self.limit is None else min(proposed, self.limit)
+        return self._deadline
+
+
+_current: ContextVar[Scope | None] = ContextVar("core.http.scope", default=None)
+
+
+def current(adapter: BaseAdapter) -> Scope | None:
+    """Return the session call that `adapter` works for; None where its session is not a ResilientSession."""
+    scope = _current.get()
+    if scope is None or all(mounted is not adapter for mounted in scope.owner.adapters.values()):
+        return None
+    return scope
+
+
+def session_call(owner: Session) -> Entered:
+    """Open a scope for a call of the session `owner`, or join the one that it has open already."""
+    outer = _of(owner)
+    if outer is None:
+        return Entered(Scope(owner, None))
+    return Entered(Scope(owner, outer.limit) if outer.spans_calls else outer)
+
+
+def several_calls(owner: Session, limit: float) -> Entered:
+    """Let no call of `owner` that is made inside go on after `limit`, on its clock."""
+    outer = _of(owner)
+    if outer is not None and outer.limit is not None:
+        limit = min(limit, outer.limit)
+    return Entered(Scope(owner, limit, spans_calls=True))
+
+
+def _of(owner: Session) -> Scope | None:
+    """Return the innermost scope, if it is `owner`'s; limits of other sessions lie in between."""
+    scope = _current.get()
+    while scope is not None and scope.owner is not owner:
+        scope = scope.outer if scope.spans_calls else None
+    return scope
+
+
+class Entered:
+    """A context manager inside of which a scope holds. Every call goes through it; a generator would cost more."""
+
+    __slots__ = ("_scope", "_token")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> Scope:
+        self._token = _current.set(self._scope)
+        return self._scope
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

@@ -1,0 +1,65 @@
+"""One attempt on the wire: when it has to end, and how far it got.
+
+`timeout=` in requests and urllib3 bounds each operation on a socket, so a server that sends a byte now and then holds a
+call for ever. Here each operation gets the time that is left of its attempt, and no more. The `AttemptContext` is found
+through a context variable: so it reaches every socket that works for the attempt, whichever layer of urllib3 made it, and
+no longer bounds those that are handed to the caller (``stream=True``).
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar, Token
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class Stage(IntEnum):
+    """How far an attempt got."""
+
+    NONE = 0
+    """It never touched a socket of ours: a mock answered, or the request could not even be begun."""
+    DNS = 1
+    CONNECT = 2
+    TLS = 3
+    SEND = 4
+    HEADERS = 5
+    BODY = 6
+
+
+class AttemptContext:
+    """Holds for what runs inside its ``with`` block."""
+
+    __slots__ = ("_token", "configured", "ends", "received", "stage", "untrusted")
+
+    def __init__(self, seconds: float, *, configured: bool = True, untrusted: bool = False) -> None:
+        """Make one. `configured`: an upstream names the host; `untrusted`: only public addresses may be reached."""
+        self.ends = time.monotonic() + seconds
+        self.configured = configured
+        self.untrusted = untrusted
+        self.stage = Stage.NONE
+        self.received = 0
+        """Bytes, as they came over the wire (or out of TLS)."""
+        self._token: Token[AttemptContext | None] | None = None
+
+    def left(self) -> float:
+        """Seconds until the end. Raises `TimeoutError` where none are left."""
+        seconds = self.ends - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("the attempt has used up its time")
+        return seconds
+
+    def __enter__(self) -> Self:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+
+
+_current: ContextVar[AttemptContext | None] = ContextVar("core.http.attempt", default=None)
+current = _current.get

@@ -1,0 +1,83 @@
+"""Resolves a name, checks its addresses, and connects to one of them, within the time of the attempt."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from . import resolver
+from .address_guard import check_addresses
+from .attempt_context import AttemptContext, Stage
+from .resolver import AddressInfo
+from .sockets import DeadlineSocket
+
+
+def connect(
+    attempt: AttemptContext,
+    host: str,
+    port: int,
+    *,
+    timeout: float | None,
+    source_address: tuple[str, int] | None,
+    socket_options: Iterable[Any],
+    make: Callable[..., socket.socket] = DeadlineSocket,
+) -> socket.socket:
+    """Resolve `host` and connect to the first of its addresses that answers; they share the time left.
+
+    :param timeout: seconds for each address, at most.
+    :raises OSError: what the look-up or the last address came to; `TimeoutError` where time ran out.
+    """
+    addresses = resolve(attempt, host, port)
+    if attempt.untrusted:
+        check_addresses(str(info[4][0]) for info in addresses)
+    attempt.stage = Stage.CONNECT
+    error = OSError("the name has no address")
+    for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+        share = attempt.left() / (len(addresses) - tried)
+        try:
+            sock = make(family, kind, protocol)
+        except OSError as exc:  # no IPv6 here, say
+            error = exc
+            continue
+        try:
+            for option in socket_options:
+                sock.setsockopt(*option)
+            sock.settimeout(share if timeout is None else min(share, timeout))
+            if source_address:
+                sock.bind(source_address)
+            sock.connect(address)
+            left = attempt.left()
+            sock.settimeout(left if timeout is None else min(left, timeout))
+        except OSError as exc:
+            error = exc
+            sock.close()
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise error
+
+
+def resolve(attempt: AttemptContext, host: str, port: int) -> Sequence[AddressInfo]:
+    """Look `host` up within the time that is left. Raises as `resolver.Resolver.resolve` does."""
+    attempt.stage = Stage.DNS
+    host = host.strip("[]")
+    if _is_address(host):  # no look-up, no waiting
+        return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "this cannot be a host name") from None
+    names = resolver.configured_hosts if attempt.configured else resolver.other_hosts
+    return names.resolve(host, port, attempt.left())
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""urllib3's pools and connections on sockets that keep deadlines, with a stricter reading of answers.
+
+Where a test tool has put its own connections or sockets in place of urllib3's or Python's, these step aside.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import sys
+from typing import Any
+
+import urllib3.connectionpool
+import urllib3.util.connection
+
+# Not those of urllib3.connection: this may be imported while vcrpy has put its own there.
+from urllib3.connectionpool import HTTPConnection, HTTPSConnection  # type: ignore[attr-defined]
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    EmptyPoolError,
+    NameResolutionError,
+    NewConnectionError,
+)
+
+from . import attempt_context, connect
+from .attempt_context import Stage
+from .sockets import DeadlineSSLSocket
+from .strict_response import StrictResponse
+
+_urllib3: Any = urllib3
+
+
+if re.match(r"\d+\.\d+\.9\d\d", _urllib3.__version__):  # how its releases are numbered
+    raise ImportError(
+        "urllib3-future has taken the place of urllib3 (niquests installs it): core.http needs the real one. "
+        "Uninstall urllib3-future and reinstall urllib3."
+    )
+
+
+_REAL = (socket.socket, socket.create_connection, urllib3.util.connection.create_connection)
+
+
+class _Connecting:
+    """What connections for http and https share."""
+
+    response_class = StrictResponse
+
+    def _new_conn(self) -> socket.socket:
+        attempt = attempt_context.current()
+        if attempt is None or (_replaced() and not attempt.untrusted):  # a guard is not given up for a test tool
+            return super()._new_conn()  # type: ignore[misc,no-any-return]  # urllib3's
+        connection: Any = self
+        host, port = connection._dns_host, connection.port  # noqa: SLF001 - the name without the root dot cut off
+        try:
+            sock = connect.connect(
+                attempt,
+                host,
+                port,
+                timeout=connection.timeout,
+                source_address=connection.source_address,
+                socket_options=connection.socket_options or (),
+            )
+        except socket.gaierror as exc:
+            raise NameResolutionError(host, connection, exc) from exc
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(connection, f"Connection to {host} timed out") from exc
+        except OSError as exc:
+            raise NewConnectionError(connection, f"Failed to establish a new connection: {exc}") from exc
+        attempt.stage = self._next_stage
+        sys.audit("http.client.connect", self, host, port)
+        return sock
+
+    _next_stage = Stage.SEND
+
+    @property
+    def is_connected(self) -> bool:
+        """As in urllib3; but what TLS has unpacked already, and the system does not see, is a stray answer too."""
+        connection: Any = super()
+        pending = getattr(getattr(self, "sock", None), "pending", None)
+        return bool(connection.is_connected) and not (pending and pending())
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        _reach(Stage.SEND)
+        super().request(*args, **kwargs)  # type: ignore[misc]  # urllib3's
+
+    def getresponse(self) -> Any:
+        _reach(Stage.HEADERS)
+        response = super().getresponse()  # type: ignore[misc]  # urllib3's
+        _reach(Stage.BODY)
+        return response
+
+
+class DeadlineHTTPConnection(_Connecting, HTTPConnection):  # type: ignore[misc]  # a stricter response_class
+    pass
+
+
+class DeadlineHTTPSConnection(_Connecting, HTTPSConnection):  # type: ignore[misc]  # as above
+    _next_stage = Stage.TLS
+
+    def connect(self) -> None:
+        super().connect()
+        if type(self.sock) is ssl.SSLSocket:  # from a context that is not ours
+            self.sock.__class__ = DeadlineSSLSocket
+
+
+class Unless:
+    """A pool's ConnectionCls: ours, unless somebody (vcrpy) has replaced urllib3's. Decided at each access."""
+
+    def __init__(self, ours: type, pool: Any, urllib3s: type) -> None:
+        self._ours = ours
+        self._pool = pool
+        self._urllib3s = urllib3s  # said, not read off the pool, where vcrpy's may be already
+
+    def __get__(self, instance: object, owner: type) -> type:
+        found: type = self._pool.ConnectionCls
+        attempt = attempt_context.current()
+        guarded = attempt is not None and attempt.untrusted
+        return self._ours if found is self._urllib3s or guarded else found
+
+
+class _Waiting:
+    """What pools for http and https share."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        attempt = attempt_context.current()
+        if attempt is not None:  # a pool with block=True would wait for a free connection without any limit
+            try:
+                left = attempt.left()
+            except TimeoutError:
+                pool: Any = self
+                raise EmptyPoolError(pool, "no time is left to wait for a connection") from None
+            timeout = left if timeout is None else min(left, timeout)
+        return super()._get_conn(timeout)  # type: ignore[misc]  # urllib3's
+
+
+class DeadlineHTTPConnectionPool(_Waiting, urllib3.connectionpool.HTTPConnectionPool):
+    ConnectionCls = Unless(DeadlineHTTPConnection, urllib3.connectionpool.HTTPConnectionPool, HTTPConnection)
+
+
+class DeadlineHTTPSConnectionPool(_Waiting, urllib3.connectionpool.HTTPSConnectionPool):
+    ConnectionCls = Unless(DeadlineHTTPSConnection, urllib3.connectionpool.HTTPSConnectionPool, HTTPSConnection)
+
+
+POOLS: dict[str, type] = {"http": DeadlineHTTPConnectionPool, "https": DeadlineHTTPSConnectionPool}
+"""For `PoolManager.pool_classes_by_scheme`."""
+
+
+def _reach(stage: Stage) -> None:
+    attempt = attempt_context.current()
+    if attempt is not None:
+        attempt.stage = stage
+
+
+def _replaced() -> bool:
+    return (socket.socket, socket.create_connection, urllib3.util.connection.create_connection) != _REAL

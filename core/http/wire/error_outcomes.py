@@ -1,0 +1,95 @@
+"""From an exception of requests or urllib3 to the outcome of an attempt.
+
+The classes alone do not tell: requests.ConnectionError stands for a refused connection, a missing name and a
+bad certificate alike. What it wraps does.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import ssl
+from dataclasses import replace
+
+import requests
+import urllib3.exceptions
+
+from ..errors import BlockedAddress, ResponseTooLarge
+from ..outcome import Outcome, Reason, failed
+from .attempt_context import Stage
+from .error_chain import chain
+
+# The first rule of which a kind is found in the chain of an error holds: its reason, transient?, sent?
+_RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] = (
+    ((BlockedAddress,), Reason.BLOCKED, False, False),
+    ((ResponseTooLarge,), Reason.TOO_LARGE, False, True),
+    # the server's; requests' own is about the request
+    ((urllib3.exceptions.InvalidHeader,), Reason.OTHER, False, True),
+    (
+        (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.InvalidSchema,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidHeader,
+            requests.exceptions.InvalidProxyURL,
+        ),
+        Reason.OTHER,
+        False,
+        False,
+    ),
+    ((ssl.SSLCertVerificationError, ssl.CertificateError), Reason.TLS, False, False),
+    # before ConnectTimeoutError, which it is a subclass of
+    ((urllib3.exceptions.NewConnectionError,), Reason.CONNECT, True, False),
+    (
+        (
+            requests.ConnectTimeout,
+            urllib3.exceptions.ConnectTimeoutError,
+            urllib3.exceptions.EmptyPoolError,
+        ),
+        Reason.TIMEOUT,
+        True,
+        False,
+    ),
+    ((requests.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), Reason.TIMEOUT, True, True),
+    ((ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError), Reason.TLS, True, True),
+    ((requests.exceptions.SSLError, ssl.SSLError), Reason.TLS, False, True),
+    (
+        (
+            requests.exceptions.ChunkedEncodingError,
+            requests.exceptions.ContentDecodingError,
+            urllib3.exceptions.DecodeError,
+            urllib3.exceptions.IncompleteRead,
+            http.client.IncompleteRead,
+        ),
+        Reason.TRUNCATED,
+        True,
+        True,
+    ),
+    ((requests.exceptions.ProxyError, ConnectionRefusedError), Reason.CONNECT, True, False),
+    ((http.client.RemoteDisconnected,), Reason.CONNECT, True, True),
+    ((http.client.HTTPException,), Reason.OTHER, False, True),
+    ((requests.ConnectionError,), Reason.CONNECT, True, True),
+    ((BaseException,), Reason.OTHER, False, True),
+)
+_REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: 4\d\d")
+
+
+def diagnose(error: BaseException, reached: Stage = Stage.NONE, handled: BaseException | None = None) -> Outcome:
+    """Say what an attempt that raised `error`, having `reached` that stage, came to.
+
+    `handled` is what the caller was handling already when the attempt began: Python chains that to `error` too.
+    """
+    outcome = _diagnose(tuple(chain(error, handled)))
+    return outcome if reached is Stage.NONE else replace(outcome, sent=outcome.sent and reached >= Stage.SEND)
+
+
+def _diagnose(links: tuple[BaseException, ...]) -> Outcome:
+    detail = type(links[-1]).__name__
+    for link in links:
+        if isinstance(link, socket.gaierror):
+            return failed(Reason.DNS, detail, transient=link.errno == socket.EAI_AGAIN, sent=False)
+    _, reason, transient, sent = next(rule for rule in _RULES if any(isinstance(link, rule[0]) for link in links))
+    if any(_REFUSED_BY_PROXY.search(str(link)) for link in links):
+        transient = False
+    return failed(reason, detail, transient=transient, sent=sent)

@@ -1,0 +1,74 @@
+"""Keeps what must not be told out of the texts of errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from .error_chain import chain
+
+_E = TypeVar("_E", bound=BaseException)
+_SHORTEST = 3  # replacing shorter texts would tear words apart, and hide nothing
+MASK = "***"
+
+
+def url(value: str) -> str:
+    """Return a URL, however broken, without what may be userinfo, query or fragment."""
+    head, *rest = re.split(r"[?#]", value, maxsplit=1)
+    before, at, after = head.rpartition("@")
+    if at:
+        scheme, slashes, _ = before.partition("//")
+        head = f"{scheme}{slashes}{MASK}@{after}" if slashes else f"{MASK}@{after}"
+    return f"{head}?{MASK}" if rest else head
+
+
+def url_in(exc: _E, secret: str) -> _E:
+    """Mask the URL `secret` where the text of `exc` quotes it, in place."""
+    for written in (secret, repr(secret)[1:-1]):
+        exc.args = tuple(arg.replace(written, url(written)) if isinstance(arg, str) else arg for arg in exc.args)
+    return exc
+
+
+def quoted(*values: object) -> set[str]:
+    """List what stands for these values in a text that quotes one of them, as Python writes it."""
+    texts = [value for value in values if isinstance(value, str | bytes)]
+    return {repr(value).lstrip("b")[1:-1] for value in texts} - {""}
+
+
+def secrets_of(*urls: str | None, headers: Iterable[str] = ()) -> set[str]:
+    """List what is secret in these URLs (userinfo, query) and in the values of these headers."""
+    found: set[str] = set(headers)
+    for each in urls:
+        try:
+            parts = urlsplit(each or "")
+        except ValueError:
+            continue
+        userinfo = parts.netloc.rpartition("@")[0]
+        found |= {userinfo, *userinfo.split(":"), parts.query}
+        if parts.fragment:
+            found.add(f"#{parts.fragment}")  # in URLs only: it is never sent, and test tools explain by its parts
+    found |= {unquote(secret) for secret in found}
+    return {secret for secret in found if len(secret) >= _SHORTEST}
+
+
+def error(exc: _E, secrets: set[str], handled: BaseException | None = None) -> _E:
+    """Mask `secrets` in the texts of `exc` and of all that it wraps, in place; classes and structure stay.
+
+    `handled` is somebody else's, see `errors.chain`.
+    """
+    for link in chain(exc, handled):
+        link.args = tuple(_masked(arg, secrets) for arg in link.args)
+        for name, value in list(vars(link).items()):
+            if isinstance(value, str):
+                setattr(link, name, _masked(value, secrets))
+    return exc
+
+
+def _masked(value: object, secrets: set[str]) -> object:
+    if not isinstance(value, str):
+        return value
+    for secret in sorted(secrets, key=len, reverse=True):
+        value = value.replace(secret, MASK)
+    return value

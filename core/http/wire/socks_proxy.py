@@ -1,0 +1,107 @@
+"""SOCKS proxies under the deadline, where PySocks is installed (``pip install requests[socks]``)."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import socks
+import urllib3.contrib.socks as urllib3_socks
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from . import attempt_context, connect
+from .attempt_context import Stage
+from .connections import DeadlineHTTPConnectionPool, DeadlineHTTPSConnectionPool, Unless
+from .sockets import DeadlineSocket
+from .strict_response import StrictResponse
+
+
+class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # PySocks is untyped
+    """PySocks' socket, of which only the negotiation is used: connecting is ours."""
+
+    def connect(self, address: Any, *_: Any) -> None:
+        socket.socket.connect(self, address)
+
+    def negotiate(self, options: dict[str, Any], host: str, port: int) -> None:
+        kind, rdns = options["socks_version"], options["rdns"]
+        if kind == socks.SOCKS4 and not rdns:
+            host = self._look_up(host, port)
+        self.set_proxy(
+            kind,
+            options["proxy_host"],
+            options["proxy_port"],
+            rdns,
+            options["username"],
+            options["password"],
+        )
+        socks.socksocket._proxy_negotiators[kind](self, host, port)  # noqa: SLF001 - PySocks has no other door to it
+
+    def _write_SOCKS5_address(self, addr: tuple[str, int], file: Any) -> Any:  # noqa: N802 - PySocks' name
+        """As in PySocks, after the greeting; but what it would look up itself is looked up under the deadline."""
+        host, port = addr
+        if not self.proxy[3]:  # remote DNS
+            host = self._look_up(host, port)
+        return super()._write_SOCKS5_address((host, port), file)
+
+    @staticmethod
+    def _look_up(host: str, port: int) -> str:
+        """Find the address for a proxy that wants one: without "h" in the scheme, the look-up is ours, and bounded."""
+        attempt = attempt_context.current()
+        if attempt is None:
+            return host
+        address = str(connect.resolve(attempt, host, port)[0][4][0])
+        attempt.stage = Stage.CONNECT
+        return address
+
+
+class _SocksConnection(urllib3_socks.SOCKSConnection):
+    response_class = StrictResponse
+
+    def _new_conn(self) -> socket.socket:
+        attempt = attempt_context.current()
+        if attempt is None:
+            return super()._new_conn()  # type: ignore[no-any-return]  # PySocks' socket
+        options: dict[str, Any] = dict(self._socks_options)
+        try:
+            sock: Any = connect.connect(
+                attempt,
+                options["proxy_host"],
+                int(options["proxy_port"] or 1080),
+                timeout=self.timeout,
+                source_address=self.source_address,
+                socket_options=self.socket_options or (),
+                make=_SocksSocket,
+            )
+            try:
+                sock.negotiate(options, self.host, self.port)
+            except BaseException:
+                sock.close()
+                raise
+        except TimeoutError as exc:
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from exc
+        except OSError as exc:  # PySocks' own errors among them
+            cause = getattr(exc, "socket_err", None)
+            if isinstance(cause, TimeoutError):
+                raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from exc
+            raise NewConnectionError(self, f"Failed to establish a new connection: {exc}") from exc
+        attempt.stage = Stage.TLS if isinstance(self, urllib3_socks.SOCKSHTTPSConnection) else Stage.SEND
+        connected: socket.socket = sock
+        return connected
+
+
+class _SocksHTTPSConnection(_SocksConnection, urllib3_socks.SOCKSHTTPSConnection):
+    pass
+
+
+class _SocksHTTPConnectionPool(DeadlineHTTPConnectionPool):
+    ConnectionCls = Unless(_SocksConnection, urllib3_socks.SOCKSHTTPConnectionPool, urllib3_socks.SOCKSConnection)
+
+
+class _SocksHTTPSConnectionPool(DeadlineHTTPSConnectionPool):
+    ConnectionCls = Unless(
+        _SocksHTTPSConnection, urllib3_socks.SOCKSHTTPSConnectionPool, urllib3_socks.SOCKSHTTPSConnection
+    )
+
+
+POOLS: dict[str, type] = {"http": _SocksHTTPConnectionPool, "https": _SocksHTTPSConnectionPool}
+"""For `SOCKSProxyManager.pool_classes_by_scheme`."""

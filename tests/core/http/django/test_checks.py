@@ -1,0 +1,82 @@
+"""`manage.py check`, and what else looks at the settings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.http.django.checks import check_outbound_http
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+@pytest.mark.parametrize(
+    ("value", "id_", "says"),
+    [
+        (None, "core.http.E001", "must be a dictionary"),
+        ({"defaults": {}}, "core.http.E001", "did you mean 'default'"),
+        ({"default": {"retries": -1}}, "core.http.E002", "retries=-1"),
+        ({"default": {"retry": 1}}, "core.http.E002", "'retry'"),
+        ({"upstreams": {"PyPI": {"hosts": ["pypi.test"]}}}, "core.http.E003", "'PyPI'"),
+        ({"upstreams": {"pypi": {"hosts": ["https://pypi.test"]}}}, "core.http.E003", "without scheme"),
+        ({"upstreams": {"a": {"hosts": ["x.test"]}, "b": {"hosts": ["x.test"]}}}, "core.http.E004", "'a' already"),
+        ({"user_agent": "two\nlines"}, "core.http.E005", "one line"),
+        ({"shared_cache": "nowhere"}, "core.http.E006", "'nowhere'"),
+        ({"shared_cache": "default"}, "core.http.W001", "LocMemCache shares nothing"),
+    ],
+)
+def test_says_what_is_wrong(settings: Any, value: Any, id_: str, says: str) -> None:
+    """Each mistake in OUTBOUND_HTTP is an error of its own kind, which names the value and where to read on."""
+    settings.OUTBOUND_HTTP = value
+    [error] = check_outbound_http()
+    assert error.id == id_
+    assert says in error.msg
+    assert "docs/settings.md" in str(error.hint)
+
+
+def test_says_everything_at_once(settings: Any) -> None:
+    """Three mistakes take one run of the check to find, not three."""
+    settings.OUTBOUND_HTTP = {"default": {"retries": -1}, "user_agent": 5, "upstream": {}}
+    assert {error.id for error in check_outbound_http()} == {"core.http.E001", "core.http.E002", "core.http.E005"}
+
+
+def test_nothing_is_wrong_with_ours() -> None:
+    """The site's own settings pass."""
+    assert check_outbound_http() == []
+
+
+def manage_check(tmp_path: Path, *lines: str) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py check` with the tests' settings and `lines` after them."""
+    (tmp_path / "own_settings.py").write_text("\n".join(["from tests.settings import *", *lines, ""]))
+    return subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "own_settings", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_reports_without_a_traceback(tmp_path: Path) -> None:
+    """An operator with a typo in the settings reads which one it is, not how Django starts."""
+    done = manage_check(
+        tmp_path,
+        "OUTBOUND_HTTP = {'default': {'retries': 'many'}, 'upstreams': {'pypi': {'hosts': []}}, 'user_agent': ''}",
+    )
+    assert done.returncode == 1
+    assert all(f"core.http.E00{number}" in done.stderr for number in (2, 3, 5))
+    assert "retries='many'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_passes_the_settings_as_they_are(tmp_path: Path) -> None:
+    """Nothing is wrong with the site as it comes."""
+    done = manage_check(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,193 @@
+"""Delays, Retry-After and rate-limit headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.http.engine.backoff import delay
+from core.http.engine.rate_limit_headers import MAX_DELAY, quota, retry_after
+from core.http.outcome import Quota
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+CHANCES = st.floats(0, 1, exclude_max=True)
+BASES = st.floats(0, 86_400)
+
+
+def in_rfc850(date: datetime) -> str:
+    return date.strftime("%A, %d-%b-%y %H:%M:%S GMT")
+
+
+def in_asctime(date: datetime) -> str:
+    return date.strftime("%a %b %e %H:%M:%S %Y")
+
+
+def in_imf(date: datetime) -> str:
+    return format_datetime(date, usegmt=True)
+
+
+DATE_FORMS = pytest.mark.parametrize("form", [in_imf, in_rfc850, in_asctime])
+
+
+def test_delays_double() -> None:
+    """By default the delays are 1, 2 and 4 s."""
+    assert [delay(n, base=1.0, ceiling=30.0, jitter=0.0, chance=0.9) for n in (1, 2, 3)] == [1, 2, 4]
+
+
+@given(retry=st.integers(1, 10_000), base=BASES, ceiling=BASES, chance=CHANCES)
+def test_a_delay_stays_under_its_ceiling(retry: int, base: float, ceiling: float, chance: float) -> None:
+    """However many retries there were, no delay is longer than backoff_max, negative or infinite."""
+    assert 0 <= delay(retry, base=base, ceiling=ceiling, jitter=0.0, chance=chance) <= ceiling
+
+
+@given(retry=st.integers(1, 10_000), base=BASES, ceiling=BASES)
+def test_delays_never_shrink(retry: int, base: float, ceiling: float) -> None:
+    """A later retry waits at least as long as the one before."""
+    before, after = (delay(n, base=base, ceiling=ceiling, jitter=0.0, chance=0.0) for n in (retry, retry + 1))
+    assert after >= before
+
+
+@given(retry=st.integers(1, 200), base=BASES, ceiling=BASES, jitter=st.floats(0, 1), chance=CHANCES)
+def test_jitter_only_adds_and_at_most_its_fraction(
+    retry: int, base: float, ceiling: float, jitter: float, chance: float
+) -> None:
+    """Jitter lengthens a delay by up to its fraction, never shortens it."""
+    plain = delay(retry, base=base, ceiling=ceiling, jitter=0.0, chance=0.0)
+    assert plain <= delay(retry, base=base, ceiling=ceiling, jitter=jitter, chance=chance) <= plain * (1 + jitter)
+
+
+@given(seconds=st.integers(0, 86_400))
+def test_retry_after_in_seconds(seconds: int) -> None:
+    """A number of seconds is taken as it is."""
+    assert retry_after(str(seconds), NOW) == seconds
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(" 120 ", 120), ("1.5", 1.5), ("007", 7), ("0", 0)])
+def test_retry_after_is_read_leniently(value: str, seconds: float) -> None:
+    """Blanks around it, decimals and leading zeros do no harm."""
+    assert retry_after(value, NOW) == seconds
+
+
+@DATE_FORMS
+@given(seconds=st.integers(0, 86_400))
+def test_retry_after_as_a_date(form: Callable[[datetime], str], seconds: int) -> None:
+    """All three forms of an HTTP date are understood."""
+    assert retry_after(form(NOW + timedelta(seconds=seconds)), NOW) == seconds
+
+
+@DATE_FORMS
+@given(seconds=st.integers(1, 10**9))
+def test_a_date_in_the_past_means_now(form: Callable[[datetime], str], seconds: int) -> None:
+    """A Retry-After that has passed asks for no wait."""
+    assert retry_after(form(NOW - timedelta(seconds=seconds)), NOW) == 0
+
+
+def test_a_date_may_name_another_zone() -> None:
+    """A date with an offset, which HTTP does not allow but mail software writes, is converted."""
+    assert retry_after("Sun, 01 Mar 2026 14:00:30 +0200", NOW) == 30
+    assert retry_after("Sun, 01 Mar 2026 12:00:30 -0000", NOW) == 30
+
+
+def test_now_may_be_in_any_zone() -> None:
+    """The delay does not depend on the zone in which the present is given."""
+    here = NOW.astimezone(timezone(timedelta(hours=-5)))
+    assert retry_after(in_imf(NOW + timedelta(seconds=30)), here) == 30
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["86401", "9" * 5_000, "9" * 400, "1" + "0" * 308 + ".5", "Fri, 31 Dec 9999 23:59:59 GMT"],
+)
+def test_an_absurd_wait_is_a_day(value: str) -> None:
+    """However far away, it is a finite number of seconds, a day at most."""
+    assert retry_after(value, NOW) == MAX_DELAY == 86_400
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "-5",
+        "+5",
+        "1e9",
+        "inf",
+        "nan",
+        "0x10",
+        "1_000",
+        "1,5",
+        "\N{ARABIC-INDIC DIGIT FIVE}",
+        "soon",
+        "5 seconds",
+        "Sun, 99 Mar 2026 12:00:00 GMT",
+        "Sun, 01 Mar 99999999999999999999 12:00:00 GMT",
+        f"Sun, 01 Mar {'9' * 5_000} 12:00:00 GMT",
+        "Sun, 01 Mar 2026 12:00:00 +99999999",
+        "\x00",
+    ],
+)
+def test_a_senseless_retry_after_is_ignored(value: str | None) -> None:
+    """Negative numbers, other notations and garbage ask for nothing."""
+    assert retry_after(value, NOW) is None
+
+
+@given(
+    value=st.text()
+    | st.from_regex(r"[A-Z][a-z]{2}, \d{1,9} [A-Z][a-z]{2} \d{1,20} \d{1,3}:\d{1,3}:\d{1,3} [-+A-Z0-9]{1,6}")
+    | st.from_regex(r"[A-Z][a-z]{2} (Jan|Feb|Mar) \d{1,9} \d+:\d+:\d+ \d{1,20}")
+)
+def test_no_retry_after_breaks_a_call(value: str) -> None:
+    """Whatever a server writes there, the result is nothing or a number from 0 to a day."""
+    seconds = retry_after(value, NOW)
+    assert seconds is None or 0 <= seconds <= MAX_DELAY
+
+
+@pytest.mark.parametrize("prefix", ["X-RateLimit-", "RateLimit-"])
+def test_rate_limit_headers_are_read(prefix: str) -> None:
+    """Both families of names are understood."""
+    headers = {f"{prefix}Limit": "5000", f"{prefix}Remaining": "17", f"{prefix}Reset": "60"}
+    assert quota(headers, NOW) == Quota(limit=5000, remaining=17, reset=60, resource=None)
+
+
+def test_a_reset_may_be_a_moment() -> None:
+    """GitHub gives the reset as a Unix time; what counts is how far away it is."""
+    headers = {
+        "X-RateLimit-Limit": "60",
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Reset": str(int(NOW.timestamp()) + 90),
+        "X-RateLimit-Resource": "core",
+    }
+    assert quota(headers, NOW) == Quota(limit=60, remaining=0, reset=90, resource="core")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-RateLimit-Reset": "60"},
+        {"X-RateLimit-Limit": "many", "X-RateLimit-Remaining": "-1"},
+        {"RateLimit-Remaining": "9" * 5_000},
+    ],
+)
+def test_without_a_readable_number_there_is_no_quota(headers: dict[str, str]) -> None:
+    """Absent, negative, absurd and unreadable values say nothing."""
+    assert quota(headers, NOW) is None
+
+
+@given(
+    values=st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"], st.text())
+    )
+    | st.fixed_dictionaries(
+        {"RateLimit-Remaining": st.integers().map(str), "RateLimit-Reset": st.integers(0, 10**30).map(str)}
+    )
+)
+def test_no_rate_limit_header_breaks_a_call(values: dict[str, str]) -> None:
+    """Whatever a server writes there, the reset is unknown or from 0 to a day away."""
+    left = quota(values, NOW)
+    assert left is None or left.reset is None or 0 <= left.reset <= MAX_DELAY

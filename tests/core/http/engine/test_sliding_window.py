@@ -1,0 +1,119 @@
+"""The sliding window: counts of the last seconds, at a cost that does not grow with them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from core.http.engine.sliding_window import Window
+
+STEPS = st.lists(st.tuples(st.sampled_from(["add", "advance"]), st.floats(0, 40)), max_size=60)
+
+
+def seconds_held(window: Window) -> int:
+    return len(window._buckets)
+
+
+@given(length=st.integers(1, 40), steps=STEPS, start=st.floats(0, 1e6))
+def test_it_counts_what_a_list_of_all_times_would(length: int, steps: list[tuple[str, float]], start: float) -> None:
+    """For whole seconds, it is what a list of all times counts that fell into the last `length` + 1 of them."""
+    window, times, now = Window(length), [], start
+    for what, passed in steps:
+        now += passed
+        if what == "add":
+            window.add(now)
+            times.append(now)
+        else:
+            window.advance(now)
+        assert window.total == sum(int(now) - int(time) <= length for time in times)
+
+
+@given(length=st.floats(1, 40), steps=STEPS)
+@example(length=1.5, steps=[("add", 0.9), ("advance", 1.2)])
+def test_nothing_is_forgotten_too_early_nor_kept_for_long(length: float, steps: list[tuple[str, float]]) -> None:
+    """What happened within the window counts, what is older by two seconds does not."""
+    window, times, now = Window(length), [], 0.0
+    for what, passed in steps:
+        now += passed
+        if what == "add":
+            window.add(now)
+            times.append(now)
+        else:
+            window.advance(now)
+        assert sum(now - time <= length for time in times) <= window.total
+        assert window.total <= sum(now - time < length + 2 for time in times)
+
+
+@given(st.lists(st.floats(0, 1e9), max_size=50), st.integers(1, 30))
+def test_counts_are_never_negative(times: list[float], length: int) -> None:
+    """In whatever order the times come, the total is the sum of the buckets, and none is below zero."""
+    window = Window(length)
+    for time in times:
+        window.add(time)
+        assert window.total == sum(window._buckets) > 0
+        assert min(window._buckets) >= 0
+
+
+def test_time_that_goes_back_stands_still() -> None:
+    """An event from before is counted as of the latest moment seen, and forgets nothing."""
+    window = Window(10)
+    window.add(100)
+    window.add(50)
+    assert window.total == 2
+    window.advance(50)
+    assert window.total == 2
+    window.advance(110)
+    assert window.total == 2
+    window.advance(111)
+    assert window.total == 0
+
+
+def test_the_first_event_may_come_at_any_time() -> None:
+    """A clock need not begin at zero."""
+    window = Window(10)
+    window.add(1e9 + 0.5)
+    assert window.total == 1
+    window.advance(1e9 + 11)
+    assert window.total == 0
+
+
+def test_clear_forgets_everything() -> None:
+    """After `clear` it is as good as new, at the same time of day."""
+    window = Window(10)
+    for now in range(100, 110):
+        window.add(now)
+    window.clear()
+    assert window.total == 0
+    window.add(110)
+    window.advance(120)
+    assert window.total == 1
+
+
+@pytest.mark.parametrize("events", [10, 10_000])
+def test_its_size_does_not_depend_on_the_traffic(events: int) -> None:
+    """One bucket for each second, whatever is counted in it."""
+    window = Window(30)
+    for number in range(events):
+        window.add(number / 100)
+    assert seconds_held(window) == 31
+
+
+def test_a_long_silence_costs_one_turn_at_most() -> None:
+    """Each bucket is emptied once, however many seconds have passed since the last event."""
+
+    class Counted(list[int]):
+        written = 0
+
+        def __setitem__(self, index: object, value: object) -> None:
+            Counted.written += 1
+            super().__setitem__(index, value)  # type: ignore[call-overload]
+
+    window = Window(30)
+    window.add(0)
+    window._buckets = Counted(window._buckets)
+    window.advance(math.floor(1e15))
+    assert Counted.written == 31
+    assert window.total == 0

@@ -1,0 +1,186 @@
+"""What a scrape shows of the files of several processes."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
+
+from core.http.multiprocess import Collector
+from core.http.multiprocess.directory import locked
+from tests.core.http.multiprocess.conftest import Scrape, Write
+
+Alive = Callable[[str], None]
+
+
+def test_counters_are_added_up_by_role(write: Write, scrape: Scrape) -> None:
+    """Each role has a series of its own: what its processes have counted together."""
+    write("counter", "web-a-1", {"calls_total": 2.0}, upstream="pypi")
+    write("counter", "web-b-1", {"calls_total": 3.0}, upstream="pypi")
+    write("counter", "worker-a-1", {"calls_total": 40.0}, upstream="pypi")
+    assert scrape("calls_total", upstream="pypi", role="web") == 5.0
+    assert scrape("calls_total", upstream="pypi", role="worker") == 40.0
+
+
+def test_a_role_that_nobody_has_played_yet_is_there_with_zeros(write: Write, scrape: Scrape) -> None:
+    """Prometheus' increase() does not see the first count of a series that comes with it."""
+    write("counter", "web-a-1", {"calls_total": 2.0}, upstream="pypi")
+    assert scrape("calls_total", upstream="pypi", role="job") == 0.0
+
+
+def test_what_one_role_has_counted_the_others_show_as_zero(write: Write, scrape: Scrape) -> None:
+    """A label value that only workers have seen is a series of the web as well."""
+    write("counter", "worker-a-1", {"calls_total": 2.0}, upstream="pypi")
+    write("counter", "web-a-1", {"calls_total": 2.0}, upstream="github")
+    assert scrape("calls_total", upstream="pypi", role="web") == 0.0
+
+
+def test_wiping_a_role_begins_its_series_anew(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """The series goes on at zero, a counter's reset, and those of others are as they were."""
+    write("counter", "web-a-1", {"calls_total": 80.0}, upstream="pypi")
+    write("counter", "worker-a-1", {"calls_total": 55.0}, upstream="pypi")
+    for path in tmp_path.glob("*_web-*.db"):
+        path.unlink()
+    assert scrape("calls_total", upstream="pypi", role="web") == 0.0
+    assert scrape("calls_total", upstream="pypi", role="worker") == 55.0
+
+
+def test_histograms(write: Write, scrape: Scrape) -> None:
+    """Buckets hold all that is below, sums and counts belong to them, whatever the order in the files."""
+    for identity in ("web-a-1", "web-a-2"):
+        for le, count in (("+Inf", 1.0), ("0.5", 2.0), ("1.0", 4.0)):
+            write("histogram", identity, {"seconds_bucket": count}, upstream="pypi", le=le)
+        write("histogram", identity, {"seconds_sum": 1.5}, upstream="pypi")
+    assert scrape("seconds_bucket", upstream="pypi", role="web", le="0.5") == 4.0
+    assert scrape("seconds_bucket", upstream="pypi", role="web", le="1.0") == 12.0
+    assert scrape("seconds_bucket", upstream="pypi", role="web", le="+Inf") == 14.0
+    assert scrape("seconds_count", upstream="pypi", role="web") == 14.0
+    assert scrape("seconds_sum", upstream="pypi", role="web") == 3.0
+    assert scrape("seconds_bucket", upstream="pypi", role="job", le="1.0") == 0.0
+    assert scrape("seconds_count", upstream="pypi", role="job") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("min", 2.0), ("max", 7.0), ("sum", 9.0), ("livesum", 9.0), ("livemax", 7.0)]
+)
+def test_gauges_of_several_processes_become_one(
+    write: Write, scrape: Scrape, alive: Alive, mode: str, expected: float
+) -> None:
+    """Each as it was declared."""
+    for identity, value in (("web-a-1", 7.0), ("web-a-2", 2.0)):
+        alive(identity)
+        write(f"gauge_{mode}", identity, {"level": value})
+    assert scrape("level", role="web") == expected
+
+
+def test_the_most_recent_value_is_that_of_the_latest_process(write: Write, scrape: Scrape) -> None:
+    """Not that of the last file; and what was never set is not shown."""
+    write("gauge_mostrecent", "web-a-1", {"quota": 7.0}, at=200.0)
+    write("gauge_mostrecent", "web-a-2", {"quota": 9.0}, at=100.0)
+    write("gauge_mostrecent", "web-a-3", {"quota": 0.0, "other": 0.0})
+    assert scrape("quota", role="web") == 7.0
+    assert scrape("other", role="web") is None
+
+
+def test_gauges_are_not_shown_as_zero_where_nobody_set_them(write: Write, scrape: Scrape) -> None:
+    """No quota seen is not a quota of nothing."""
+    write("gauge_mostrecent", "worker-a-1", {"quota": 7.0}, at=200.0)
+    assert scrape("quota", role="web") is None
+
+
+@pytest.mark.parametrize("mode", ["all", "liveall"])
+def test_gauges_of_one_process_each_are_told_apart(write: Write, scrape: Scrape, alive: Alive, mode: str) -> None:
+    """Other libraries have them: it is prometheus_client's default."""
+    for identity, value in (("web-a-1", 7.0), ("web-a-2", 2.0)):
+        alive(identity)
+        write(f"gauge_{mode}", identity, {"level": value})
+    assert scrape("level", role="web", pid="web-a-1") == 7.0
+    assert scrape("level", role="web", pid="web-a-2") == 2.0
+
+
+def test_nothing_is_under_way_in_a_process_that_has_ended(write: Write, scrape: Scrape, alive: Alive) -> None:
+    """What it was doing when it was killed would stay for ever."""
+    alive("web-a-1")
+    write("gauge_livesum", "web-a-1", {"active": 1.0})
+    write("gauge_livesum", "web-a-2", {"active": 4.0})
+    assert scrape("active", role="web") == 1.0
+
+
+def test_a_process_that_takes_no_part_is_shown_too(write: Write, scrape: Scrape) -> None:
+    """Of a program that knows nothing of roles, or of an older version."""
+    write("counter", "4711", {"calls_total": 2.0})
+    write("gauge_livesum", "4711", {"active": 1.0})
+    assert scrape("calls_total", role="other") == 2.0
+    assert scrape("active", role="other") == 1.0
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(
+    write: Write, scrape: Scrape, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named in the log; one that was just made has nothing in it yet."""
+    write("counter", "web-a-1", {"calls_total": 2.0})
+    (tmp_path / "counter_web-a-2.db").touch()
+    (tmp_path / "counter_web-a-3.db").write_bytes(b"\xff\xff\xff\x7f" + bytes(100))
+    with caplog.at_level(logging.WARNING):
+        assert scrape("calls_total", role="web") == 2.0
+    assert "counter_web-a-3.db" in caplog.text
+    assert "counter_web-a-2.db" not in caplog.text
+
+
+def test_a_scrape_can_be_written_down(write: Write, tmp_path: Path) -> None:
+    """Prometheus gets names, types and help as usual."""
+    write("counter", "web-a-1", {"calls_total": 2.0}, upstream="pypi")
+    registry = CollectorRegistry()
+    registry.register(Collector(tmp_path))
+    text = generate_latest(registry).decode()
+    assert "# HELP calls_total Help.\n# TYPE calls_total counter\n" in text
+    assert 'calls_total{role="web",upstream="pypi"} 2.0\n' in text
+
+
+def test_a_help_text_may_be_worded_otherwise(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """It is part of the key in the files: the sums of two releases are one series still."""
+    write("counter", "web-a-1", {"calls_total": 100.0}, upstream="pypi")
+    old = (tmp_path / "counter_web-a-1.db").read_bytes()
+    (tmp_path / "counter_web-a-2.db").write_bytes(old.replace(b"Help.", b"HELP!"))
+    assert scrape("calls_total", upstream="pypi", role="web") == 200.0
+
+
+def test_a_minimum_is_of_those_who_set_it(write: Write, scrape: Scrape) -> None:
+    """A process that forks off has every gauge of its parent, at 0."""
+    write("gauge_min", "worker-a-1", {"since": 1_000_000.0})
+    write("gauge_min", "worker-a-2", {"since": 0.0})
+    assert scrape("since", role="worker") == 1_000_000.0
+
+
+def test_what_is_no_key_hides_no_other(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """Such as after the machine went down: a part of the file was never written."""
+    write("counter", "web-a-1", {"calls_total": 2.0, "more_total": 1.0})
+    path = tmp_path / "counter_web-a-1.db"
+    path.write_bytes(path.read_bytes().replace(b'["more"', b'["mo\0e"'))
+    assert scrape("calls_total", role="web") == 2.0
+
+
+def test_no_scrape_while_somebody_else_keeps_the_directory(
+    write: Write, scrape: Scrape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a merge the sums are wrong; one scrape that fails harms nobody."""
+    monkeypatch.setattr("core.http.multiprocess.directory._PATIENCE", 0.0)
+    write("counter", "web-a-1", {"calls_total": 2.0})
+    with locked(tmp_path), pytest.raises(TimeoutError):
+        scrape("calls_total", role="web")
+
+
+def test_a_file_that_cannot_be_opened_for_now_is_not_left_out(
+    write: Write, scrape: Scrape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counters that go down and up again look like thousands of calls."""
+    write("counter", "web-a-1", {"calls_total": 2.0})
+    monkeypatch.setattr(MmapedDict, "read_all_values_from_file", Mock(side_effect=OSError(errno.EMFILE, "Too many")))
+    with pytest.raises(OSError, match="Too many"):
+        scrape("calls_total", role="web")

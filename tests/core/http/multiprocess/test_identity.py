@@ -1,0 +1,284 @@
+"""Who a process is to the others: in processes of their own, for what is tested is there once in each."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import pytest
+
+from core.http.multiprocess import Part
+from core.http.multiprocess.directory import files_of, hold, locked
+from core.http.multiprocess.merging import KEPT
+from core.http.multiprocess.process_identity import Identity
+from tests.core.http.multiprocess.conftest import Scrape, Write
+from tests.servers.program import ROOT
+
+HOST = re.sub("[^A-Za-z0-9.]+", "-", socket.gethostname())
+Alive = Callable[[str], None]
+
+PROCESS = """
+import os, sys
+from core.http.multiprocess import Part, take_part
+
+part = Part(*sys.argv[1].split(":"))
+take_part(part)
+from prometheus_client import Counter, Gauge
+
+calls = Counter("calls", "Help.")
+active = Gauge("active", "Help.", multiprocess_mode="livesum")
+calls.inc()
+active.inc()
+if "fork" in sys.argv:
+    if not os.fork():
+        calls.inc(10)
+        active.inc(10)
+sys.stdout.write(f"ready {os.getpid()}\\n")  # at once: the one that was forked off writes there too
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+class Process:
+    """One that counts a call, and has one under way, until its standard input is closed."""
+
+    def __init__(self, directory: Path, part: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROCESS, part, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory), "DJANGO_SETTINGS_MODULE": ""},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.pids = [int(self._process.stdout.readline().split()[1]) for _ in range(1 + ("fork" in arguments))]
+
+    def end(self) -> str:
+        """Let it end by itself. Returns what it said on stderr."""
+        return self._process.communicate()[1]
+
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.kill()
+        self._process.communicate()  # by which whoever forked off reads the end of its input as well
+
+
+def identities(directory: Path) -> set[str]:
+    return {file.identity for file in files_of(directory)}
+
+
+def test_of_a_daemon(tmp_path: Path) -> None:
+    """Role, host and process id: the process id alone is that of others too, in other containers."""
+    with Process(tmp_path, "web") as process:
+        assert identities(tmp_path) == {f"web-{HOST}-{process.pids[0]}"}
+
+
+def test_of_a_command(tmp_path: Path, scrape: Scrape) -> None:
+    """The same for each run, so its files are as many after a hundred; they go on counting."""
+    for _ in range(3):
+        with Process(tmp_path, "job:update_packages") as process:
+            process.end()
+    assert identities(tmp_path) == {"job-update-packages"}
+    assert scrape("calls_total", role="job") == 3.0
+    assert scrape("active", role="job") is None
+
+
+def test_a_second_run_at_the_same_time_has_its_own(tmp_path: Path, scrape: Scrape) -> None:
+    """Two that write to one file lose each other's counts."""
+    with Process(tmp_path, "job:update_packages"), Process(tmp_path, "job:update_packages") as second:
+        assert identities(tmp_path) == {"job-update-packages", f"job-{HOST}-{second.pids[0]}"}
+        assert scrape("calls_total", role="job") == 2.0
+        assert scrape("active", role="job") == 2.0
+
+
+def test_two_containers_with_the_same_name_and_process_id(tmp_path: Path, alive: Alive) -> None:
+    """Whoever comes second sees that the name is taken."""
+    own = f"web-{HOST}-{os.getpid()}"
+    alive(own)
+    alive(f"{own}-2")
+    assert Identity(tmp_path, Part("web"))() == f"{own}-3"
+
+
+def test_a_process_that_forks_off_has_its_own(tmp_path: Path, scrape: Scrape) -> None:
+    """Workers of gunicorn and Celery; the parent's stays with the parent, and is held for as long as that lives."""
+    with Process(tmp_path, "job:update_packages", "fork") as process:
+        child = max(process.pids)
+        assert identities(tmp_path) == {"job-update-packages", f"job-{HOST}-{child}"}
+        assert scrape("calls_total", role="job") == 11.0
+        assert scrape("active", role="job") == 11.0
+        process.kill()
+        assert scrape("active", role="job") == 10.0
+        assert scrape("calls_total", role="job") == 11.0
+
+
+def test_one_that_was_killed_has_nothing_under_way(tmp_path: Path, scrape: Scrape) -> None:
+    """Nobody had the time to say so; what it has counted stays."""
+    with Process(tmp_path, "worker") as process:
+        assert scrape("active", role="worker") == 1.0
+        process.kill()
+        assert scrape("active", role="worker") is None
+        assert scrape("calls_total", role="worker") == 1.0
+
+
+def test_who_takes_up_a_name_begins_with_nothing_under_way(tmp_path: Path, write: Write, scrape: Scrape) -> None:
+    """What the one before it was doing ended with that one."""
+    write("gauge_livesum", "job-update-packages", {"active": 5.0})
+    with Process(tmp_path, "job:update_packages"):
+        assert scrape("active", role="job") == 1.0
+
+
+def test_processes_that_nobody_scrapes_do_not_fill_the_disk(tmp_path: Path) -> None:
+    """Each that begins merges what those before it have left."""
+    for n in range(KEPT + 1):
+        (tmp_path / f"web-a-{n}.lock").touch()
+        (tmp_path / f"gauge_livesum_web-a-{n}.db").touch()
+    Identity(tmp_path, Part("web"))()
+    assert identities(tmp_path) == set()
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Path:
+    """Return a directory in which nobody can write: not even root, for it is a file."""
+    path = tmp_path / "file"
+    path.touch()
+    return path / "metrics"
+
+
+def test_a_directory_that_cannot_be_used_stops_nobody(read_only: Path) -> None:
+    """The process keeps its metrics to itself, and says what to do."""
+    with Process(read_only, "web") as process:
+        said = process.end()
+    assert f"PROMETHEUS_MULTIPROC_DIR={read_only}" in said
+    assert "nobody will see the metrics of this process" in said
+
+
+def test_a_directory_without_room_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wrote to it would be killed; the metrics stay in memory, and the log says why."""
+    full = tmp_path / "sitecustomize.py"
+    full.write_text("import shutil, types; shutil.disk_usage = lambda _: types.SimpleNamespace(free=2**20)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Process(tmp_path / "metrics", "web") as process:
+        said = process.end()
+    assert "the file system is nearly full" in said
+    assert list((tmp_path / "metrics").iterdir()) == []
+
+
+def test_a_directory_without_a_name_is_none(tmp_path: Path) -> None:
+    """`PROMETHEUS_MULTIPROC_DIR=` does not mean the directory in which the site happens to run."""
+    program = (
+        "from core.http.multiprocess import take_part; take_part(); import prometheus_client as p; p.Counter('a', 'b')"
+    )
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": "", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_path_is_that_of_the_start(tmp_path: Path) -> None:
+    """Whoever changes directory later, as daemons do, goes on writing to the same files."""
+    program = (
+        "import os; from core.http.multiprocess import take_part; take_part(); os.mkdir('else'); os.chdir('else');"
+        "import prometheus_client as p; p.Counter('a', 'b').inc()"
+    )
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": "metrics", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    assert len(identities(tmp_path / "metrics")) == 1
+
+
+def test_the_directory_is_made(tmp_path: Path) -> None:
+    """A fresh tmpfs has none."""
+    with Process(tmp_path / "run" / "metrics", "web"):
+        assert len(identities(tmp_path / "run" / "metrics")) == 1
+
+
+def test_a_name_is_free_again_when_its_process_has_ended(tmp_path: Path) -> None:
+    """Whatever ended it."""
+    with Process(tmp_path, "web") as process:
+        assert [file.has_ended for file in files_of(tmp_path)] == [False, False]
+        process.kill()
+        assert [file.has_ended for file in files_of(tmp_path)] == [True, True]
+
+
+def test_while_others_merge_a_process_begins_files_of_its_own(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a run before may be about to be removed."""
+    monkeypatch.setattr("core.http.multiprocess.directory._PATIENCE", 0.0)
+    write("counter", "job-update-packages", {"calls_total": 1.0})
+    with locked(tmp_path):
+        name = Identity(tmp_path, Part("job", "update_packages"))()
+    assert name.startswith(f"job-{HOST}-{os.getpid()}-")
+
+
+def test_where_no_lock_can_be_made_no_other_name_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process would look for one for ever."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(PermissionError):
+            hold(tmp_path / "web-a-1.lock")
+
+
+def test_the_lock_of_another_user_may_be_unreadable(
+    tmp_path: Path, write: Write, scrape: Scrape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as of a command that root ran: its process is taken to be alive, and all others are shown."""
+    write("counter", "job-check", {"calls_total": 1.0})
+    theirs = tmp_path / "job-check.lock"
+    theirs.touch()
+    real = Path.open
+
+    def opened(path: Path, *args: Any, **kwargs: Any) -> object:
+        if path == theirs:
+            raise PermissionError
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert scrape("calls_total", role="job") == 1.0
+
+
+def test_a_process_that_forks_off_during_a_scrape_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """It has the open lock of its parent, for as long as it lives."""
+    with locked(tmp_path):
+        copies = [os.dup(int(fd.name)) for fd in Path("/proc/self/fd").iterdir() if _is_lock(fd)]
+    try:
+        with locked(tmp_path) as alone:
+            assert alone
+    finally:
+        for copy in copies:
+            os.close(copy)
+
+
+def _is_lock(fd: Path) -> bool:
+    try:
+        return fd.readlink().name == "directory.lock"
+    except FileNotFoundError:  # the listing itself
+        return False
+
+
+def test_a_child_of_a_full_file_system_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can take no name: to write would be SIGBUS."""
+    identity = Identity(tmp_path, Part("worker"))
+    identity()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
+    identity.after_fork()
+    with pytest.raises(OSError, match="nearly full"):
+        identity()

@@ -1,0 +1,210 @@
+"""No secret in the text of an error."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+
+import pytest
+import requests
+from responses import RequestsMock
+
+from core.http import ResilientSession
+from core.http.testing import FakeClock
+from core.http.wire import redaction
+from tests.core.http.misbehave import RESET, MisbehavingServer, reply
+
+SECRETS = ("us3r", "passw0rd", "t0ken", "f1lter", "h3ader", "c00kie", "b0dy", "fragm3nt")
+
+
+def ask(session: ResilientSession, netloc: str) -> str:
+    """Make a call that fails, with a secret in every place, and return all that Python tells of it."""
+    with pytest.raises(requests.RequestException) as raised:
+        session.put(
+            f"http://us3r:passw0rd@{netloc}/path?token=t0ken&q=f1lter#fragm3nt",
+            headers={"Authorization": "Bearer h3ader"},
+            cookies={"session": "c00kie"},
+            data="b0dy",
+        ).raise_for_status()
+    return "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda serve: "127.0.0.1:1",
+        lambda serve: serve(RESET, RESET, RESET, RESET).netloc,
+        lambda serve: serve(*4 * [reply(200, b"cut", length=10)]).netloc,
+        lambda serve: serve(reply(404)).netloc,
+        lambda serve: serve(*4 * [reply(503)]).netloc,
+        lambda serve: serve(reply(302, b"", "Location: http://us3r:passw0rd@[bad/?token=t0ken")).netloc,
+        lambda serve: "name.invalid:x",
+        lambda serve: "[::1",
+    ],
+    ids=["refused", "reset", "truncated", "client error", "server error", "redirect", "bad port", "bad host"],
+)
+def test_whatever_fails_tells_no_secret(
+    start: Callable[[Callable[..., MisbehavingServer]], str],
+    serve: Callable[..., MisbehavingServer],
+    session: ResilientSession,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Neither the traceback, chained errors included, nor a log record from INFO on holds one."""
+    caplog.set_level(logging.INFO)
+    told = ask(session, start(serve))
+    source = "".join(line for line in told.splitlines(keepends=True) if not line.startswith("    "))
+    assert [secret for secret in SECRETS if secret in source] == []
+    assert [secret for secret in SECRETS if secret in caplog.text] == []
+
+
+def test_the_error_still_says_what_happened(closed_port: str, session: ResilientSession) -> None:
+    """Only secrets are masked: host, path and cause stay."""
+    told = ask(session, closed_port)
+    assert closed_port.partition(":")[0] in told
+    assert "/path?***" in told
+    assert "Connection refused" in told
+
+
+def test_somebody_elses_error_is_left_alone(closed_port: str, session: ResilientSession) -> None:
+    """What the caller was handling when it made the call keeps its text."""
+    mine = ValueError("about token=t0ken")
+    with pytest.raises(requests.ConnectionError):  # noqa: PT012 - the block in the block is the point
+        try:
+            raise mine
+        except ValueError:
+            session.get(f"http://{closed_port}/?token=t0ken")
+    assert str(mine) == "about token=t0ken"
+
+
+def test_status_errors_say_where_without_the_query(responses: RequestsMock, session: ResilientSession) -> None:
+    """raise_for_status() names the page, not the query."""
+    responses.get("https://example.org/page", status=404)
+    with pytest.raises(requests.HTTPError, match=r"404 .* for url: https://example\.org/page\?\*\*\*$"):
+        session.get("https://example.org/page?token=t0ken").raise_for_status()
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("url", "http://example.org/\r\nX: y"),
+        ("header", "a\r\nX-Injected: y"),
+        ("header", "a\n b"),
+        ("header", "a\0b"),
+        ("name", "X\r\nY"),
+        ("name", "X\0Y"),
+    ],
+)
+def test_line_breaks_and_nuls_are_refused_before_a_byte_is_sent(
+    where: str, value: str, serve: Callable[..., MisbehavingServer], session: ResilientSession, clock: FakeClock
+) -> None:
+    """One request cannot be made into two."""
+    server = serve(reply())
+    request = requests.Request("GET", server.url).prepare()
+    if where == "url":
+        request.url = f"{server.url}\r\nX: y"
+    elif where == "header":
+        request.headers["X-Header"] = value
+    else:
+        request.headers[value] = "x"
+    with pytest.raises(requests.RequestException, match="line break or a NUL"):
+        session.send(request)
+    assert clock.waits == []
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("https://user:pw@host/path?token=1", "https://***@host/path?***"),
+        ("https://host/path", "https://host/path"),
+        ("//user@host", "//***@host"),
+    ],
+)
+def test_urls_are_masked(text: str, masked: str) -> None:
+    """A URL keeps everything but userinfo and query."""
+    assert redaction.url(text) == masked
+
+
+def told_by(call: Callable[[], object]) -> str:
+    """Make a call that fails, and return all that Python tells of it but our own source."""
+    with pytest.raises(requests.RequestException) as raised:
+        call()
+    told = traceback.format_exception(raised.value)
+    return "".join(line for part in told for line in part.splitlines(keepends=True) if not line.startswith("    "))
+
+
+@pytest.mark.parametrize("value", ["t0ken\n", " t0ken", "\tt0ken", "a\r\nt0ken", b" t0ken", b"t0ken\n", "t0k\u00e9n\n"])
+@pytest.mark.parametrize("name", ["Authorization", "X-Api-Key"])
+@pytest.mark.parametrize("where", ["call", "session"])
+def test_a_header_that_cannot_be_sent_is_not_quoted(
+    where: str, name: str, value: str | bytes, session: ResilientSession
+) -> None:
+    """A token that was read from a file with its line break does not end up in the log."""
+    if where == "call":
+        told = told_by(lambda: session.get("http://127.0.0.1:1/", headers={name: value}))
+    else:
+        session.headers[name] = value
+        told = told_by(lambda: session.get("http://127.0.0.1:1/"))
+    assert "InvalidHeader" in told
+    assert "t0k" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "htps://us3r:passw0rd@h/?token=t0ken",
+        "htps://us3r:passw0rd@h/?token=t0ken#fragm3nt",
+        "//us3r:passw0rd@h/?token=t0ken",
+        "//us3r:passw0rd@h/",
+        "us3r:passw0rd@host/?token=t0ken",
+        "us3r:passw0rd@host",
+        "http:us3r:passw0rd@host/?token=t0ken",
+        "http://us3r:passw0rd@/?token=t0ken",
+        "http://us3r:passw0rd@*/?token=t0ken",
+        "http://us3r:passw0rd@[::1/?token=t0ken",
+        "ftp://us3r:passw0rd@host/path?token=t0ken&q=f1lter",
+    ],
+)
+def test_an_url_that_leads_nowhere_tells_no_secret(url: str, session: ResilientSession) -> None:
+    """A slip in the scheme or the host does not put userinfo and query into the text of the error."""
+    told = told_by(lambda: session.get(url))
+    assert [secret for secret in SECRETS if secret in told] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("htps://us3r:pass'w0rd@h/", "pass"),
+        ("htps://us3r:pass/w0rd@h/", "pass"),
+        ("htps://us3r:pass w0rd@h/", "pass"),
+        ("htps://h/?token=t0'ken", "ken"),
+        ('htps://h/?token=t0"ken', "ken"),
+        ("htps://h/?token=t0)ken", "ken"),
+        ("htps://h/?token=t0]ken", "ken"),
+        ("htps://h/?token=t0 ken", "ken"),
+        ("htps://h/#fragm3nt", "fragm3nt"),
+    ],
+)
+def test_no_character_in_a_secret_ends_what_is_masked(url: str, secret: str, session: ResilientSession) -> None:
+    """A quote, a bracket or a space in a secret does not leave half of it in the text of the error."""
+    told = told_by(lambda: session.get(url))
+    assert secret not in told.rpartition("InvalidSchema: ")[2]
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "foo://us3r:passw0rd@h/?t=t0ken",
+        "foo:us3r:passw0rd@h/?t=t0ken",
+        "http://us3r:passw0rd@/?t=t0ken",
+        "http://us3r:passw0rd@h:x/?t=t0ken",
+        "http://us3r:passw0rd@127.0.0.1:1/?t=t0ken",
+    ],
+)
+def test_a_redirect_that_leads_nowhere_tells_no_secret(
+    location: str, serve: Callable[..., MisbehavingServer], session: ResilientSession
+) -> None:
+    """Nor does a Location of which nothing can be made, or behind which nobody answers."""
+    server = serve(*4 * [reply(302, b"", f"Location: {location}")])
+    told = told_by(lambda: session.get(server.url))
+    assert [secret for secret in SECRETS if secret in told] == []

@@ -1,0 +1,161 @@
+"""Name look-ups in threads, whatever becomes of them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from typing import Any
+
+import pytest
+import requests
+
+from core.http import Policy, ResilientSession
+from core.http.events import AttemptEnded, Event
+from core.http.outcome import Reason
+from core.http.testing import FakeClock
+from core.http.wire.resolver import Resolver
+from tests.core.http.conftest import Serve
+from tests.core.http.misbehave import reply
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let no look-up begin a thread, as in a process that has as many as it may have; ``undo()`` ends it."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if "look-up" in thread.name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    return monkeypatch
+
+
+def test_without_a_thread_the_look_up_fails_for_now(
+    no_threads: pytest.MonkeyPatch, session: ResilientSession, clock: FakeClock, events: list[Event]
+) -> None:
+    """Where no thread can be started, the call fails like one whose resolver is overloaded, and is retried."""
+    with pytest.raises(requests.ConnectionError):
+        session.get("http://localhost:1/")
+    assert clock.waits == [1, 2, 4]
+    outcomes = [event.outcome for event in events if isinstance(event, AttemptEnded) and event.outcome]
+    assert len(outcomes) == 4
+    assert {(each.reason, each.transient, each.sent) for each in outcomes} == {(Reason.DNS, True, False)}
+
+
+def test_with_threads_again_names_are_looked_up_again(no_threads: pytest.MonkeyPatch, serve: Serve) -> None:
+    """However many look-ups found no thread, none of them takes the place of a later one."""
+    server = serve(reply(200, b"fine"))
+    url = server.url.replace("127.0.0.1", "localhost")
+    session = ResilientSession(Policy(circuit_breaker=None))
+    for _ in range(10):  # as many as there are threads, and more
+        with pytest.raises(requests.ConnectionError):
+            session.get(url)
+    no_threads.undo()
+    assert session.get(url).content == b"fine"
+
+
+def test_a_look_up_without_a_thread_leaves_nothing_behind(no_threads: pytest.MonkeyPatch) -> None:
+    """The same name can be asked for again at once."""
+    resolver = Resolver(threads=1)
+    for _ in range(3):
+        with pytest.raises(socket.gaierror) as raised:
+            resolver.resolve("localhost", 80, 5)
+        assert raised.value.errno == socket.EAI_AGAIN
+    no_threads.undo()
+    assert resolver.resolve("localhost", 80, 5)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("blocked"), ValueError("odd"), UnicodeError("odd"), KeyError("odd")])
+def test_whatever_a_look_up_raises_the_next_one_works(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replaced getaddrinfo that raises anything fails its own look-up and no other."""
+    resolver = Resolver(threads=1)
+
+    def getaddrinfo(host: str, *_: Any) -> Any:
+        if host == "odd.example":
+            raise error
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    for _ in range(3):
+        with pytest.raises(OSError, match=type(error).__name__):
+            resolver.resolve("odd.example", 80, 5)
+    assert resolver.resolve("good.example", 80, 5)[0][4] == ("127.0.0.1", 80)
+
+
+def test_whatever_a_look_up_raises_is_a_request_exception(
+    session: ResilientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tools that forbid the network raise errors of their own; callers see a ConnectionError."""
+
+    def getaddrinfo(*_: Any) -> None:
+        raise RuntimeError("no network here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(requests.ConnectionError):
+        session.get("http://odd.example/")
+
+
+def test_an_error_that_takes_other_arguments_is_a_request_exception(
+    session: ResilientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError of a class that cannot be made from its arguments is a ConnectionError all the same."""
+
+    class ForbiddenError(OSError):
+        def __init__(self, *, host: str) -> None:
+            super().__init__(f"{host} is not to be looked up")
+
+    def getaddrinfo(host: str, *_: Any) -> None:
+        raise ForbiddenError(host=host)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(requests.ConnectionError):
+        session.get("http://odd.example/")
+
+
+def test_each_who_waits_gets_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that share a look-up share no exception: each adds its own traceback and its own secrets to it."""
+    resolver, asked = Resolver(threads=1), []
+
+    def getaddrinfo(host: str, port: int, *_: Any) -> None:
+        asked.append(host)
+        for _ in range(5_000):
+            if resolver._in_flight[host, port].waiting == 3:
+                break
+            threading.Event().wait(0.001)
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    errors: list[OSError] = []
+
+    def resolve() -> None:
+        with pytest.raises(socket.gaierror, match="no such name") as raised:
+            resolver.resolve("missing.example", 80, 10)
+        errors.append(raised.value)
+
+    threads = [threading.Thread(target=resolve) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert asked == ["missing.example"]
+    assert len({id(error) for error in errors}) == 3
+    assert {error.errno for error in errors} == {socket.EAI_NONAME}
+
+
+def test_a_failed_look_up_is_logged_as_such(
+    session: ResilientSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log tells a name that could not be found from a server that cannot be reached."""
+
+    def getaddrinfo(*_: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(requests.ConnectionError):
+        session.get("http://missing.example/")
+    [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "failed: dns" in line
+    assert "dns (gaierror)" in line
