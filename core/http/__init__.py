@@ -1,5 +1,6 @@
 """Outbound HTTP that is retried, spaced, cut off and counted. `engine/call.py` is the place to begin reading."""
 
+from . import only_copy  # noqa: F401 - first: before any metric is made
 from .adapter import ResilientAdapter
 from .api import delete, get, head, options, patch, post, put, request
 from .errors import (

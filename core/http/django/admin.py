@@ -8,7 +8,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
 from .. import process
-from ..shared.status import status_report
+from ..status import status_report
 from .status_text import caveat, rows, title
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..events import BreakerState
 from ..shared.recent import Allowance, Failure
-from ..shared.status import StatusReport, UpstreamStatus
+from ..status import StatusReport, UpstreamStatus
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 

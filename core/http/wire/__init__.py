@@ -1,1 +1,1 @@
-"""What touches the network for requests and urllib3: names, addresses, sockets, TLS, bodies, and the errors of all that."""
+"""What touches the network for requests and urllib3: names, addresses, sockets, TLS, bodies, errors."""

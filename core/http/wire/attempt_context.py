@@ -2,8 +2,8 @@
 
 `timeout=` in requests and urllib3 bounds each operation on a socket, so a server that sends a byte now and then holds a
 call for ever. Here each operation gets the time that is left of its attempt, and no more. The `AttemptContext` is found
-through a context variable: so it reaches every socket that works for the attempt, whichever layer of urllib3 made it, and
-no longer bounds those that are handed to the caller (``stream=True``).
+through a context variable: so it reaches every socket that works for the attempt, whichever layer of urllib3 made it,
+and no longer bounds those that are handed to the caller (``stream=True``).
 """
 
 from __future__ import annotations

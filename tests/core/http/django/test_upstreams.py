@@ -24,7 +24,7 @@ from core.http.registry import Config
 from core.http.shared.recent import Allowance, Failure
 from core.http.shared.recent import key_of as news_of
 from core.http.shared.records import key_of
-from core.http.shared.status import StatusReport, UpstreamStatus, status_report
+from core.http.status import StatusReport, UpstreamStatus, status_report
 from tests.core.http.shared.test_sharing import FakeCache
 from tests.test_docs import ROOT
 

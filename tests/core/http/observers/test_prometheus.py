@@ -257,8 +257,8 @@ def test_the_gauges_of_saturation_add_up_over_processes(
 ) -> None:
     """In flight in all processes, of what is allowed in all of them."""
     observer, _ = fresh
-    assert observer.active_requests._multiprocess_mode == "livesum"
-    assert observer.concurrency_limit._multiprocess_mode == "livesum"
+    assert observer.families.active_requests._multiprocess_mode == "livesum"
+    assert observer.families.concurrency_limit._multiprocess_mode == "livesum"
 
 
 @given(status=st.none() | st.integers(), method=st.text(), reason=st.none() | st.sampled_from(Reason))

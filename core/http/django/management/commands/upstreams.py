@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .... import process
-from ....shared.status import StatusReport, UpstreamStatus, status_report
+from ....status import StatusReport, UpstreamStatus, status_report
 from ...status_text import Row, caveat, rows, title
 
 _CACHE_AWAY = 1

@@ -19,7 +19,7 @@ from core.http.shared.recent import MOST_HOSTS, Allowance
 from core.http.shared.recent import key_of as news_of
 from core.http.shared.records import key_of
 from core.http.shared.sharing import StateSharing
-from core.http.shared.status import StatusReport, UpstreamStatus, status_report
+from core.http.status import StatusReport, UpstreamStatus, status_report
 from core.http.testing import FakeClock
 from tests.core.http.engine.test_call import BUSY, GET, OK
 from tests.core.http.engine.test_outage import answer

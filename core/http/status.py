@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..engine.rate_limit_gate import MAX_CLOSED
-from ..engine.snapshots import BreakerSnapshot, GateSnapshot, Transition
-from ..engine.upstream import Upstream
-from ..events import OTHER, BreakerState
-from ..policy import CircuitBreaker
-from ..process import ProcessRegistry
-from . import recent, records
-from .cache import Cache
-from .recent import MOST_HOSTS, Allowance, Failure, Recent
-from .records import DAY, Record
-from .sharing import text_of
+from .engine.rate_limit_gate import MAX_CLOSED
+from .engine.snapshots import BreakerSnapshot, GateSnapshot, Transition
+from .engine.upstream import Upstream
+from .events import OTHER, BreakerState
+from .policy import CircuitBreaker
+from .process import ProcessRegistry
+from .shared import recent, records
+from .shared.cache import Cache
+from .shared.recent import MOST_HOSTS, Allowance, Failure, Recent
+from .shared.records import DAY, Record
+from .shared.sharing import text_of
 
 _S = TypeVar("_S", BreakerSnapshot, GateSnapshot)
 _Heard = Mapping[tuple[str, str], Record]

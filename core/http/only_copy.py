@@ -1,0 +1,24 @@
+"""Refuses a second copy of this folder in one process: both would register the same metrics, and count half each."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+_KEY = "_outbound_http_copy"
+"""Of `sys.modules`: the one place that all copies share, whatever they are called."""
+
+
+def refuse_second_copy(package: ModuleType) -> None:
+    """Note that `package` is the copy of this process. Raises `ImportError` if the process has another one."""
+    first = sys.modules.setdefault(_KEY, package)
+    here, there = next(iter(package.__path__)), next(iter(first.__path__))
+    if here != there:
+        raise ImportError(
+            f"{package.__name__} ({here}) is a second copy of {first.__name__} ({there}). "
+            f"A process can use one of them: import {first.__name__} everywhere, or remove it."
+        )
+    sys.modules[_KEY] = package  # the same folder may be imported again
+
+
+refuse_second_copy(sys.modules[__package__ or ""])
