@@ -27,7 +27,7 @@ from .origin import Origin, origin_of
 from .outcome import Attempt, Outcome, Reason
 from .policy import Policy
 from .registry import Registry
-from .wire import body, streaming_slot
+from .wire import body, compat, streaming_slot
 from .wire.deadline_adapter import DeadlineAdapter, is_seconds
 from .wire.requests_errors import DeadlineExceeded, not_sent
 
@@ -236,7 +236,7 @@ def _wall_clock(timeout: Any) -> float | None:
 
 
 def _rewind(request: requests.PreparedRequest) -> None:
-    if isinstance(request._body_position, int):  # noqa: SLF001 - where requests notes that the body is a file
+    if compat.file_position(request) is not None:
         rewind_body(request)
 
 

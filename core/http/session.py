@@ -20,7 +20,7 @@ from .adapter import ResilientAdapter, request_origin
 from .engine.upstream import Clock, Random
 from .origin import origin_of
 from .policy import Policy
-from .wire import address_guard, redaction
+from .wire import address_guard, compat, redaction
 from .wire.requests_errors import BlockedAddress
 
 
@@ -136,7 +136,7 @@ class ResilientSession(requests.Session):
             return
         if prepared_request.body is not None:
             raise BlockedAddress("A redirect to another origin asks for the body again", request=prepared_request)
-        prepared_request._cookies = RequestsCookieJar(_SendNone())  # noqa: SLF001 - from which later hops take theirs
+        compat.set_cookies(prepared_request, RequestsCookieJar(_SendNone()))
         prepared_request.hooks = default_hooks()  # authentication answers a 401 by such
         for name in [name for name in prepared_request.headers if name.lower() not in address_guard.KEPT_HEADERS]:
             del prepared_request.headers[name]
@@ -146,8 +146,8 @@ class ResilientSession(requests.Session):
             raise ValueError("verify=False is not for an untrusted session: nobody would know who answers")
         if kwargs.get("proxies", self.proxies):
             raise ValueError("proxies= are not for an untrusted session: they would reach what it must not")
-        jar = request._cookies  # noqa: SLF001 - the jar that its redirects use
-        if jar is not None and not isinstance(getattr(jar, "_policy", None), _KeepNone):
+        jar = compat.cookies_of(request)
+        if jar is not None and not isinstance(compat.cookie_policy_of(jar), _KeepNone):
             jar.set_policy(_KeepNone())
 
 

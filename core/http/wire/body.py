@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import requests
 import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
-from urllib3.response import ContentDecoder, MultiDecoder
 
-from . import attempt_context
+from . import attempt_context, compat
 from .requests_errors import ResponseTooLarge
 
 _CHUNK = 64 * 1024
@@ -22,20 +20,19 @@ def replayable(request: requests.PreparedRequest) -> bool:
     if body is None or isinstance(body, str | bytes):
         return True
     seekable = getattr(body, "seekable", None)
-    # requests notes where a file stood, as a number, when it prepares the request.
-    return isinstance(request._body_position, int) and (seekable is None or bool(seekable()))  # noqa: SLF001
+    return compat.file_position(request) is not None and (seekable is None or bool(seekable()))
 
 
 def read(response: requests.Response, limit: int | None) -> None:
     """Read the whole body into `response.content`. Raises `ResponseTooLarge` beyond `limit` bytes, decoded."""
-    if response._content is not False or response.raw is None or response.status_code == 0:  # noqa: SLF001
+    if not compat.is_unread(response) or response.raw is None or response.status_code == 0:
         return  # read already, or one of the mocks for which requests has no body either
     try:
         content = _read(response, limit)
     except BaseException:
         response.close()  # or it holds on to its connection for as long as somebody holds on to the error
         raise
-    response._content = content  # noqa: SLF001 - what Response.content would do, with a limit
+    compat.set_content(response, content)
 
 
 def _read(response: requests.Response, limit: int | None) -> bytes:
@@ -50,22 +47,9 @@ def _read(response: requests.Response, limit: int | None) -> bytes:
             raise ResponseTooLarge(
                 f"The body is larger than max_response_bytes={limit}", request=response.request, response=response
             )
-    if _is_cut_short(response.raw):
+    if compat.is_cut_short(response.raw):
         raise ChunkedEncodingError("The compressed body ends in the middle", request=response.request)
     return content.getvalue()
-
-
-def _is_cut_short(raw: Any) -> bool:
-    """Say whether a gzip or deflate stream lacks its end, which urllib3 takes no notice of."""
-    decoder = getattr(raw, "_decoder", None)
-    if not isinstance(decoder, ContentDecoder) or raw.tell() == 0:
-        return False
-    decoders = decoder._decoders if isinstance(decoder, MultiDecoder) else [decoder]  # noqa: SLF001 - nobody else tells
-    # What follows the first member of a gzip stream may be padding: urllib3 leaves it alone, and so do we.
-    return any(
-        getattr(getattr(each, "_obj", None), "eof", True) is False and getattr(each, "_state", 0) == 0
-        for each in decoders
-    )
 
 
 def keep(response: requests.Response, limit: int | None) -> None:
@@ -88,5 +72,4 @@ def read_of_redirect(response: requests.Response, limit: int | None) -> None:
         read(response, limit)
     except (ChunkedEncodingError, ContentDecodingError, ResponseTooLarge):
         response.close()
-        response._content = b""  # noqa: SLF001 - as above
-        response._content_consumed = True  # noqa: SLF001 - as above
+        compat.set_content(response, b"")

@@ -5,7 +5,6 @@ Where a test tool has put its own connections or sockets in place of urllib3's o
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 import sys
@@ -13,9 +12,6 @@ from typing import Any
 
 import urllib3.connectionpool
 import urllib3.util.connection
-
-# Not those of urllib3.connection: this may be imported while vcrpy has put its own there.
-from urllib3.connectionpool import HTTPConnection, HTTPSConnection  # type: ignore[attr-defined]
 from urllib3.exceptions import (
     ConnectTimeoutError,
     EmptyPoolError,
@@ -23,20 +19,11 @@ from urllib3.exceptions import (
     NewConnectionError,
 )
 
-from . import attempt_context, connect
+from . import attempt_context, compat, connect
 from .attempt_context import Stage
+from .compat import HTTPConnection, HTTPSConnection
 from .sockets import DeadlineSSLSocket
 from .strict_response import StrictResponse
-
-_urllib3: Any = urllib3
-
-
-if re.match(r"\d+\.\d+\.9\d\d", _urllib3.__version__):  # how its releases are numbered
-    raise ImportError(
-        "urllib3-future has taken the place of urllib3 (niquests installs it): core.http needs the real one. "
-        "Uninstall urllib3-future and reinstall urllib3."
-    )
-
 
 _REAL = (socket.socket, socket.create_connection, urllib3.util.connection.create_connection)
 
@@ -51,7 +38,7 @@ class _Connecting:
         if attempt is None or (_replaced() and not attempt.untrusted):  # a guard is not given up for a test tool
             return super()._new_conn()  # type: ignore[misc,no-any-return]  # urllib3's
         connection: Any = self
-        host, port = connection._dns_host, connection.port  # noqa: SLF001 - the name without the root dot cut off
+        host, port = compat.name_of(connection), connection.port
         try:
             sock = connect.connect(
                 attempt,
@@ -101,7 +88,7 @@ class DeadlineHTTPSConnection(_Connecting, HTTPSConnection):  # type: ignore[mis
     def connect(self) -> None:
         super().connect()
         if type(self.sock) is ssl.SSLSocket:  # from a context that is not ours
-            self.sock.__class__ = DeadlineSSLSocket
+            compat.become(self.sock, DeadlineSSLSocket)
 
 
 class Unless:

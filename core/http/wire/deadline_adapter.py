@@ -22,7 +22,7 @@ from .. import fork
 from ..engine.classification import answered
 from ..outcome import Outcome, Reason
 from ..policy import Policy
-from . import address_guard, body, redaction, tls_contexts
+from . import address_guard, body, compat, redaction, tls_contexts
 from .attempt_context import AttemptContext, Stage
 from .connections import POOLS
 from .error_chain import chain
@@ -125,7 +125,8 @@ class DeadlineAdapter(HTTPAdapter):
 
     def after_fork(self) -> None:
         self.proxy_manager = {}
-        self.init_poolmanager(self._pool_connections, self._pool_maxsize, block=self._pool_block)
+        options = compat.pool_options_of(self)
+        self.init_poolmanager(options["num_pools"], options["maxsize"], block=options["block"])
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         known = proxy in self.proxy_manager
@@ -150,9 +151,7 @@ class DeadlineAdapter(HTTPAdapter):
                 proxy,
                 proxy_headers=self.proxy_headers(proxy),
                 proxy_ssl_context=context,
-                num_pools=self._pool_connections,
-                maxsize=self._pool_maxsize,
-                block=self._pool_block,
+                **compat.pool_options_of(self),
             )
             managers[key].pool_classes_by_scheme = POOLS
         host, pool = self.build_connection_pool_key_attributes(request, verify, cert)
@@ -184,9 +183,7 @@ class DeadlineAdapter(HTTPAdapter):
         conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        response = super().build_response(req, resp)
-        response.__class__ = ResilientResponse  # requests names its own class, and has no hook for another
-        return response
+        return compat.become(super().build_response(req, resp), ResilientResponse)
 
 
 def _pools_through(proxy: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -25,10 +25,8 @@ def url(value: str) -> str:
 
 
 def url_in(exc: _E, secret: str) -> _E:
-    """Mask the URL `secret` where the text of `exc` quotes it, in place."""
-    for written in (secret, repr(secret)[1:-1]):
-        exc.args = tuple(arg.replace(written, url(written)) if isinstance(arg, str) else arg for arg in exc.args)
-    return exc
+    """Mask the URL `secret` where `exc`, or what it wraps, quotes it, in place."""
+    return _replaced(exc, {written: url(written) for written in (secret, repr(secret)[1:-1])})
 
 
 def quoted(*values: object) -> set[str]:
@@ -58,17 +56,21 @@ def error(exc: _E, secrets: set[str], handled: BaseException | None = None) -> _
 
     `handled` is somebody else's, see `errors.chain`.
     """
+    return _replaced(exc, dict.fromkeys(sorted(secrets, key=len, reverse=True), MASK), handled)
+
+
+def _replaced(exc: _E, masks: Mapping[str, str], handled: BaseException | None = None) -> _E:
     for link in chain(exc, handled):
-        link.args = tuple(_masked(arg, secrets) for arg in link.args)
+        link.args = tuple(_masked(arg, masks) for arg in link.args)
         for name, value in list(vars(link).items()):
             if isinstance(value, str):
-                setattr(link, name, _masked(value, secrets))
+                setattr(link, name, _masked(value, masks))
     return exc
 
 
-def _masked(value: object, secrets: set[str]) -> object:
+def _masked(value: object, masks: Mapping[str, str]) -> object:
     if not isinstance(value, str):
         return value
-    for secret in sorted(secrets, key=len, reverse=True):
-        value = value.replace(secret, MASK)
+    for secret, mask in masks.items():
+        value = value.replace(secret, mask)
     return value

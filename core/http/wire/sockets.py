@@ -6,6 +6,7 @@ import socket
 import ssl
 from typing import Any
 
+from . import compat
 from .attempt_context import AttemptContext, current
 
 _SLACK = 0.005
@@ -78,7 +79,7 @@ class DeadlineSSLSocket(_Timed, ssl.SSLSocket):
             return super().recv(*args)
         except OSError:
             # Before the handshake, ssl looks whether the server has hung up already; and then forgets this socket.
-            if getattr(self, "_sslobj", None) is None:
+            if compat.has_no_session(self):
                 self.close()
             raise
 

@@ -9,11 +9,13 @@ import socks
 import urllib3.contrib.socks as urllib3_socks
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from . import attempt_context, connect
+from . import attempt_context, compat, connect
 from .attempt_context import Stage
 from .connections import DeadlineHTTPConnectionPool, DeadlineHTTPSConnectionPool, Unless
 from .sockets import DeadlineSocket
 from .strict_response import StrictResponse
+
+compat.check_pysocks(socks)
 
 
 class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # PySocks is untyped
@@ -34,7 +36,7 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
             options["username"],
             options["password"],
         )
-        socks.socksocket._proxy_negotiators[kind](self, host, port)  # noqa: SLF001 - PySocks has no other door to it
+        compat.negotiate(self, kind, host, port)
 
     def _write_SOCKS5_address(self, addr: tuple[str, int], file: Any) -> Any:  # noqa: N802 - PySocks' name
         """As in PySocks, after the greeting; but what it would look up itself is looked up under the deadline."""

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import requests
 from urllib3 import HTTPResponse
 
 from ..engine.call import Call
 from ..engine.reservation import Slot
+from . import compat
 
 
 def keep_slot(response: requests.Response, call: Call) -> None:
     """Let the slot of the attempt outlast it, until the body was read, broke off, was closed, or is forgotten."""
     # Not where the body was read, as that of a redirect is, nor for what a mock may have in its slot.
-    if response._content_consumed or type(response.raw) is not HTTPResponse:  # noqa: SLF001 - nobody else tells
+    if compat.is_consumed(response) or type(response.raw) is not HTTPResponse:
         return
     if response.raw.length_remaining == 0:  # HEAD, 204, 304, or an empty body: nobody would think of reading it
         return
     slot = call.keep_slot()
     if slot is not None:
-        raw: Any = response.raw
-        raw.slot = slot
-        raw.__class__ = _HeldResponse  # urllib3 names its own class, and has no hook for another
+        compat.become(response.raw, _HeldResponse).slot = slot
 
 
 class _HeldResponse(HTTPResponse):

@@ -6,12 +6,13 @@ import http.client
 import io
 from typing import Any
 
-# Not those of urllib3.connection: this may be imported while vcrpy has put its own there.
 from urllib3.exceptions import (
     HeaderParsingError,
     InvalidHeader,
 )
 from urllib3.util.response import assert_header_parsing
+
+from . import compat
 
 _MAX_HEAD = 1024 * 1024
 """Bytes of status lines and headers, interim answers included. (http.client bounds a line and their number.)"""
@@ -75,7 +76,7 @@ class StrictResponse(http.client.HTTPResponse):
         if self.status == http.client.SWITCHING_PROTOCOLS:  # nobody asked for it: who knows what comes next
             self.will_close = True
         elif self.length == 0 and self.chunked:  # 204, 304 or HEAD: urllib3 would wait for chunks
-            self._close_conn()  # type: ignore[attr-defined]  # http.client's, private
+            compat.close_connection(self)
 
     def _safe_read(self, amt: int) -> bytes:
         if amt < 0:  # a negative chunk size: read() would take it for "everything"

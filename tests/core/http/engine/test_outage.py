@@ -809,9 +809,10 @@ def test_every_series_is_there_from_the_start(upstream: str) -> None:
 def test_gauges_are_added_up_across_processes_as_they_should() -> None:
     """States are counted, the emptiest budget counts, and of quotas what was said last."""
     observer, _ = fresh("example")
-    assert observer.breaker_state._multiprocess_mode == "livesum"
-    assert observer.budget_remaining._multiprocess_mode == "livemin"
-    for gauge in (observer.ratelimit_limit, observer.ratelimit_remaining, observer.ratelimit_reset):
+    assert observer.families.breaker_state._multiprocess_mode == "livesum"
+    assert observer.families.budget_remaining._multiprocess_mode == "livemin"
+    families = observer.families
+    for gauge in (families.ratelimit_limit, families.ratelimit_remaining, families.ratelimit_reset):
         assert gauge._multiprocess_mode == "mostrecent"
 
 
