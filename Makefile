@@ -17,7 +17,7 @@ METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run demo serve test uncovered check conformance lint types generate migrate lock clean
+.PHONY: help run demo serve test uncovered lowest check conformance lint types generate migrate lock clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: $(VENV)/.dev  ## run the whole test suite
 
 uncovered: $(VENV)/.dev  ## the same without measuring what it covers: quicker
 	$(TEST) $(ARGS)
+
+lowest: $(VENV)-lowest/.installed  ## test the library on the lowest versions of what it needs
+	$(VENV)-lowest/bin/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder tests/core $(ARGS)
 
 check: lint types test  ## run everything that must pass
 
@@ -63,6 +66,8 @@ lock: $(VENV)/.dev  ## resolve the dependencies anew, into requirements/
 		--output-file requirements/site.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header pyproject.toml --group dev \
 		--constraint requirements/site.txt --output-file requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--resolution lowest-direct pyproject.toml --group dev --output-file requirements/lowest.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 		--group conformance --constraint requirements/dev.txt --output-file requirements/conformance.txt
 
@@ -91,9 +96,10 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.site
 	$(BIN)/pip check
 	@touch $@
 
-$(VENV)-conformance/.installed: requirements/conformance.txt
-	@$(MAKE) --no-print-directory VENV=$(VENV)-conformance $(VENV)-conformance/bin/python
-	@echo "Installing what the suites need"
-	$(VENV)-conformance/bin/$(INSTALL) -r $<
-	$(VENV)-conformance/bin/pip check
+# Environments of their own, each with one lock.
+$(VENV)-%/.installed: requirements/%.txt
+	@$(MAKE) --no-print-directory VENV=$(VENV)-$* $(VENV)-$*/bin/python
+	@echo "Installing requirements/$*.txt"
+	$(VENV)-$*/bin/$(INSTALL) -r $<
+	$(VENV)-$*/bin/pip check
 	@touch $@
