@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core.http import Policy
+from core.http.engine.call import Call
 from core.http.engine.upstream import Upstream
 from core.http.events import Target
 from core.http.multiprocess import Collector, Part, take_part
@@ -57,7 +58,7 @@ def seconds_per_call(calls: Upstream) -> float:
     target, fine = Target("GET", "https", "pypi.test", "/pypi/django/json"), Outcome(Result.SUCCESS, status=200)
     began = time.process_time()
     for _ in range(CALLS):
-        call = calls.call(target)
+        call = Call(calls, target)
         call.begin()
         call.end(fine)
     return (time.process_time() - began) / CALLS
@@ -68,7 +69,7 @@ def seconds_for_events() -> float:
     seen: list[Any] = []
     calls = upstream(observed=False)
     calls.observe = seen.append
-    call = calls.call(Target("GET", "https", "pypi.test", "/pypi/django/json"))
+    call = Call(calls, Target("GET", "https", "pypi.test", "/pypi/django/json"))
     call.begin()
     call.end(Outcome(Result.SUCCESS, status=200))
     kinds = [(type(event), [getattr(event, field.name) for field in fields(event)]) for event in seen]

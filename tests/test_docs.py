@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import responses as responses_library
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.http import CircuitBreaker, Policy, RetryBudget, process
+from core.http import CircuitBreaker, Policy, ResilientSession, RetryBudget, process
 from core.http.django import batch_jobs
 from core.http.events import BackoffSource, BreakerState, QuotaSeen, Suppression
 from core.http.outcome import Quota, Reason, Rejection, Result
+from core.http.testing import OutboundHTTP
+from tests.pages import examples
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,3 +99,24 @@ def test_links_lead_somewhere(page: Path) -> None:
     """Relative links in the documentation point to files that exist."""
     links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_examples_of_attempts_and_observers_work(
+    outbound_http: OutboundHTTP, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What docs/calls.md shows prints each attempt of a call, and keeps the slow calls from then on."""
+    attempts, observer = examples("calls.md")
+    url = "https://example.org/data.json"
+    names: dict[str, Any] = {"session": ResilientSession()}
+    with responses_library.RequestsMock() as responses:
+        for status in (503, 503, 200, 503, 503, 503, 200):
+            responses.get(url, status=status)
+        exec(attempts, names)
+        exec(observer, names)
+        names["session"].get(url)
+    assert capsys.readouterr().out.splitlines() == [
+        "503 http_5xx 0.0 0.0",
+        "503 http_5xx 0.0 1.0",
+        "200 None 0.0 2.0",
+    ]
+    assert names["slow"] == ["GET example.org: success, 4 attempts"]

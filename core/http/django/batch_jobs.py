@@ -1,10 +1,10 @@
 """What management commands and scheduled tasks came to, for Prometheus. The metrics are documented in docs/metrics.md.
 
-    with batch.jobs().run("update_packages") as run:
+    with batch_jobs.jobs().run("update_packages") as run:
         ...
         run.items({"success": 300})
 
-A job ends between two scrapes, and nothing is left to be scraped: its metrics must be kept by `core.multiprocess`.
+A job ends between two scrapes, and nothing is left to be scraped: its metrics must be kept by `multiprocess`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _unfailing() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        logging.getLogger(__name__).error("Nobody is told how this job goes: %s", exc)  # noqa: TRY400 - it says it all
+        logging.getLogger("core.http").error("Nobody is told how this job goes: %s", exc)  # noqa: TRY400 - it says it all
 
 
 def _outcome_of(exc: BaseException) -> str:

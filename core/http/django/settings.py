@@ -61,7 +61,7 @@ class Problem:
 def configure() -> None:
     """Make the process's upstreams those of the settings, now and whenever the setting changes."""
     process.use(_registry_from_settings)
-    setting_changed.connect(_on_setting_changed, dispatch_uid="core.http.conf")
+    setting_changed.connect(_on_setting_changed, dispatch_uid="core.http.settings")
 
 
 def problems() -> list[Problem]:

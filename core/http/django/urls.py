@@ -1,13 +1,19 @@
-"""``path("", include("core.http.django.urls"))``: /metrics and /healthz, where the middleware does not answer them."""
+"""The pages of the app: ``path("", include("core.http.django.urls"))``.
+
+A site that has `OperationsMiddleware` needs them for the staff page only.
+The names are `outbound_http:metrics`, `outbound_http:healthz` and `outbound_http:upstreams`.
+"""
 
 from __future__ import annotations
 
 from django.urls import path
 
 from . import views
+from .admin import upstreams
 
 app_name = "outbound_http"
 urlpatterns = [
     path("metrics", views.metrics, name="metrics"),
     path("healthz", views.healthz, name="healthz"),
+    path("upstreams/", upstreams, name="upstreams"),
 ]

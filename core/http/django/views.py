@@ -47,7 +47,8 @@ def _collected() -> CollectorRegistry:
 
 
 def _may_scrape(request: HttpRequest) -> bool:
-    tokens = [token for token in settings.METRICS_TOKENS if token]  # an empty one would match an empty one
+    configured = getattr(settings, "METRICS_TOKENS", ())
+    tokens = [token for token in configured if token]  # an empty one would match an empty one
     if not tokens:
         return bool(settings.DEBUG)
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")

@@ -103,7 +103,7 @@ def take_part(part: Part | None = None) -> None:
         identity()
     except OSError as exc:
         text = "%s=%s: %s: nobody will see the metrics of this process. It needs a directory to write to, with room"
-        logging.getLogger(__name__).error(text, VARIABLE, directory, exc)  # noqa: TRY400 - the text says it all
+        logging.getLogger("core.http").error(text, VARIABLE, directory, exc)  # noqa: TRY400 - the text says it all
         return
     values.ValueClass = values.MultiProcessValue(identity)  # type: ignore[no-untyped-call]  # it has no types
     _taken.append(identity)

@@ -32,7 +32,7 @@ class Values(dict[str, tuple[float, float]]):
         except FileNotFoundError:
             pass
         except (PermissionError, RuntimeError, ValueError, struct.error) as exc:
-            logging.getLogger(__name__).warning("%s: %s: not all of it could be read; remove it", path, exc)
+            logging.getLogger("core.http").warning("%s: %s: not all of it could be read; remove it", path, exc)
         self.pop("", None)  # what a page that was never written to reads as
 
     def by_series(self, kind: str) -> Values:

@@ -1,8 +1,7 @@
-"""Everything that leans on the insides of requests, urllib3, http.client, http.cookiejar and ssl, asserted at import.
+"""Everything that leans on the insides of requests, urllib3, PySocks, http.client, http.cookiejar and ssl.
 
-A release that renames one of these is refused with an `ImportError` that names the package and its version, instead of
-behaving in another way: a body cut short, say, would pass for a whole one. What belongs to PySocks is asserted when
-`socks_proxy` is imported.
+Each private name is asserted at import, after the versions. A release that renames one is refused: with it, a body that
+was cut short, say, would pass for a whole one. What belongs to PySocks is asserted when `socks_proxy` is imported.
 """
 
 from __future__ import annotations
@@ -11,108 +10,24 @@ import http.client
 import http.cookiejar
 import inspect
 import platform
-import re
 import ssl
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import requests
 import requests.adapters
-import urllib3.connectionpool
 import urllib3.response
 from requests.cookies import RequestsCookieJar
+from requests.exceptions import ContentDecodingError
 
 # Not those of urllib3.connection: this may be imported while vcrpy has put its own there.
-from urllib3.connectionpool import HTTPConnection, HTTPSConnection  # type: ignore[attr-defined]
-from urllib3.response import DeflateDecoder, GzipDecoder, MultiDecoder
+from urllib3.connectionpool import HTTPConnection, HTTPConnectionPool, HTTPSConnection  # type: ignore[attr-defined]
+
+from .supported_versions import INSTALLED, check_insides, check_installed, check_version
 
 __all__ = ["HTTPConnection", "HTTPSConnection"]
 
-FLOORS: dict[str, tuple[int, ...]] = {
-    "requests": (2, 34),
-    "urllib3": (2, 6, 3),
-    "idna": (3, 7),
-    "prometheus-client": (0, 22),
-}
-"""The oldest versions that are supported, as in pyproject.toml."""
-PYSOCKS_FLOOR = (1, 7)
-"""Of PySocks, which only those need who use SOCKS proxies."""
 _T = TypeVar("_T")
-
-
-def check_version(package: str, installed: str, floor: tuple[int, ...]) -> None:
-    """Raise `ImportError` where `package` is older than `floor`."""
-    found = tuple(int(part) for part in re.findall(r"\d+", installed)[: len(floor)])
-    if found < floor:
-        wanted = ".".join(map(str, floor))
-        raise ImportError(f"{package} {installed} is too old for core.http: install {package}>={wanted}")
-
-
-def require(package: str, installed: str, what: str, *, present: bool) -> None:
-    """Raise `ImportError` unless `what`, of the insides of `package`, is there."""
-    if not present:
-        raise ImportError(
-            f"core.http relies on {what} of {package}, which {package} {installed} does not have: "
-            f"install a release of {package} that core.http was tested with (see its lock file), or a newer core.http"
-        )
-
-
-def _takes(function: Any, *names: str) -> bool:
-    return callable(function) and set(names) <= set(inspect.signature(function).parameters)
-
-
-def _check() -> None:
-    urllib3_version = urllib3.__version__  # type: ignore[attr-defined]  # it is there
-    if re.match(r"\d+\.\d+\.9\d\d", urllib3_version):  # how its releases are numbered
-        raise ImportError(
-            "urllib3-future has taken the place of urllib3 (niquests installs it): core.http needs the real one. "
-            "Uninstall urllib3-future and reinstall urllib3."
-        )
-    for package, floor in FLOORS.items():
-        check_version(package, urllib3_version if package == "urllib3" else version(package), floor)
-
-    pool = urllib3.connectionpool.HTTPConnectionPool
-    adapter_attrs = set(requests.adapters.HTTPAdapter.__attrs__)
-    pool_options = {"_pool_connections", "_pool_maxsize", "_pool_block"}
-    response, prepared = requests.Response(), requests.PreparedRequest()
-    insides = {
-        "Response._content": getattr(response, "_content", None) is False,
-        "Response._content_consumed": getattr(response, "_content_consumed", None) is False,
-        "PreparedRequest._body_position": hasattr(prepared, "_body_position"),
-        "PreparedRequest._cookies": hasattr(prepared, "_cookies"),
-        "HTTPAdapter._pool_connections, _pool_maxsize and _pool_block": pool_options <= adapter_attrs,
-    }
-    for what, present in insides.items():
-        require("requests", version("requests"), what, present=present)
-
-    gzip, deflate, several = GzipDecoder(), DeflateDecoder(), MultiDecoder("gzip, deflate")
-    insides = {
-        "HTTPConnection._new_conn": _takes(getattr(pool.ConnectionCls, "_new_conn", None), "self"),
-        "HTTPConnection._dns_host": hasattr(pool.ConnectionCls("localhost"), "_dns_host"),
-        "HTTPConnectionPool._get_conn": _takes(getattr(pool, "_get_conn", None), "timeout"),
-        "HTTPResponse._decoder": hasattr(urllib3.response.HTTPResponse(b""), "_decoder"),
-        "GzipDecoder._state": getattr(gzip, "_state", None) == 0,
-        "GzipDecoder._obj": getattr(getattr(gzip, "_obj", None), "eof", None) is False,
-        "DeflateDecoder._obj": getattr(getattr(deflate, "_obj", None), "eof", None) is False,
-        "MultiDecoder._decoders": len(getattr(several, "_decoders", ())) == 2,
-    }
-    for what, present in insides.items():
-        require("urllib3", urllib3_version, what, present=present)
-
-    answer = http.client.HTTPResponse
-    insides = {
-        "http.client.HTTPResponse._safe_read": _takes(getattr(answer, "_safe_read", None), "amt"),
-        "http.client.HTTPResponse._read_status": _takes(getattr(answer, "_read_status", None), "self"),
-        "http.client.HTTPResponse._close_conn": _takes(getattr(answer, "_close_conn", None), "self"),
-        "http.cookiejar.CookieJar._policy": hasattr(http.cookiejar.CookieJar(), "_policy"),
-        "ssl.SSLSocket._sslobj": "_sslobj" in ssl.SSLSocket.read.__code__.co_names,
-    }
-    for what, present in insides.items():
-        require("Python", platform.python_version(), what, present=present)
-
-
-_check()
 
 
 def become(thing: Any, kind: type[_T]) -> _T:
@@ -181,27 +96,43 @@ def name_of(connection: Any) -> str:
     return name
 
 
-def is_cut_short(raw: Any) -> bool:
-    """Say whether a gzip or deflate stream lacks its end, which urllib3 takes no notice of.
+def socks_options_of(connection: Any) -> dict[str, Any]:
+    """Return how a connection of `urllib3.contrib.socks` reaches its proxy."""
+    return dict(connection._socks_options)  # noqa: SLF001
 
-    Brotli streams do not tell; of zstd urllib3 tells itself.
+
+_LACKS_END: dict[str, Callable[[Any], bool]] = {
+    # What follows the first member may be padding: urllib3 leaves it alone, and so do we.
+    "GzipDecoder": lambda decoder: decoder._state == 0 and not decoder._obj.eof,  # noqa: SLF001
+    "DeflateDecoder": lambda decoder: not decoder._obj.eof,  # noqa: SLF001
+    "ZstdDecoder": lambda decoder: not decoder._obj.eof,  # noqa: SLF001
+    "BrotliDecoder": lambda decoder: not decoder._obj.is_finished(),  # noqa: SLF001
+}
+"""By the name of urllib3's decoder: whether the stream that it has decoded so far lacks its end."""
+_DECODERS = {name: getattr(urllib3.response, name) for name in _LACKS_END if hasattr(urllib3.response, name)}
+"""Those that there are: zstd and brotli need packages that may be missing."""
+
+
+def is_cut_short(raw: Any) -> bool:
+    """Say whether a compressed stream lacks its end, which urllib3 takes no notice of.
+
+    Raises `ContentDecodingError` for a decoder of which only its author can tell.
     """
-    if type(raw) is not urllib3.response.HTTPResponse and not isinstance(raw, urllib3.response.HTTPResponse):
+    if not isinstance(raw, urllib3.response.HTTPResponse):
         return False  # of a mock
-    decoder = raw._decoder  # noqa: SLF001
+    decoder: Any = raw._decoder  # noqa: SLF001
     if decoder is None or raw.tell() == 0:
         return False
-    decoders: Sequence[Any] = decoder._decoders if isinstance(decoder, MultiDecoder) else (decoder,)  # noqa: SLF001
-    return any(_is_unfinished(each) for each in decoders)
+    several = isinstance(decoder, urllib3.response.MultiDecoder)
+    decoders: Sequence[Any] = decoder._decoders if several else (decoder,)  # noqa: SLF001
+    return any(_lacks_end(each) for each in decoders)
 
 
-def _is_unfinished(decoder: Any) -> bool:
-    if isinstance(decoder, GzipDecoder):
-        # What follows the first member may be padding: urllib3 leaves it alone, and so do we.
-        return decoder._state == 0 and not decoder._obj.eof  # noqa: SLF001
-    if isinstance(decoder, DeflateDecoder):
-        return not decoder._obj.eof  # noqa: SLF001
-    return False
+def _lacks_end(decoder: Any) -> bool:
+    for name, kind in _DECODERS.items():
+        if isinstance(decoder, kind):
+            return _LACKS_END[name](decoder)
+    raise ContentDecodingError(f"core.http cannot tell whether what {type(decoder).__name__} decoded is complete")
 
 
 # http.client and ssl
@@ -214,24 +145,109 @@ def close_connection(answer: http.client.HTTPResponse) -> None:
 
 def has_no_session(sock: ssl.SSLSocket) -> bool:
     """Say whether TLS is not begun on `sock`, or over."""
-    return getattr(sock, "_sslobj", None) is None
+    return sock._sslobj is None  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 # PySocks
 
 
-def check_pysocks(socks: Any) -> None:
-    """Raise `ImportError` unless `socks` is a PySocks that `socks_proxy` can work with."""
-    check_version("PySocks", socks.__version__, PYSOCKS_FLOOR)
-    base = socks.socksocket
-    negotiators = getattr(base, "_proxy_negotiators", {})
-    require(
-        "PySocks", socks.__version__, "_proxy_negotiators", present={socks.SOCKS4, socks.SOCKS5} <= set(negotiators)
-    )
-    writer = getattr(base, "_write_SOCKS5_address", None)
-    require("PySocks", socks.__version__, "_write_SOCKS5_address", present=_takes(writer, "addr", "file"))
-
-
 def negotiate(sock: Any, kind: int, host: str, port: int) -> None:
     """Have a connected `socks.socksocket` ask its proxy for a connection to `host`; it has no public way to do so."""
     sock._proxy_negotiators[kind](sock, host, port)  # noqa: SLF001
+
+
+# What is asserted
+
+
+def check_pysocks(socks: Any, socks_connection: Any) -> None:
+    """Raise `ImportError` unless `socks_proxy` can work with PySocks and with urllib3's `SOCKSConnection`."""
+    check_version("PySocks", socks.__version__)
+    base = socks.socksocket
+    negotiators = {socks.SOCKS4, socks.SOCKS5}
+    insides = {
+        "socksocket._proxy_negotiators": negotiators <= set(getattr(base, "_proxy_negotiators", ())),
+        "socksocket._write_SOCKS5_address": _takes(base, "_write_SOCKS5_address", "self", "addr", "file"),
+    }
+    check_insides("PySocks", socks.__version__, insides)
+    takes_options = "_socks_options" in inspect.signature(socks_connection).parameters
+    check_insides("urllib3", INSTALLED["urllib3"], {"SOCKSConnection._socks_options": takes_options})
+
+
+def _check() -> None:
+    check_installed()
+    check_insides("requests", INSTALLED["requests"], _of_requests())
+    check_insides("urllib3", INSTALLED["urllib3"], _of_urllib3())
+    check_insides("Python", platform.python_version(), _of_python())
+
+
+def _of_requests() -> dict[str, bool]:
+    response, prepared = requests.Response(), requests.PreparedRequest()
+    return {
+        "Response._content": getattr(response, "_content", None) is False,
+        "Response._content_consumed": getattr(response, "_content_consumed", None) is False,
+        "Response.__class__": _takes_class(response),
+        "PreparedRequest._body_position": hasattr(prepared, "_body_position"),
+        "PreparedRequest._cookies": hasattr(prepared, "_cookies"),
+        **{
+            f"HTTPAdapter.{name}": name in requests.adapters.HTTPAdapter.__attrs__
+            for name in ("_pool_connections", "_pool_maxsize", "_pool_block")
+        },
+    }
+
+
+def _of_urllib3() -> dict[str, bool]:
+    answer = urllib3.response.HTTPResponse(b"")
+    base, multi = urllib3.response.ContentDecoder, urllib3.response.MultiDecoder
+    found = {
+        name
+        for name, kind in vars(urllib3.response).items()
+        if isinstance(kind, type) and issubclass(kind, base) and kind not in {base, multi}
+    }
+    return {
+        "HTTPConnection._new_conn": _takes(HTTPConnection, "_new_conn", "self"),
+        "HTTPConnection._dns_host": hasattr(HTTPConnection("localhost"), "_dns_host"),
+        "HTTPConnectionPool._get_conn": _takes(HTTPConnectionPool, "_get_conn", "self", "timeout"),
+        "HTTPResponse._decoder": hasattr(answer, "_decoder"),
+        "HTTPResponse.__class__": _takes_class(answer),
+        "MultiDecoder._decoders": len(getattr(multi("gzip, deflate"), "_decoders", ())) == 2,
+        **{f"{name} with a known end": _tells_its_end(name) for name in {"DeflateDecoder", "GzipDecoder", *found}},
+    }
+
+
+def _of_python() -> dict[str, bool]:
+    answer = http.client.HTTPResponse
+    return {
+        "http.client.HTTPResponse._safe_read": _takes(answer, "_safe_read", "self", "amt"),
+        "http.client.HTTPResponse._read_status": _takes(answer, "_read_status", "self"),
+        "http.client.HTTPResponse._close_conn": _takes(answer, "_close_conn", "self"),
+        "http.cookiejar.CookieJar._policy": hasattr(http.cookiejar.CookieJar(), "_policy"),
+        # Without a connection there is no instance that has it.
+        "ssl.SSLSocket._sslobj": "_sslobj" in inspect.unwrap(ssl.SSLSocket.read).__code__.co_names,
+        "ssl.SSLSocket.__class__": _takes_class(ssl.SSLSocket.__new__(ssl.SSLSocket)),
+    }
+
+
+def _takes(owner: object, name: str, *parameters: str) -> bool:
+    """Say whether `owner` has a method of that name with just these parameters, as we call and override it."""
+    method = getattr(owner, name, None)
+    return callable(method) and tuple(inspect.signature(method).parameters) == parameters
+
+
+def _takes_class(thing: object) -> bool:
+    """Say whether `thing` can become an instance of a subclass."""
+    try:
+        become(thing, type("Subclass", (type(thing),), {}))
+    except TypeError:  # they are laid out differently
+        return False
+    return True
+
+
+def _tells_its_end(name: str) -> bool:
+    """Say whether a decoder is known, and found to lack its end before it has decoded anything."""
+    try:
+        return _LACKS_END[name](_DECODERS[name]())
+    except (AttributeError, KeyError):
+        return False
+
+
+_check()

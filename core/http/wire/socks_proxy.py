@@ -15,7 +15,7 @@ from .connections import DeadlineHTTPConnectionPool, DeadlineHTTPSConnectionPool
 from .sockets import DeadlineSocket
 from .strict_response import StrictResponse
 
-compat.check_pysocks(socks)
+compat.check_pysocks(socks, urllib3_socks.SOCKSConnection)
 
 
 class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # PySocks is untyped
@@ -26,6 +26,7 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
 
     def negotiate(self, options: dict[str, Any], host: str, port: int) -> None:
         kind, rdns = options["socks_version"], options["rdns"]
+        self._remote_dns = bool(rdns)
         if kind == socks.SOCKS4 and not rdns:
             host = self._look_up(host, port)
         self.set_proxy(
@@ -41,7 +42,7 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
     def _write_SOCKS5_address(self, addr: tuple[str, int], file: Any) -> Any:  # noqa: N802 - PySocks' name
         """As in PySocks, after the greeting; but what it would look up itself is looked up under the deadline."""
         host, port = addr
-        if not self.proxy[3]:  # remote DNS
+        if not self._remote_dns:
             host = self._look_up(host, port)
         return super()._write_SOCKS5_address((host, port), file)
 
@@ -63,7 +64,7 @@ class _SocksConnection(urllib3_socks.SOCKSConnection):
         attempt = attempt_context.current()
         if attempt is None:
             return super()._new_conn()  # type: ignore[no-any-return]  # PySocks' socket
-        options: dict[str, Any] = dict(self._socks_options)
+        options = compat.socks_options_of(self)
         try:
             sock: Any = connect.connect(
                 attempt,

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import pytest
 import requests
 import responses as responses_library
@@ -20,7 +15,6 @@ from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import Then, reply
 
 URL = "https://example.org/"
-ROOT = Path(__file__).parents[3]
 
 
 def test_the_public_names_are_exactly_these() -> None:
@@ -141,53 +135,3 @@ def test_the_shared_adapter_belongs_to_all_calls(responses: responses_library.Re
     responses.get(URL)
     assert api._adapter.poolmanager.connection_pool_kw["maxsize"] >= 100
     assert isinstance(http.get(URL), requests.Response)
-
-
-def test_it_works_without_django_and_httpx() -> None:
-    """Scripts that have neither Django nor httpx import core.http and call with it."""
-    script = """
-        import sys
-
-        class Blocker:
-            def find_spec(self, name, path=None, target=None):
-                if name.split(".")[0] in {"django", "httpx", "package", "config"}:
-                    raise ImportError(f"{name} is blocked")
-
-        sys.meta_path.insert(0, Blocker())
-
-        from http.server import BaseHTTPRequestHandler, HTTPServer
-        from threading import Thread
-
-        class Handler(BaseHTTPRequestHandler):
-            answers = [503, 200]
-            def do_GET(self):
-                self.send_response(self.answers.pop(0))
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-            def log_message(self, *args):
-                pass
-
-        server = HTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=server.serve_forever, daemon=True).start()
-
-        from core import http
-        from core.http import process, registry
-
-        now = [0.0]
-        process.use(runtime=registry.Runtime(lambda: now[0], lambda s: now.__setitem__(0, now[0] + s), lambda: 0.0))
-        url = f"http://127.0.0.1:{server.server_port}/"
-        print(http.get(url, proxies={"http": None}).status_code, now, Handler.answers)
-        print([name for name in sys.modules if name.split(".")[0] in {"django", "httpx"}])
-        server.shutdown()
-        server.server_close()
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["200 [1.0] []", "[]"]

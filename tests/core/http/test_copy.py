@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import core.http
+from core.http.shared import recent, records
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import reply
 
@@ -50,8 +51,7 @@ def test_a_copy_works_under_any_name(copy: Path, serve: Serve) -> None:
             INSTALLED_APPS=["somewhere.outbound.django"],
             OUTBOUND_HTTP={"upstreams": {"example": {"hosts": [os.environ["NETLOC"]], "retries": -1}}},
             DEBUG=True,
-            METRICS_TOKENS=[],
-            ROOT_URLCONF="somewhere.outbound.django.urls",
+            ROOT_URLCONF="site_urls",
             ALLOWED_HOSTS=["testserver"],
         )
         import django
@@ -61,7 +61,11 @@ def test_a_copy_works_under_any_name(copy: Path, serve: Serve) -> None:
         logger.setLevel("INFO")
         logger.addHandler(type("Kept", (logging.Handler,), {"emit": lambda _, record: records.append(record)})())
         django.setup()
+        import sys, types
         from django.apps import apps
+        from django.urls import include, path
+        site = sys.modules["site_urls"] = types.ModuleType("site_urls")
+        site.urlpatterns = [path("", include("somewhere.outbound.django.urls"))]
         from django.core.checks import run_checks
         from django.test import Client, override_settings
         from django.urls import reverse
@@ -78,7 +82,7 @@ def test_a_copy_works_under_any_name(copy: Path, serve: Serve) -> None:
             assert records.pop().levelname == "INFO"
             scrape = Client().get(reverse("outbound_http:metrics")).text
         assert 'outbound_http_calls_total{outcome="success",reason="",upstream="example"} 1.0' in scrape
-        assert not [name for name in __import__("sys").modules if name.split(".")[0] == "core"]
+        assert not [name for name in sys.modules if name.split(".")[0] == "core"]
         """,
         copy,
         NETLOC=(server := serve(reply(503), reply(200, b"fine"))).netloc,
@@ -89,8 +93,141 @@ def test_a_copy_works_under_any_name(copy: Path, serve: Serve) -> None:
 
 def test_cache_keys_are_the_same_in_every_copy(copy: Path) -> None:
     """Processes of one site may run copies of different names, for the length of a deployment."""
-    done = run("from somewhere.outbound.shared.records import key_of; print(key_of('pypi'))", copy)
-    assert (done.stdout, done.returncode) == ("core.http:1:pypi\n", 0), done.stderr
+    done = run(
+        """
+        from somewhere.outbound.shared import recent, records
+        print(records.key_of("pypi"), recent.key_of("pypi"))
+        """,
+        copy,
+    )
+    assert done.stdout.split() == [records.key_of("pypi"), recent.key_of("pypi")], done.stderr
+    assert records.key_of("pypi") == "core.http:1:pypi"
+
+
+STAFF_PAGE = """
+    import os, sys, types
+    import django
+    from django.conf import settings
+    contrib = [f"django.contrib.{name}" for name in os.environ["CONTRIB"].split()]
+    ours = ["somewhere.outbound.django"]
+    settings.configure(
+        INSTALLED_APPS=ours + contrib if os.environ["OURS"] == "first" else contrib + ours,
+        ROOT_URLCONF="site_urls",
+        ALLOWED_HOSTS=["testserver"],
+        SECRET_KEY="secret",
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "django.contrib.messages.middleware.MessageMiddleware",
+        ],
+        TEMPLATES=[
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "APP_DIRS": True,
+                "OPTIONS": {
+                    "context_processors": [
+                        "django.template.context_processors.request",
+                        "django.contrib.auth.context_processors.auth",
+                        "django.contrib.messages.context_processors.messages",
+                    ]
+                },
+            }
+        ],
+    )
+    django.setup()
+    from django.apps import apps
+    from django.urls import include, path
+    site = sys.modules["site_urls"] = types.ModuleType("site_urls")
+    site.urlpatterns = []
+    if os.environ["OUR_URLS"]:
+        site.urlpatterns.append(path("ops/", include("somewhere.outbound.django.urls")))
+    if apps.is_installed("django.contrib.admin"):
+        from django.contrib import admin
+        site.urlpatterns.append(path("admin/", admin.site.urls))
+    from django.contrib.auth.models import User
+    from django.core.management import call_command
+    from django.test import Client
+    call_command("check", "--fail-level=WARNING")
+    call_command("migrate", verbosity=0)
+    staff = Client()
+    staff.force_login(User.objects.create_superuser("staff"))
+    page = staff.get("/ops/upstreams/")
+    assert page.status_code != 200 or b"Circuit breaker" in page.content
+    print(staff.get("/admin/").status_code, page.status_code, Client().get("/ops/upstreams/").headers.get("Location"))
+    """
+CONTRIB = "auth contenttypes sessions messages"
+LOGIN = "/admin/login/?next=/ops/upstreams/"
+
+
+@pytest.mark.parametrize(
+    ("ours", "contrib", "our_urls", "expected"),
+    [
+        ("first", f"admin {CONTRIB}", "yes", f"200 200 {LOGIN}"),
+        ("last", f"admin {CONTRIB}", "yes", f"200 200 {LOGIN}"),
+        ("first", f"admin {CONTRIB}", "", "200 404 None"),
+        ("last", f"admin {CONTRIB}", "", "200 404 None"),
+        ("first", CONTRIB, "yes", "404 404 None"),
+    ],
+    ids=["before the admin", "after the admin", "before, without URLs", "after, without URLs", "without the admin"],
+)
+def test_the_staff_page_works_or_is_absent(copy: Path, ours: str, contrib: str, our_urls: str, expected: str) -> None:
+    """In any order of the apps, the index of the admin is Django's, and the page is for staff or a 404."""
+    done = run(STAFF_PAGE, copy, OURS=ours, CONTRIB=contrib, OUR_URLS=our_urls)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == expected
+
+
+def test_it_works_without_django_and_httpx() -> None:
+    """Without Django and httpx, all modules but those of the Django app are imported, and a call is made."""
+    program = """
+        import sys
+
+        class Blocker:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in {"django", "httpx", "package", "config"}:
+                    raise ImportError(f"{name} is blocked")
+
+        sys.meta_path.insert(0, Blocker())
+
+        from http.server import BaseHTTPRequestHandler, HTTPServer
+        from importlib import import_module
+        from pkgutil import walk_packages
+        from threading import Thread
+
+        class Handler(BaseHTTPRequestHandler):
+            answers = [503, 200]
+            def do_GET(self):
+                self.send_response(self.answers.pop(0))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            def log_message(self, *args):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=server.serve_forever, daemon=True).start()
+
+        from core import http
+        from core.http import process, registry
+
+        modules = [found.name for found in walk_packages(http.__path__, "core.http.", onerror=lambda name: None)]
+        modules = [name for name in modules if name.split(".")[2] != "django"]
+        for name in modules:
+            import_module(name)
+        now = [0.0]
+        process.use(runtime=registry.Runtime(lambda: now[0], lambda s: now.__setitem__(0, now[0] + s), lambda: 0.0))
+        url = f"http://127.0.0.1:{server.server_port}/"
+        print(http.get(url, proxies={"http": None}).status_code, now, Handler.answers)
+        print([name for name in sys.modules if name.split(".")[0] in {"django", "httpx"}])
+        print(len(modules))
+        server.shutdown()
+        server.server_close()
+        """
+    done = run(program, ROOT)
+    assert done.returncode == 0, done.stderr
+    *called, modules = done.stdout.splitlines()
+    assert called == ["200 [1.0] []", "[]"]
+    assert int(modules) == sum("django" not in path.relative_to(LIBRARY).parts for path in LIBRARY.rglob("*.py")) - 1
 
 
 def test_a_second_copy_in_one_process_is_refused(copy: Path) -> None:
@@ -103,12 +240,19 @@ def test_a_second_copy_in_one_process_is_refused(copy: Path) -> None:
     assert "import core.http everywhere" in last
 
 
+def test_one_folder_under_two_names_is_refused(copy: Path) -> None:
+    """It would be imported twice, as two copies are."""
+    done = run("import somewhere.outbound; import outbound", copy, copy / "somewhere")
+    assert done.stderr.splitlines()[-1].startswith("ImportError: outbound (")
+
+
 def test_the_same_copy_may_be_imported_again() -> None:
     """A test that purges `sys.modules` gets no second copy."""
     program = """
         import sys, core.http
-        sys.modules = {name: module for name, module in sys.modules.items() if not name.startswith("core.http")}
-        import core.http.only_copy
+        for name in [name for name in sys.modules if name.startswith("core.http")]:
+            del sys.modules[name]
+        import core.http
         """
     done = run(program, ROOT)
-    assert "second copy" not in done.stderr
+    assert done.returncode == 0, done.stderr
