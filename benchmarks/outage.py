@@ -481,7 +481,34 @@ def black_hole(upstreams: Servers, scale: float) -> None:
             _seconds(result.recovery, scale),
         )
     show(made)
+    _one_thread(upstreams, scale)
     _healing(upstreams, scale)
+
+
+def _one_thread(upstreams: Servers, scale: float) -> None:
+    """Show a job of one thread, of which each attempt takes its ten seconds, beside the same with plain requests."""
+    plainly = Contender("requests, timeout=10", plain)
+    runs = [(contender, calls) for calls in (30, 300) for contender in (OURS, plainly)]
+    found: dict[tuple[str, int], BlackHole] = {}
+
+    def suffer(contender: Contender, calls: int) -> None:
+        port = upstreams.listen(SILENT)
+        send = contender.make(scale)
+        result = found[contender.name, calls] = BlackHole()
+        result.ride = drive(send, port, calls, threads=1)
+        result.attempts = upstreams.requests(port)
+
+    at_once([lambda contender=contender, calls=calls: suffer(contender, calls) for contender, calls in runs])  # type: ignore[misc]
+    made = table(
+        f"   One thread, scale {scale:g}",
+        *("", "calls", "attempts", "total time"),
+        note="Target of core.http: no longer than plain requests.",
+    )
+    for (name, calls), result in sorted(found.items(), key=lambda item: item[0][1]):
+        seconds = result.ride.seconds * scale
+        cut = "" if len(result.ride.answers) == calls else " (cut off)"
+        made.add_row(name, str(calls), str(result.attempts), f"{seconds:.0f} s{cut}")
+    show(made)
 
 
 def _windows(scale: float) -> str:

@@ -78,7 +78,7 @@ class CircuitBreaker:
     """When an upstream counts as down, and for how long. Times are seconds. Refuses wrong values as `Policy` does."""
 
     failures_in_a_row: int = 10
-    """Opens after that many within `window`: an upstream that is simply gone."""
+    """Opens after that many, each within `window` of the one before: an upstream that is simply gone."""
     failure_rate: float = 0.8
     """Opens at that share of the attempts within `window`, if there were `minimum_attempts` …"""
     minimum_attempts: int = 20

@@ -11,7 +11,6 @@ transition, changes nothing any more.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from dataclasses import dataclass
 
 from ..events import OTHER, BreakerChanged, BreakerState, Suppression
@@ -40,7 +39,8 @@ class Breaker:
         self._lock = threading.Lock()
         self._attempts = Window(settings.window)
         self._failures = Window(settings.window)
-        self._in_a_row: deque[float] = deque(maxlen=settings.failures_in_a_row)
+        self._in_a_row = 0
+        self._last_failure = 0.0
         self._open_for = settings.open_for
         self._probe_until = 0.0
         self._probed_at = 0.0
@@ -74,11 +74,12 @@ class Breaker:
                 return None
             self._attempts.add(now)
             if health is Health.SUCCESS:
-                self._in_a_row.clear()
+                self._in_a_row = 0
                 return None
             self._failures.add(now)
-            self._in_a_row.append(now)
-            return self._open(now, since=now) if self._is_too_much(now) else None
+            self._in_a_row = 1 if now - self._last_failure > self._settings.window else self._in_a_row + 1
+            self._last_failure = now
+            return self._open(now, since=now) if self._is_too_much() else None
 
     def release(self, permit: Permit) -> None:
         """Give a permit back unused: the attempt was cancelled."""
@@ -142,10 +143,9 @@ class Breaker:
         self.snapshot = BreakerSnapshot(now, now, now)
         return self._close()
 
-    def _is_too_much(self, now: float) -> bool:
+    def _is_too_much(self) -> bool:
         settings = self._settings
-        row = self._in_a_row
-        if len(row) == settings.failures_in_a_row and now - row[0] <= settings.window:
+        if self._in_a_row >= settings.failures_in_a_row:
             return True
         attempts, failures = self._attempts.total, self._failures.total
         return attempts >= settings.minimum_attempts and failures >= settings.failure_rate * attempts
@@ -157,8 +157,9 @@ class Breaker:
 
     def _close(self) -> BreakerState:
         self._open_for = self._settings.open_for
-        for count in (self._attempts, self._failures, self._in_a_row):
-            count.clear()
+        self._attempts.clear()
+        self._failures.clear()
+        self._in_a_row = 0
         return self._enter(BreakerState.CLOSED)
 
     def _enter(self, state: BreakerState) -> BreakerState:

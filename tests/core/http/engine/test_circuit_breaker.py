@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -86,21 +87,25 @@ def test_closed_probe_at_the_tenth_failure_in_a_row() -> None:
     assert patient.state is BreakerState.OPEN
 
 
-def test_closed_counts_a_row_within_its_window_only() -> None:
-    """Given nine failures, when the tenth comes more than 30 s after the first, then it stays closed."""
+def test_closed_counts_slow_failures_of_one_thread() -> None:
+    """Given failures 29 s apart, when the tenth comes, then it opens: attempts of 10 s and backoff take minutes."""
     patient = a_closed_one()
-    patient.attempt(FAILURE)
-    patient.clock.advance(30.5)
-    assert patient.attempt(FAILURE, 9) is None
+    for _ in range(9):
+        assert patient.attempt(FAILURE) is None
+        patient.clock.advance(29)
     assert patient.attempt(FAILURE) is BreakerState.OPEN
 
 
-def test_closed_counts_a_row_that_takes_just_its_window() -> None:
-    """Given nine failures, when the tenth comes exactly 30 s after the first, then it opens."""
+@pytest.mark.parametrize(("pause", "opened"), [(30, BreakerState.OPEN), (30.5, None)])
+def test_closed_begins_a_row_anew_after_a_pause(pause: float, opened: BreakerState | None) -> None:
+    """Given nine failures, when the tenth comes more than 30 s after the ninth, then it is the first of a row."""
     patient = a_closed_one()
     patient.attempt(FAILURE, 9)
-    patient.clock.advance(30)
-    assert patient.attempt(FAILURE) is BreakerState.OPEN
+    patient.clock.advance(pause)
+    assert patient.attempt(FAILURE) is opened
+    if opened is None:
+        assert patient.attempt(FAILURE, 8) is None
+        assert patient.attempt(FAILURE) is BreakerState.OPEN
 
 
 def test_closed_begins_a_row_anew_after_a_success() -> None:
@@ -454,7 +459,7 @@ class BreakerMachine(RuleBasedStateMachine):
             window.advance(self.now)  # what is too old is forgotten when somebody counts
             assert min(window._buckets) >= 0
         assert 0 <= self.breaker._failures.total <= self.breaker._attempts.total
-        assert len(self.breaker._in_a_row) <= self.settings.failures_in_a_row
+        assert self.breaker._in_a_row <= self.settings.failures_in_a_row
 
     @invariant()
     def it_is_half_open_while_a_probe_is_out(self) -> None:
@@ -485,7 +490,9 @@ def test_a_closed_breaker_opens_when_and_only_when_it_should(
             heard.append((now, verdict))
         recent = [v for time, v in heard if int(now) - int(time) <= 30]
         failures = recent.count(FAILURE)
-        in_a_row = len(heard) >= row and all(v is FAILURE for _, v in heard[-row:]) and now - heard[-row][0] <= 30
+        last = heard[-row:]
+        close = all(later - earlier <= 30 for (earlier, _), (later, _) in itertools.pairwise(last))
+        in_a_row = len(last) == row and all(v is FAILURE for _, v in last) and close
         too_often = len(recent) >= minimum and failures >= 0.8 * len(recent)
         assert opened == (verdict is FAILURE and (in_a_row or too_often))
         if opened:
