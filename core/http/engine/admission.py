@@ -13,7 +13,6 @@ from .attempt_policy import AttemptPolicy, CallContext, Refused
 from .circuit_breaker import BreakerGuard
 from .rate_limit_gate import GateGuard
 from .reservation import Reservation, Slot
-from .retry_budget import BudgetGuard
 from .steps import Wait
 from .upstream import Upstream
 
@@ -34,18 +33,16 @@ class Admission:
         self._gate = GateGuard(upstream.gate, context)
         self._reservation = Reservation(limits, context) if limits is not None else None
         self._breaker = BreakerGuard(breaker, context) if breaker is not None else None
-        in_order: tuple[AttemptPolicy | None, ...] = (
-            self._gate,
-            self._reservation,
-            self._breaker,
-            BudgetGuard(budget) if budget is not None else None,
-        )
-        self._policies = [policy for policy in in_order if policy is not None]
+        in_order: tuple[AttemptPolicy | None, ...] = (self._gate, self._reservation, self._breaker, budget)
+        self._policies = tuple(filter(None, in_order))
 
     def refusal(self, now: float) -> Refused | None:
         """Say why waiting, for whatever it is, is pointless."""
         self._gate.resume(now)
-        return None if self._breaker is None else self._breaker.refusal(now)
+        breaker = self._upstream.breaker
+        if breaker is None or self._breaker is None or not breaker.is_open(now):
+            return None
+        return self._breaker.refused(now)
 
     def ask(self, now: float) -> Wait | Refused | None:
         """Ask all policies; None: granted."""
@@ -72,11 +69,12 @@ class Admission:
 
     def tell(self, outcome: Outcome, now: float) -> None:
         """Tell all policies what the attempt came to. A slot is passed on last: the next call should know the rest."""
+        reservation = self._reservation
         for policy in self._policies:
-            if policy is not self._reservation:
+            if policy is not reservation:
                 policy.tell(outcome, now)
-        if self._reservation is not None:
-            self._reservation.tell(outcome, now)
+        if reservation is not None:
+            reservation.tell(outcome, now)
 
     def give_back(self) -> None:
         """Give back whatever was granted, or is waited for."""

@@ -24,17 +24,20 @@ class Refused:
     """Seconds until another call may be sent."""
 
 
-@dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a policy needs to know of the call that asks."""
+    """What a policy needs to know of the call that asks. (No dataclass: one is made for each call.)"""
 
-    upstream: str
-    target: Target
-    deadline: float
-    """On the upstream's clock."""
-    observe: Observer
-    wake_waiters: Callable[[], object]
-    """Wakes all calls that wait for this upstream."""
+    __slots__ = ("deadline", "observe", "target", "upstream", "wake_waiters")
+
+    def __init__(
+        self, upstream: str, target: Target, deadline: float, observe: Observer, wake_waiters: Callable[[], object]
+    ) -> None:
+        """Make one. `deadline`: on the upstream's clock; `wake_waiters`: wakes all calls that wait for the upstream."""
+        self.upstream = upstream
+        self.target = target
+        self.deadline = deadline
+        self.observe = observe
+        self.wake_waiters = wake_waiters
 
 
 class AttemptPolicy(Protocol):

@@ -213,6 +213,7 @@ class Call:
 
     def _refuse(self, refused: Refused) -> Stop:
         """End the call without another attempt: with its last answer, if it has one."""
+        self._admission.give_back()
         if self._attempts:
             last = self._attempts[-1].outcome
             self._suppress(refused.suppression)
@@ -235,7 +236,6 @@ class Call:
         return now
 
     def _finish(self, result: Result, reason: Reason | Rejection | None) -> None:
-        self._admission.give_back()
         upstream, now = self._upstream, self._upstream.clock()
         remaining = upstream.budget.remaining(now) if upstream.budget is not None else None
         seconds = now - self._started

@@ -178,10 +178,6 @@ class BreakerGuard:
         self._context = context
         self._permit: Permit | None = None
 
-    def refusal(self, now: float) -> Refused | None:
-        """Say why waiting is pointless, if it is: the breaker is open."""
-        return self.refused(now) if self._breaker.is_open(now) else None
-
     def ask(self, now: float) -> Refused | None:
         self._permit = permit = self._breaker.acquire(now)
         if permit is None:

@@ -16,7 +16,7 @@ from .sliding_window import Window
 
 
 class Budget:
-    """Safe for threads."""
+    """An `AttemptPolicy` that admits every attempt, and counts it. Safe for threads: it is the same for all calls."""
 
     def __init__(self, settings: RetryBudget) -> None:
         self._settings = settings
@@ -24,10 +24,16 @@ class Budget:
         self._attempts = Window(settings.window)
         self._retries = Window(settings.window)
 
-    def count_attempt(self, now: float) -> None:
+    def ask(self, now: float) -> None:
         """Count an attempt, of which retries may be a share."""
         with self._lock:
             self._attempts.add(now)
+
+    def tell(self, outcome: Outcome, now: float) -> None:
+        """Do nothing: a retry is taken from the budget when it is decided on."""
+
+    def give_back(self) -> None:
+        """Do nothing: an attempt stays counted."""
 
     def take(self, now: float) -> bool:
         """Take one retry out of the budget; False: it is used up."""
@@ -52,21 +58,3 @@ class Budget:
 
     def _allowed(self) -> float:
         return self._settings.minimum + self._settings.ratio * self._attempts.total
-
-
-class BudgetGuard:
-    """The budget, as one call sees it: an `AttemptPolicy` that admits every attempt, and counts it."""
-
-    __slots__ = ("_budget",)
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-
-    def ask(self, now: float) -> None:
-        self._budget.count_attempt(now)
-
-    def tell(self, outcome: Outcome, now: float) -> None:
-        """Retries are taken from the budget when they are decided on, see `Call.end`."""
-
-    def give_back(self) -> None:
-        """Do nothing: an attempt stays counted."""

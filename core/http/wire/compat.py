@@ -1,7 +1,8 @@
 """Everything that leans on the insides of requests, urllib3, PySocks, http.client, http.cookiejar and ssl.
 
-Each private name is asserted at import, after the versions. A release that renames one is refused: with it, a body that
-was cut short, say, would pass for a whole one. What belongs to PySocks is asserted when `socks_proxy` is imported.
+Each private name is asserted at import, after the versions, so that a release that renames one is refused. Otherwise a
+body that was cut short, say, would pass for a whole one. What belongs to PySocks is asserted when `socks_proxy` is
+imported.
 """
 
 from __future__ import annotations

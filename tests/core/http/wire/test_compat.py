@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
 import importlib
+import importlib.metadata
+import inspect
+import io
+import pkgutil
 import re
+import ssl
+import subprocess
+import sys
 import tomllib
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import idna
 import pytest
 import requests
 import requests.adapters
@@ -17,92 +27,259 @@ import socks
 import urllib3
 import urllib3.connectionpool
 import urllib3.response
+from urllib3.contrib.socks import SOCKSConnection
 
-from core.http.wire import compat
+import core.http
+from core.http.wire import compat, supported_versions
 
 ROOT = Path(__file__).parents[4]
+LIBRARY = Path(core.http.__file__).parent
 
 
 @pytest.fixture
-def again(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], object]]:
+def again(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Import it again, and once more as it is at the end."""
-    yield lambda: importlib.reload(compat)
+
+    def load() -> None:
+        importlib.reload(supported_versions)
+        importlib.reload(compat)
+
+    yield load
     monkeypatch.undo()
-    importlib.reload(compat)
+    load()
 
 
-def floors() -> dict[str, tuple[int, ...]]:
+def floors() -> Iterator[tuple[str, tuple[int, ...]]]:
     """Read the lower bounds of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    groups = [project["project"]["dependencies"], *project["dependency-groups"].values()]
-    bounds = [re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", bound) for group in groups for bound in group]
-    return {found[1]: tuple(map(int, found[2].split("."))) for found in bounds if found}
+    for group in (project["project"]["dependencies"], *project["dependency-groups"].values()):
+        for bound in group:
+            if found := re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)", bound):
+                yield found[1], tuple(map(int, found[2].split(".")))
 
 
 def test_the_floors_are_those_of_pyproject() -> None:
-    """What the import refuses and what pip refuses are the same versions."""
-    known = floors()
-    assert {name: known[name] for name in compat.FLOORS} == compat.FLOORS
-    assert known["PySocks"] == compat.PYSOCKS_FLOOR
+    """What the import refuses and what pip refuses are the same versions, in every group that names them."""
+    known = supported_versions.FLOORS
+    assert {(name, floor) for name, floor in floors() if name in known} == set(known.items())
 
 
-@pytest.mark.parametrize("package", sorted(compat.FLOORS))
-def test_an_old_version_is_refused(package: str, monkeypatch: pytest.MonkeyPatch, again: Callable[[], object]) -> None:
+@pytest.mark.parametrize("package", sorted(set(supported_versions.FLOORS) - {"PySocks"}))
+def test_an_old_version_is_refused(package: str, monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]) -> None:
     """With an old requests `verify=` was lost without a word: better no import."""
-    real = importlib.metadata.version
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.1" if name == package else real(name))
-    if package == "urllib3":
-        monkeypatch.setattr(urllib3, "__version__", "0.1")
+    module = {"requests": requests, "urllib3": urllib3, "idna": idna}.get(package)
+    if module is None:
+        monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.1")
+    else:
+        monkeypatch.setattr(module, "__version__", "0.1")
     with pytest.raises(ImportError, match=rf"{package} 0\.1 is too old for core\.http: install {package}>=\d"):
         again()
 
 
-def test_urllib3_future_is_refused(monkeypatch: pytest.MonkeyPatch, again: Callable[[], object]) -> None:
+def test_a_version_is_compared_as_numbers() -> None:
+    """2.10 is newer than 2.6, and a candidate for a release is taken for it."""
+    supported_versions.check_version("urllib3", "2.10")
+    supported_versions.check_version("requests", "2.34.0rc1")
+    with pytest.raises(ImportError, match=r"urllib3 2\.6\.2 is too old"):
+        supported_versions.check_version("urllib3", "2.6.2")
+
+
+def test_a_copy_without_the_notes_of_pip_is_not_refused(
+    monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]
+) -> None:
+    """Where prometheus-client was copied to, nothing tells which version it is."""
+
+    def none(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", none)
+    again()
+
+
+def test_urllib3_future_is_refused(monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]) -> None:
     """The import says what is in the way and what to do."""
     monkeypatch.setattr(urllib3, "__version__", "2.13.905")
     with pytest.raises(ImportError, match="Uninstall urllib3-future and reinstall urllib3"):
         again()
 
 
-class _Renamed:
+class _Renamed(urllib3.response.ContentDecoder):
     """A decoder whose insides have other names."""
 
 
+def _without(kind: type, *names: str) -> type:
+    """Return `kind` as it would be if a release had renamed these attributes of its instances."""
+
+    class Without(kind):  # type: ignore[misc]  # it is any
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            for name in names:
+                delattr(self, name)
+
+    return Without
+
+
 @pytest.mark.parametrize(
-    ("owner", "name", "replacement", "named"),
+    ("owner", "name", "replacement", "missing"),
     [
-        (urllib3.response, "GzipDecoder", _Renamed, "GzipDecoder._state of urllib3"),
-        (urllib3.response, "DeflateDecoder", _Renamed, "DeflateDecoder._obj of urllib3"),
-        (urllib3.connectionpool.HTTPConnectionPool, "_get_conn", lambda self: None, "_get_conn of urllib3"),
-        (http.client.HTTPResponse, "_safe_read", None, "_safe_read of Python"),
-        (http.client.HTTPResponse, "_close_conn", None, "_close_conn of Python"),
-        (requests.adapters.HTTPAdapter, "__attrs__", [], "_pool_block of requests"),
+        (requests, "Response", _without(requests.Response, "_content"), "requests .* Response._content"),
+        (requests, "Response", _without(requests.Response, "_content_consumed"), "Response._content_consumed"),
+        (requests, "PreparedRequest", _without(requests.PreparedRequest, "_body_position"), "_body_position"),
+        (requests, "PreparedRequest", _without(requests.PreparedRequest, "_cookies"), "PreparedRequest._cookies"),
+        (requests.adapters.HTTPAdapter, "__attrs__", [], "_pool_connections, .*_pool_maxsize, .*_pool_block"),
+        (urllib3.response, "GzipDecoder", _Renamed, "urllib3 .* GzipDecoder with a known end"),
+        (urllib3.response, "DeflateDecoder", _Renamed, "DeflateDecoder with a known end"),
+        (urllib3.response, "MultiDecoder", _without(urllib3.response.MultiDecoder, "_decoders"), "_decoders"),
+        (urllib3.response, "HTTPResponse", _without(urllib3.response.HTTPResponse, "_decoder"), "HTTPResponse._decod"),
+        (urllib3.connectionpool.HTTPConnection, "_new_conn", None, "HTTPConnection._new_conn"),
+        (urllib3.connectionpool.HTTPConnectionPool, "_get_conn", lambda self: None, "HTTPConnectionPool._get_conn"),
+        (http.client.HTTPResponse, "_safe_read", lambda self, amt, more: None, r"Python [\d.]+ .*_safe_read"),
+        (http.client.HTTPResponse, "_read_status", None, "HTTPResponse._read_status"),
+        (http.client.HTTPResponse, "_close_conn", None, "HTTPResponse._close_conn"),
+        (ssl.SSLSocket, "read", lambda self: None, "SSLSocket._sslobj"),
     ],
 )
 def test_a_renamed_part_is_refused(
     monkeypatch: pytest.MonkeyPatch,
-    again: Callable[[], object],
+    again: Callable[[], None],
     owner: Any,
     name: str,
     replacement: object,
-    named: str,
+    missing: str,
 ) -> None:
-    """A rename in a later release ends the import: it does not make a body that was cut short a whole one."""
+    """A rename, or another parameter, in a later release ends the import, which names package, version and support."""
     monkeypatch.setattr(owner, name, replacement)
-    with pytest.raises(ImportError, match=named):
+    with pytest.raises(ImportError, match=missing) as refused:
         again()
+    assert re.search(r"Supported is (requests|urllib3|Python)>=\d", str(refused.value))
+
+
+def test_a_decoder_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]) -> None:
+    """A release of urllib3 with another coding would let its bodies pass for whole ones."""
+    monkeypatch.setattr(urllib3.response, "LzmaDecoder", _Renamed, raising=False)
+    with pytest.raises(ImportError, match="LzmaDecoder with a known end"):
+        again()
+
+
+class _Stream:
+    """What urllib3's decoders for zstd and brotli keep in `_obj`."""
+
+    def __init__(self) -> None:
+        self.eof = False
+
+    def is_finished(self) -> bool:
+        return self.eof
+
+
+class _Optional(urllib3.response.ContentDecoder):
+    """One of the decoders that need another package."""
+
+    def __init__(self) -> None:
+        self._obj = _Stream()
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        self._obj.eof = data.endswith(b".")
+        return data
+
+    @property
+    def has_unconsumed_tail(self) -> bool:
+        return False
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def read(body: bytes, decoder: urllib3.response.ContentDecoder) -> urllib3.response.HTTPResponse:
+    raw = urllib3.response.HTTPResponse(io.BytesIO(body), preload_content=False)
+    raw._decoder = decoder
+    raw.read()
+    return raw
+
+
+@pytest.mark.parametrize("name", ["ZstdDecoder", "BrotliDecoder"])
+def test_an_optional_decoder_tells_its_end(
+    name: str, monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]
+) -> None:
+    """With brotli installed, a body that was cut short does not pass for a whole one; nor does zstd inside gzip."""
+    monkeypatch.setattr(urllib3.response, name, _Optional, raising=False)
+    again()
+    assert compat.is_cut_short(read(b"cut", _Optional()))
+    assert not compat.is_cut_short(read(b"whole.", _Optional()))
+    several = urllib3.response.MultiDecoder("gzip, deflate")
+    several._decoders = [urllib3.response.DeflateDecoder(), _Optional()]
+    assert compat.is_cut_short(read(zlib.compress(b"packed") + b"cut", several))
+
+
+def test_a_decoder_of_somebody_else_is_an_error() -> None:
+    """Nothing tells when it is complete: that is said, and not taken for complete."""
+    foreign = type("OwnDecoder", (_Optional,), {})()
+    with pytest.raises(requests.exceptions.ContentDecodingError, match="OwnDecoder"):
+        compat.is_cut_short(read(b"whole.", foreign))
 
 
 @pytest.mark.parametrize("name", ["_proxy_negotiators", "_write_SOCKS5_address"])
 def test_a_renamed_part_of_pysocks_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """PySocks is looked at when a SOCKS proxy is first used."""
     monkeypatch.delattr(socks.socksocket, name)
-    with pytest.raises(ImportError, match=f"{name} of PySocks"):
-        compat.check_pysocks(socks)
+    with pytest.raises(
+        ImportError, match=rf"PySocks [\d.]+ does not have: socksocket\.{name}\. Supported is PySocks>="
+    ):
+        compat.check_pysocks(socks, SOCKSConnection)
+
+
+def test_other_options_of_a_socks_connection_are_refused() -> None:
+    """urllib3 hands the proxy's address over by a private name."""
+    with pytest.raises(ImportError, match="SOCKSConnection._socks_options"):
+        compat.check_pysocks(socks, lambda options: None)
 
 
 def test_an_old_pysocks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the others."""
     monkeypatch.setattr(socks, "__version__", "1.6.8")
     with pytest.raises(ImportError, match=r"PySocks 1\.6\.8 is too old"):
-        compat.check_pysocks(socks)
+        compat.check_pysocks(socks, SOCKSConnection)
+
+
+def test_only_compat_touches_private_names() -> None:
+    """Elsewhere no linter's rule about them is switched off, and no class of another library is exchanged."""
+    others = [path for path in LIBRARY.rglob("*.py") if path != Path(compat.__file__)]
+    assert len(others) > 50
+    assert [path.name for path in others if re.search(r"SLF001|__class__ =[^=]", path.read_text("utf-8"))] == []
+
+
+def test_every_private_name_that_compat_touches_is_asserted() -> None:
+    """Each is named in one of the checks, too."""
+    tree = ast.parse(Path(compat.__file__).read_text("utf-8"))
+    texts = " ".join(
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    touched = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")}
+    by_behavior = {"_obj", "_state", "__attrs__", "__code__", "__name__", "__new__", "__version__", "__class__"}
+    assert {name for name in touched - by_behavior if name not in texts} == set()
+
+
+def test_every_private_method_that_is_overridden_is_asserted() -> None:
+    """A method that the base no longer calls would be overridden in vain."""
+    overridden = set()
+    for module in pkgutil.walk_packages([str(LIBRARY / "wire")], "core.http.wire."):
+        for kind in vars(importlib.import_module(module.name)).values():
+            if inspect.isclass(kind) and kind.__module__ == module.name:
+                foreign = [base for base in kind.__mro__ if not base.__module__.startswith("core.http")]
+                own = {name for name in vars(kind) if re.match("_[^_]", name)}
+                overridden |= {name for name in own if any(name in vars(base) for base in foreign)}
+    asserted = Path(compat.__file__).read_text("utf-8")
+    assert overridden == {name for name in overridden if re.search(rf'_takes\(\w+, "{name}"', asserted)}
+    assert overridden >= {"_get_conn", "_new_conn", "_safe_read", "_read_status", "_write_SOCKS5_address"} - {
+        "_new_conn",  # of a mixin, whose base is not known yet
+        "_get_conn",
+    }
+
+
+def test_it_can_be_imported_while_vcrpy_replays(tmp_path: Path) -> None:
+    """vcrpy has put its own connections in place of urllib3's: what is asserted are urllib3's."""
+    program = f"""
+import vcr
+with vcr.use_cassette({str(tmp_path / "none.yaml")!r}):
+    import core.http.wire.socks_proxy
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
