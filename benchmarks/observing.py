@@ -27,7 +27,7 @@ from core.http import Policy
 from core.http.engine.call import Call
 from core.http.engine.upstream import Upstream
 from core.http.events import Target
-from core.http.multiprocess import Collector, Part, take_part
+from core.http.multiprocess import Collector, ProcessRole, take_part
 from core.http.origin import origin_of
 from core.http.outcome import Outcome, Result
 from core.http.process import ProcessRegistry
@@ -82,7 +82,7 @@ def seconds_for_events() -> float:
 
 def measure() -> None:
     """Print the seconds per call without and with observers: what the process that is started for it does."""
-    take_part(Part("web"))
+    take_part(ProcessRole("web"))
     bare, observed = upstream(observed=False), upstream(observed=True)
     rounds = [(seconds_per_call(bare), seconds_per_call(observed), seconds_for_events()) for _ in range(ROUNDS)]
     print(*map(min, zip(*rounds, strict=True)))  # noqa: T201 - read by the parent
@@ -90,7 +90,7 @@ def measure() -> None:
 
 def live() -> None:
     """Be a process that is scraped, until standard input is closed."""
-    take_part(Part("web"))
+    take_part(ProcessRole("web"))
     seconds_per_call(upstream(observed=True))
     print("ready", flush=True)  # noqa: T201 - as above
     sys.stdin.read()

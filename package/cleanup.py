@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from core.http import process
-from core.http.django.batch_jobs import ItemOutcome
+from core.http.django.batch_job_metrics import ItemOutcome
 from core.http.wire import redaction
 from package.asking import Client
 from package.credentials import ApiSession

@@ -19,7 +19,7 @@ from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 from django.utils import timezone
 
 from core.http import BlockedAddress, CircuitOpen, RateLimited, ResilientSession
-from core.http.django.batch_jobs import ItemOutcome
+from core.http.django.batch_job_metrics import ItemOutcome
 from core.http.origin import origin_of
 from core.http.wire import redaction
 from package.models import PackageExample

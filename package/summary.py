@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.http.django.batch_jobs import ItemOutcome
+from core.http.django.batch_job_metrics import ItemOutcome
 from package.results import FetchOutcome, FetchResult
 from package.runs import RunSummary
 from package.update import tell_of_fallback

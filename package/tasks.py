@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from core.http import observe, process
-from core.http.django import batch_jobs
+from core.http.django import batch_job_metrics
 from package import claims, sources, tickets
 from package.fetching import LONGEST, Work
 from package.holds import Hold, Holds
@@ -51,7 +51,7 @@ class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
 @shared_task(base=Patient)
 def plan() -> None:
     """Queue what is due, and send again what was lost. In the default queue: those of sources are for fetching."""
-    with batch_jobs.jobs().run("plan") as job:
+    with batch_job_metrics.jobs().run("plan") as job:
         for packages in tickets.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
             job.items({"success": packages})
         tickets.send_again(send)

@@ -13,7 +13,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.http import CircuitBreaker, Policy, ResilientSession, RetryBudget, process
-from core.http.django import batch_jobs
+from core.http.django import batch_job_metrics
 from core.http.events import BackoffSource, BreakerState, QuotaSeen, Suppression
 from core.http.outcome import Quota, Reason, Rejection, Result
 from core.http.testing import OutboundHTTP
@@ -47,6 +47,9 @@ def test_every_documented_default_is_the_real_one() -> None:
         if default is None:
             assert shown == "none"
             continue
+        if isinstance(default, bool):
+            assert shown == ("on" if default else "off")
+            continue
         if isinstance(default, frozenset):
             assert set(shown.split(", ")) == {str(value) for value in default}
         else:
@@ -74,8 +77,8 @@ def test_the_documented_metrics_are_those_of_a_scrape(client: Client, settings: 
     """docs/metrics.md lists what /metrics shows: name, type and labels."""
     settings.DEBUG = True
     process.current().emit(QuotaSeen("pypi", Quota(limit=1, remaining=1, reset=1.0, resource=None)))
-    batch_jobs.jobs().know("plan", 300.0)
-    with batch_jobs.jobs().run("plan"):
+    batch_job_metrics.jobs().know("plan", 300.0)
+    with batch_job_metrics.jobs().run("plan"):
         pass
     shown = {}
     for family in text_string_to_metric_families(client.get("/metrics").text):

@@ -27,9 +27,9 @@ from .origin import Origin, origin_of
 from .outcome import Attempt, Outcome, Reason
 from .policy import Policy
 from .registry import Registry
-from .wire import body, compat, streaming_slot
+from .wire import compat, response_body, streaming_slot
 from .wire.deadline_adapter import DeadlineAdapter, is_seconds
-from .wire.requests_errors import DeadlineExceeded, not_sent
+from .wire.requests_exceptions import CircuitOpen, DeadlineExceeded, RateLimited, not_sent
 
 _E = TypeVar("_E", bound=requests.Response | requests.RequestException)
 
@@ -120,9 +120,9 @@ class ResilientAdapter(DeadlineAdapter):
                 if not call.end(outcome):
                     break
                 if not isinstance(answer, requests.RequestException):
-                    body.keep(answer, upstream.policy.max_response_bytes)
+                    response_body.keep(answer, upstream.policy.max_response_bytes)
         except (errors.NotSent, errors.DeadlineExceeded) as exc:
-            raise _with_attempts(not_sent(exc), call, session_call) from None
+            raise _refused(exc, request, call, session_call) from None
         except BaseException:
             call.cancel()
             raise
@@ -151,7 +151,7 @@ class ResilientAdapter(DeadlineAdapter):
             attempt_timeout=_wall_clock(timeout),
             deadline=session_call.deadline(latest) if session_call else None,
             idempotent=True if "Idempotency-Key" in request.headers else None,
-            replayable=body.replayable(request),
+            replayable=response_body.replayable(request),
         )
 
     def after_fork(self) -> None:
@@ -223,6 +223,19 @@ def _with_attempts(ending: _E, call: Call, session_call: total_deadline.Scope | 
         attempts = session_call.attempts
     ending.attempts = attempts  # type: ignore[union-attr]  # requests' own classes do not declare it
     return ending
+
+
+def _refused(
+    error: errors.NotSent | errors.DeadlineExceeded,
+    request: requests.PreparedRequest,
+    call: Call,
+    session_call: total_deadline.Scope | None,
+) -> requests.RequestException:
+    """Return the error for a call that was not sent. A session of ours gives it its response later."""
+    refused = _with_attempts(not_sent(error), call, session_call)
+    if session_call is None and isinstance(refused, CircuitOpen | RateLimited):
+        refused.answer(request)
+    return refused
 
 
 def _as_text(value: str | bytes) -> str:

@@ -157,6 +157,8 @@ class Policy:
     """None: off."""
     retry_budget: RetryBudget | None = RetryBudget()
     """None: off."""
+    rate_limit_gate: bool = True
+    """Calls wait, or are refused, while the upstream asks for a pause. False: each call finds out for itself."""
 
     def __post_init__(self) -> None:
         _check_integer("retries", self.retries, 0, 100)
@@ -174,6 +176,8 @@ class Policy:
             _check_number("requests_per_second", self.requests_per_second, allowed, math.nextafter(0, 1), 10_000)
         _check_part("circuit_breaker", self.circuit_breaker, CircuitBreaker)
         _check_part("retry_budget", self.retry_budget, RetryBudget)
+        if not isinstance(self.rate_limit_gate, bool):
+            raise TypeError(f"rate_limit_gate={self.rate_limit_gate!r}: must be True or False")
         object.__setattr__(self, "retry_statuses", _statuses(self.retry_statuses))
         object.__setattr__(self, "retry_methods", _methods(self.retry_methods))
         if self.backoff > self.backoff_max:

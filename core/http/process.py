@@ -19,8 +19,8 @@ from .observers.prometheus import prometheus_observer
 from .origin import Origin
 from .policy import Policy
 from .registry import Config, Registry, Runtime
-from .shared.recent_recorder import RecentRecorder
-from .shared.sharing import StateSharing
+from .shared.background_sync import StateSharing
+from .shared.diagnostics_recorder import DiagnosticsRecorder
 
 if TYPE_CHECKING:
     from typing import Self
@@ -43,13 +43,13 @@ class ProcessRegistry(Registry):
         """Make it. `runtime`: default: the process's, see `use`; `observers`: default: logging and Prometheus."""
         runtime = runtime or _process.runtime
         super().__init__(config, policy=policy, runtime=runtime)
-        self.recent = RecentRecorder()
+        self.diagnostics = DiagnosticsRecorder()
         """What was last seen of each upstream."""
         logging_and_metrics = _default_observers(self.config) if observers is None else observers
-        self.observers = (*logging_and_metrics, self.recent.observe)
+        self.observers = (*logging_and_metrics, self.diagnostics.observe)
         self._sharing: StateSharing | None = None
         if self.config.shared_cache is not None and runtime.is_real:  # a test's clock means nothing to other processes
-            self._sharing = StateSharing(self.config.shared_cache, self._to_share, self.recent)
+            self._sharing = StateSharing(self.config.shared_cache, self._to_share, self.diagnostics)
             self._elect = self._sharing.elect
             self.observers = (*self.observers, self._sharing.observe)
 

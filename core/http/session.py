@@ -21,7 +21,7 @@ from .engine.upstream import Clock, Random
 from .origin import origin_of
 from .policy import Policy
 from .wire import address_guard, compat, redaction
-from .wire.requests_errors import BlockedAddress
+from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
 
 class ResilientSession(requests.Session):
@@ -117,6 +117,9 @@ class ResilientSession(requests.Session):
         with total_deadline.session_call(self) as call:
             try:
                 return super().send(request, **kwargs)
+            except (CircuitOpen, RateLimited) as exc:
+                # Not before: what wraps requests' own method, as tracing does, would take it for an answer of a server.
+                raise exc.answer(request)  # noqa: B904 - it is the same error
             except requests.RequestException as exc:
                 if not hasattr(exc, "attempts"):  # it did not come from an adapter of ours
                     exc.attempts = call.attempts  # type: ignore[attr-defined]  # requests does not know it

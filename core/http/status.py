@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from .engine.mergeable_state import BreakerSnapshot, GateSnapshot, Transition
 from .engine.rate_limit_gate import MAX_CLOSED
-from .engine.snapshots import BreakerSnapshot, GateSnapshot, Transition
 from .engine.upstream import Upstream
 from .events import OTHER, BreakerState
 from .policy import CircuitBreaker
 from .process import ProcessRegistry
-from .shared import recent, records
+from .shared import diagnostics, records
+from .shared.background_sync import text_of
 from .shared.cache import Cache
-from .shared.recent import MOST_HOSTS, Allowance, Failure, Recent
+from .shared.diagnostics import MOST_HOSTS, Allowance, Diagnostics, Failure
 from .shared.records import DAY, Record
-from .shared.sharing import text_of
 
 _S = TypeVar("_S", BreakerSnapshot, GateSnapshot)
 _Heard = Mapping[tuple[str, str], Record]
@@ -75,12 +75,12 @@ def status_report(registry: ProcessRegistry, wall: float | None = None) -> Statu
     known = registry.known()
     cache = registry.config.shared_cache
     names = (*registry.config.upstreams, OTHER)
-    all_recent = {name: registry.recent.of(name) for name in names}
+    all_recent = {name: registry.diagnostics.of(name) for name in names}
     heard: _Heard = {}
     problem = None
     if cache is not None:
         try:
-            told = {name: recent.read(cache.get(recent.key_of(name)), wall) for name in names}
+            told = {name: diagnostics.read(cache.get(diagnostics.key_of(name)), wall) for name in names}
             merged = {name: told[name].merge(all_recent[name], wall) for name in names}
             heard = _records(cache, _subjects(names, merged[OTHER], known), wall)
             all_recent = merged
@@ -102,7 +102,7 @@ def _records(cache: Cache, subjects: list[tuple[str, str]], wall: float) -> _Hea
 
 
 def _subjects(
-    names: tuple[str, ...], others: Recent, known: Mapping[tuple[str, str], Upstream]
+    names: tuple[str, ...], others: Diagnostics, known: Mapping[tuple[str, str], Upstream]
 ) -> list[tuple[str, str]]:
     """List what is looked at, by name and origin: of the hosts without a name some, for each costs a look."""
     troubled = [subject for subject, upstream in known.items() if subject[0] == OTHER and _is_in_trouble(upstream)]
@@ -120,7 +120,7 @@ def _standing(
     subject: tuple[str, str],
     upstream: Upstream | None,
     heard: Record | None,
-    told: Recent,
+    told: Diagnostics,
     wall: float,
 ) -> UpstreamStatus:
     name, origin = subject

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core.http import process
-from core.http.django.batch_jobs import ItemOutcome
+from core.http.django.batch_job_metrics import ItemOutcome
 from package import tickets
 from package.stopping import Stopped, Stopper
 

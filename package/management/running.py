@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 
-from core.http.django import batch_jobs
-from core.http.django.batch_jobs import ItemOutcome
+from core.http.django import batch_job_metrics
+from core.http.django.batch_job_metrics import ItemOutcome
 from package.models import Package
 from package.stopping import Stopper
 
@@ -95,7 +95,7 @@ def carry_out(
     row: str,
 ) -> None:
     """Do `work` and print its summary. Raises `SystemExit` where the exit status is not 0."""
-    with batch_jobs.jobs().run(command.__module__.rpartition(".")[2]) as job:
+    with batch_job_metrics.jobs().run(command.__module__.rpartition(".")[2]) as job:
         stopper = Stopper(options["time_budget"])
         received: list[int] = []
         try:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from core.http.django.batch_jobs import BatchJobs
+from core.http.django.batch_job_metrics import BatchJobs
 from core.http.events import QuotaSeen
 from core.http.observers.prometheus import PrometheusObserver
 from core.http.outcome import Quota

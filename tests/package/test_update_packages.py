@@ -29,7 +29,7 @@ from prometheus_client import REGISTRY
 from pytest_httpserver import HTTPServer
 
 from core.http import process as outbound
-from core.http.django.batch_jobs import ITEMS, RUNS
+from core.http.django.batch_job_metrics import ITEMS, RUNS
 from core.http.testing import OutboundHTTP
 from package import downloads as downloads_module
 from package import pypi as pypi_module

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         from core.http import multiprocess  # noqa: PLC0415 - as above
 
-        multiprocess.take_part(multiprocess.Part("job", "update_packages"))
+        multiprocess.take_part(multiprocess.ProcessRole("job", "update_packages"))
         django.setup()
         if args.metrics_port is None:
             return _Demo(world, upstreams).run()

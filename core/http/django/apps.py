@@ -19,13 +19,13 @@ class OutboundHTTPConfig(AppConfig):
 
     def ready(self) -> None:
         from .. import process  # noqa: PLC0415 - makes metrics
-        from . import batch_jobs  # noqa: PLC0415 - as above
+        from . import batch_job_metrics  # noqa: PLC0415 - as above
         from . import settings as outbound_settings  # noqa: PLC0415 - as above
         from .checks import check_outbound_http  # noqa: PLC0415 - needs the settings
 
         checks.register(check_outbound_http)
         for command, every in getattr(settings, "BATCH_JOBS", {}).items():
-            batch_jobs.jobs().know(command, every)
+            batch_job_metrics.jobs().know(command, every)
         outbound_settings.configure()
         try:
             process.current()

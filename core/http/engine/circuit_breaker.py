@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from ..events import OTHER, BreakerChanged, BreakerState, Suppression
 from ..outcome import Outcome, Rejection
 from ..policy import CircuitBreaker
-from .attempt_policy import CallContext, Refused
-from .health import Health, health_of
+from .admission_policy import CallContext, Refused
+from .attempt_health import Health, health_of
+from .mergeable_state import BreakerSnapshot, Transition
 from .sliding_window import Window
-from .snapshots import BreakerSnapshot, Transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Breaker:
 
 
 class BreakerGuard:
-    """The breaker, as one call sees it: an `AttemptPolicy`."""
+    """The breaker, as one call sees it: an `AdmissionPolicy`."""
 
     __slots__ = ("_breaker", "_context", "_permit")
 

@@ -6,8 +6,8 @@ import threading
 
 from ..events import GateClosed, GateWaited, Suppression
 from ..outcome import Outcome, Reason, Rejection
-from .attempt_policy import CallContext, Refused
-from .snapshots import GateSnapshot
+from .admission_policy import CallContext, Refused
+from .mergeable_state import GateSnapshot
 from .steps import Wait
 
 MAX_CLOSED = 3600.0
@@ -86,7 +86,7 @@ class Gate:
 
 
 class GateGuard:
-    """The gate, as one call sees it: an `AttemptPolicy`."""
+    """The gate, as one call sees it: an `AdmissionPolicy`."""
 
     __slots__ = ("_context", "_gate", "_passed", "_waits_since")
 

@@ -9,10 +9,10 @@ from typing import TypeAlias
 from ..events import BreakerForgotten, BreakerState, Observer
 from ..policy import Policy
 from .circuit_breaker import Breaker
+from .mergeable_state import BreakerSnapshot, GateSnapshot
 from .rate_limit_gate import Gate
 from .reservation import limits_of
 from .retry_budget import Budget
-from .snapshots import BreakerSnapshot, GateSnapshot
 from .steps import Wait
 
 Clock: TypeAlias = Callable[[], float]

@@ -2,12 +2,12 @@
 
 `prometheus_client` lets processes keep their metrics in files of one directory. This package makes the sums right:
 each process has a name of its own that says its role (`process_identity`), a lock shows which processes are alive
-(`directory`), the files of processes that ended are merged (`merging`), and a scrape shows each role separately
+(`directory`), the files of processes that ended are merged (`compaction`), and a scrape shows each role separately
 (`collector`).
 """
 
 from .collector import Collector
 from .process_identity import VARIABLE, take_part
-from .roles import ROLES, Part, part_of
+from .roles import ROLES, ProcessRole, role_of
 
-__all__ = ["ROLES", "VARIABLE", "Collector", "Part", "part_of", "take_part"]
+__all__ = ["ROLES", "VARIABLE", "Collector", "ProcessRole", "role_of", "take_part"]

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 from prometheus_client import Metric
 
-from . import merging
+from . import compaction
+from .aggregation import Values
 from .directory import files_of, locked
 from .roles import ROLES
-from .values import Values
 
 
 class _Who(NamedTuple):
@@ -70,7 +70,7 @@ class Collector:
         with locked(self._directory) as alone:
             if not alone:  # a merge in between would be seen by half: no scrape is better than one with wrong sums
                 raise TimeoutError(f"{self._directory}: another process has held directory.lock for seconds")
-            merging.tidy(self._directory)
+            compaction.tidy(self._directory)
             for file in files_of(self._directory):
                 if not (file.is_live and file.has_ended):
                     who = _Who(file.role, file.identity if file.kind in {"gauge_all", "gauge_liveall"} else "")

@@ -19,9 +19,9 @@ from pathlib import Path
 from prometheus_client import values
 
 from .. import fork
-from . import merging
+from . import compaction
 from .directory import files_of, has_room, hold, lock_of, locked
-from .roles import Part, part_of
+from .roles import ProcessRole, role_of
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -33,7 +33,7 @@ class Identity:
     however often it runs. Where that is taken (a second run at the same time, another container) the next best one is.
     """
 
-    def __init__(self, directory: Path, part: Part) -> None:
+    def __init__(self, directory: Path, part: ProcessRole) -> None:
         self._directory = directory
         self._part = part
         self._forked = False
@@ -57,7 +57,7 @@ class Identity:
             raise OSError(errno.ENOSPC, "the file system is nearly full")
         with locked(self._directory) as alone:
             if alone:
-                merging.tidy(self._directory)
+                compaction.tidy(self._directory)
             for name in self._names(alone=alone):
                 lock = hold(lock_of(self._directory, name))
                 if lock is not None:
@@ -84,14 +84,14 @@ _taken: list[Identity] = []
 """The one in use."""
 
 
-def take_part(part: Part | None = None) -> None:
+def take_part(part: ProcessRole | None = None) -> None:
     """Let this process keep its metrics in PROMETHEUS_MULTIPROC_DIR, if that is set: before any metric is made.
 
     `part` is read from the command line. A process that has none, or cannot write there, keeps them to itself.
     """
     if VARIABLE not in os.environ or _taken:
         return
-    part = part or part_of(sys.argv)
+    part = part or role_of(sys.argv)
     values.ValueClass = values.MutexValue
     if part is None or not os.environ[VARIABLE]:
         return

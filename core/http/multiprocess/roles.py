@@ -9,7 +9,7 @@ from typing import NamedTuple
 ROLES = ("web", "worker", "job")
 
 
-class Part(NamedTuple):
+class ProcessRole(NamedTuple):
     """What a process is in the site."""
 
     role: str
@@ -17,7 +17,7 @@ class Part(NamedTuple):
     """Of a job: the management command."""
 
 
-def part_of(arguments: Sequence[str]) -> Part | None:
+def role_of(arguments: Sequence[str]) -> ProcessRole | None:
     """Read it from ``sys.argv``; None: one that makes no calls, as Celery's beat and its `inspect`.
 
     Whatever is neither Celery nor a management command serves the web: gunicorn, uvicorn, granian, …
@@ -25,8 +25,8 @@ def part_of(arguments: Sequence[str]) -> Part | None:
     program = PurePath(arguments[0] if arguments else "")
     name = program.parent.name if program.name == "__main__.py" else program.name  # python -m celery
     if name == "celery":
-        return Part("worker") if "worker" in arguments[1:] else None
+        return ProcessRole("worker") if "worker" in arguments[1:] else None
     if name in {"manage.py", "django-admin", "django"}:
         command = next((argument for argument in arguments[1:] if not argument.startswith("-")), "help")
-        return Part("web") if command == "runserver" else Part("job", command)
-    return Part("web")
+        return ProcessRole("web") if command == "runserver" else ProcessRole("job", command)
+    return ProcessRole("web")

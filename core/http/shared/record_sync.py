@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ..engine.mergeable_state import BreakerSnapshot, GateSnapshot, Transition
 from ..engine.rate_limit_gate import MAX_CLOSED
-from ..engine.snapshots import BreakerSnapshot, GateSnapshot, Transition
 from ..engine.upstream import Upstream
 from ..events import BreakerFollowed, BreakerState
 from .cache import Cache

@@ -6,8 +6,8 @@ import hashlib
 import math
 from typing import NamedTuple
 
+from ..engine.mergeable_state import BreakerSnapshot, GateSnapshot
 from ..engine.rate_limit_gate import MAX_CLOSED
-from ..engine.snapshots import BreakerSnapshot, GateSnapshot
 from ..events import OTHER
 
 DAY = 86_400.0

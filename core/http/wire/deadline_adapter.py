@@ -19,15 +19,15 @@ from urllib3 import proxy_from_url
 from urllib3.util import Timeout, parse_url
 
 from .. import fork
-from ..engine.classification import answered
+from ..engine.response_classification import answered
 from ..outcome import Outcome, Reason
 from ..policy import Policy
-from . import address_guard, body, compat, redaction, tls_contexts
+from . import address_guard, compat, redaction, response_body, tls_contexts
 from .attempt_context import AttemptContext, Stage
 from .connections import POOLS
 from .error_chain import chain
 from .error_outcomes import diagnose
-from .requests_errors import (
+from .requests_exceptions import (
     AttemptBodyTimeout,
     AttemptConnectTimeout,
     AttemptReadTimeout,
@@ -35,7 +35,7 @@ from .requests_errors import (
     BlockedAddress,
     HeadTruncated,
 )
-from .response import ResilientResponse
+from .requests_response import ResilientResponse
 from .strict_response import HeadCutShort
 
 BLOCKED = "The URL leads to an address that may not be fetched"
@@ -113,9 +113,9 @@ class DeadlineAdapter(HTTPAdapter):
         if isinstance(response, ResilientResponse):
             response.max_bytes = policy.max_response_bytes
         if response.is_redirect:
-            body.read_of_redirect(response, policy.max_response_bytes)
+            response_body.read_of_redirect(response, policy.max_response_bytes)
         elif not stream:
-            body.read(response, policy.max_response_bytes)
+            response_body.read(response, policy.max_response_bytes)
         return response
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

@@ -37,7 +37,7 @@ from core.http.engine import reservation
 from core.http.engine.call import Call
 from core.http.registry import Runtime
 from core.http.testing import FakeClock
-from core.http.wire.requests_errors import HeadTruncated
+from core.http.wire.requests_exceptions import HeadTruncated
 from tests.core.http.conftest import Metrics, Serve
 from tests.core.http.misbehave import CLOSE, HOLD, RESET, TLS, Reply, Then, reply, server_context
 

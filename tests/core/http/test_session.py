@@ -20,7 +20,7 @@ from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 from requests.utils import default_user_agent
 from werkzeug import Request, Response
 
-from core.http import DeadlineExceeded, NotSent, Policy, ResilientAdapter, ResilientSession, process
+from core.http import DeadlineExceeded, NotSent, Policy, RateLimited, ResilientAdapter, ResilientSession, process
 from core.http.outcome import Reason
 from core.http.process import ProcessRegistry
 from core.http.registry import Config
@@ -640,3 +640,70 @@ def test_a_refused_call_tells_that_nothing_was_sent(
     with pytest.raises(NotSent) as caught:
         session.get(URL)
     assert caught.value.attempts == ()
+
+
+LIMITED = {"Retry-After": "120"}
+
+
+@pytest.mark.parametrize(("status", "headers"), [(429, LIMITED), (503, LIMITED), (503, {})])
+def test_what_caught_the_answer_catches_the_refusal(
+    session: ResilientSession, responses: responses_library.RequestsMock, status: int, headers: dict[str, str]
+) -> None:
+    """Code that handles the HTTPError of a 429 or a 503 goes on working when the next call is not sent at all."""
+    responses.get(URL, status=status, headers=headers)
+    caught: list[Any] = []
+    for _ in range(12):
+        try:
+            session.get(URL).raise_for_status()
+        except (requests.HTTPError, requests.Timeout) as exc:
+            caught.append(exc)
+    refusal = caught[-1]
+    assert isinstance(refusal, NotSent)
+    assert len(caught) == 12
+    assert {exc.response.status_code for exc in caught} == {status, 429 if isinstance(refusal, RateLimited) else 503}
+    assert int(refusal.response.headers["Retry-After"]) >= 1
+
+
+def test_a_refusal_has_a_response_like_any_other(
+    session: ResilientSession, responses: responses_library.RequestsMock
+) -> None:
+    """Its status, URL, request and empty body can be read, and it can be closed."""
+    responses.get(URL, status=429, headers=LIMITED)
+    session.get(URL)
+    with pytest.raises(requests.ConnectionError) as caught:
+        session.get(URL, headers={"Authorization": "s3cret"})
+    error = caught.value
+    response = error.response
+    assert response is not None
+    assert error.request is response.request
+    assert (response.status_code, response.reason, response.url) == (429, "Too Many Requests", URL)
+    assert 119 <= int(response.headers["Retry-After"]) <= 120
+    assert (response.content, response.text, response.ok, list(response.iter_content())) == (b"", "", False, [])
+    assert (response.elapsed.total_seconds(), response.history, response.attempts) == (0, [], ())  # type: ignore[attr-defined]
+    response.close()
+    for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(copied), str(copied), copied.attempts) == (type(error), str(error), ())  # type: ignore[attr-defined]
+        assert copied.retry_at == error.retry_at  # type: ignore[attr-defined]
+        assert copied.response.headers == response.headers
+        assert (copied.response.status_code, copied.response.url) == (429, URL)
+        assert "s3cret" not in repr((vars(copied), vars(copied.request), vars(copied.response)))
+    assert b"s3cret" not in pickle.dumps(error)
+
+
+def test_an_adapter_on_another_session_answers_too(responses: responses_library.RequestsMock) -> None:
+    """The refusal has its response whichever session the adapter is mounted on."""
+    foreign = requests.Session()
+    foreign.mount("https://", ResilientAdapter())
+    responses.get(URL, status=429, headers=LIMITED)
+    foreign.get(URL)
+    with pytest.raises(requests.HTTPError) as caught:
+        foreign.get(URL)
+    assert caught.value.response.status_code == 429
+
+
+def test_without_the_gate_every_call_is_sent(responses: responses_library.RequestsMock) -> None:
+    """`rate_limit_gate=False`: what one call was asked for holds up no other."""
+    responses.get(URL, status=429, headers=LIMITED)
+    with ResilientSession(Policy(rate_limit_gate=False)) as session:
+        assert [session.get(URL).status_code for _ in range(4)] == [429] * 4
+    assert len(responses.calls) == 4

@@ -15,15 +15,15 @@ from core.http.origin import Origin
 from core.http.outcome import Outcome
 from core.http.process import ProcessRegistry
 from core.http.registry import MOST_OTHER_HOSTS, Config, Runtime
-from core.http.shared.recent import MOST_HOSTS, Allowance
-from core.http.shared.recent import key_of as news_of
+from core.http.shared.background_sync import StateSharing
+from core.http.shared.diagnostics import MOST_HOSTS, Allowance
+from core.http.shared.diagnostics import key_of as news_of
 from core.http.shared.records import key_of
-from core.http.shared.sharing import StateSharing
 from core.http.status import StatusReport, UpstreamStatus, status_report
 from core.http.testing import FakeClock
 from tests.core.http.engine.test_call import BUSY, GET, OK
 from tests.core.http.engine.test_outage import answer
-from tests.core.http.shared.test_sharing import FakeCache
+from tests.core.http.shared.test_background_sync import FakeCache
 
 FRAGILE = Policy(circuit_breaker=CircuitBreaker(failures_in_a_row=2), retries=0)
 CONFIG = Config(
@@ -45,14 +45,14 @@ class Process:
         self.wall = wall
         config = replace(CONFIG, shared_cache=cache)
         self.registry = ProcessRegistry(config, runtime=Runtime(clock=lambda: wall.now - booted, random=lambda: 0.0))
-        self.registry.recent._wall = wall
+        self.registry.diagnostics._wall = wall
         self.cache = cache
         self.shared: StateSharing | None = None
 
     def exchange(self) -> None:
         if self.shared is None:
             assert self.cache is not None
-            upstreams, news = self.registry._to_share, self.registry.recent
+            upstreams, news = self.registry._to_share, self.registry.diagnostics
             self.shared = StateSharing(self.cache, upstreams, news, clock=self.registry.runtime.clock, wall=self.wall)
             self.registry._sharing = self.shared  # as the registry does itself on a real clock
             self.shared.attend = lambda: None  # type: ignore[method-assign]  # no thread

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from core import http
 from core.http import Policy, ResilientAdapter, ResilientSession
-from core.http.wire.requests_errors import AttemptReadTimeout
+from core.http.wire.requests_exceptions import AttemptReadTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import HOLD, RESET, Reply, reply
 from tests.pages import examples

@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from core.http import CircuitBreaker, CircuitOpen, DeadlineExceeded, Policy, RateLimited, ResilientSession, RetryBudget
 from core.http.engine.call import Call
-from core.http.engine.classification import answered
 from core.http.engine.reservation import POLL_SLOT
+from core.http.engine.response_classification import answered
 from core.http.engine.steps import Send, Stop, Wait
 from core.http.engine.upstream import Upstream
 from core.http.events import (

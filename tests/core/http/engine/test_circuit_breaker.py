@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from core.http.engine.attempt_health import Health
 from core.http.engine.circuit_breaker import Breaker, Permit
-from core.http.engine.health import Health
 from core.http.events import BreakerState
 from core.http.policy import CircuitBreaker
 from core.http.testing import FakeClock

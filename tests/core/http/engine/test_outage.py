@@ -35,9 +35,9 @@ from core.http import (
 from core.http.django import settings as outbound_settings
 from core.http.django.checks import check_outbound_http
 from core.http.engine import call as call_module
+from core.http.engine.attempt_health import Health, health_of
 from core.http.engine.call import Call
-from core.http.engine.classification import answered
-from core.http.engine.health import Health, health_of
+from core.http.engine.response_classification import answered
 from core.http.engine.steps import Send, Stop, Wait
 from core.http.engine.upstream import Upstream
 from core.http.errors import BlockedAddress, ResponseTooLarge
@@ -54,7 +54,7 @@ from core.http.events import (
 from core.http.observers.prometheus import PrometheusObserver
 from core.http.outcome import Outcome, Reason, Rejection, Result, failed
 from core.http.testing import FakeClock
-from core.http.wire import requests_errors
+from core.http.wire import requests_exceptions
 from core.http.wire.error_outcomes import diagnose
 from tests.core.http.conftest import Metrics
 from tests.core.http.engine.test_call import BUSY, GET, GONE, OK, POST, UNSENT, World
@@ -165,7 +165,7 @@ def test_rate_limited_says_when_to_come_back() -> None:
     assert (world.ended.result, world.ended.reason) == (Result.REJECTED, Rejection.RATE_LIMITED)
 
 
-@pytest.mark.parametrize("kind", [requests_errors.CircuitOpen, requests_errors.RateLimited])
+@pytest.mark.parametrize("kind", [requests_exceptions.CircuitOpen, requests_exceptions.RateLimited])
 def test_what_was_not_sent_is_a_connection_error_that_can_be_pickled(kind: type[CircuitOpen | RateLimited]) -> None:
     """Existing `except requests.ConnectionError` catches it; it crosses a process boundary with its time."""
     error = kind("not sent", NOW)

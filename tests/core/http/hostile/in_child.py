@@ -14,7 +14,7 @@ import requests
 
 from core.http import Policy, ResilientSession
 from core.http.errors import ResponseTooLarge
-from core.http.wire.requests_errors import AttemptTimeout
+from core.http.wire.requests_exceptions import AttemptTimeout
 from tests.core.http.hostile.scenarios import CA
 
 

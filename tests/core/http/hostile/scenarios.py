@@ -13,7 +13,7 @@ import requests
 from core.http import Policy, ResilientSession
 from core.http.events import CallEnded, Event
 from core.http.outcome import Reason
-from core.http.wire.requests_errors import AttemptTimeout
+from core.http.wire.requests_exceptions import AttemptTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import MisbehavingServer, Reply, reply
 

@@ -18,7 +18,7 @@ from core.http.events import Event
 from core.http.outcome import Reason
 from core.http.testing import FakeClock
 from core.http.wire import resolver
-from core.http.wire.requests_errors import AttemptConnectTimeout
+from core.http.wire.requests_exceptions import AttemptConnectTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.hostile.conftest import Answers
 from tests.core.http.hostile.scenarios import ALIVE, FINE, HASTY, PATIENT, ended, methods, session_for

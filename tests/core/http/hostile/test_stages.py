@@ -11,7 +11,7 @@ import requests
 
 from core.http import Policy, ResilientAdapter, ResilientSession, ResponseTooLarge
 from core.http.events import Event
-from core.http.wire.requests_errors import AttemptTimeout
+from core.http.wire.requests_exceptions import AttemptTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.hostile.scenarios import (
     ALIVE,

@@ -15,7 +15,7 @@ from core.http.events import Event
 from core.http.outcome import Reason
 from core.http.testing import FakeClock
 from core.http.wire import tls_contexts
-from core.http.wire.requests_errors import AttemptConnectTimeout
+from core.http.wire.requests_exceptions import AttemptConnectTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.hostile.scenarios import (
     FINE,

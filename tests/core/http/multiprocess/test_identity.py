@@ -15,9 +15,9 @@ from typing import Any, Self
 
 import pytest
 
-from core.http.multiprocess import Part
+from core.http.multiprocess import ProcessRole
+from core.http.multiprocess.compaction import KEPT
 from core.http.multiprocess.directory import files_of, hold, locked
-from core.http.multiprocess.merging import KEPT
 from core.http.multiprocess.process_identity import Identity
 from tests.core.http.multiprocess.conftest import Scrape, Write
 from tests.servers.program import ROOT
@@ -27,9 +27,9 @@ Alive = Callable[[str], None]
 
 PROCESS = """
 import os, sys
-from core.http.multiprocess import Part, take_part
+from core.http.multiprocess import ProcessRole, take_part
 
-part = Part(*sys.argv[1].split(":"))
+part = ProcessRole(*sys.argv[1].split(":"))
 take_part(part)
 from prometheus_client import Counter, Gauge
 
@@ -112,7 +112,7 @@ def test_two_containers_with_the_same_name_and_process_id(tmp_path: Path, alive:
     own = f"web-{HOST}-{os.getpid()}"
     alive(own)
     alive(f"{own}-2")
-    assert Identity(tmp_path, Part("web"))() == f"{own}-3"
+    assert Identity(tmp_path, ProcessRole("web"))() == f"{own}-3"
 
 
 def test_a_process_that_forks_off_has_its_own(tmp_path: Path, scrape: Scrape) -> None:
@@ -148,7 +148,7 @@ def test_processes_that_nobody_scrapes_do_not_fill_the_disk(tmp_path: Path) -> N
     for n in range(KEPT + 1):
         (tmp_path / f"web-a-{n}.lock").touch()
         (tmp_path / f"gauge_livesum_web-a-{n}.db").touch()
-    Identity(tmp_path, Part("web"))()
+    Identity(tmp_path, ProcessRole("web"))()
     assert identities(tmp_path) == set()
 
 
@@ -221,7 +221,7 @@ def test_while_others_merge_a_process_begins_files_of_its_own(
     monkeypatch.setattr("core.http.multiprocess.directory._PATIENCE", 0.0)
     write("counter", "job-update-packages", {"calls_total": 1.0})
     with locked(tmp_path):
-        name = Identity(tmp_path, Part("job", "update_packages"))()
+        name = Identity(tmp_path, ProcessRole("job", "update_packages"))()
     assert name.startswith(f"job-{HOST}-{os.getpid()}-")
 
 
@@ -276,7 +276,7 @@ def _is_lock(fd: Path) -> bool:
 
 def test_a_child_of_a_full_file_system_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It can take no name: to write would be SIGBUS."""
-    identity = Identity(tmp_path, Part("worker"))
+    identity = Identity(tmp_path, ProcessRole("worker"))
     identity()
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
     identity.after_fork()

@@ -22,7 +22,7 @@ from urllib3.exceptions import (
 
 from core.http.outcome import Reason, Result
 from core.http.wire.error_outcomes import diagnose
-from core.http.wire.requests_errors import DeadlineExceeded, ResponseTooLarge
+from core.http.wire.requests_exceptions import DeadlineExceeded, ResponseTooLarge
 
 POOL = HTTPConnectionPool("example.org")
 CONNECTION = HTTPConnection("example.org")

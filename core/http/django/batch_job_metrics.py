@@ -1,6 +1,6 @@
 """What management commands and scheduled tasks came to, for Prometheus. The metrics are documented in docs/metrics.md.
 
-    with batch_jobs.jobs().run("update_packages") as run:
+    with batch_job_metrics.jobs().run("update_packages") as run:
         ...
         run.items({"success": 300})
 

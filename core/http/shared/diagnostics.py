@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from ..engine.snapshots import Transition
+from ..engine.mergeable_state import Transition
 from ..outcome import Reason
 
 KEPT = 86_400.0
@@ -50,16 +50,16 @@ _T = TypeVar("_T", Failure, Allowance, Transition)
 
 
 @dataclass(frozen=True)
-class Recent:
+class Diagnostics:
     """Of all upstreams of one name. Failures and transitions by origin: empty, or of a host that no upstream names."""
 
     failures: dict[str, Failure] = field(default_factory=dict)
     quotas: dict[str, Allowance] = field(default_factory=dict)
     transitions: dict[str, Transition] = field(default_factory=dict)
 
-    def merge(self, other: Recent, wall: float) -> Recent:
+    def merge(self, other: Diagnostics, wall: float) -> Diagnostics:
         """Return the latest of both, without what is old."""
-        return Recent(
+        return Diagnostics(
             _latest(self.failures, other.failures, MOST_HOSTS, wall),
             _latest(self.quotas, other.quotas, MOST_QUOTAS, wall),
             _latest(self.transitions, other.transitions, MOST_HOSTS, wall),
@@ -74,21 +74,21 @@ class Recent:
         )
 
 
-def read(value: object, wall: float) -> Recent:
+def read(value: object, wall: float) -> Diagnostics:
     """Read what the cache holds; what makes no sense, or is of the future, is nothing."""
     if not isinstance(value, tuple | list) or len(value) != 3:
-        return Recent()
+        return Diagnostics()
     try:
         failures, quotas, transitions = value
-        found = Recent(
+        found = Diagnostics(
             {_text(key, 320): _failure(*each) for key, each in _few(failures, MOST_HOSTS)},
             {_text(key, 40): _allowance(*each) for key, each in _few(quotas, MOST_QUOTAS)},
             {_text(key, 320): _transition(*each) for key, each in _few(transitions, MOST_HOSTS)},
         )
     except (TypeError, ValueError):
-        return Recent()
+        return Diagnostics()
     moments = [each[0] for values in found.plain for each in values.values()]
-    return found.merge(Recent(), wall) if max(moments, default=0.0) <= wall + _AHEAD else Recent()
+    return found.merge(Diagnostics(), wall) if max(moments, default=0.0) <= wall + _AHEAD else Diagnostics()
 
 
 def key_of(name: str) -> str:

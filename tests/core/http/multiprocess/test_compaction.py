@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.http.multiprocess import merging
-from core.http.multiprocess.merging import KEPT
+from core.http.multiprocess import compaction
+from core.http.multiprocess.compaction import KEPT
 from tests.core.http.multiprocess.conftest import Scrape, Write
 
 Alive = Callable[[str], None]
@@ -113,7 +113,7 @@ def test_one_that_is_killed_in_between_counts_nothing_twice(
             write("gauge_min", f"worker-a-{n}", {"since": 100 + n})
         write("counter", "web-ended", {"calls_total": 100.0})
         with monkeypatch.context() as patch:
-            killed = _kill_after(survived, patch, lambda: merging.tidy(tmp_path))
+            killed = _kill_after(survived, patch, lambda: compaction.tidy(tmp_path))
         assert scrape("calls_total", role="web") == 100 + KEPT + 1
         assert scrape("since", role="worker") == 100
         if not killed:

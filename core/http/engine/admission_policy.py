@@ -25,7 +25,7 @@ class Refused:
 
 
 class CallContext:
-    """What a policy needs to know of the call that asks. (No dataclass: one is made for each call.)"""
+    """What a policy needs to know of the call that asks. One is made for each call, so it is no dataclass."""
 
     __slots__ = ("deadline", "observe", "target", "upstream", "wake_waiters")
 
@@ -40,7 +40,7 @@ class CallContext:
         self.wake_waiters = wake_waiters
 
 
-class AttemptPolicy(Protocol):
+class AdmissionPolicy(Protocol):
     """One policy, as one call sees it. Not safe for threads: a call belongs to one thread or task at a time."""
 
     def ask(self, now: float) -> Wait | Refused | None:

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from core.http import CircuitBreaker, CircuitOpen, Policy, RateLimited, registry
 from core.http.engine.call import Call
-from core.http.engine.snapshots import BreakerSnapshot, GateSnapshot
+from core.http.engine.mergeable_state import BreakerSnapshot, GateSnapshot
 from core.http.engine.steps import Send, Wait
 from core.http.engine.upstream import Upstream
 from core.http.events import BreakerChanged, BreakerFollowed, BreakerState, Event, Target, emit
@@ -26,9 +26,9 @@ from core.http.origin import Origin
 from core.http.outcome import Outcome, Reason, failed
 from core.http.process import ProcessRegistry
 from core.http.registry import Config, Registry
-from core.http.shared.recent_recorder import RecentRecorder
+from core.http.shared.background_sync import INTERVAL, StateSharing
+from core.http.shared.diagnostics_recorder import DiagnosticsRecorder
 from core.http.shared.records import Record, key_of, read
-from core.http.shared.sharing import INTERVAL, StateSharing
 from core.http.testing import FakeClock, OutboundHTTP
 from tests.core.http.engine.test_call import BUSY, GET, OK
 from tests.core.http.engine.test_outage import answer
@@ -104,18 +104,18 @@ class Process:
         self.upstream = Upstream(
             "example", policy, clock=self.clock, random=lambda: 0.0, observe=self.observe, elect=self.elect
         )
-        self.recent = RecentRecorder(wall=lambda: fleet.wall.now + wrong_by)
+        self.diagnostics = DiagnosticsRecorder(wall=lambda: fleet.wall.now + wrong_by)
         self.shared = StateSharing(
             fleet.cache,
             lambda: [(self.upstream, "")],
-            self.recent,
+            self.diagnostics,
             clock=self.clock,
             wall=lambda: fleet.wall.now + wrong_by,
         )
 
     def observe(self, event: Event) -> None:
         self.events.append(event)
-        self.recent.observe(event)
+        self.diagnostics.observe(event)
         self.shared.observe(event)
 
     def elect(self, upstream: Upstream, now: float) -> bool | Wait:

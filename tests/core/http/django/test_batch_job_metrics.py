@@ -8,7 +8,7 @@ import signal
 import pytest
 from prometheus_client import CollectorRegistry
 
-from core.http.django.batch_jobs import BatchJobs
+from core.http.django.batch_job_metrics import BatchJobs
 
 
 class Times:

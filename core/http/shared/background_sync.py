@@ -21,8 +21,8 @@ from ..engine.upstream import Upstream
 from ..events import AttemptEnded, BreakerChanged, Event, GateClosed
 from ..outcome import Result
 from .cache import Cache
+from .diagnostics_recorder import DiagnosticsRecorder
 from .probe_election import PATIENCE, Elections
-from .recent_recorder import RecentRecorder
 from .record_sync import RecordSync
 from .records import key_of
 
@@ -45,7 +45,7 @@ class StateSharing:
         self,
         cache: Cache,
         upstreams: Callable[[], Iterable[tuple[Upstream, str]]],
-        recent: RecentRecorder,
+        recent: DiagnosticsRecorder,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -53,7 +53,7 @@ class StateSharing:
         """Share the state of what `upstreams` lists, each with its origin where it has no name, and `recent`."""
         self._cache = cache
         self._upstreams = upstreams
-        self._recent = recent
+        self._diagnostics = recent
         self._clock = clock
         self._wall = wall
         self.stopped = False
@@ -186,9 +186,9 @@ class StateSharing:
         for sync in self._syncs.values():
             transition = sync.transition(self._wall())
             if transition is not None:
-                self._recent.note_transition(sync.upstream.name, sync.origin, transition)
+                self._diagnostics.note_transition(sync.upstream.name, sync.origin, transition)
         self._busy_since = self._clock()
-        self._recent.tell(self._cache)
+        self._diagnostics.tell(self._cache)
 
     def _exchange_urgent(self) -> None:
         began = self._clock()

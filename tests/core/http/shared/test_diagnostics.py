@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.http.engine.call import Call
-from core.http.engine.snapshots import Transition
+from core.http.engine.mergeable_state import Transition
 from core.http.events import AttemptEnded, QuotaSeen, Target
 from core.http.origin import Origin
 from core.http.outcome import Outcome, Quota, Reason, Result, failed
 from core.http.process import ProcessRegistry
 from core.http.registry import Config, Runtime
-from core.http.shared.recent import KEPT, MOST_HOSTS, Allowance, Failure, Recent, key_of, read
-from core.http.shared.recent_recorder import RecentRecorder
+from core.http.shared.diagnostics import KEPT, MOST_HOSTS, Allowance, Diagnostics, Failure, key_of, read
+from core.http.shared.diagnostics_recorder import DiagnosticsRecorder
 from core.http.testing import FakeClock
 from tests.core.http.engine.test_call import BUSY, GET, OK
 from tests.core.http.engine.test_outage import answer
-from tests.core.http.shared.test_sharing import FRAGILE, Fleet
+from tests.core.http.shared.test_background_sync import FRAGILE, Fleet
 from tests.core.http.test_fork import run
 
 KEY = key_of("example")
@@ -33,7 +33,7 @@ MOMENTS = st.integers(0, 3).map(lambda number: NOW + number)
 FAILURES = st.builds(Failure, MOMENTS, *(st.just(detail) for detail in DETAILS[:2]), *(st.sampled_from("ab"),) * 4)
 HOSTS = st.sampled_from([f"https://{number}" for number in range(30)])
 NEWS = st.builds(
-    Recent,
+    Diagnostics,
     st.dictionaries(HOSTS, FAILURES, max_size=MOST_HOSTS),
     st.dictionaries(st.sampled_from(["core", "search"]), st.builds(Allowance, MOMENTS, st.just(5), st.none(), MOMENTS)),
     st.dictionaries(HOSTS, st.builds(Transition, MOMENTS, st.booleans()), max_size=MOST_HOSTS),
@@ -46,8 +46,8 @@ def fleet() -> Fleet:
 
 
 @pytest.fixture
-def recorder() -> RecentRecorder:
-    return RecentRecorder(wall=FakeClock(NOW))
+def recorder() -> DiagnosticsRecorder:
+    return DiagnosticsRecorder(wall=FakeClock(NOW))
 
 
 def failure_of(name: str = "pypi", outcome: Outcome = BUSY, **target: str) -> AttemptEnded:
@@ -57,7 +57,7 @@ def failure_of(name: str = "pypi", outcome: Outcome = BUSY, **target: str) -> At
 # What is noted
 
 
-def test_the_last_failed_attempt_is_noted(recorder: RecentRecorder) -> None:
+def test_the_last_failed_attempt_is_noted(recorder: DiagnosticsRecorder) -> None:
     """Whether a retry helped or not; what succeeds, is answered 404 or is cancelled changes nothing."""
     recorder.observe(failure_of(outcome=failed(Reason.DNS, "NameResolutionError", transient=True)))
     recorder.observe(failure_of())
@@ -66,7 +66,7 @@ def test_the_last_failed_attempt_is_noted(recorder: RecentRecorder) -> None:
     assert recorder.of("pypi").failures == {"": Failure(NOW, *DETAILS)}
 
 
-def test_of_hosts_without_a_name_no_path_is_noted(recorder: RecentRecorder) -> None:
+def test_of_hosts_without_a_name_no_path_is_noted(recorder: DiagnosticsRecorder) -> None:
     """As in the log: in the addresses of webhooks it is the secret. Each host has its own last error."""
     recorder.observe(failure_of("other", host="hooks.test:8443", path="/T0/secret"))
     recorder.observe(failure_of("other", host="b.test"))
@@ -75,7 +75,7 @@ def test_of_hosts_without_a_name_no_path_is_noted(recorder: RecentRecorder) -> N
     assert noted["https://hooks.test:8443"] == Failure(NOW, "http_5xx", 503, "GET", "https", "hooks.test:8443", "")
 
 
-def test_nothing_grows_without_bound(recorder: RecentRecorder) -> None:
+def test_nothing_grows_without_bound(recorder: DiagnosticsRecorder) -> None:
     """Ten thousand hosts and as many resources leave the last twenty of each."""
     for number in range(10_000):
         recorder.observe(failure_of("other", host=f"{number}.test"))
@@ -85,7 +85,7 @@ def test_nothing_grows_without_bound(recorder: RecentRecorder) -> None:
     assert recorder.of("other").quotas == {}
 
 
-def test_quotas_are_noted_by_resource(recorder: RecentRecorder) -> None:
+def test_quotas_are_noted_by_resource(recorder: DiagnosticsRecorder) -> None:
     """With the moment of their reset. A resource that is no plain word is `other`; a host without a name has none."""
     recorder.observe(QuotaSeen("github", Quota(5000, 12, 90.0, "core")))
     recorder.observe(QuotaSeen("github", Quota(None, 3, None, "\x1b[2J")))
@@ -96,10 +96,10 @@ def test_quotas_are_noted_by_resource(recorder: RecentRecorder) -> None:
         "other": Allowance(NOW, None, 3, None),
     }
     assert recorder.of("gitlab").quotas == {"": Allowance(NOW, 400, 399, NOW + 60)}
-    assert recorder.of("other") == Recent()
+    assert recorder.of("other") == Diagnostics()
 
 
-def test_what_a_terminal_obeys_is_not_noted(recorder: RecentRecorder) -> None:
+def test_what_a_terminal_obeys_is_not_noted(recorder: DiagnosticsRecorder) -> None:
     """Escape sequences and line breaks are replaced, and long texts cut; what is told can be read again."""
     recorder.observe(failure_of(host="h" * 1000, path="/\x1b[2J\r\n\u202e" + "x" * 1000))
     noted = recorder.of("pypi").failures[""]
@@ -112,7 +112,7 @@ def test_what_a_terminal_obeys_is_not_noted(recorder: RecentRecorder) -> None:
 
 
 @given(one=NEWS, other=NEWS)
-def test_merging_needs_no_order(one: Recent, other: Recent) -> None:
+def test_merging_needs_no_order(one: Diagnostics, other: Diagnostics) -> None:
     """Who merges with whom, and how often, comes to the same; no more is kept than one process keeps."""
     merged = one.merge(other, NOW)
     assert merged == other.merge(one, NOW) == merged.merge(other, NOW) == merged.merge(one, NOW)
@@ -124,11 +124,11 @@ def test_the_latest_wins_and_what_is_old_goes() -> None:
     """Each entry by its own time; what is older than a day is no news."""
     early, late = Failure(NOW, *DETAILS), Failure(NOW + 1, *DETAILS)
     one, other = (
-        Recent({"": early}, transitions={"": Transition(NOW + 5, True)}),
-        Recent({"": late}, transitions={"": Transition(NOW, False)}),
+        Diagnostics({"": early}, transitions={"": Transition(NOW + 5, True)}),
+        Diagnostics({"": late}, transitions={"": Transition(NOW, False)}),
     )
-    assert one.merge(other, NOW) == Recent({"": late}, transitions={"": Transition(NOW + 5, True)})
-    assert one.merge(other, NOW + 1 + KEPT) == Recent(transitions={"": Transition(NOW + 5, True)})
+    assert one.merge(other, NOW) == Diagnostics({"": late}, transitions={"": Transition(NOW + 5, True)})
+    assert one.merge(other, NOW + 1 + KEPT) == Diagnostics(transitions={"": Transition(NOW + 5, True)})
 
 
 _JSON = st.recursive(
@@ -170,8 +170,8 @@ GOOD: Any = ({"": (NOW, *DETAILS)}, {"core": (NOW, 5000, 12, NOW + 9)}, {"": (NO
 )
 def test_what_makes_no_sense_is_nothing(bad: object) -> None:
     """Of another shape, of the future, too long or too many: the record counts as empty."""
-    assert read(GOOD, NOW) == read(list(GOOD), NOW) != Recent()
-    assert read(bad, NOW) == Recent()
+    assert read(GOOD, NOW) == read(list(GOOD), NOW) != Diagnostics()
+    assert read(bad, NOW) == Diagnostics()
 
 
 # Telling
@@ -217,7 +217,7 @@ def test_two_that_write_at_once_are_both_heard(fleet: Fleet) -> None:
     first, second = fleet.process(), fleet.process()
     first.attempt()
     fleet.wall.advance(0.1)
-    second.recent.observe(QuotaSeen("example", Quota(5000, 12, 90.0, "core")))
+    second.diagnostics.observe(QuotaSeen("example", Quota(5000, 12, 90.0, "core")))
     plain = fleet.cache.get
 
     def get(key: str) -> object:
@@ -237,7 +237,7 @@ def test_two_that_write_at_once_are_both_heard(fleet: Fleet) -> None:
 
 
 def test_nothing_new_costs_nothing(fleet: Fleet) -> None:
-    """Recent are neither read nor written while there are none."""
+    """Diagnostics are neither read nor written while there are none."""
     process = fleet.process()
     process.attempt()
     for _ in range(2):
@@ -292,11 +292,11 @@ def test_errors_of_sessions_with_a_policy_of_their_own_are_noted_too() -> None:
     call = Call(upstreams.derive(FRAGILE, None, None).upstream(origin), GET)
     call.begin()
     call.end(BUSY)
-    assert list(upstreams.recent.of("other").failures) == ["https://example.org"]
+    assert list(upstreams.diagnostics.of("other").failures) == ["https://example.org"]
     assert upstreams.known() == {}
 
 
-def test_threads_lose_nothing(recorder: RecentRecorder) -> None:
+def test_threads_lose_nothing(recorder: DiagnosticsRecorder) -> None:
     """Eight threads note at once, and another reads."""
 
     def note(thread: int) -> None:
@@ -321,12 +321,12 @@ def test_a_forked_child_has_news_of_its_own() -> None:
         upstreams = ProcessRegistry()
         event = AttemptEnded("pypi", Target("GET", "https", "h", "/"), failed(Reason.DNS, "", transient=True), 0.1)
         upstreams.emit(event)
-        upstreams.recent._lock.acquire()
+        upstreams.diagnostics._lock.acquire()
 
         def use():
-            print(len(upstreams.recent.of("pypi").failures))
+            print(len(upstreams.diagnostics.of("pypi").failures))
             upstreams.emit(event)
-            print(len(upstreams.recent.of("pypi").failures))
+            print(len(upstreams.diagnostics.of("pypi").failures))
 
         child(use)
         """
@@ -340,7 +340,7 @@ def test_an_error_in_it_reaches_no_caller(monkeypatch: pytest.MonkeyPatch, caplo
     def fail(*_: object) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr(RecentRecorder, "_note_failure", fail)
+    monkeypatch.setattr(DiagnosticsRecorder, "_note_failure", fail)
     upstreams = ProcessRegistry(runtime=Runtime())
     call = Call(upstreams.upstream(Origin("https", "example.org", 443)), GET)
     call.begin()

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .. import fork
-from ..engine.snapshots import Transition
+from ..engine.mergeable_state import Transition
 from ..events import OTHER, AttemptEnded, Event, QuotaSeen, Target
 from ..outcome import Outcome, Quota, Reason, Result
 from .cache import Cache
-from .recent import KEPT, MAX_LENGTHS, MOST_HOSTS, MOST_QUOTAS, Allowance, Failure, Recent, key_of, read
+from .diagnostics import KEPT, MAX_LENGTHS, MOST_HOSTS, MOST_QUOTAS, Allowance, Diagnostics, Failure, key_of, read
 
 _RESOURCE = re.compile(r"[a-z0-9_-]{1,40}")
 _T = TypeVar("_T")
 
 
-class RecentRecorder:
+class DiagnosticsRecorder:
     """Notes the news of this process, as an observer, and tells them to the others."""
 
     def __init__(self, *, wall: Callable[[], float] = time.time) -> None:
@@ -32,7 +32,7 @@ class RecentRecorder:
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._notes: dict[str, Recent] = {}
+        self._notes: dict[str, Diagnostics] = {}
         self._untold: set[str] = set()
         """Names of which others may not know all that this process knows."""
 
@@ -49,11 +49,11 @@ class RecentRecorder:
         with self._lock:
             _put(self._notes_on(name).transitions, origin, transition, MOST_HOSTS)
 
-    def of(self, name: str) -> Recent:
+    def of(self, name: str) -> Diagnostics:
         """Return what this process has heard itself."""
         with self._lock:
-            notes = self._notes.get(name, Recent())
-            return Recent(dict(notes.failures), dict(notes.quotas), dict(notes.transitions))
+            notes = self._notes.get(name, Diagnostics())
+            return Diagnostics(dict(notes.failures), dict(notes.quotas), dict(notes.transitions))
 
     def tell(self, cache: Cache) -> None:
         """Tell the others what they may not know. Raises what the cache raises when it is written to."""
@@ -74,7 +74,7 @@ class RecentRecorder:
             heard = read(cache.get(key_of(name)), wall)
         except Exception:  # noqa: BLE001 - a record that cannot be read is replaced; who is down fails to be written to
             heard = None
-        merged = (heard or Recent()).merge(self.of(name), wall)
+        merged = (heard or Diagnostics()).merge(self.of(name), wall)
         if merged == heard:
             return True
         cache.set(key_of(name), merged.plain, timeout=int(KEPT))
@@ -105,12 +105,12 @@ class RecentRecorder:
                 MOST_QUOTAS,
             )
 
-    def _notes_on(self, name: str) -> Recent:
+    def _notes_on(self, name: str) -> Diagnostics:
         """Return what there is to write into; the caller holds the lock, and writes something new."""
         self._untold.add(name)
         notes = self._notes.get(name)
         if notes is None:
-            notes = self._notes[name] = Recent()
+            notes = self._notes[name] = Diagnostics()
         return notes
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict
 
+from .aggregation import Values
 from .directory import ENDED, File, files_of, has_room, lock_of
-from .values import Values
 
 KEPT = 8
 """Processes that have ended whose files are left alone. Each costs a scrape a millisecond or two."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.http import Policy
-from core.http.engine.classification import answered
+from core.http.engine.response_classification import answered
 from core.http.outcome import Outcome, Reason, Result
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
 from . import attempt_context, compat
-from .requests_errors import ResponseTooLarge
+from .requests_exceptions import ResponseTooLarge
 
 _CHUNK = 64 * 1024
 

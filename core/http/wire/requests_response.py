@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 from ..outcome import Attempt
-from . import body, redaction
+from . import redaction, response_body
 
 
 class ResilientResponse(requests.Response):
@@ -28,7 +28,7 @@ class ResilientResponse(requests.Response):
         if self._failure is not None:  # what was read of the body is gone, and b"" would be a lie
             raise self._failure
         try:
-            body.read(self, self.max_bytes)
+            response_body.read(self, self.max_bytes)
         except requests.RequestException as exc:
             self._failure = exc
             raise
