@@ -1,60 +1,100 @@
-"""What Retry-After and the rate-limit headers ask for. Pure functions: they read no clock."""
+"""What Retry-After and the rate-limit headers ask for, in every unit that public APIs send. Pure functions.
+
+Every absolute time that a server names is read against the clock of the server, which its Date header tells: ours may
+be off by minutes.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from ..outcome import Quota
 
 MAX_DELAY = 86_400.0
 """Seconds. A server that asks for more is taken at a day: no call waits that long, and dates stay sane."""
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
-_COUNT = re.compile(r"[0-9]{1,18}")
-_EPOCH = 1_000_000_000  # a larger number of seconds is a date (from 2001 on), a smaller one a delay
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_COUNT = re.compile(r"([0-9]{1,18})(\.0*)?")
+_DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s)?(?:(\d{1,9}(?:\.\d{1,9})?)ms)?")
+_STRUCTURED = re.compile(r";\s*([rt])=([0-9]{1,18})")
+_PREFIXES = ("X-RateLimit-", "RateLimit-", "X-Rate-Limit-")
+"""GitHub and most others; GitLab and IETF drafts up to 06; X (Twitter)."""
+
+_EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0))
+"""From which number on it is a Unix time (of 2001 or later), and how many of its units make a second."""
+
+
+def server_time(headers: Mapping[str, str], now: datetime) -> datetime:
+    """Return the time of the server's clock: its Date, plus the Age of an answer from a cache. `now`: there is none."""
+    try:
+        date = _aware(parsedate_to_datetime(headers.get("Date") or ""))
+        age = _COUNT.fullmatch((headers.get("Age") or "0").strip())
+        seconds = min(int(age[1]), MAX_DELAY) if age else 0
+        return date + timedelta(seconds=seconds)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return now
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for: 0 for a date in the past, None where it makes no sense.
+    """Seconds that a Retry-After header asks for: 0 for a time in the past, None where it makes no sense.
 
-    Both forms of RFC 9110, section 10.2.3; decimals, which some servers send, are read as well.
-    `now` is aware.
+    Both forms of RFC 9110, section 10.2.3; decimals, Unix times, ISO 8601 and durations, which some servers send, are
+    read as well. `now` is the server's time, aware.
     """
-    if value is None:
-        return None
-    value = value.strip()
-    if _SECONDS.fullmatch(value):
-        return min(float(value), MAX_DELAY)  # float() makes infinity of 5,000 digits, where int() raises
-    try:
-        date = parsedate_to_datetime(value)
-        if date.tzinfo is None:  # "-0000", and the asctime form: both mean UTC
-            date = date.replace(tzinfo=UTC)
-        return min(max((date - now).total_seconds(), 0.0), MAX_DELAY)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+    return None if value is None else _seconds_until(value.strip(), now)
 
 
 def quota(headers: Mapping[str, str], now: datetime) -> Quota | None:
-    """Read X-RateLimit-* (as GitHub sends them) or RateLimit-*; None where there is neither.
+    """Read the headers of a rate limit; None where there are none. `now` is the server's time, aware.
 
-    The reset comes as seconds to wait (IETF draft-ietf-httpapi-ratelimit-headers, up to 06) or as a Unix time
-    (GitHub, GitLab); the size of the number tells which.
+    X-RateLimit-* (GitHub), RateLimit-* (GitLab; IETF draft-ietf-httpapi-ratelimit-headers up to 06) and X-Rate-Limit-*
+    (X); RateLimit of the later drafts. The reset comes as seconds, a Unix time (in seconds, milliseconds or finer), a
+    date or a duration.
     """
-    if "ratelimit" not in "".join(headers).lower():  # most answers: no need to look six times
+    names = "".join(headers).lower()
+    if "ratelimit" not in names and "rate-limit" not in names:  # most answers: no need to look nine times
         return None
-    for prefix in ("X-RateLimit-", "RateLimit-"):
-        limit, remaining, reset = (_count(headers.get(prefix + part)) for part in ("Limit", "Remaining", "Reset"))
+    for prefix in _PREFIXES:
+        limit, remaining = (_count(headers.get(prefix + part)) for part in ("Limit", "Remaining"))
         if limit is None and remaining is None:
             continue
-        seconds = None
-        if reset is not None:
-            seconds = min(max(reset - (now.timestamp() if reset >= _EPOCH else 0), 0.0), MAX_DELAY)
+        reset = headers.get(prefix + "Reset-After") or headers.get(prefix + "Reset")
+        seconds = None if reset is None else _seconds_until(reset.strip(), now)
         return Quota(limit, remaining, seconds, headers.get(prefix + "Resource"))
+    parts = dict(_STRUCTURED.findall(headers.get("RateLimit") or ""))
+    if "r" not in parts:
+        return None
+    return Quota(None, int(parts["r"]), min(float(parts["t"]), MAX_DELAY) if "t" in parts else None, None)
+
+
+def _seconds_until(value: str, now: datetime) -> float | None:
+    """Read a delay, or a time as seen from `now`; between 0 and `MAX_DELAY`. None: it is neither."""
+    if _NUMBER.fullmatch(value):
+        seconds = float(value)
+        for least, unit in _EPOCH_UNITS:
+            if seconds >= least:
+                seconds = seconds / unit - now.timestamp()
+                break
+        return min(max(seconds, 0.0), MAX_DELAY)
+    duration = _DURATION.fullmatch(value)
+    if duration and value:
+        hours, minutes, whole, thousandths = (float(part or 0) for part in duration.groups())
+        return min(hours * 3600 + minutes * 60 + whole + thousandths / 1000, MAX_DELAY)
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            return min(max((_aware(read(value)) - now).total_seconds(), 0.0), MAX_DELAY)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
     return None
 
 
+def _aware(date: datetime) -> datetime:
+    """Take a date without a zone ("-0000", asctime, a bare ISO 8601) for UTC."""
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
 def _count(value: str | None) -> int | None:
-    value = (value or "").strip()
-    return int(value) if _COUNT.fullmatch(value) else None
+    found = _COUNT.fullmatch((value or "").strip())
+    return int(found[1]) if found else None

@@ -8,13 +8,14 @@ from datetime import datetime
 from functools import lru_cache
 
 from ..outcome import Outcome, Reason, Result
-from .rate_limit_headers import quota, retry_after
+from .rate_limit_headers import quota, retry_after, server_time
 
 
 def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozenset[int], now: datetime) -> Outcome:
     """Return the outcome of an attempt that was answered. `headers` are compared without case; `now` is aware."""
-    asked = retry_after(headers.get("Retry-After"), now)
-    left = quota(headers, now)
+    there = server_time(headers, now)
+    asked = retry_after(headers.get("Retry-After"), there)
+    left = quota(headers, there)
     limited = status == 429
     if limited or status == 403:
         exhausted = left is not None and left.remaining == 0

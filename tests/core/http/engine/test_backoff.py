@@ -9,9 +9,11 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 
 from core.http.engine.backoff import delay
-from core.http.engine.rate_limit_headers import MAX_DELAY, quota, retry_after
+from core.http.engine.rate_limit_headers import MAX_DELAY, quota, retry_after, server_time
+from core.http.engine.response_classification import answered
 from core.http.outcome import Quota
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -191,3 +193,87 @@ def test_no_rate_limit_header_breaks_a_call(values: dict[str, str]) -> None:
     """Whatever a server writes there, the reset is unknown or from 0 to a day away."""
     left = quota(values, NOW)
     assert left is None or left.reset is None or 0 <= left.reset <= MAX_DELAY
+
+
+AHEAD = timedelta(minutes=30)
+
+
+@pytest.mark.parametrize("skew", [-AHEAD, timedelta(0), AHEAD])
+@pytest.mark.parametrize(
+    "reset",
+    [
+        "{0:.0f}",
+        "{0:.3f}",
+        "{0}000",
+        "{0}000000",
+        "{0}000000000",
+    ],
+    ids=["seconds", "decimals", "milliseconds", "microseconds", "nanoseconds"],
+)
+def test_a_time_is_read_by_the_servers_clock(skew: timedelta, reset: str) -> None:
+    """A quota that is full again in 600 s is that, however wrong our clock is, in every unit that APIs send."""
+    there = NOW + skew
+    headers = {
+        "Date": format_datetime(there, usegmt=True),
+        "X-RateLimit-Limit": "60",
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Reset": reset.format(int(there.timestamp()) + 600),
+    }
+    outcome = answered(403, headers, retry_statuses=frozenset({429}), now=NOW)
+    assert outcome.retry_after == pytest.approx(600, abs=1)
+
+
+def test_a_retry_after_date_is_read_by_the_servers_clock() -> None:
+    """As the reset of a quota; without a Date, by ours."""
+    at = format_datetime(NOW + AHEAD + timedelta(seconds=30), usegmt=True)
+    headers = {"Date": format_datetime(NOW + AHEAD, usegmt=True), "Retry-After": at}
+    assert answered(503, headers, retry_statuses=frozenset({503}), now=NOW).retry_after == 30
+    assert answered(503, {"Retry-After": at}, retry_statuses=frozenset({503}), now=NOW).retry_after == 1830
+
+
+def test_the_date_of_an_answer_from_a_cache_is_as_old_as_its_age() -> None:
+    """A cache answers with the Date of when it stored the answer, and says in Age how long ago that was."""
+    headers = {"Date": format_datetime(NOW - timedelta(seconds=500), usegmt=True), "Age": "500"}
+    assert server_time(headers, NOW + AHEAD) == NOW
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Xxx 2026 00:00:00 GMT"])
+def test_a_date_that_is_none_leaves_our_clock(date: str) -> None:
+    """What cannot be read as a Date does not break a call."""
+    assert server_time({"Date": date, "Age": "x"}, NOW) == NOW
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("6m0s", 360),
+        ("1h", 3600),
+        ("20ms", 0.02),
+        ("1.5s", 1.5),
+        ("{0:%Y-%m-%dT%H:%M:%SZ}", 90),
+        ("{0:%Y-%m-%d %H:%M:%S}", 90),
+    ],
+)
+def test_durations_and_iso_dates_are_read(value: str, seconds: float) -> None:
+    """OpenAI sends durations, others ISO 8601."""
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": value.format(NOW + timedelta(seconds=90))}
+    found = quota(headers, NOW)
+    assert found is not None
+    assert found.reset == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-rate-limit-limit": "15", "x-rate-limit-remaining": "3", "x-rate-limit-reset": "60"}, (15, 3, 60)),
+        ({"X-Ratelimit-Remaining": "599.0", "X-Ratelimit-Reset": "12"}, (None, 599, 12)),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9", "X-RateLimit-Reset-After": "1.25"}, (None, 0, 1.25)),
+        ({"RateLimit": '"default";r=50;t=30', "RateLimit-Policy": '"default";q=100;w=60'}, (None, 50, 30)),
+    ],
+    ids=["X", "Reddit", "Discord", "IETF draft 07 and later"],
+)
+def test_other_spellings_are_read(headers: dict[str, str], expected: tuple[object, ...]) -> None:
+    """Names and numbers as public APIs document them."""
+    found = quota(CaseInsensitiveDict(headers), NOW)
+    assert found is not None
+    assert (found.limit, found.remaining, found.reset) == expected
