@@ -40,10 +40,10 @@ test: $(VENV)/.dev  ## run the whole test suite
 uncovered: $(VENV)/.dev  ## the same without measuring what it covers: quicker
 	$(TEST) $(ARGS)
 
-# Versions that old have no wheels for a newer Python. What starts servers and kills them takes minutes, and would find
-# nothing here that the others do not.
+# Versions that old have no wheels for a newer Python. The slowest tests take minutes, and would find nothing here that the
+# others do not.
 lowest: PYTHON = python3.11
-lowest: SLOW = chaos killed_runs outages postgresql without_broker
+lowest: SLOW = chaos killed_runs outages postgresql pypi_fields threads without_broker
 lowest: $(VENV)-lowest/.installed  ## run most tests on the lowest versions that pyproject.toml allows
 	$(VENV)-lowest/bin/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder \
 		tests/core tests/package $(SLOW:%=--ignore=tests/package/test_%.py) $(ARGS)
