@@ -7,8 +7,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import resolver
-from .address_guard import check_addresses
+from . import address_guard, resolver
 from .attempt_context import AttemptContext, Stage
 from .resolver import AddressInfo
 from .sockets import DeadlineSocket
@@ -31,7 +30,7 @@ def connect(
     """
     addresses = resolve(attempt, host, port)
     if attempt.untrusted:
-        check_addresses(str(info[4][0]) for info in addresses)
+        address_guard.check_addresses(str(info[4][0]) for info in addresses)
     attempt.stage = Stage.CONNECT
     error = OSError("the name has no address")
     for tried, (family, kind, protocol, _, address) in enumerate(addresses):
