@@ -9,7 +9,7 @@ Exception
 ├── BlockedAddress          a URL of an untrusted session leads to an address that it must not reach
 └── ResponseTooLarge        the body exceeds `Policy.max_response_bytes`
 
-Each driver raises subclasses that belong to its client's families as well (`wire.requests_errors` for requests), so
+Each driver raises subclasses that belong to its client's families as well (`wire.requests_exceptions` for requests), so
 that ``except core.http.CircuitOpen`` serves all clients, and existing ``except`` clauses go on working.
 """
 

@@ -20,7 +20,7 @@ from .origin import Origin
 from .policy import Policy
 from .registry import Config, Registry, Runtime
 from .shared.background_sync import StateSharing
-from .shared.diagnostics_recorder import DiagnosticsRecorder
+from .shared.upstream_diagnostics_recorder import DiagnosticsRecorder
 
 if TYPE_CHECKING:
     from typing import Self

@@ -16,11 +16,11 @@ from .engine.upstream import Upstream
 from .events import OTHER, BreakerState
 from .policy import CircuitBreaker
 from .process import ProcessRegistry
-from .shared import diagnostics, records
+from .shared import records, upstream_diagnostics
 from .shared.background_sync import text_of
 from .shared.cache import Cache
-from .shared.diagnostics import MOST_HOSTS, Allowance, Diagnostics, Failure
 from .shared.records import DAY, Record
+from .shared.upstream_diagnostics import MOST_HOSTS, Allowance, Diagnostics, Failure
 
 _S = TypeVar("_S", BreakerSnapshot, GateSnapshot)
 _Heard = Mapping[tuple[str, str], Record]
@@ -80,7 +80,9 @@ def status_report(registry: ProcessRegistry, wall: float | None = None) -> Statu
     problem = None
     if cache is not None:
         try:
-            told = {name: diagnostics.read(cache.get(diagnostics.key_of(name)), wall) for name in names}
+            told = {
+                name: upstream_diagnostics.read(cache.get(upstream_diagnostics.key_of(name)), wall) for name in names
+            }
             merged = {name: told[name].merge(all_recent[name], wall) for name in names}
             heard = _records(cache, _subjects(names, merged[OTHER], known), wall)
             all_recent = merged

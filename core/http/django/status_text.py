@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..events import BreakerState
-from ..shared.diagnostics import Allowance, Failure
+from ..shared.upstream_diagnostics import Allowance, Failure
 from ..status import StatusReport, UpstreamStatus
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))

@@ -1,6 +1,6 @@
 """Leave for one attempt: asks each policy in its order, and gives back what the others gave where one says no.
 
-A new policy is one file with an `AdmissionPolicy`, and one line in `Admission.__init__`.
+A new policy is one file with an `AdmissionRule`, and one line in `Admission.__init__`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..events import Target
 from ..outcome import Outcome
-from .admission_policy import AdmissionPolicy, CallContext, Refused
+from .admission_rule import AdmissionRule, CallContext, Refused
 from .circuit_breaker import BreakerGuard
 from .rate_limit_gate import GateGuard
 from .reservation import Reservation, Slot
@@ -33,7 +33,7 @@ class Admission:
         self._gate = GateGuard(upstream.gate, context) if upstream.policy.rate_limit_gate else None
         self._reservation = Reservation(limits, context) if limits is not None else None
         self._breaker = BreakerGuard(breaker, context) if breaker is not None else None
-        in_order: tuple[AdmissionPolicy | None, ...] = (self._gate, self._reservation, self._breaker, budget)
+        in_order: tuple[AdmissionRule | None, ...] = (self._gate, self._reservation, self._breaker, budget)
         self._policies = tuple(filter(None, in_order))
 
     def refusal(self, now: float) -> Refused | None:
@@ -106,7 +106,7 @@ class Admission:
         self._give_back()
         return Wait(_ELSEWHERE) if self._gate is None else self._gate.wait(now, _ELSEWHERE)
 
-    def _give_back(self, *, but: AdmissionPolicy | None = None) -> None:
+    def _give_back(self, *, but: AdmissionRule | None = None) -> None:
         for policy in self._policies:
             if policy is not but:
                 policy.give_back()

@@ -50,7 +50,7 @@ from ..events import (
 )
 from ..outcome import Attempt, Outcome, Reason, Rejection, Result
 from .admission import Admission
-from .admission_policy import Refused
+from .admission_rule import Refused
 from .backoff import delay
 from .reservation import Slot
 from .steps import Send, Stop, Wait

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ..events import OTHER, BreakerChanged, BreakerState, Suppression
 from ..outcome import Outcome, Rejection
 from ..policy import CircuitBreaker
-from .admission_policy import CallContext, Refused
+from .admission_rule import CallContext, Refused
 from .attempt_health import Health, health_of
 from .mergeable_state import BreakerSnapshot, Transition
 from .sliding_window import Window
@@ -169,7 +169,7 @@ class Breaker:
 
 
 class BreakerGuard:
-    """The breaker, as one call sees it: an `AdmissionPolicy`."""
+    """The breaker, as one call sees it: an `AdmissionRule`."""
 
     __slots__ = ("_breaker", "_context", "_permit")
 

@@ -6,7 +6,7 @@ import threading
 
 from ..events import GateClosed, GateWaited, Suppression
 from ..outcome import Outcome, Reason, Rejection
-from .admission_policy import CallContext, Refused
+from .admission_rule import CallContext, Refused
 from .mergeable_state import GateSnapshot
 from .steps import Wait
 
@@ -86,7 +86,7 @@ class Gate:
 
 
 class GateGuard:
-    """The gate, as one call sees it: an `AdmissionPolicy`."""
+    """The gate, as one call sees it: an `AdmissionRule`."""
 
     __slots__ = ("_context", "_gate", "_passed", "_waits_since")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..events import Suppression
 from ..outcome import Outcome, Rejection
 from ..policy import Policy
-from .admission_policy import CallContext, Refused
+from .admission_rule import CallContext, Refused
 from .concurrency import Slots, Ticket
 from .pacing import Pace
 from .steps import Wait
@@ -71,7 +71,7 @@ class Slot:
 
 
 class Reservation:
-    """The limits, as one call sees them: an `AdmissionPolicy`."""
+    """The limits, as one call sees them: an `AdmissionRule`."""
 
     __slots__ = ("_context", "_limits", "_slot", "_turn")
 

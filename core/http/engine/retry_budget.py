@@ -16,7 +16,7 @@ from .sliding_window import Window
 
 
 class Budget:
-    """An `AdmissionPolicy` that admits every attempt, and counts it. Safe for threads: it is the same for all calls."""
+    """An `AdmissionRule` that admits every attempt, and counts it. Safe for threads: it is the same for all calls."""
 
     def __init__(self, settings: RetryBudget) -> None:
         self._settings = settings

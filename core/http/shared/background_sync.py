@@ -1,7 +1,8 @@
 """Breaker and gate state exchanged with all processes that share a cache.
 
 One thread does it, so no call waits for the cache: twice a second for all upstreams, and at once for one of which an
-attempt failed here. Once a round it also tells the others what is only for people to look at: see `recent_recorder`.
+attempt failed here. Once a round it also tells the others what is only for people to look at: see
+`upstream_diagnostics_recorder`.
 Where the cache fails, each process goes on with what it knows itself, as it would without one.
 """
 
@@ -21,10 +22,10 @@ from ..engine.upstream import Upstream
 from ..events import AttemptEnded, BreakerChanged, Event, GateClosed
 from ..outcome import Result
 from .cache import Cache
-from .diagnostics_recorder import DiagnosticsRecorder
 from .probe_election import PATIENCE, Elections
 from .record_sync import RecordSync
 from .records import key_of
+from .upstream_diagnostics_recorder import DiagnosticsRecorder
 
 INTERVAL = 0.5
 _SOONEST = 0.05

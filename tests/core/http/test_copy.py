@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import core.http
-from core.http.shared import diagnostics, records
+from core.http.shared import records, upstream_diagnostics
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import reply
 
@@ -95,12 +95,12 @@ def test_cache_keys_are_the_same_in_every_copy(copy: Path) -> None:
     """Processes of one site may run copies of different names, for the length of a deployment."""
     done = run(
         """
-        from somewhere.outbound.shared import diagnostics, records
-        print(records.key_of("pypi"), diagnostics.key_of("pypi"))
+        from somewhere.outbound.shared import records, upstream_diagnostics
+        print(records.key_of("pypi"), upstream_diagnostics.key_of("pypi"))
         """,
         copy,
     )
-    assert done.stdout.split() == [records.key_of("pypi"), diagnostics.key_of("pypi")], done.stderr
+    assert done.stdout.split() == [records.key_of("pypi"), upstream_diagnostics.key_of("pypi")], done.stderr
     assert records.key_of("pypi") == "core.http:1:pypi"
 
 

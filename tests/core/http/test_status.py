@@ -16,9 +16,9 @@ from core.http.outcome import Outcome
 from core.http.process import ProcessRegistry
 from core.http.registry import MOST_OTHER_HOSTS, Config, Runtime
 from core.http.shared.background_sync import StateSharing
-from core.http.shared.diagnostics import MOST_HOSTS, Allowance
-from core.http.shared.diagnostics import key_of as news_of
 from core.http.shared.records import key_of
+from core.http.shared.upstream_diagnostics import MOST_HOSTS, Allowance
+from core.http.shared.upstream_diagnostics import key_of as news_of
 from core.http.status import StatusReport, UpstreamStatus, status_report
 from core.http.testing import FakeClock
 from tests.core.http.engine.test_call import BUSY, GET, OK

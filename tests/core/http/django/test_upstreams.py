@@ -21,9 +21,9 @@ from core.http.django.status_text import rows
 from core.http.events import BreakerState
 from core.http.process import ProcessRegistry
 from core.http.registry import Config
-from core.http.shared.diagnostics import Allowance, Failure
-from core.http.shared.diagnostics import key_of as news_of
 from core.http.shared.records import key_of
+from core.http.shared.upstream_diagnostics import Allowance, Failure
+from core.http.shared.upstream_diagnostics import key_of as news_of
 from core.http.status import StatusReport, UpstreamStatus, status_report
 from tests.core.http.shared.test_background_sync import FakeCache
 from tests.test_docs import ROOT

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from core.http import Policy
-from core.http.engine.admission_policy import CallContext
+from core.http.engine.admission_rule import CallContext
 from core.http.engine.concurrency import Slots, Ticket
 from core.http.engine.pacing import Pace
 from core.http.engine.reservation import POLL_SLOT, Limits, Reservation, limits_of

@@ -27,8 +27,8 @@ from core.http.outcome import Outcome, Reason, failed
 from core.http.process import ProcessRegistry
 from core.http.registry import Config, Registry
 from core.http.shared.background_sync import INTERVAL, StateSharing
-from core.http.shared.diagnostics_recorder import DiagnosticsRecorder
 from core.http.shared.records import Record, key_of, read
+from core.http.shared.upstream_diagnostics_recorder import DiagnosticsRecorder
 from core.http.testing import FakeClock, OutboundHTTP
 from tests.core.http.engine.test_call import BUSY, GET, OK
 from tests.core.http.engine.test_outage import answer

@@ -40,7 +40,7 @@ class CallContext:
         self.wake_waiters = wake_waiters
 
 
-class AdmissionPolicy(Protocol):
+class AdmissionRule(Protocol):
     """One policy, as one call sees it. Not safe for threads: a call belongs to one thread or task at a time."""
 
     def ask(self, now: float) -> Wait | Refused | None:

@@ -18,8 +18,8 @@ from core.http.origin import Origin
 from core.http.outcome import Outcome, Quota, Reason, Result, failed
 from core.http.process import ProcessRegistry
 from core.http.registry import Config, Runtime
-from core.http.shared.diagnostics import KEPT, MOST_HOSTS, Allowance, Diagnostics, Failure, key_of, read
-from core.http.shared.diagnostics_recorder import DiagnosticsRecorder
+from core.http.shared.upstream_diagnostics import KEPT, MOST_HOSTS, Allowance, Diagnostics, Failure, key_of, read
+from core.http.shared.upstream_diagnostics_recorder import DiagnosticsRecorder
 from core.http.testing import FakeClock
 from tests.core.http.engine.test_call import BUSY, GET, OK
 from tests.core.http.engine.test_outage import answer

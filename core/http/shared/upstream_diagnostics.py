@@ -1,7 +1,7 @@
 """What was last heard of an upstream: its last error, its quotas, and since when its breaker is open.
 
 For people to look at; no decision depends on it. Each process notes its own, and the thread that shares state tells
-the others in records of its own, beside those of `records`: see `recent_recorder`.
+the others in records of its own, beside those of `records`: see `upstream_diagnostics_recorder`.
 """
 
 from __future__ import annotations

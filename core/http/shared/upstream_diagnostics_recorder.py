@@ -16,7 +16,17 @@ from ..engine.mergeable_state import Transition
 from ..events import OTHER, AttemptEnded, Event, QuotaSeen, Target
 from ..outcome import Outcome, Quota, Reason, Result
 from .cache import Cache
-from .diagnostics import KEPT, MAX_LENGTHS, MOST_HOSTS, MOST_QUOTAS, Allowance, Diagnostics, Failure, key_of, read
+from .upstream_diagnostics import (
+    KEPT,
+    MAX_LENGTHS,
+    MOST_HOSTS,
+    MOST_QUOTAS,
+    Allowance,
+    Diagnostics,
+    Failure,
+    key_of,
+    read,
+)
 
 _RESOURCE = re.compile(r"[a-z0-9_-]{1,40}")
 _T = TypeVar("_T")
