@@ -233,6 +233,7 @@ def _refused(
 ) -> requests.RequestException:
     """Return the error for a call that was not sent. A session of ours gives it its response later."""
     refused = _with_attempts(not_sent(error), call, session_call)
+    refused.request = request
     if session_call is None and isinstance(refused, CircuitOpen | RateLimited):
         refused.answer(request)
     return refused

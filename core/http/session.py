@@ -119,7 +119,8 @@ class ResilientSession(requests.Session):
                 return super().send(request, **kwargs)
             except (CircuitOpen, RateLimited) as exc:
                 # Not before: what wraps requests' own method, as tracing does, would take it for an answer of a server.
-                raise exc.answer(request)  # noqa: B904 - it is the same error
+                hop = exc.request if isinstance(exc.request, requests.PreparedRequest) else request
+                raise exc.answer(hop)  # noqa: B904 - it is the same error
             except requests.RequestException as exc:
                 if not hasattr(exc, "attempts"):  # it did not come from an adapter of ours
                     exc.attempts = call.attempts  # type: ignore[attr-defined]  # requests does not know it

@@ -59,7 +59,7 @@ class Admission:
         for policy in self._policies:
             obstacle = policy.ask(now)
             if obstacle is not None:
-                self._give_back(but=policy)
+                self.give_back(but=policy)
                 return obstacle
         return None
 
@@ -77,9 +77,11 @@ class Admission:
         if reservation is not None:
             reservation.tell(outcome, now)
 
-    def give_back(self) -> None:
+    def give_back(self, *, but: AdmissionRule | None = None) -> None:
         """Give back whatever was granted, or is waited for."""
-        self._give_back()
+        for policy in self._policies:
+            if policy is not but:
+                policy.give_back()
 
     def waking(self, wake: Callable[[], object]) -> None:
         """Call `wake` when a slot is there."""
@@ -100,13 +102,7 @@ class Admission:
         if isinstance(elected, Wait):
             return Wait(min(elected.seconds, self._deadline - now), for_turn=True)
         breaker = self._upstream.breaker
+        self.give_back()
         if breaker is not None and self._breaker is not None and breaker.probe_due(now):
-            self._give_back()
             return self._breaker.refused(now)
-        self._give_back()
         return Wait(_ELSEWHERE) if self._gate is None else self._gate.wait(now, _ELSEWHERE)
-
-    def _give_back(self, *, but: AdmissionRule | None = None) -> None:
-        for policy in self._policies:
-            if policy is not but:
-                policy.give_back()

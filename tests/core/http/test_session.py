@@ -707,3 +707,13 @@ def test_without_the_gate_every_call_is_sent(responses: responses_library.Reques
     with ResilientSession(Policy(rate_limit_gate=False)) as session:
         assert [session.get(URL).status_code for _ in range(4)] == [429] * 4
     assert len(responses.calls) == 4
+
+
+def test_a_refused_redirect_names_the_hop(session: ResilientSession, responses: responses_library.RequestsMock) -> None:
+    """The response made for a refusal has the URL that was not asked, not the one that led there."""
+    responses.get("https://limited.example/", status=429, headers=LIMITED)
+    responses.get(URL, status=302, headers={"Location": "https://limited.example/"})
+    assert session.get("https://limited.example/").status_code == 429
+    with pytest.raises(RateLimited) as caught:
+        session.get(URL)
+    assert caught.value.response.url == "https://limited.example/"  # type: ignore[attr-defined]
