@@ -1,4 +1,4 @@
-"""What happens to a call, as frozen values handed to observers. Metrics and logging are two observers.
+"""What happens to a call, as values handed to observers. Metrics and logging are two observers.
 
 An observer is any callable that takes an event. It runs in the thread of the call, so it must be quick; what
 it raises never reaches the caller.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 from .outcome import Attempt, Outcome, Quota, Reason, Rejection, Result
+from .value import value
 
 OTHER = "other"
 """The name, in metrics and logs, of every upstream that the configuration does not name."""
@@ -28,7 +28,7 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Target:
     """What a call asks for, without the parts of a URL that can hold secrets (userinfo, query)."""
 
@@ -55,13 +55,13 @@ class BackoffSource(StrEnum):
     RETRY_AFTER = "retry_after"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttemptStarted:
     upstream: str
     target: Target
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttemptEnded:
     upstream: str
     target: Target
@@ -70,7 +70,7 @@ class AttemptEnded:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetryScheduled:
     upstream: str
     target: Target
@@ -79,7 +79,7 @@ class RetryScheduled:
     source: BackoffSource
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetryStarted:
     upstream: str
     target: Target
@@ -88,14 +88,14 @@ class RetryStarted:
     source: BackoffSource
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetrySuppressed:
     upstream: str
     target: Target
     reason: Suppression
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallEnded:
     upstream: str
     target: Target
@@ -108,7 +108,7 @@ class CallEnded:
     """What is left of the retry budget, as a fraction; None: there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BreakerChanged:
     upstream: str
     target: Target
@@ -119,7 +119,7 @@ class BreakerChanged:
     """For how long it stays open, if it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BreakerFollowed:
     """It took over what another process found. Told by a thread of its own, not by that of a call."""
 
@@ -132,32 +132,32 @@ class BreakerFollowed:
     """For how long it stays open, if it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BreakerForgotten:
     upstream: str
     state: BreakerState
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GateClosed:
     upstream: str
     target: Target
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GateWaited:
     upstream: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class QuotaSeen:
     upstream: str
     quota: Quota
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FallbackServed:
     """What the caller had stored had to serve, because the upstream failed. Told by callers, not by the engine."""
 

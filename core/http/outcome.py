@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from .value import value
 
 
 class Result(StrEnum):
@@ -38,7 +39,7 @@ class Rejection(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Quota:
     """What an upstream last said of a rate limit; None where it said nothing."""
 
@@ -49,7 +50,7 @@ class Quota:
     resource: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What an attempt came to, in words that fit every HTTP client."""
 
@@ -70,7 +71,7 @@ class Outcome:
     """For the log: the status or the kind of error, never anything that came from the URL or the server."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attempt:
     """One attempt of a call, for its history."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..events import Target
 from ..outcome import Outcome
 from .admission_rule import AdmissionRule, CallContext, Refused
 from .circuit_breaker import BreakerGuard
@@ -23,43 +22,44 @@ _ELSEWHERE = 1.0
 class Admission:
     """The policies of an upstream, as one call sees them. Not safe for threads."""
 
-    __slots__ = ("_breaker", "_deadline", "_gate", "_policies", "_reservation", "_upstream")
+    __slots__ = ("_breaker", "_gate", "_reservation", "_rules", "_upstream")
 
-    def __init__(self, upstream: Upstream, target: Target, deadline: float) -> None:
-        context = CallContext(upstream.name, target, deadline, upstream.observe, upstream.wake)
-        breaker, limits, budget = upstream.breaker, upstream.limits, upstream.budget
+    def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._deadline = deadline
-        self._gate = GateGuard(upstream.gate, context) if upstream.policy.rate_limit_gate else None
-        self._reservation = Reservation(limits, context) if limits is not None else None
-        self._breaker = BreakerGuard(breaker, context) if breaker is not None else None
+        limits, breaker, budget = upstream.limits, upstream.breaker, upstream.budget
+        self._gate = GateGuard(upstream.gate) if upstream.policy.rate_limit_gate else None
+        self._reservation = Reservation(limits) if limits is not None else None
+        self._breaker = BreakerGuard(breaker) if breaker is not None else None
         in_order: tuple[AdmissionRule | None, ...] = (self._gate, self._reservation, self._breaker, budget)
-        self._policies = tuple(filter(None, in_order))
+        self._rules = [rule for rule in in_order if rule is not None]
+
+    def resume(self, call: CallContext, now: float) -> None:
+        """Note that the call asks again, after whatever it has waited for."""
+        if self._gate is not None:
+            self._gate.resume(call, now)
 
     def refusal(self, now: float) -> Refused | None:
         """Say why waiting, for whatever it is, is pointless."""
-        if self._gate is not None:
-            self._gate.resume(now)
         breaker = self._upstream.breaker
         if breaker is None or self._breaker is None or not breaker.is_open(now):
             return None
         return self._breaker.refused(now)
 
-    def ask(self, now: float) -> Wait | Refused | None:
+    def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
         """Ask all policies; None: granted."""
         upstream = self._upstream
         if upstream.elect is not None and upstream.probe_due(now):
             # The slot first: a call that cannot send must not win an election.
-            obstacle = self._reservation.ask(now) if self._reservation is not None else None
+            obstacle = self._reservation.ask(call, now) if self._reservation is not None else None
             if obstacle is not None:
                 return obstacle
             elected = upstream.elect(upstream, now)
             if elected is not True:
-                return self._not_elected(elected, now)
-        for policy in self._policies:
-            obstacle = policy.ask(now)
+                return self._not_elected(elected, call, now)
+        for rule in self._rules:
+            obstacle = rule.ask(call, now)
             if obstacle is not None:
-                self.give_back(but=policy)
+                self.give_back(but=rule)
                 return obstacle
         return None
 
@@ -68,20 +68,20 @@ class Admission:
         if self._reservation is not None:
             self._reservation.sent()
 
-    def tell(self, outcome: Outcome, now: float) -> None:
+    def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
         """Tell all policies what the attempt came to. A slot is passed on last: the next call should know the rest."""
         reservation = self._reservation
-        for policy in self._policies:
-            if policy is not reservation:
-                policy.tell(outcome, now)
+        for rule in self._rules:
+            if rule is not reservation:
+                rule.tell(call, outcome, now)
         if reservation is not None:
-            reservation.tell(outcome, now)
+            reservation.tell(call, outcome, now)
 
     def give_back(self, *, but: AdmissionRule | None = None) -> None:
         """Give back whatever was granted, or is waited for."""
-        for policy in self._policies:
-            if policy is not but:
-                policy.give_back()
+        for rule in self._rules:
+            if rule is not but:
+                rule.give_back()
 
     def waking(self, wake: Callable[[], object]) -> None:
         """Call `wake` when a slot is there."""
@@ -97,12 +97,12 @@ class Admission:
         """The call has waited for a slot or a turn."""
         return self._reservation is not None and self._reservation.is_held
 
-    def _not_elected(self, elected: Wait | bool, now: float) -> Wait | Refused:
+    def _not_elected(self, elected: Wait | bool, call: CallContext, now: float) -> Wait | Refused:
         """Wait until it is decided which process sends the probe; do not wait for the probe of another process."""
         if isinstance(elected, Wait):
-            return Wait(min(elected.seconds, self._deadline - now), for_turn=True)
+            return Wait(min(elected.seconds, call.deadline - now), for_turn=True)
         breaker = self._upstream.breaker
         self.give_back()
         if breaker is not None and self._breaker is not None and breaker.probe_due(now):
             return self._breaker.refused(now)
-        return Wait(_ELSEWHERE) if self._gate is None else self._gate.wait(now, _ELSEWHERE)
+        return Wait(_ELSEWHERE) if self._gate is None else self._gate.wait(call, now, _ELSEWHERE)

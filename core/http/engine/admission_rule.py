@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,29 +23,41 @@ class Refused:
     """Seconds until another call may be sent."""
 
 
-class CallContext:
-    """What a policy needs to know of the call that asks. One is made for each call, so it is no dataclass."""
+class UpstreamContext(Protocol):
+    """What a policy needs to know of the upstream that is called."""
 
-    __slots__ = ("deadline", "observe", "target", "upstream", "wake_waiters")
+    name: str
+    observe: Observer
 
-    def __init__(
-        self, upstream: str, target: Target, deadline: float, observe: Observer, wake_waiters: Callable[[], object]
-    ) -> None:
-        """Make one. `deadline`: on the upstream's clock; `wake_waiters`: wakes all calls that wait for the upstream."""
-        self.upstream = upstream
-        self.target = target
-        self.deadline = deadline
-        self.observe = observe
-        self.wake_waiters = wake_waiters
+    def wake(self) -> None:
+        """Wake every call that waits for the upstream."""
+
+
+class CallContext(Protocol):
+    """What a policy needs to know of the call that asks.
+
+    It is handed over with each question: a rule that kept it would close a circle of references with the call, and
+    what the call holds would be given back only when the garbage collector comes by.
+    """
+
+    @property
+    def upstream(self) -> UpstreamContext: ...
+
+    @property
+    def target(self) -> Target: ...
+
+    @property
+    def deadline(self) -> float:
+        """On the upstream's clock."""
 
 
 class AdmissionRule(Protocol):
     """One policy, as one call sees it. Not safe for threads: a call belongs to one thread or task at a time."""
 
-    def ask(self, now: float) -> Wait | Refused | None:
+    def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
         """Ask for leave to make an attempt; None: granted."""
 
-    def tell(self, outcome: Outcome, now: float) -> None:
+    def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
         """Tell what the attempt came to, which also uses up what was granted."""
 
     def give_back(self) -> None:

@@ -78,8 +78,8 @@ class Call:
         :param replayable: the body can be sent again.
         """
         policy = upstream.policy
-        self._upstream = upstream
-        self._target = target
+        self.upstream = upstream
+        self.target = target
         self._started = now = upstream.clock()
         self.deadline = now + policy.total_timeout
         if deadline is not None:
@@ -90,7 +90,7 @@ class Call:
         if idempotent is None:
             idempotent = target.method in policy.retry_methods
         self._repeatable = idempotent and replayable
-        self._admission = Admission(upstream, target, self.deadline)
+        self._admission = Admission(upstream)
         self._attempts: list[Attempt] = []
         self._attempt_started: float | None = None
         self._not_before = now
@@ -108,14 +108,15 @@ class Call:
     @property
     def is_over(self) -> bool:
         """The total deadline has passed."""
-        return self._upstream.clock() >= self.deadline
+        return self.upstream.clock() >= self.deadline
 
     def begin(self) -> Send | Wait | Stop:
         """Say what to do next.
 
         :raises CircuitOpen, RateLimited, DeadlineExceeded: nothing was sent, and nothing will be.
         """
-        now = self._upstream.clock()
+        now = self.upstream.clock()
+        self._admission.resume(self, now)
         refused = self._admission.refusal(now)
         if refused is not None:
             return self._refuse(refused)
@@ -125,7 +126,7 @@ class Call:
         if left <= 0:
             why = "passed while it waited for its turn" if self._admission.holds_reservation else "passed before"
             return self._refuse(Refused(Rejection.DEADLINE_EXCEEDED, Suppression.DEADLINE, f"its total timeout {why}"))
-        obstacle = self._admission.ask(now)
+        obstacle = self._admission.ask(self, now)
         if isinstance(obstacle, Refused):
             return self._refuse(obstacle)
         if obstacle is not None:
@@ -134,20 +135,20 @@ class Call:
             self._start_retry(self._retry, now)
         self._admission.sent()
         self._attempt_started = now
-        self._upstream.observe(AttemptStarted(self._upstream.name, self._target))
+        self.upstream.observe(AttemptStarted(self.upstream.name, self.target))
         return Send(min(left, self._attempt_timeout))
 
     def end(self, outcome: Outcome) -> bool:
         """Record what the attempt came to. True: begin again; False: the call is finished."""
         now = self._close_attempt(outcome)
-        self._admission.tell(outcome, now)
+        self._admission.tell(self, outcome, now)
         if outcome.quota is not None:
-            self._upstream.observe(QuotaSeen(self._upstream.name, outcome.quota))
+            self.upstream.observe(QuotaSeen(self.upstream.name, outcome.quota))
         self._retry = self._decide_retry(outcome, now)
         if self._retry is None:
             self._finish(outcome.result, outcome.reason)
             return False
-        self._upstream.observe(self._retry)
+        self.upstream.observe(self._retry)
         self._ended = now
         self._not_before = now + self._retry.delay
         return True
@@ -165,7 +166,7 @@ class Call:
         It may be called in any thread, and by a finalizer that runs in the middle of anything, so it must not take
         a lock, as `threading.Event.set` does; `queue.SimpleQueue.put` is made for that.
         """
-        with self._upstream.waking(wake):
+        with self.upstream.waking(wake):
             self._admission.waking(wake)
             yield
 
@@ -174,7 +175,7 @@ class Call:
         return self._admission.keep_slot()
 
     def _decide_retry(self, outcome: Outcome, now: float) -> RetryScheduled | None:
-        policy, upstream = self._upstream.policy, self._upstream
+        policy, upstream = self.upstream.policy, self.upstream
         number = len(self._attempts)
         if not outcome.transient or number > policy.retries:
             return None
@@ -200,16 +201,16 @@ class Call:
         if upstream.budget is not None and not upstream.budget.take(now):
             self._suppress(Suppression.BUDGET_EXHAUSTED)
             return None
-        return RetryScheduled(upstream.name, self._target, outcome.reason or Reason.OTHER, seconds, source)
+        return RetryScheduled(upstream.name, self.target, outcome.reason or Reason.OTHER, seconds, source)
 
     def _start_retry(self, retry: RetryScheduled, now: float) -> None:
         self._retry = None
         self._waited = now - self._ended
-        self._upstream.observe(RetryStarted(retry.upstream, retry.target, retry.reason, self._waited, retry.source))
+        self.upstream.observe(RetryStarted(retry.upstream, retry.target, retry.reason, self._waited, retry.source))
 
     def _suppress(self, reason: Suppression) -> None:
         self._suppressed = reason
-        self._upstream.observe(RetrySuppressed(self._upstream.name, self._target, reason))
+        self.upstream.observe(RetrySuppressed(self.upstream.name, self.target, reason))
 
     def _refuse(self, refused: Refused) -> Stop:
         """End the call without another attempt: with its last answer, if it has one."""
@@ -220,25 +221,25 @@ class Call:
             self._finish(last.result, last.reason)
             return Stop()
         self._finish(Result.REJECTED, refused.rejection)
-        text = f"{self._target.method} to {self._target.host} was not sent: {refused.why}"
+        text = f"{self.target.method} to {self.target.host} was not sent: {refused.why}"
         if refused.rejection is Rejection.DEADLINE_EXCEEDED:
             raise DeadlineExceeded(text)
         kind = CircuitOpen if refused.rejection is Rejection.BREAKER_OPEN else RateLimited
         raise kind(text, datetime.now(UTC) + timedelta(seconds=refused.retry_in))
 
     def _close_attempt(self, outcome: Outcome | None) -> float:
-        now = self._upstream.clock()
+        now = self.upstream.clock()
         begun = now if self._attempt_started is None else self._attempt_started
         self._attempt_started = None
         if outcome is not None:
             self._attempts.append(Attempt(outcome, now - begun, self._waited))
-        self._upstream.observe(AttemptEnded(self._upstream.name, self._target, outcome, now - begun))
+        self.upstream.observe(AttemptEnded(self.upstream.name, self.target, outcome, now - begun))
         return now
 
     def _finish(self, result: Result, reason: Reason | Rejection | None) -> None:
-        upstream, now = self._upstream, self._upstream.clock()
+        upstream, now = self.upstream, self.upstream.clock()
         remaining = upstream.budget.remaining(now) if upstream.budget is not None else None
         seconds = now - self._started
         upstream.observe(
-            CallEnded(upstream.name, self._target, result, reason, self.attempts, seconds, self._suppressed, remaining)
+            CallEnded(upstream.name, self.target, result, reason, self.attempts, seconds, self._suppressed, remaining)
         )

@@ -171,35 +171,34 @@ class Breaker:
 class BreakerGuard:
     """The breaker, as one call sees it: an `AdmissionRule`."""
 
-    __slots__ = ("_breaker", "_context", "_permit")
+    __slots__ = ("_breaker", "_permit")
 
-    def __init__(self, breaker: Breaker, context: CallContext) -> None:
+    def __init__(self, breaker: Breaker) -> None:
         self._breaker = breaker
-        self._context = context
         self._permit: Permit | None = None
 
-    def ask(self, now: float) -> Refused | None:
+    def ask(self, call: CallContext, now: float) -> Refused | None:
         self._permit = permit = self._breaker.acquire(now)
         if permit is None:
             return self.refused(now)
         if permit.entered is not None:
-            self._report(BreakerState.OPEN, permit.entered, 0.0)
+            self._report(call, BreakerState.OPEN, permit.entered, 0.0)
         return None
 
-    def tell(self, outcome: Outcome, now: float) -> None:
+    def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
         permit, self._permit = self._permit, None
         breaker = self._breaker
         if permit is None or breaker.is_retired:
             return
         before = breaker.state
-        state = breaker.record(permit, health_of(outcome, any_host=self._context.upstream == OTHER), now)
+        state = breaker.record(permit, health_of(outcome, any_host=call.upstream.name == OTHER), now)
         if state is None:
             return
         if BreakerState.CLOSED in (before, state):
             breaker.last_transition = Transition(now, state is BreakerState.OPEN)
-        self._report(before, state, max(breaker.probe_at - now, 0.0))
+        self._report(call, before, state, max(breaker.probe_at - now, 0.0))
         if state is BreakerState.OPEN:
-            self._context.wake_waiters()
+            call.upstream.wake()
 
     def give_back(self) -> None:
         permit, self._permit = self._permit, None
@@ -211,7 +210,7 @@ class BreakerGuard:
         why = "the upstream is down, its breaker is open"
         return Refused(Rejection.BREAKER_OPEN, Suppression.BREAKER_OPEN, why, self._breaker.retry_in(now))
 
-    def _report(self, before: BreakerState, state: BreakerState, seconds: float) -> None:
-        context = self._context
+    def _report(self, call: CallContext, before: BreakerState, state: BreakerState, seconds: float) -> None:
         if not self._breaker.is_retired:
-            context.observe(BreakerChanged(context.upstream, context.target, before, state, seconds))
+            upstream = call.upstream
+            upstream.observe(BreakerChanged(upstream.name, call.target, before, state, seconds))

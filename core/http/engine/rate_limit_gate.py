@@ -88,43 +88,41 @@ class Gate:
 class GateGuard:
     """The gate, as one call sees it: an `AdmissionRule`."""
 
-    __slots__ = ("_context", "_gate", "_passed", "_waits_since")
+    __slots__ = ("_gate", "_passed", "_waits_since")
 
-    def __init__(self, gate: Gate, context: CallContext) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._context = context
         self._passed = False
         """The gate let it pass, maybe as its probe, and was not told the outcome yet."""
         self._waits_since: float | None = None
 
-    def ask(self, now: float) -> Wait | Refused | None:
+    def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
         closed_for = self._gate.closed_for(now)
         if closed_for > 0:
-            return self.wait(now, closed_for)
+            return self.wait(call, now, closed_for)
         self._passed = True
         return None
 
-    def wait(self, now: float, seconds: float) -> Wait | Refused:
+    def wait(self, call: CallContext, now: float, seconds: float) -> Wait | Refused:
         """Have the call wait at the gate, if its deadline allows that."""
-        if now + seconds < self._context.deadline:
+        if now + seconds < call.deadline:
             self._waits_since = now
             return Wait(seconds)
         why = "the upstream asked to be left alone"
         return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, why, seconds)
 
-    def resume(self, now: float) -> None:
+    def resume(self, call: CallContext, now: float) -> None:
         """Report the time that the call has waited here, if it has."""
         if self._waits_since is not None:
-            self._context.observe(GateWaited(self._context.upstream, now - self._waits_since))
+            call.upstream.observe(GateWaited(call.upstream.name, now - self._waits_since))
             self._waits_since = None
 
-    def tell(self, outcome: Outcome, now: float) -> None:
+    def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
         self._passed = False
         limited = outcome.reason is Reason.HTTP_429
-        context = self._context
         if outcome.retry_after and (outcome.transient or limited):
             self._gate.close(now, outcome.retry_after)
-            context.observe(GateClosed(context.upstream, context.target, outcome.retry_after))
+            call.upstream.observe(GateClosed(call.upstream.name, call.target, outcome.retry_after))
         elif outcome.status is None or limited:
             self._gate.release()  # no answer, or "not yet" without a time: if this was the probe, another goes
         else:

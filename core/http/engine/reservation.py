@@ -73,16 +73,15 @@ class Slot:
 class Reservation:
     """The limits, as one call sees them: an `AdmissionRule`."""
 
-    __slots__ = ("_context", "_limits", "_slot", "_turn")
+    __slots__ = ("_limits", "_slot", "_turn")
 
-    def __init__(self, limits: Limits, context: CallContext) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._context = context
         self._slot: Slot | None = None
         self._turn: float | None = None
 
-    def ask(self, now: float) -> Wait | Refused | None:
-        deadline = self._context.deadline
+    def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
+        deadline = call.deadline
         slots, pace = self._limits.slots, self._limits.pace
         if slots is not None:
             if self._slot is None:
@@ -119,7 +118,7 @@ class Reservation:
         slot, self._slot = self._slot, None
         return slot
 
-    def tell(self, outcome: Outcome, now: float) -> None:  # noqa: ARG002 - they are told in the same way
+    def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:  # noqa: ARG002 - they are told in the same way
         self.give_back()
 
     def give_back(self) -> None:

@@ -12,6 +12,7 @@ import threading
 
 from ..outcome import Outcome
 from ..policy import RetryBudget
+from .admission_rule import CallContext
 from .sliding_window import Window
 
 
@@ -24,12 +25,12 @@ class Budget:
         self._attempts = Window(settings.window)
         self._retries = Window(settings.window)
 
-    def ask(self, now: float) -> None:
+    def ask(self, call: CallContext, now: float) -> None:  # noqa: ARG002 - they are asked in the same way
         """Count an attempt, of which retries may be a share."""
         with self._lock:
             self._attempts.add(now)
 
-    def tell(self, outcome: Outcome, now: float) -> None:
+    def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
         """Do nothing: a retry is taken from the budget when it is decided on."""
 
     def give_back(self) -> None:

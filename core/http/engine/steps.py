@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from ..value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Send:
     """Make one attempt and cut it off after this many seconds of wall clock."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wait:
     """Not yet: wait this many seconds, or less, and ask again."""
 
@@ -23,6 +25,6 @@ class Wait:
     """Seconds to wait for a driver that is woken; None: no more than `seconds`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stop:
     """No further attempt: the last answer, or the last error, is the call's."""

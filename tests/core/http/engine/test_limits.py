@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from core.http import Policy
-from core.http.engine.admission_rule import CallContext
+from core.http.engine.call import Call
 from core.http.engine.concurrency import Slots, Ticket
 from core.http.engine.pacing import Pace
 from core.http.engine.reservation import POLL_SLOT, Limits, Reservation, limits_of
 from core.http.engine.steps import Wait
+from core.http.engine.upstream import Upstream
 from core.http.events import Target
 
 FOREVER = float("inf")
@@ -376,12 +377,13 @@ class Place(Reservation):
     """The reservation of a call that ends at `deadline`."""
 
     def __init__(self, limits: Limits, deadline: float = 60.0) -> None:
-        target = Target("GET", "https", "example.org", "/")
-        super().__init__(limits, CallContext("example", target, deadline, lambda _: None, lambda: None))
+        super().__init__(limits)
+        upstream = Upstream("example", Policy(), clock=lambda: 0.0, random=lambda: 0.0, observe=lambda _: None)
+        self.call = Call(upstream, Target("GET", "https", "example.org", "/"), deadline=deadline)
 
     def wait(self, now: float) -> float | None:
         """Ask: seconds to wait; 0: go; None: it is of no use."""
-        step = self.ask(now)
+        step = self.ask(self.call, now)
         if step is None:
             return 0.0
         return step.seconds if isinstance(step, Wait) else None

@@ -8,8 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from core.http.engine.call import Call
 from core.http.engine.retry_budget import Budget
-from core.http.policy import RetryBudget
+from core.http.engine.upstream import Upstream
+from core.http.events import Target
+from core.http.policy import Policy, RetryBudget
+
+CALL = Call(
+    Upstream("example", Policy(), clock=lambda: 0.0, random=lambda: 0.0, observe=lambda _: None),
+    Target("GET", "https", "example.org", "/"),
+)
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["attempt", "retry"]), st.integers(1, 30), st.just(0.0) | st.floats(0, 15)), max_size=30
@@ -30,7 +38,7 @@ def test_a_fifth_of_the_attempts_may_be_retries() -> None:
     """After 100 attempts there are 20 retries more."""
     budget = Budget(RetryBudget())
     for _ in range(100):
-        budget.ask(100.0)
+        budget.ask(CALL, 100.0)
     assert taken(budget, 100.0) == 30
 
 
@@ -38,9 +46,9 @@ def test_the_share_is_not_rounded_up() -> None:
     """Nine tenths of a retry are none: the bound holds for small numbers too."""
     budget = Budget(RetryBudget(minimum=0))
     for _ in range(4):
-        budget.ask(100.0)
+        budget.ask(CALL, 100.0)
     assert not budget.take(100.0)
-    budget.ask(100.0)
+    budget.ask(CALL, 100.0)
     assert budget.take(100.0)
     assert not budget.take(100.0)
 
@@ -71,7 +79,7 @@ def test_what_remains_is_never_negative() -> None:
     """When the attempts that paid for the retries are forgotten first, nothing remains, and no less."""
     budget = Budget(RetryBudget(minimum=0, ratio=1))
     for _ in range(10):
-        budget.ask(100.0)
+        budget.ask(CALL, 100.0)
     assert taken(budget, 109.0) == 10
     assert budget.remaining(112.0) == 0
     assert not budget.take(112.0)
@@ -80,7 +88,7 @@ def test_what_remains_is_never_negative() -> None:
 def test_a_budget_of_nothing_allows_nothing() -> None:
     """ratio=0 and minimum=0 forbid every retry."""
     budget = Budget(RetryBudget(ratio=0, minimum=0))
-    budget.ask(0.0)
+    budget.ask(CALL, 0.0)
     assert not budget.take(0.0)
     assert budget.remaining(0.0) == 0
 
@@ -97,7 +105,7 @@ def test_the_bound_holds_in_any_ten_seconds(steps: list[tuple[str, int, float]],
         now += passed
         for _ in range(times):
             if what == "attempt":
-                budget.ask(now)
+                budget.ask(CALL, now)
                 attempts.append(now)
             elif budget.take(now):
                 retries.append(now)
@@ -117,7 +125,7 @@ def test_no_retry_is_refused_without_need(steps: list[tuple[str, int, float]]) -
         now += passed
         for _ in range(times):
             if what == "attempt":
-                budget.ask(now)
+                budget.ask(CALL, now)
                 attempts.append(now)
             elif budget.take(now):
                 retries.append(now)
