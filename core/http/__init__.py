@@ -1,6 +1,6 @@
 """Outbound HTTP that is retried, spaced, cut off and counted. `engine/call.py` is the place to begin reading."""
 
-from . import only_copy  # noqa: F401 - first: before any metric is made
+from . import duplicate_import  # noqa: F401 - first: before any metric is made
 from .adapter import ResilientAdapter
 from .api import delete, get, head, options, patch, post, put, request
 from .errors import (
@@ -15,6 +15,7 @@ from .errors import (
 from .policy import WEB_REQUEST, CircuitBreaker, Policy, RetryBudget
 from .process import observe
 from .session import ResilientSession
+from .verdict import Verdict
 
 __all__ = [
     "WEB_REQUEST",
@@ -30,6 +31,7 @@ __all__ = [
     "ResilientSession",
     "ResponseTooLarge",
     "RetryBudget",
+    "Verdict",
     "delete",
     "get",
     "head",

@@ -55,6 +55,8 @@ class ResilientAdapter(DeadlineAdapter):
 
     __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_clock", "_wait", "_random"]  # noqa: RUF012 - what pickle keeps
 
+    partition = ""
+    """Whose quota its calls use up: see `ResilientSession`."""
     _own: tuple[Registry, Registry] | None
     """The process's registry, and the one of its own that this adapter derived from it."""
 
@@ -109,6 +111,7 @@ class ResilientAdapter(DeadlineAdapter):
                     upstream.policy,
                     seconds=step.seconds,
                     configured=upstream.name != OTHER,
+                    fresh=step.fresh,
                     stream=stream,
                     timeout=timeout,
                     verify=verify,
@@ -142,7 +145,7 @@ class ResilientAdapter(DeadlineAdapter):
         timeout: Any,
     ) -> tuple[Upstream, Call]:
         where = request_origin(request)
-        upstream = registry.upstream(where, untrusted=self.untrusted)
+        upstream = registry.upstream(where, untrusted=self.untrusted, partition=self.partition)
         path = (urlsplit(request.url or "").path or "/")[:_MAX_PATH]
         latest = upstream.clock() + upstream.policy.total_timeout
         return upstream, Call(

@@ -143,6 +143,7 @@ class GateClosed:
     upstream: str
     target: Target
     seconds: float
+    partition: str = ""
 
 
 @value
@@ -155,6 +156,8 @@ class GateWaited:
 class QuotaSeen:
     upstream: str
     quota: Quota
+    partition: str = ""
+    """Of which credential, as the code that made the session calls it."""
 
 
 @value

@@ -65,8 +65,16 @@ class Outcome:
     """The server may have seen the request. False only where it certainly has not."""
     retry_after: float | None = None
     """Seconds that the server asks to wait."""
+    doubled: bool = False
+    """`retry_after` grows each time that the server still refuses afterwards."""
+    why: str = ""
+    """Why the server is to be left alone for `retry_after`, if not for the usual reason."""
     quota: Quota | None = None
     """What the server says of its rate limit."""
+    patience: float | None = None
+    """Seconds after which the caller gave up waiting, where it was not the whole attempt that ran out of time."""
+    stale: bool = False
+    """It failed on a connection that had been used before, and nothing came: the network may have forgotten it."""
     detail: str = ""
     """For the log: the status or the kind of error, never anything that came from the URL or the server."""
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .verdict import Classify
+
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}\Z")
 
 
@@ -159,6 +161,10 @@ class Policy:
     """None: off."""
     rate_limit_gate: bool = True
     """Calls wait, or are refused, while the upstream asks for a pause. False: each call finds out for itself."""
+    classify: Classify | None = None
+    """What this upstream means by an answer, where its status does not say: called with the status, the headers and the
+    first 64 KiB of the body (None with ``stream=True``). It goes before `retry_statuses`; None: as the status says. It
+    runs in every call, so it should be quick; if it raises, the status decides and the log says so."""
 
     def __post_init__(self) -> None:
         _check_integer("retries", self.retries, 0, 100)
@@ -176,6 +182,8 @@ class Policy:
             _check_number("requests_per_second", self.requests_per_second, allowed, math.nextafter(0, 1), 10_000)
         _check_part("circuit_breaker", self.circuit_breaker, CircuitBreaker)
         _check_part("retry_budget", self.retry_budget, RetryBudget)
+        if self.classify is not None and not callable(self.classify):
+            raise TypeError(f"classify={self.classify!r}: must be a function of status, headers and body, or None")
         if not isinstance(self.rate_limit_gate, bool):
             raise TypeError(f"rate_limit_gate={self.rate_limit_gate!r}: must be True or False")
         object.__setattr__(self, "retry_statuses", _statuses(self.retry_statuses))

@@ -53,9 +53,9 @@ class ProcessRegistry(Registry):
             self._elect = self._sharing.elect
             self.observers = (*self.observers, self._sharing.observe)
 
-    def upstream(self, origin: Origin, *, untrusted: bool = False) -> Upstream:
+    def upstream(self, origin: Origin, *, untrusted: bool = False, partition: str = "") -> Upstream:
         """Look up the upstream that `origin` belongs to."""
-        found = super().upstream(origin, untrusted=untrusted)
+        found = super().upstream(origin, untrusted=untrusted, partition=partition)
         if self._sharing is not None:
             self._sharing.attend()
         return found

@@ -18,7 +18,10 @@ from .origin import Origin
 from .policy import Policy
 
 MOST_OTHER_HOSTS = 1024
-"""Hosts that no upstream names of which state is kept; the least recently used go first."""
+"""Hosts that no upstream names of which state is kept; the least recently used go first. As many that users named."""
+
+UNTRUSTED = "untrusted "
+"""What the place of a host begins with to which URLs of users lead."""
 
 
 @dataclass(frozen=True)
@@ -71,42 +74,45 @@ class Registry:
         self.runtime = runtime or Runtime()
         self.observers = observers
         self._policy = policy
-        self._upstreams: OrderedDict[str | Origin, Upstream] = OrderedDict()
+        self._configured: dict[str, Upstream] = {}
+        self._others: OrderedDict[Origin, Upstream] = OrderedDict()
+        self._untrusted: OrderedDict[Origin, Upstream] = OrderedDict()
+        """Hosts to which URLs of users lead. Apart from the others, which such URLs must not push out or shut."""
         self._lock = threading.Lock()
         fork.renew_in_children(self)
 
-    def upstream(self, origin: Origin, *, untrusted: bool = False) -> Upstream:
+    def upstream(self, origin: Origin, *, untrusted: bool = False, partition: str = "") -> Upstream:
         """Look up the upstream that `origin` belongs to; it is made on first use.
 
-        `untrusted`: a user submitted the URL. It never belongs to an upstream that the configuration names, whose calls
-        would suffer from what such URLs bring about.
+        :param untrusted: a user submitted the URL. It never belongs to an upstream that the configuration names, whose
+            calls would suffer from what such URLs bring about.
+        :param partition: whose quota is used: see `engine.upstream.Upstream.part`.
         """
         name = OTHER if untrusted else self.config.name_of(origin)
-        key = origin if name == OTHER else name
         with self._lock:
-            upstream = self._upstreams.get(key)
-            if upstream is None:
-                upstream = self._upstreams[key] = self._make(name)
-                self._forget_surplus()
-            elif name == OTHER:
-                self._upstreams.move_to_end(key)
-        return upstream
+            upstream = self._other(origin, untrusted=untrusted) if name == OTHER else self._named(name)
+        return upstream.part(partition) if partition else upstream
 
     def known(self) -> dict[tuple[str, str], Upstream]:
-        """Return the upstreams in use, by name and, for those that no name was given to, origin."""
+        """Return the upstreams in use, by name and place.
+
+        The place is what tells those apart that have the same name: "" for one that the configuration names, else
+        "https://host"; with "untrusted " before it where users named it; then "#partition".
+        """
         with self._lock:
-            upstreams = list(self._upstreams.items())
-        return {(upstream.name, key.url if isinstance(key, Origin) else ""): upstream for key, upstream in upstreams}
+            wholes = self._all()
+        return {(upstream.name, place): upstream for whole in wholes for upstream, place in _with_parts(*whole)}
 
     def configured_and_recent(self, hosts: int) -> list[tuple[Upstream, str]]:
-        """List all upstreams that the configuration names, and as many `hosts` that it does not, with their origins."""
+        """List all upstreams that the configuration names, and of the others as many `hosts`: with their places.
+
+        As many that users named: a record of their own, for what is heard of them must not shut anything else.
+        """
         with self._lock:
             for name in self.config.upstreams:
-                if name not in self._upstreams:
-                    self._upstreams[name] = self._make(name)
-            configured = [(self._upstreams[name], "") for name in self.config.upstreams]
-            origins = (key for key in reversed(self._upstreams) if isinstance(key, Origin))
-            return configured + [(self._upstreams[key], key.url) for key in islice(origins, hosts)]
+                self._named(name)
+            wholes = self._all(hosts)
+        return [each for whole in wholes for each in _with_parts(*whole)]
 
     def derive(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> Registry:
         """Make a registry with state, and maybe policy and clock, of its own; names and observers stay these."""
@@ -121,21 +127,49 @@ class Registry:
     def forget(self) -> None:
         """Give up what is known of every upstream."""
         with self._lock:
-            upstreams = list(self._upstreams.values())
-            self._upstreams.clear()
+            upstreams = [upstream for upstream, _ in self._all()]
+            self._clear()
         for upstream in upstreams:
             upstream.forget()
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._upstreams.clear()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._configured.clear()
+        self._others.clear()
+        self._untrusted.clear()
+
+    def _all(self, hosts: int | None = None) -> list[tuple[Upstream, str]]:
+        """List them with their places; `hosts`: no more than so many of each table, the latest."""
+        found = [(upstream, "") for upstream in self._configured.values()]
+        for table, prefix in ((self._others, ""), (self._untrusted, UNTRUSTED)):
+            found += [(table[origin], prefix + origin.url) for origin in islice(reversed(table), hosts)]
+        return found
+
+    def _named(self, name: str) -> Upstream:
+        upstream = self._configured.get(name)
+        if upstream is None:
+            upstream = self._configured[name] = self._make(name)
+        return upstream
+
+    def _other(self, origin: Origin, *, untrusted: bool) -> Upstream:
+        table = self._untrusted if untrusted else self._others
+        upstream = table.get(origin)
+        if upstream is None:
+            upstream = table[origin] = self._make(OTHER)
+            if len(table) > MOST_OTHER_HOSTS:
+                table.popitem(last=False)[1].forget()
+        else:
+            table.move_to_end(origin)
+        return upstream
 
     def _make(self, name: str) -> Upstream:
         policy = self._policy or self.config.upstreams.get(name, self.config.default)
         runtime = self.runtime
         return Upstream(name, policy, clock=runtime.clock, random=runtime.random, observe=self.emit, elect=self._elect)
 
-    def _forget_surplus(self) -> None:
-        while len(self._upstreams) > MOST_OTHER_HOSTS + len(self.config.upstreams):
-            oldest = next(key for key in self._upstreams if isinstance(key, Origin))
-            self._upstreams.pop(oldest).forget()
+
+def _with_parts(upstream: Upstream, place: str) -> list[tuple[Upstream, str]]:
+    return [(upstream, place), *((part, f"{place}#{name}") for name, part in upstream.parts.items())]

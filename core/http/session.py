@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.cookiejar import DefaultCookiePolicy
@@ -23,6 +24,8 @@ from .policy import Policy
 from .wire import address_guard, compat, redaction
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
+_PARTITION = re.compile(r"[A-Za-z0-9_.-]{0,40}")
+
 
 class ResilientSession(requests.Session):
     """A `requests.Session` of which every call is retried, spaced, cut off and counted.
@@ -40,6 +43,9 @@ class ResilientSession(requests.Session):
         origin carry neither a body nor any header, cookie or hook that may be or add a credential; no cookies are
         kept; the environment's proxies and netrc are not used. Raises
         `BlockedAddress` where a URL leads elsewhere, and `ValueError` for ``verify=False`` and ``proxies=``.
+    :param partition: the name of the credential whose quota the calls use up, say "token-2": never the credential
+        itself, for the name is a label of metrics. Rate-limit gate, retry budget and quota metrics are those of the
+        partition; the breaker is the upstream's. Default: "", for calls without a credential, or with the only one.
     :param clock: seconds, never going back; default: `time.monotonic`.
     :param wait: waits that many seconds before a retry (default: `time.sleep`); what it raises ends the call.
     :param random: a number in [0, 1), for jitter; default: `random.random`.
@@ -52,13 +58,18 @@ class ResilientSession(requests.Session):
         policy: Policy | None = None,
         *,
         untrusted: bool = False,
+        partition: str = "",
         clock: Clock | None = None,
         wait: Callable[[float], object] | None = None,
         random: Random | None = None,
     ) -> None:
         super().__init__()
+        if not _PARTITION.fullmatch(partition):
+            raise ValueError(f"partition={partition!r}: must be up to 40 letters, digits, '_', '.' or '-'")
         self._clock = clock
-        adapter = _SessionAdapter(policy, untrusted=untrusted, clock=clock, wait=wait, random=random)
+        adapter = _SessionAdapter(
+            policy, untrusted=untrusted, partition=partition, clock=clock, wait=wait, random=random
+        )
         if untrusted:
             self.trust_env = False
             self.max_redirects = address_guard.REDIRECTS
@@ -161,19 +172,21 @@ class _SessionAdapter(ResilientAdapter):
     The public `ResilientAdapter` has no such switch: on somebody else's session it could not keep what that promises.
     """
 
-    __attrs__ = [*ResilientAdapter.__attrs__, "untrusted"]  # noqa: RUF012 - what pickle keeps
+    __attrs__ = [*ResilientAdapter.__attrs__, "untrusted", "partition"]  # noqa: RUF012 - what pickle keeps
 
     def __init__(
         self,
         policy: Policy | None,
         *,
         untrusted: bool,
+        partition: str,
         clock: Clock | None,
         wait: Callable[[float], object] | None,
         random: Random | None,
     ) -> None:
         super().__init__(policy, clock=clock, wait=wait, random=random)
         self.untrusted = untrusted
+        self.partition = partition
 
 
 def _text(url: Any) -> str:

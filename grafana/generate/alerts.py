@@ -164,12 +164,12 @@ ALERTS: tuple[Alert, ...] = (
         name="UpstreamRateLimitForecast",
         severity="warning",
         expression=_promql("""
-            upstream_resource:outbound_http_ratelimit_remaining:min
-              / -(upstream_resource:outbound_http_ratelimit_remaining:deriv10m < 0)
-              < (upstream_resource:outbound_http_ratelimit_reset_timestamp_seconds:max - time())
-            and upstream_resource:outbound_http_ratelimit_remaining:min
-              < 0.5 * upstream_resource:outbound_http_ratelimit_limit:max
-            and upstream_resource:outbound_http_ratelimit_reset_timestamp_seconds:spread10m < 60
+            upstream_partition_resource:outbound_http_ratelimit_remaining:min
+              / -(upstream_partition_resource:outbound_http_ratelimit_remaining:deriv10m < 0)
+              < (upstream_partition_resource:outbound_http_ratelimit_reset_timestamp_seconds:max - time())
+            and upstream_partition_resource:outbound_http_ratelimit_remaining:min
+              < 0.5 * upstream_partition_resource:outbound_http_ratelimit_limit:max
+            and upstream_partition_resource:outbound_http_ratelimit_reset_timestamp_seconds:spread10m < 60
         """),
         pending="3m",
         summary=_UPSTREAM + " quota ({{ $labels.resource }}) is used up in {{ $value | humanizeDuration }}",
@@ -180,8 +180,8 @@ ALERTS: tuple[Alert, ...] = (
         name="UpstreamRateLimitExhausted",
         severity="warning",
         expression=_promql("""
-            (upstream_resource:outbound_http_ratelimit_reset_timestamp_seconds:max - time()) > 300
-            and upstream_resource:outbound_http_ratelimit_remaining:min <= 0
+            (upstream_partition_resource:outbound_http_ratelimit_reset_timestamp_seconds:max - time()) > 300
+            and upstream_partition_resource:outbound_http_ratelimit_remaining:min <= 0
         """),
         pending="1m",
         summary=_UPSTREAM + " quota ({{ $labels.resource }}) is used up for {{ $value | humanizeDuration }}",

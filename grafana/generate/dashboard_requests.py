@@ -114,7 +114,7 @@ def quotas() -> Row:
             "As the upstream last said, to the process that heard of the least; after its reset it is full again. At "
             "0 % work waits for the reset: nothing is lost, but late. "
             + runbooks("UpstreamRateLimitForecast", "UpstreamRateLimitExhausted"),
-            {"{{upstream}} {{resource}}": _quota_left()},
+            {"{{upstream}} {{partition}} {{resource}}": _quota_left()},
             "percentunit",
             empty="no upstream has named a quota",
             most=1,
@@ -147,7 +147,9 @@ def quotas() -> Row:
 def _quota_left() -> str:
     limit, reset = http("ratelimit_limit"), http("ratelimit_reset_timestamp_seconds")
     said = f"{http('ratelimit_remaining')} / ({limit} > 0) and {reset} > time()"
-    return f"min by (upstream, resource) ({said}) or max by (upstream, resource) ({limit} > bool 0)"
+    return (
+        f"min by (upstream, partition, resource) ({said}) or max by (upstream, partition, resource) ({limit} > bool 0)"
+    )
 
 
 def _saturation() -> str:

@@ -18,8 +18,8 @@ _BAD = f'outbound_http_calls_total{{outcome=~"failure|rejected", {_OURS}}}'
 _DURATIONS = "sum by (upstream, le) (rate(outbound_http_attempt_duration_seconds_bucket[15m]))"
 _ACTIVE = "sum by (upstream, role) (outbound_http_active_requests)"
 _LIMIT = "sum by (upstream, role) (outbound_http_concurrency_limit)"
-_REMAINING = "upstream_resource:outbound_http_ratelimit_remaining:min"
-_RESET = "upstream_resource:outbound_http_ratelimit_reset_timestamp_seconds:max"
+_REMAINING = "upstream_partition_resource:outbound_http_ratelimit_remaining:min"
+_RESET = "upstream_partition_resource:outbound_http_ratelimit_reset_timestamp_seconds:max"
 _NOT_OVER = "(outbound_http_ratelimit_reset_timestamp_seconds > time())"
 """What a role saw of a quota that has been renewed since says nothing."""
 
@@ -67,14 +67,14 @@ _FAST = (
     ),
     ("upstream_role:outbound_http_concurrency:ratio", f"{_ACTIVE} / ({_LIMIT} > 0)"),
     (
-        "upstream_resource:outbound_http_ratelimit_limit:max",
-        f"max by (upstream, resource) (outbound_http_ratelimit_limit and {_NOT_OVER})",
+        "upstream_partition_resource:outbound_http_ratelimit_limit:max",
+        f"max by (upstream, partition, resource) (outbound_http_ratelimit_limit and {_NOT_OVER})",
     ),
-    (_REMAINING, f"min by (upstream, resource) (outbound_http_ratelimit_remaining and {_NOT_OVER})"),
-    (_RESET, f"max by (upstream, resource) {_NOT_OVER}"),
-    ("upstream_resource:outbound_http_ratelimit_remaining:deriv10m", f"deriv({_REMAINING}[10m])"),
+    (_REMAINING, f"min by (upstream, partition, resource) (outbound_http_ratelimit_remaining and {_NOT_OVER})"),
+    (_RESET, f"max by (upstream, partition, resource) {_NOT_OVER}"),
+    ("upstream_partition_resource:outbound_http_ratelimit_remaining:deriv10m", f"deriv({_REMAINING}[10m])"),
     (
-        "upstream_resource:outbound_http_ratelimit_reset_timestamp_seconds:spread10m",
+        "upstream_partition_resource:outbound_http_ratelimit_reset_timestamp_seconds:spread10m",
         f"max_over_time({_RESET}[10m]) - min_over_time({_RESET}[10m])",
     ),
 )

@@ -27,6 +27,7 @@ from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 from .. import process, registry
 from ..events import OTHER
@@ -165,7 +166,15 @@ class _Reader:
 
 
 def _part(name: str, value: Any) -> Any:
-    """Make the dictionary that stands for a part of a policy into that part. Raises as the part does."""
+    """Turn a value of the setting into what `Policy` takes: a dictionary into its part, a dotted path into a function.
+
+    Raises as the part does, and `ValueError` for a path that leads nowhere.
+    """
+    if name == "classify" and isinstance(value, str):
+        try:
+            return import_string(value)
+        except ImportError as exc:
+            raise ValueError(f"classify={value!r}: cannot be imported: {exc}") from exc
     kind = _PARTS.get(name)
     if kind is None or not isinstance(value, Mapping):
         return value

@@ -48,20 +48,29 @@ class Admission:
     def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
         """Ask all policies; None: granted."""
         upstream = self._upstream
-        if upstream.elect is not None and upstream.probe_due(now):
-            # The slot first: a call that cannot send must not win an election.
-            obstacle = self._reservation.ask(call, now) if self._reservation is not None else None
-            if obstacle is not None:
-                return obstacle
-            elected = upstream.elect(upstream, now)
-            if elected is not True:
-                return self._not_elected(elected, call, now)
+        if upstream.elect is not None and not upstream.gate.is_closed(now):
+            for subject in (upstream,) if upstream.whole is upstream else (upstream.whole, upstream):
+                obstacle = self._elected(subject, call, now) if subject.probe_due(now) else None
+                if obstacle is not None:
+                    return obstacle
         for rule in self._rules:
             obstacle = rule.ask(call, now)
             if obstacle is not None:
                 self.give_back(but=rule)
                 return obstacle
         return None
+
+    def _elected(self, subject: Upstream, call: CallContext, now: float) -> Wait | Refused | None:
+        """Ask whether this process may send the probe that is due; None: it may."""
+        assert self._upstream.elect is not None  # noqa: S101 - asked before
+        if self._breaker is not None and self._breaker.prefers_others(call, now):
+            return self._breaker.refused(now)
+        # The slot first: a call that cannot send must not win an election.
+        obstacle = self._reservation.ask(call, now) if self._reservation is not None else None
+        if obstacle is not None:
+            return obstacle
+        elected = self._upstream.elect(subject, now)
+        return None if elected is True else self._not_elected(elected, call, now)
 
     def sent(self) -> None:
         """Note that the attempt was made."""

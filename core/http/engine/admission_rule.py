@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ..events import Observer, Suppression, Target
 from ..outcome import Outcome, Rejection
+from ..policy import Policy
 from .steps import Wait
 
 
@@ -27,6 +28,8 @@ class UpstreamContext(Protocol):
     """What a policy needs to know of the upstream that is called."""
 
     name: str
+    partition: str
+    policy: Policy
     observe: Observer
 
     def wake(self) -> None:
@@ -49,6 +52,14 @@ class CallContext(Protocol):
     @property
     def deadline(self) -> float:
         """On the upstream's clock."""
+
+    @property
+    def granted(self) -> float:
+        """Seconds that the attempt in hand, or the next one, may take: the policy's attempt timeout, or less."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the last attempt took."""
 
 
 class AdmissionRule(Protocol):

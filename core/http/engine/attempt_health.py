@@ -20,7 +20,7 @@ def health_of(outcome: Outcome, *, any_host: bool) -> Health:
     reason = outcome.reason
     if reason is None:
         return Health.SUCCESS
-    if reason in _SAYS_NOTHING or outcome.status == 425:
+    if reason in _SAYS_NOTHING or outcome.status == 425 or outcome.stale:
         return Health.NEITHER
     if reason is Reason.OTHER and outcome.status is not None:  # a status that HTTP does not know: an answer
         return Health.SUCCESS
@@ -29,6 +29,17 @@ def health_of(outcome: Outcome, *, any_host: bool) -> Health:
     if reason is Reason.DNS and any_host and not outcome.transient:  # a name that does not exist: often a slip
         return Health.NEITHER
     return Health.FAILURE
+
+
+def cut_short_after(outcome: Outcome, *, granted: float, attempt_timeout: float) -> float | None:
+    """Return the seconds after which an attempt was given up, where the policy's `attempt_timeout` is longer.
+
+    None: it did not run out of time, or had all the time of the policy.
+    """
+    if outcome.reason is not Reason.TIMEOUT or outcome.status is not None:
+        return None
+    seconds = granted if outcome.patience is None else min(granted, outcome.patience)
+    return seconds if seconds < attempt_timeout else None
 
 
 _SAYS_NOTHING = frozenset({Reason.HTTP_429, Reason.BLOCKED, Reason.TOO_LARGE})

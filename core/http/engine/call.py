@@ -93,6 +93,13 @@ class Call:
         self._admission = Admission(upstream)
         self._attempts: list[Attempt] = []
         self._attempt_started: float | None = None
+        self.granted = self._attempt_timeout
+        """Seconds that the attempt in hand, or the next one, may take."""
+        self.duration = 0.0
+        """Seconds that the last attempt took."""
+        self._fresh = False
+        """The next attempt is a retry on a new connection, because an old one stayed silent: one of those in a call."""
+        self._refreshed = 0
         self._not_before = now
         self._retry: RetryScheduled | None = None
         """The retry that was decided on, and has not started."""
@@ -126,6 +133,7 @@ class Call:
         if left <= 0:
             why = "passed while it waited for its turn" if self._admission.holds_reservation else "passed before"
             return self._refuse(Refused(Rejection.DEADLINE_EXCEEDED, Suppression.DEADLINE, f"its total timeout {why}"))
+        self.granted = min(left, self._attempt_timeout)
         obstacle = self._admission.ask(self, now)
         if isinstance(obstacle, Refused):
             return self._refuse(obstacle)
@@ -136,14 +144,14 @@ class Call:
         self._admission.sent()
         self._attempt_started = now
         self.upstream.observe(AttemptStarted(self.upstream.name, self.target))
-        return Send(min(left, self._attempt_timeout))
+        return Send(self.granted, fresh=self._fresh)
 
     def end(self, outcome: Outcome) -> bool:
         """Record what the attempt came to. True: begin again; False: the call is finished."""
         now = self._close_attempt(outcome)
         self._admission.tell(self, outcome, now)
         if outcome.quota is not None:
-            self.upstream.observe(QuotaSeen(self.upstream.name, outcome.quota))
+            self.upstream.observe(QuotaSeen(self.upstream.name, outcome.quota, self.upstream.partition))
         self._retry = self._decide_retry(outcome, now)
         if self._retry is None:
             self._finish(outcome.result, outcome.reason)
@@ -185,12 +193,18 @@ class Call:
         if upstream.breaker is not None and upstream.breaker.state is BreakerState.OPEN:
             self._suppress(Suppression.BREAKER_OPEN)
             return None
-        seconds = delay(
-            number,
-            base=policy.backoff,
-            ceiling=policy.backoff_max,
-            jitter=policy.jitter,
-            chance=upstream.random(),
+        self._fresh = outcome.stale and not self._refreshed
+        self._refreshed += self._fresh
+        seconds = (
+            0.0
+            if self._fresh
+            else delay(
+                number - self._refreshed,
+                base=policy.backoff,
+                ceiling=policy.backoff_max,
+                jitter=policy.jitter,
+                chance=upstream.random(),
+            )
         )
         source = BackoffSource.COMPUTED
         if outcome.retry_after is not None and outcome.retry_after > seconds:
@@ -231,6 +245,7 @@ class Call:
         now = self.upstream.clock()
         begun = now if self._attempt_started is None else self._attempt_started
         self._attempt_started = None
+        self.duration = now - begun
         if outcome is not None:
             self._attempts.append(Attempt(outcome, now - begun, self._waited))
         self.upstream.observe(AttemptEnded(self.upstream.name, self.target, outcome, now - begun))

@@ -17,9 +17,12 @@ from ..events import OTHER, BreakerChanged, BreakerState, Suppression
 from ..outcome import Outcome, Rejection
 from ..policy import CircuitBreaker
 from .admission_rule import CallContext, Refused
-from .attempt_health import Health, health_of
+from .attempt_health import Health, cut_short_after, health_of
 from .mergeable_state import BreakerSnapshot, Transition
-from .sliding_window import Window
+from .sliding_window import Window, WindowMaximum
+
+_PATIENT = 1.0
+"""Seconds. A timeout that its caller made shorter says nothing of an upstream that has not answered yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,14 @@ class Breaker:
         self._lock = threading.Lock()
         self._attempts = Window(settings.window)
         self._failures = Window(settings.window)
+        self._slowest = WindowMaximum(settings.window)
         self._in_a_row = 0
         self._last_failure = 0.0
         self._open_for = settings.open_for
         self._probe_until = 0.0
         self._probed_at = 0.0
+        self._hasty = 0.0
+        """Seconds after which the caller of the last probe gave up; 0: it did not."""
         self.state = BreakerState.CLOSED
         self.probe_at = 0.0
         """While open: when the next probe is let through."""
@@ -55,31 +61,41 @@ class Breaker:
         """Nobody asks it any more, and nothing that it learns is reported."""
         self._permit = Permit(0)
 
-    def acquire(self, now: float) -> Permit | None:
-        """Ask leave for one attempt; None: not now. Whoever gets a permit hands it to `record` or `release`."""
+    def acquire(self, now: float, patience: float) -> Permit | None:
+        """Ask leave for one attempt, which may take `patience` seconds; None: not now.
+
+        Whoever gets a permit hands it to `record` or `release`.
+        """
         permit = self._permit
         if self.state is BreakerState.CLOSED:  # no lock: a permit of a generation that just ended changes nothing
             return permit
         with self._lock:
-            return self._acquire_probe(now)
+            return self._acquire_probe(now, patience)
 
-    def record(self, permit: Permit, health: Health, now: float) -> BreakerState | None:
-        """Tell what an attempt came to. Returns the state that this led to, None where it stayed the same."""
+    def record(
+        self, permit: Permit, health: Health, now: float, *, seconds: float = 0.0, cut_short: float | None = None
+    ) -> BreakerState | None:
+        """Tell what an attempt came to. Returns the state that this led to, None where it stayed the same.
+
+        :param seconds: how long it took.
+        :param cut_short: seconds after which it was given up, where the policy would have waited longer.
+        """
         with self._lock:
             if permit.generation != self._permit.generation:
                 return None
             if self.state is BreakerState.HALF_OPEN:
-                return self._judge_probe(health, now)
-            if health is Health.NEITHER:
+                return self._judge_probe(health, now, cut_short)
+            if health is Health.NEITHER or (cut_short is not None and not self._is_silence(cut_short, now)):
                 return None
             self._attempts.add(now)
             if health is Health.SUCCESS:
                 self._in_a_row = 0
+                self._slowest.add(now, seconds)
                 return None
             self._failures.add(now)
             self._in_a_row = 1 if now - self._last_failure > self._settings.window else self._in_a_row + 1
             self._last_failure = now
-            return self._open(now, since=now) if self._is_too_much() else None
+            return self._open(now, now, self._open_for) if self._is_too_much() else None
 
     def release(self, permit: Permit) -> None:
         """Give a permit back unused: the attempt was cancelled."""
@@ -112,10 +128,17 @@ class Breaker:
     def is_probing(self, now: float) -> bool:
         return self.state is BreakerState.HALF_OPEN and now < self._probe_until
 
-    def _acquire_probe(self, now: float) -> Permit | None:
+    def prefers_others(self, now: float, patience: float) -> bool:
+        """Say whether the probe is kept for those who wait longer than who cut the last one short.
+
+        For as long as the breaker stays open at first, not for ever: there may be nobody else.
+        """
+        return patience <= self._hasty and now < self.probe_at + self._settings.open_for
+
+    def _acquire_probe(self, now: float, patience: float) -> Permit | None:
         if self.state is BreakerState.CLOSED:  # since we looked
             return self._permit
-        if not self.probe_due(now):
+        if not self.probe_due(now) or self.prefers_others(now, patience):
             return None
         entered = BreakerState.HALF_OPEN if self.state is BreakerState.OPEN else None
         self._enter(BreakerState.HALF_OPEN)
@@ -133,13 +156,17 @@ class Breaker:
         """Seconds until asking again may help."""
         return max(self.probe_at - now, 1.0)  # a probe is on its way: soon, but not at once
 
-    def _judge_probe(self, health: Health, now: float) -> BreakerState | None:
+    def _judge_probe(self, health: Health, now: float, cut_short: float | None) -> BreakerState | None:
         if health is Health.NEITHER:
             self._probe_until = 0.0
             return None
+        self._hasty = cut_short or 0.0
+        if cut_short is not None:  # its caller gave up: the upstream may be well, only slower than that
+            return self._open(now, self._probed_at, self._settings.open_for)
         if health is Health.FAILURE:
             self._open_for = min(self._open_for * 2, self._settings.open_max)
-            return self._open(now, since=self._probed_at)  # the upstream may have healed at any time since
+            # The upstream may have healed at any time since the probe began.
+            return self._open(now, self._probed_at, self._open_for)
         self.snapshot = BreakerSnapshot(now, now, now)
         return self._close()
 
@@ -150,8 +177,13 @@ class Breaker:
         attempts, failures = self._attempts.total, self._failures.total
         return attempts >= settings.minimum_attempts and failures >= settings.failure_rate * attempts
 
-    def _open(self, now: float, *, since: float) -> BreakerState:
-        self.probe_at = since + self._open_for
+    def _is_silence(self, seconds: float, now: float) -> bool:
+        """Say whether a timeout that its caller shortened to `seconds` tells of more than a caller in a hurry."""
+        slowest = self._slowest.greatest(now)
+        return seconds > (_PATIENT if slowest is None else slowest)
+
+    def _open(self, now: float, since: float, seconds: float) -> BreakerState:
+        self.probe_at = since + seconds
         self.snapshot = BreakerSnapshot(now, since, self.probe_at)
         return self._enter(BreakerState.OPEN)
 
@@ -159,7 +191,9 @@ class Breaker:
         self._open_for = self._settings.open_for
         self._attempts.clear()
         self._failures.clear()
+        self._slowest.clear()
         self._in_a_row = 0
+        self._hasty = 0.0
         return self._enter(BreakerState.CLOSED)
 
     def _enter(self, state: BreakerState) -> BreakerState:
@@ -178,7 +212,7 @@ class BreakerGuard:
         self._permit: Permit | None = None
 
     def ask(self, call: CallContext, now: float) -> Refused | None:
-        self._permit = permit = self._breaker.acquire(now)
+        self._permit = permit = self._breaker.acquire(now, call.granted)
         if permit is None:
             return self.refused(now)
         if permit.entered is not None:
@@ -191,7 +225,9 @@ class BreakerGuard:
         if permit is None or breaker.is_retired:
             return
         before = breaker.state
-        state = breaker.record(permit, health_of(outcome, any_host=call.upstream.name == OTHER), now)
+        health = health_of(outcome, any_host=call.upstream.name == OTHER)
+        cut_short = cut_short_after(outcome, granted=call.granted, attempt_timeout=call.upstream.policy.attempt_timeout)
+        state = breaker.record(permit, health, now, seconds=call.duration, cut_short=cut_short)
         if state is None:
             return
         if BreakerState.CLOSED in (before, state):
@@ -204,6 +240,10 @@ class BreakerGuard:
         permit, self._permit = self._permit, None
         if permit is not None:
             self._breaker.release(permit)
+
+    def prefers_others(self, call: CallContext, now: float) -> bool:
+        """Say whether the probe that is due is kept for calls that wait longer."""
+        return self._breaker.probe_due(now) and self._breaker.prefers_others(now, call.granted)
 
     def refused(self, now: float) -> Refused:
         """Say why no attempt may be made."""

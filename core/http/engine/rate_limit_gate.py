@@ -12,6 +12,7 @@ from .steps import Wait
 
 MAX_CLOSED = 3600.0
 """Seconds. An upstream that asks for more is asked again after an hour, by one probe."""
+LEFT_ALONE = "asked to be left alone"
 
 
 class Gate:
@@ -23,10 +24,24 @@ class Gate:
         self._asked_until = 0.0
         self._probe_until = 0.0
         self._reopened = 0.0
+        self._refusals = 0
+        """How often in a row the upstream still refused when a pause that grows was over."""
+        self.why = ""
+        """Why it is closed, for people."""
 
-    def close(self, now: float, seconds: float) -> float:
-        """Close for `seconds`, an hour at most; a gate that is closed for longer stays so. Returns until when."""
+    def close(self, now: float, seconds: float, *, doubled: bool = False, why: str = "") -> float:
+        """Close for `seconds`, an hour at most; a gate that is closed for longer stays so. Returns until when.
+
+        :param doubled: for twice as long each time that it is closed so again after it had opened.
+        """
         with self._lock:
+            if doubled and now < self._closed_until:  # an answer to what was sent before it closed
+                return self._closed_until
+            if doubled:
+                seconds = min(seconds * 2.0 ** min(self._refusals, 20), MAX_CLOSED)
+                self._refusals += 1
+            if now + seconds > self._closed_until:
+                self.why = why or LEFT_ALONE
             self._probe_until = 0.0
             self._asked_until = max(self._asked_until, now + seconds)
             self._closed_until = max(self._closed_until, min(now + seconds, now + MAX_CLOSED))
@@ -34,6 +49,8 @@ class Gate:
 
     def answered(self, now: float) -> None:
         """Note that the upstream answered and asked for nothing: a probe's answer opens the gate for all."""
+        if self._refusals and now >= self._closed_until:
+            self._refusals = 0
         if self._asked_until > now >= self._closed_until:  # before, it is an answer to what was sent earlier
             with self._lock:
                 if now >= self._closed_until:  # still: nobody closed it since we looked
@@ -108,7 +125,7 @@ class GateGuard:
         if now + seconds < call.deadline:
             self._waits_since = now
             return Wait(seconds)
-        why = "the upstream asked to be left alone"
+        why = f"the upstream {self._gate.why or LEFT_ALONE}"
         return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, why, seconds)
 
     def resume(self, call: CallContext, now: float) -> None:
@@ -121,8 +138,9 @@ class GateGuard:
         self._passed = False
         limited = outcome.reason is Reason.HTTP_429
         if outcome.retry_after and (outcome.transient or limited):
-            self._gate.close(now, outcome.retry_after)
-            call.upstream.observe(GateClosed(call.upstream.name, call.target, outcome.retry_after))
+            until = self._gate.close(now, outcome.retry_after, doubled=outcome.doubled, why=outcome.why)
+            seconds = max(outcome.retry_after, until - now)
+            call.upstream.observe(GateClosed(call.upstream.name, call.target, seconds, call.upstream.partition))
         elif outcome.status is None or limited:
             self._gate.release()  # no answer, or "not yet" without a time: if this was the probe, another goes
         else:

@@ -7,12 +7,25 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
-from ..outcome import Outcome, Reason, Result
-from .rate_limit_headers import quota, retry_after, server_time
+from ..outcome import Outcome, Quota, Reason, Result
+from ..verdict import Meaning, Verdict
+from .rate_limit_headers import MAX_DELAY, quota, retry_after, server_time
 
 
-def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozenset[int], now: datetime) -> Outcome:
-    """Return the outcome of an attempt that was answered. `headers` are compared without case; `now` is aware."""
+def answered(
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    retry_statuses: frozenset[int],
+    now: datetime,
+    verdict: Verdict | None = None,
+) -> Outcome:
+    """Return the outcome of an attempt that was answered.
+
+    :param headers: compared without case.
+    :param now: aware.
+    :param verdict: of `Policy.classify`: goes before the status.
+    """
     there = server_time(headers, now)
     asked = retry_after(headers.get("Retry-After"), there)
     left = quota(headers, there)
@@ -23,8 +36,33 @@ def answered(status: int, headers: Mapping[str, str], *, retry_statuses: frozens
         limited = limited or exhausted or asked is not None
         if left is not None and exhausted and left.reset is not None:
             asked = max(asked or 0.0, left.reset)
+    if verdict is not None:
+        return _judged(status, verdict, asked, left)
     outcome = _answered(status, limited, (429 if limited else status) in retry_statuses)
     return outcome if asked is None and left is None else replace(outcome, retry_after=asked, quota=left)
+
+
+def _judged(status: int, verdict: Verdict, asked: float | None, left: Quota | None) -> Outcome:
+    result, reason = Result.FAILURE, _reason(status)
+    if verdict.meaning is Meaning.SUCCESS:
+        result, reason = Result.SUCCESS, None
+    elif verdict.meaning is Meaning.PERMANENT:
+        result, reason = Result.CLIENT_ERROR, None
+    elif verdict.meaning is Meaning.RATE_LIMITED:
+        reason = Reason.HTTP_429
+    elif reason is None:
+        reason = Reason.OTHER
+    return Outcome(
+        result,
+        reason,
+        status,
+        transient=verdict.meaning in {Meaning.TRANSIENT, Meaning.RATE_LIMITED},
+        retry_after=asked if verdict.seconds is None else min(verdict.seconds, MAX_DELAY),
+        doubled=verdict.doubled,
+        why=verdict.why,
+        quota=left,
+        detail=str(status),
+    )
 
 
 @lru_cache(256)

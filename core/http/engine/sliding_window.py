@@ -1,4 +1,4 @@
-"""Counts of the last seconds, in buckets of one second: O(1) to add to and to read, whatever the traffic."""
+"""What the last seconds brought, in buckets of one second: O(1) to add to and to read, whatever the traffic."""
 
 from __future__ import annotations
 
@@ -38,3 +38,36 @@ class Window:
         """Forget everything."""
         self._buckets = [0] * len(self._buckets)
         self.total = 0
+
+
+class WindowMaximum:
+    """The greatest of the values in a sliding window. Not safe for threads either."""
+
+    __slots__ = ("_greatest", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = math.ceil(seconds)
+        self._greatest: dict[int, float] = {}
+        """Of each second; at most one more than fit in."""
+
+    def add(self, now: float, value: float) -> None:
+        """Add a value, which is not negative."""
+        second, greatest = int(now), self._greatest
+        if second not in greatest:
+            self._advance(second)
+            greatest[second] = value
+        elif value > greatest[second]:
+            greatest[second] = value
+
+    def greatest(self, now: float) -> float | None:
+        """Return the greatest; None: there is none."""
+        self._advance(int(now))
+        return max(self._greatest.values(), default=None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._greatest.clear()
+
+    def _advance(self, second: int) -> None:
+        for old in [old for old in self._greatest if old < second - self._seconds]:
+            del self._greatest[old]

@@ -12,6 +12,8 @@ class Send:
     """Make one attempt and cut it off after this many seconds of wall clock."""
 
     seconds: float
+    fresh: bool = False
+    """On a new connection: the one that the last attempt used may be dead, and others like it."""
 
 
 @value

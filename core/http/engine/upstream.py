@@ -22,6 +22,9 @@ Random: TypeAlias = Callable[[], float]
 Elect: TypeAlias = Callable[["Upstream", float], bool | Wait]
 """Asks the other processes whether this one may send the probe that is due now. Blocks nowhere."""
 
+MOST_PARTS = 256
+"""Parts of an upstream that are kept."""
+
 
 class Upstream:
     """One server, or one group of servers that go down together. Safe for threads."""
@@ -35,59 +38,107 @@ class Upstream:
         random: Random,
         observe: Observer,
         elect: Elect | None = None,
+        whole: Upstream | None = None,
+        partition: str = "",
     ) -> None:
-        """Make one. `elect`: default: this process decides alone."""
+        """Make one.
+
+        :param elect: default: this process decides alone.
+        :param whole: the upstream of which this is a part: see `part`.
+        :param partition: the name of the part.
+        """
         self.name = name
         self.policy = policy
         self.clock = clock
         self.random = random
         self.observe = observe
         self.elect = elect
-        self.breaker = Breaker(policy.circuit_breaker) if policy.circuit_breaker else None
+        self.partition = partition
+        self.parts: dict[str, Upstream] = {}
+        self.whole = whole or self
         self.budget = Budget(policy.retry_budget) if policy.retry_budget else None
         self.gate = Gate()
-        self.limits = limits_of(policy)
-        self._waiters: set[Callable[[], object]] = set()
+        if whole is None:
+            self.breaker = Breaker(policy.circuit_breaker) if policy.circuit_breaker else None
+            self.limits = limits_of(policy)
+            self.waiters: set[Callable[[], object]] = set()
+        else:
+            self.breaker, self.limits, self.waiters = whole.breaker, whole.limits, whole.waiters
+
+    def part(self, partition: str) -> Upstream:
+        """Return the part for one of several quotas, say that of a credential.
+
+        Its gate and its retry budget are its own; the breaker, the slots and the pace are the upstream's. At most
+        `MOST_PARTS` are kept, the oldest goes first.
+        """
+        part = self.parts.get(partition)
+        if part is None:
+            part = Upstream(
+                self.name,
+                self.policy,
+                clock=self.clock,
+                random=self.random,
+                observe=self.observe,
+                elect=self.elect,
+                whole=self,
+                partition=partition,
+            )
+            part = self.parts.setdefault(partition, part)
+            if len(self.parts) > MOST_PARTS:
+                self.parts.pop(next(iter(self.parts)), None)
+        return part
+
+    @property
+    def _own_breaker(self) -> Breaker | None:
+        """None for a part, of which only the gate is told to other processes, and elected for."""
+        return self.breaker if self.whole is self else None
 
     @contextmanager
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
         """While this lasts, call `wake` when waiting has become pointless: the breaker has opened."""
-        self._waiters.add(wake)
+        self.waiters.add(wake)
         breaker = self.breaker
         if breaker is not None and breaker.is_open(self.clock()):  # since the caller decided to wait
             wake()
         try:
             yield
         finally:
-            self._waiters.discard(wake)
+            self.waiters.discard(wake)
 
     @property
     def snapshots(self) -> tuple[BreakerSnapshot, GateSnapshot]:
         """What other processes should know of its breaker and of its gate."""
-        breaker = self.breaker
+        breaker = self._own_breaker
         return BreakerSnapshot() if breaker is None else breaker.snapshot, self.gate.snapshot
 
     def probe_due(self, now: float) -> bool:
         """Say whether the next attempt would be a probe, the only one let through."""
         if self.gate.is_closed(now):
             return False
-        breaker = self.breaker
+        breaker = self._own_breaker
         return self.gate.probe_due(now) or (breaker is not None and breaker.probe_due(now))
 
     def is_probing(self, now: float) -> bool:
         """Say whether a probe of this process is on its way."""
-        breaker = self.breaker
+        breaker = self._own_breaker
         return self.gate.is_probing(now) or (breaker is not None and breaker.is_probing(now))
+
+    def is_down(self, now: float) -> bool:
+        """Say whether its breaker is not closed, or it has asked for a pause that is not over."""
+        breaker, gate = self.snapshots
+        return breaker.is_open or now < gate.asked_until
 
     def forget(self) -> None:
         """Give up what is known of it. Calls in hand go on, and report nothing of its breaker any more."""
         breaker, self.breaker = self.breaker, None
         if breaker is not None:
             breaker.is_retired = True
+            for part in self.parts.values():
+                part.breaker = None
             if breaker.state is not BreakerState.CLOSED:
                 self.observe(BreakerForgotten(self.name, breaker.state))
 
     def wake(self) -> None:
         """Wake every call that waits."""
-        for wake in tuple(self._waiters):
+        for wake in tuple(self.waiters):
             wake()

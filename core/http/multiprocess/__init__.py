@@ -8,6 +8,6 @@ each process has a name of its own that says its role (`process_identity`), a lo
 
 from .collector import Collector
 from .process_identity import VARIABLE, take_part
-from .roles import ROLES, ProcessRole, role_of
+from .process_role import ROLES, ProcessRole, role_of
 
 __all__ = ["ROLES", "VARIABLE", "Collector", "ProcessRole", "role_of", "take_part"]

@@ -21,7 +21,7 @@ from prometheus_client import Metric
 from . import compaction
 from .aggregation import Values
 from .directory import files_of, locked
-from .roles import ROLES
+from .process_role import ROLES
 
 
 class _Who(NamedTuple):

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from .roles import ROLES
+from .process_role import ROLES
 
 ENDED = "ended"
 _PATIENCE = 2.0

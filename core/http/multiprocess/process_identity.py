@@ -21,7 +21,7 @@ from prometheus_client import values
 from .. import fork
 from . import compaction
 from .directory import files_of, has_room, hold, lock_of, locked
-from .roles import ProcessRole, role_of
+from .process_role import ProcessRole, role_of
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 

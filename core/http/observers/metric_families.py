@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ATTEMPTS = (1, 2, 3, 4, 5, 10)
+_QUOTA = ("upstream", "partition", "resource")
 
 
 class MetricFamilies:
@@ -54,12 +55,10 @@ class MetricFamilies:
         self.breaker_transitions = counter(
             "breaker_transitions", "Breakers that entered that state.", "upstream", "state"
         )
-        self.ratelimit_limit = gauge("ratelimit_limit", "The quota's size.", "mostrecent", "upstream", "resource")
-        self.ratelimit_remaining = gauge(
-            "ratelimit_remaining", "What is left of the quota.", "mostrecent", "upstream", "resource"
-        )
+        self.ratelimit_limit = gauge("ratelimit_limit", "The quota's size.", "mostrecent", *_QUOTA)
+        self.ratelimit_remaining = gauge("ratelimit_remaining", "What is left of the quota.", "mostrecent", *_QUOTA)
         self.ratelimit_reset = gauge(
-            "ratelimit_reset_timestamp_seconds", "When the quota is full again.", "mostrecent", "upstream", "resource"
+            "ratelimit_reset_timestamp_seconds", "When the quota is full again.", "mostrecent", *_QUOTA
         )
         self.ratelimit_wait = counter("ratelimit_wait_seconds", "Time spent waiting at the gate.", "upstream")
         self.fallbacks = counter("fallbacks", "Times that what was stored had to serve.", "upstream", "source")

@@ -47,6 +47,8 @@ _RESOURCES = frozenset(  # GitHub's, from its REST API's documentation of rate l
         "source_import",
     }
 )
+_MOST_PARTITIONS = 20
+"""Values of the label; a name that is seen later counts as "other"."""
 _USUAL_STATUSES = (200, 201, 202, 204, 301, 302, 304, 400, 401, 403, 404, 410)
 
 
@@ -72,6 +74,7 @@ class UpstreamSeries:
         self._metrics = metrics
         self._upstream = upstream
         self._lock = threading.Lock()
+        self._partitions = {""}
         self._limit = math.inf
         self._by_attempt: dict[tuple[str, int | None, Result, Reason | None], tuple[Counter, Histogram]] = {}
         self.active_requests = metrics.active_requests.labels(upstream)
@@ -178,13 +181,20 @@ class UpstreamSeries:
         if event.upstream == OTHER:
             return
         quota = event.quota
-        labels = (event.upstream, quota.resource if quota.resource in _RESOURCES else "other")
+        resource = quota.resource if quota.resource in _RESOURCES else "other"
+        labels = (event.upstream, self._known_partition(event.partition), resource)
         if quota.limit is not None:
             self._metrics.ratelimit_limit.labels(*labels).set(quota.limit)
         if quota.remaining is not None:
             self._metrics.ratelimit_remaining.labels(*labels).set(quota.remaining)
         if quota.reset is not None:
             self._metrics.ratelimit_reset.labels(*labels).set(time.time() + quota.reset)
+
+    def _known_partition(self, partition: str) -> str:
+        """Return a value of the label: "other" beyond the first of those that were seen."""
+        if len(self._partitions) < _MOST_PARTITIONS:
+            self._partitions.add(partition)
+        return partition if partition in self._partitions else "other"
 
     def _attempt(self, method: str, outcome: Outcome) -> tuple[Counter, Histogram]:
         """Return the metrics of such attempts; labels stay within known methods and statuses."""

@@ -19,6 +19,9 @@ PATIENCE = 0.1
 """Seconds that a call waits for an election."""
 _PAUSE = 1.0
 """Seconds after which a process that lost asks again, and after which one that won and sends nothing gives way."""
+_LOSSES = 3
+"""Probes that a process leaves to others, one after the other; then it sends its own. Theirs may fail for another
+reason than the upstream's: a host without network wins elections as well as any."""
 _LEEWAY = 5
 """Seconds within which a winner begins its probe. Its key lasts as long and an attempt more, should it be killed."""
 
@@ -60,6 +63,8 @@ class Elections:
         self._me = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._running: dict[Upstream, Election] = {}
+        self._lost: dict[Upstream, tuple[int, object]] = {}
+        """How many probes in a row this process left to others while an upstream was down, and the last of them."""
 
     def ask(self, upstream: Upstream, now: float) -> bool | Wait:
         """Say whether this process may send the probe, or how long to wait until that is decided."""
@@ -67,6 +72,9 @@ class Elections:
             election = self._running.get(upstream)
             if election is None or election.is_over(now):
                 election = self._running[upstream] = Election(upstream, now)
+                if self._lost.get(upstream, (0, None))[0] >= _LOSSES:
+                    del self._lost[upstream]
+                    election.decide(now, won=True)
             if election.won is None:
                 left = PATIENCE - (now - election.since)
                 if left > 0:
@@ -92,6 +100,7 @@ class Elections:
                 election.key = key if won else None
                 if election.won is None:  # else somebody lost patience
                     election.decide(now, won=won)
+                self._count(election)
         else:
             with self._lock:
                 self._running.pop(upstream, None)
@@ -108,6 +117,8 @@ class Elections:
         """Forget those that are over; let others send what this process won and does not send."""
         given_up = []
         with self._lock:
+            for upstream in [upstream for upstream in self._lost if not upstream.is_down(now)]:
+                del self._lost[upstream]
             for upstream, election in tuple(self._running.items()):
                 changed, idle = election.about != upstream.snapshots, election.came_to_nothing(now)
                 if changed or idle or (not election.won and election.is_over(now)):
@@ -117,6 +128,14 @@ class Elections:
         for key in given_up:
             if self._cache.get(key) == self._me:
                 self._cache.delete(key)
+
+    def _count(self, election: Election) -> None:
+        """Note who won. A probe that this process asks for once a second is one."""
+        lost, last = self._lost.get(election.upstream, (0, None))
+        if election.won:
+            self._lost.pop(election.upstream, None)
+        elif last != election.about:
+            self._lost[election.upstream] = (lost + 1, election.about)
 
     def _take(self, key: str, seconds: int) -> bool:
         if self._cache.add(key, self._me, timeout=seconds):

@@ -52,7 +52,7 @@ class DiagnosticsRecorder:
             if event.outcome is not None and event.outcome.result is Result.FAILURE:
                 self._note_failure(event.upstream, event.target, event.outcome)
         elif isinstance(event, QuotaSeen) and event.upstream != OTHER:  # which does not say whose quota it is
-            self._note_quota(event.upstream, event.quota)
+            self._note_quota(event.upstream, event.quota, event.partition)
 
     def note_transition(self, name: str, origin: str, transition: Transition) -> None:
         """Note when a breaker of this process opened or closed, in wall-clock time."""
@@ -101,11 +101,13 @@ class DiagnosticsRecorder:
         with self._lock:
             _put(self._notes_on(name).failures, f"{scheme}://{host}" if unnamed else "", failure, MOST_HOSTS)
 
-    def _note_quota(self, name: str, quota: Quota) -> None:
+    def _note_quota(self, name: str, quota: Quota, partition: str) -> None:
         wall = self._wall()
         resource = (quota.resource or "").lower()
         if resource and not _RESOURCE.fullmatch(resource):
             resource = "other"
+        if partition:
+            resource = f"{partition}/{resource}" if resource else partition
         reset = None if quota.reset is None else wall + quota.reset
         with self._lock:
             _put(

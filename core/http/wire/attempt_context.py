@@ -33,17 +33,32 @@ class Stage(IntEnum):
 class AttemptContext:
     """Holds for what runs inside its ``with`` block."""
 
-    __slots__ = ("_token", "configured", "ends", "received", "stage", "untrusted")
+    __slots__ = ("_token", "configured", "connected", "ends", "fresh", "received", "stage", "untrusted")
 
-    def __init__(self, seconds: float, *, configured: bool = True, untrusted: bool = False) -> None:
-        """Make one. `configured`: an upstream names the host; `untrusted`: only public addresses may be reached."""
+    def __init__(
+        self, seconds: float, *, configured: bool = True, untrusted: bool = False, fresh: bool = False
+    ) -> None:
+        """Make one.
+
+        :param configured: an upstream names the host.
+        :param untrusted: only public addresses may be reached.
+        :param fresh: on a new connection.
+        """
         self.ends = time.monotonic() + seconds
         self.configured = configured
         self.untrusted = untrusted
+        self.fresh = fresh
+        self.connected = False
+        """It made, or tried to make, a connection."""
         self.stage = Stage.NONE
         self.received = 0
         """Bytes, as they came over the wire (or out of TLS)."""
         self._token: Token[AttemptContext | None] | None = None
+
+    @property
+    def got_nothing(self) -> bool:
+        """Its request went out on a connection that had been used before, and not one byte came back."""
+        return self.stage >= Stage.SEND and not (self.connected or self.received)
 
     def left(self) -> float:
         """Seconds until the end. Raises `TimeoutError` where none are left."""

@@ -208,6 +208,7 @@ def _of_urllib3() -> dict[str, bool]:
         "HTTPConnection._new_conn": _takes(HTTPConnection, "_new_conn", "self"),
         "HTTPConnection._dns_host": hasattr(HTTPConnection("localhost"), "_dns_host"),
         "HTTPConnectionPool._get_conn": _takes(HTTPConnectionPool, "_get_conn", "self", "timeout"),
+        "HTTPConnectionPool._put_conn": _takes(HTTPConnectionPool, "_put_conn", "self", "conn"),
         "HTTPResponse._decoder": hasattr(answer, "_decoder"),
         "HTTPResponse.__class__": _takes_class(answer),
         "MultiDecoder._decoders": len(getattr(multi("gzip, deflate"), "_decoders", ())) == 2,

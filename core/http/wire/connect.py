@@ -71,6 +71,8 @@ def resolve(attempt: AttemptContext, host: str, port: int) -> Sequence[AddressIn
     except UnicodeError:
         raise socket.gaierror(socket.EAI_NONAME, "this cannot be a host name") from None
     names = resolver.configured_hosts if attempt.configured else resolver.other_hosts
+    if attempt.untrusted:
+        names = resolver.untrusted_hosts
     return names.resolve(host, port, attempt.left())
 
 

@@ -5,9 +5,11 @@ Where a test tool has put its own connections or sockets in place of urllib3's o
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import sys
+import time
 from typing import Any
 
 import urllib3.connectionpool
@@ -25,6 +27,8 @@ from .compat import HTTPConnection, HTTPSConnection
 from .sockets import DeadlineSSLSocket
 from .strict_response import StrictResponse
 
+MOST_IDLE = 30.0
+"""Seconds after which a connection is not used again: a NAT or a load balancer may have forgotten it without a word."""
 _REAL = (socket.socket, socket.create_connection, urllib3.util.connection.create_connection)
 
 
@@ -32,9 +36,13 @@ class _Connecting:
     """What connections for http and https share."""
 
     response_class = StrictResponse
+    idle_since = math.inf
+    """Since when it has been in its pool."""
 
     def _new_conn(self) -> socket.socket:
         attempt = attempt_context.current()
+        if attempt is not None:
+            attempt.connected = True
         if attempt is None or (_replaced() and not attempt.untrusted):  # a guard is not given up for a test tool
             return super()._new_conn()  # type: ignore[misc,no-any-return]  # urllib3's
         connection: Any = self
@@ -118,7 +126,16 @@ class _Waiting:
                 pool: Any = self
                 raise EmptyPoolError(pool, "no time is left to wait for a connection") from None
             timeout = left if timeout is None else min(left, timeout)
-        return super()._get_conn(timeout)  # type: ignore[misc]  # urllib3's
+        connection = super()._get_conn(timeout)  # type: ignore[misc]  # urllib3's
+        idle = time.monotonic() - getattr(connection, "idle_since", math.inf)
+        if idle > MOST_IDLE or (attempt is not None and attempt.fresh):
+            connection.close()  # it connects anew when it is used
+        return connection
+
+    def _put_conn(self, conn: Any) -> None:
+        if hasattr(conn, "idle_since"):  # it is one of ours
+            conn.idle_since = time.monotonic()
+        super()._put_conn(conn)  # type: ignore[misc]  # urllib3's
 
 
 class DeadlineHTTPConnectionPool(_Waiting, urllib3.connectionpool.HTTPConnectionPool):

@@ -22,7 +22,7 @@ from .. import fork
 from ..engine.response_classification import answered
 from ..outcome import Outcome, Reason
 from ..policy import Policy
-from . import address_guard, compat, redaction, response_body, tls_contexts
+from . import address_guard, compat, redaction, response_body, response_verdict, tls_contexts
 from .attempt_context import AttemptContext, Stage
 from .connections import POOLS
 from .error_chain import chain
@@ -73,6 +73,7 @@ class DeadlineAdapter(HTTPAdapter):
         *,
         seconds: float,
         configured: bool,
+        fresh: bool,
         stream: bool,
         timeout: Any,
         verify: Any,
@@ -81,7 +82,7 @@ class DeadlineAdapter(HTTPAdapter):
     ) -> tuple[requests.Response | requests.RequestException, Outcome]:
         """Make one attempt, the body included unless `stream`. Returns the answer or the error, and what it means."""
         handled = sys.exception()
-        context = AttemptContext(seconds, configured=configured, untrusted=self.untrusted)
+        context = AttemptContext(seconds, configured=configured, untrusted=self.untrusted, fresh=fresh)
         try:
             with context:
                 response = self._send_once(request, policy, stream, _bounded(timeout, seconds), verify, cert, proxies)
@@ -94,9 +95,17 @@ class DeadlineAdapter(HTTPAdapter):
             error.__cause__ = exc
         else:
             return response, answered(
-                response.status_code, response.headers, retry_statuses=policy.retry_statuses, now=datetime.now(UTC)
+                response.status_code,
+                response.headers,
+                retry_statuses=policy.retry_statuses,
+                now=datetime.now(UTC),
+                verdict=None if policy.classify is None else response_verdict.of(response, policy.classify, stream),
             )
         outcome = diagnose(error, context.stage, handled)
+        if outcome.transient and context.got_nothing:
+            outcome = replace(outcome, stale=True)
+        if outcome.reason is Reason.TIMEOUT:
+            outcome = replace(outcome, patience=_part_of(timeout, context.stage))
         redaction.error(error, _secrets(request, proxies), handled)
         try:
             return _refined(error, outcome, context, handled, request)
@@ -212,6 +221,17 @@ def _bounded(timeout: Any, seconds: float) -> Any:
         shortened.total = _bounded(timeout.total if is_seconds(timeout.total) else None, seconds)
         return shortened
     return seconds if is_seconds(timeout) and timeout > seconds else timeout
+
+
+def _part_of(timeout: Any, stage: Stage) -> float | None:
+    """Return the part of a `timeout=` that bounded what ran out of time, where it has parts."""
+    parts: Any = timeout
+    if isinstance(timeout, Timeout) and timeout.total is None:  # else the whole attempt has the limit already
+        parts = (timeout.connect_timeout, timeout.read_timeout)
+    if not isinstance(parts, tuple):
+        return None
+    part: Any = parts[0 if stage < Stage.SEND else 1]
+    return part if is_seconds(part) else None
 
 
 def is_seconds(value: Any) -> bool:

@@ -109,4 +109,6 @@ def _another(error: OSError) -> OSError:
 configured_hosts = Resolver(threads=32)
 """For hosts that the configuration names: few, so that none of them waits for another."""
 other_hosts = Resolver(threads=8)
-"""For all others, whose names may come from anybody and may be made to hang."""
+"""For those that it does not name, and that code of ours chose."""
+untrusted_hosts = Resolver(threads=8)
+"""For those that users submit, which may be made to hang."""

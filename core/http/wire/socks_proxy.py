@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from typing import Any
 
@@ -59,11 +60,13 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
 
 class _SocksConnection(urllib3_socks.SOCKSConnection):
     response_class = StrictResponse
+    idle_since = math.inf
 
     def _new_conn(self) -> socket.socket:
         attempt = attempt_context.current()
         if attempt is None:
             return super()._new_conn()  # type: ignore[no-any-return]  # PySocks' socket
+        attempt.connected = True
         options = compat.socks_options_of(self)
         try:
             sock: Any = connect.connect(

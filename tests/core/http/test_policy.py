@@ -45,6 +45,7 @@ def test_defaults_are_the_documented_ones() -> None:
         },
         "retry_budget": {"ratio": 0.2, "minimum": 10, "window": 10.0},
         "rate_limit_gate": True,
+        "classify": None,
     }
 
 

@@ -182,7 +182,7 @@ def test_no_setting_breaks_the_check(setting: Any) -> None:
 
 @given(
     values=st.dictionaries(
-        st.sampled_from([*{*Policy.__dataclass_fields__} - {"circuit_breaker", "retry_budget"}]),
+        st.sampled_from([*{*Policy.__dataclass_fields__} - {"circuit_breaker", "retry_budget", "classify"}]),
         PLAIN,
         max_size=3,
     ),

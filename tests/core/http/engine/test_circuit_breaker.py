@@ -33,12 +33,12 @@ class Patient:
         return self.breaker.state
 
     def permit(self) -> Permit:
-        permit = self.breaker.acquire(self.clock.now)
+        permit = self.breaker.acquire(self.clock.now, 10.0)
         assert permit is not None
         return permit
 
     def refuses(self) -> bool:
-        return self.breaker.acquire(self.clock.now) is None
+        return self.breaker.acquire(self.clock.now, 10.0) is None
 
     def attempt(self, verdict: Health, times: int = 1) -> BreakerState | None:
         """Make attempts; return what the last one led to."""
@@ -401,7 +401,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule()
     def someone_asks(self) -> None:
         before = self.breaker.state
-        permit = self.breaker.acquire(self.now)
+        permit = self.breaker.acquire(self.now, 10.0)
         if before is BreakerState.CLOSED:
             assert permit is not None
         elif permit is None:
@@ -521,7 +521,7 @@ def test_threads_get_one_probe_between_them() -> None:
     for _ in range(20):
         patient = an_open_one()
         patient.clock.advance(15)
-        given = hammer(lambda _, p=patient: sum(p.breaker.acquire(p.clock.now) is not None for _ in range(50)))
+        given = hammer(lambda _, p=patient: sum(p.breaker.acquire(p.clock.now, 10.0) is not None for _ in range(50)))
         assert sum(given) == 1
 
 
@@ -535,7 +535,7 @@ def test_threads_get_one_probe_after_another() -> None:
         nonlocal out, most
         given = 0
         for turn in range(2000):
-            permit = patient.breaker.acquire(patient.clock.now)
+            permit = patient.breaker.acquire(patient.clock.now, 10.0)
             if permit is None:
                 continue
             given += 1
@@ -591,7 +591,7 @@ def test_threads_that_fail_and_recover_keep_the_order_of_states() -> None:
     def work(number: int) -> int:
         for turn in range(2000):
             patient.clock.now += 0.01  # may lose an update to another thread: then less time passes
-            permit = patient.breaker.acquire(patient.clock.now)
+            permit = patient.breaker.acquire(patient.clock.now, 10.0)
             if permit is not None:
                 verdict = (FAILURE, FAILURE, FAILURE, SUCCESS, NEITHER)[(turn // 7 + number) % 5]
                 state = patient.breaker.record(permit, verdict, patient.clock.now)

@@ -887,7 +887,7 @@ def test_a_host_that_is_forgotten_is_not_open_for_ever(
 ) -> None:
     """When the least recently used host goes, so does its open breaker, and the alert on it."""
     metrics = growth()
-    monkeypatch.setattr(registry, "MOST_OTHER_HOSTS", 1 - len(process.current().config.upstreams))
+    monkeypatch.setattr(registry, "MOST_OTHER_HOSTS", 1)
     responses.get(URL, status=503)
     responses.get("https://example.net/", status=200)
     for _ in range(3):
@@ -937,9 +937,9 @@ def test_quotas_are_exported(responses: responses_library.RequestsMock) -> None:
     for _ in range(4):
         http.get(URL)
     for resource, remaining in (("core", 56), ("search", 9), ("other", 3)):
-        assert value("ratelimit_limit", upstream="hub", resource=resource) == 60
-        assert value("ratelimit_remaining", upstream="hub", resource=resource) == remaining
-        said = value("ratelimit_reset_timestamp_seconds", upstream="hub", resource=resource)
+        assert value("ratelimit_limit", upstream="hub", partition="", resource=resource) == 60
+        assert value("ratelimit_remaining", upstream="hub", partition="", resource=resource) == remaining
+        said = value("ratelimit_reset_timestamp_seconds", upstream="hub", partition="", resource=resource)
         assert said == pytest.approx(reset, abs=1)
     assert value("ratelimit_limit", upstream="hub", resource="x" * 20) is None
 

@@ -51,9 +51,9 @@ def test_the_names_are_the_documented_ones(fresh: tuple[PrometheusObserver, Coll
     assert found == {
         "outbound_http_breaker_state": ("state", "upstream"),
         "outbound_http_breaker_transitions_total": ("state", "upstream"),
-        "outbound_http_ratelimit_limit": ("resource", "upstream"),
-        "outbound_http_ratelimit_remaining": ("resource", "upstream"),
-        "outbound_http_ratelimit_reset_timestamp_seconds": ("resource", "upstream"),
+        "outbound_http_ratelimit_limit": ("partition", "resource", "upstream"),
+        "outbound_http_ratelimit_remaining": ("partition", "resource", "upstream"),
+        "outbound_http_ratelimit_reset_timestamp_seconds": ("partition", "resource", "upstream"),
         "outbound_http_ratelimit_wait_seconds_total": ("upstream",),
         "outbound_http_retry_budget_remaining_ratio": ("upstream",),
         "outbound_http_calls_total": ("outcome", "reason", "upstream"),

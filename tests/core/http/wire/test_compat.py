@@ -269,7 +269,7 @@ def test_every_private_method_that_is_overridden_is_asserted() -> None:
                 methods = {name for base in ours for name, value in vars(base).items() if inspect.isfunction(value)}
                 overridden |= {name for name in methods & theirs if re.fullmatch("_[^_].*[^_]", name)}
     asserted = Path(compat.__file__).read_text("utf-8")
-    assert overridden == {"_get_conn", "_new_conn", "_safe_read", "_read_status", "_write_SOCKS5_address"}
+    assert overridden == {"_get_conn", "_put_conn", "_new_conn", "_safe_read", "_read_status", "_write_SOCKS5_address"}
     assert {name for name in overridden if not re.search(rf'_takes\(\w+, "{name}"', asserted)} == set()
 
 

@@ -1,0 +1,33 @@
+"""Asks `Policy.classify` what an upstream means by an answer."""
+
+from __future__ import annotations
+
+import logging
+
+import requests
+
+from ..verdict import Classify, Verdict
+
+_logger = logging.getLogger("core.http")
+_MOST_BYTES = 65_536
+"""Of a body that `classify` gets: errors are explained at its beginning."""
+
+
+def of(response: requests.Response, classify: Classify, stream: bool) -> Verdict | None:
+    """Return the verdict; None where there is none, or `classify` failed."""
+    body = None if stream and not response.is_redirect else response.content[:_MOST_BYTES]
+    try:
+        verdict = classify(response.status_code, response.headers, body)
+    except Exception as exc:  # noqa: BLE001 - it is the site's, and calls go on without it
+        _logger.error(  # noqa: TRY400 - not its text, which may quote the body
+            "classify %s failed on HTTP %s: %s", _name(classify), response.status_code, type(exc).__name__
+        )
+        return None
+    if verdict is None or isinstance(verdict, Verdict):
+        return verdict
+    _logger.error("classify %s must return a Verdict or None, not %s", _name(classify), type(verdict).__name__)
+    return None
+
+
+def _name(classify: Classify) -> str:
+    return f"{getattr(classify, '__module__', '')}.{getattr(classify, '__qualname__', type(classify).__name__)}"
