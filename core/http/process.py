@@ -21,6 +21,7 @@ from .policy import Policy
 from .registry import Config, Registry, Runtime
 from .shared.background_sync import StateSharing
 from .shared.upstream_diagnostics_recorder import DiagnosticsRecorder
+from .upstream_id import UpstreamId
 
 if TYPE_CHECKING:
     from typing import Self
@@ -72,9 +73,9 @@ class ProcessRegistry(Registry):
             self._sharing.stop()
         super().forget()
 
-    def _to_share(self) -> list[tuple[Upstream, str]]:
+    def _to_share(self) -> dict[UpstreamId, Upstream]:
         if self._sharing is None or self._sharing.stopped:
-            return []
+            return {}
         return self.configured_and_recent(_MOST_SHARED)
 
 

@@ -16,12 +16,10 @@ from .engine.upstream import Clock, Elect, Random, Upstream
 from .events import OTHER, Event, Observer, emit
 from .origin import Origin
 from .policy import Policy
+from .upstream_id import UpstreamId
 
 MOST_OTHER_HOSTS = 1024
 """Hosts that no upstream names of which state is kept; the least recently used go first. As many that users named."""
-
-UNTRUSTED = "untrusted "
-"""What the place of a host begins with to which URLs of users lead."""
 
 
 @dataclass(frozen=True)
@@ -93,26 +91,22 @@ class Registry:
             upstream = self._other(origin, untrusted=untrusted) if name == OTHER else self._named(name)
         return upstream.part(partition) if partition else upstream
 
-    def known(self) -> dict[tuple[str, str], Upstream]:
-        """Return the upstreams in use, by name and place.
-
-        The place is what tells those apart that have the same name: "" for one that the configuration names, else
-        "https://host"; with "untrusted " before it where users named it; then "#partition".
-        """
+    def known(self) -> dict[UpstreamId, Upstream]:
+        """Return the upstreams in use, and their parts."""
         with self._lock:
             wholes = self._all()
-        return {(upstream.name, place): upstream for whole in wholes for upstream, place in _with_parts(*whole)}
+        return _with_parts(wholes)
 
-    def configured_and_recent(self, hosts: int) -> list[tuple[Upstream, str]]:
-        """List all upstreams that the configuration names, and of the others as many `hosts`: with their places.
+    def configured_and_recent(self, hosts: int) -> dict[UpstreamId, Upstream]:
+        """Return all upstreams that the configuration names, and as many `hosts` that it does not; with their parts.
 
-        As many that users named: a record of their own, for what is heard of them must not shut anything else.
+        As many again that users named.
         """
         with self._lock:
             for name in self.config.upstreams:
                 self._named(name)
             wholes = self._all(hosts)
-        return [each for whole in wholes for each in _with_parts(*whole)]
+        return _with_parts(wholes)
 
     def derive(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> Registry:
         """Make a registry with state, and maybe policy and clock, of its own; names and observers stay these."""
@@ -127,7 +121,7 @@ class Registry:
     def forget(self) -> None:
         """Give up what is known of every upstream."""
         with self._lock:
-            upstreams = [upstream for upstream, _ in self._all()]
+            upstreams = self._all().values()
             self._clear()
         for upstream in upstreams:
             upstream.forget()
@@ -141,11 +135,12 @@ class Registry:
         self._others.clear()
         self._untrusted.clear()
 
-    def _all(self, hosts: int | None = None) -> list[tuple[Upstream, str]]:
-        """List them with their places; `hosts`: no more than so many of each table, the latest."""
-        found = [(upstream, "") for upstream in self._configured.values()]
-        for table, prefix in ((self._others, ""), (self._untrusted, UNTRUSTED)):
-            found += [(table[origin], prefix + origin.url) for origin in islice(reversed(table), hosts)]
+    def _all(self, hosts: int | None = None) -> dict[UpstreamId, Upstream]:
+        """Return them without their parts; `hosts`: no more than so many of each table, the latest."""
+        found = {UpstreamId(name): upstream for name, upstream in self._configured.items()}
+        for table, untrusted in ((self._others, False), (self._untrusted, True)):
+            for origin in islice(reversed(table), hosts):
+                found[UpstreamId(OTHER, origin.url, untrusted)] = table[origin]
         return found
 
     def _named(self, name: str) -> Upstream:
@@ -171,5 +166,9 @@ class Registry:
         return Upstream(name, policy, clock=runtime.clock, random=runtime.random, observe=self.emit, elect=self._elect)
 
 
-def _with_parts(upstream: Upstream, place: str) -> list[tuple[Upstream, str]]:
-    return [(upstream, place), *((part, f"{place}#{name}") for name, part in upstream.parts.items())]
+def _with_parts(wholes: Mapping[UpstreamId, Upstream]) -> dict[UpstreamId, Upstream]:
+    found = {}
+    for key, whole in wholes.items():
+        found[key] = whole
+        found |= {key._replace(partition=name): part for name, part in tuple(whole.parts.items())}
+    return found

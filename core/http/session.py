@@ -65,7 +65,8 @@ class ResilientSession(requests.Session):
     ) -> None:
         super().__init__()
         if not _PARTITION.fullmatch(partition):
-            raise ValueError(f"partition={partition!r}: must be up to 40 letters, digits, '_', '.' or '-'")
+            # Without the value: somebody may have taken it for the place of the credential itself.
+            raise ValueError("partition= must be a name of up to 40 letters, digits, '_', '.' and '-'")
         self._clock = clock
         adapter = _SessionAdapter(
             policy, untrusted=untrusted, partition=partition, clock=clock, wait=wait, random=random

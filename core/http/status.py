@@ -21,9 +21,10 @@ from .shared.background_sync import text_of
 from .shared.cache import Cache
 from .shared.records import DAY, Record
 from .shared.upstream_diagnostics import MOST_HOSTS, Allowance, Diagnostics, Failure
+from .upstream_id import UpstreamId
 
 _S = TypeVar("_S", BreakerSnapshot, GateSnapshot)
-_Heard = Mapping[tuple[str, str], Record]
+_Heard = Mapping[UpstreamId, Record]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,10 @@ class UpstreamStatus:
     name: str
     origin: str
     """ "https://host" where the name is "other", else empty."""
+    untrusted: bool = False
+    """Of a host without a name: as those calls see it of which users submit the URL."""
+    partition: str = ""
+    """Whose quota it is about; "": the upstream's own. Breaker and last error are told of the upstream alone."""
     breaker: BreakerState | None
     """Half-open: its time is up, and the next call is the probe, unless that is on its way."""
     has_breaker: bool
@@ -84,32 +89,38 @@ def status_report(registry: ProcessRegistry, wall: float | None = None) -> Statu
                 name: upstream_diagnostics.read(cache.get(upstream_diagnostics.key_of(name)), wall) for name in names
             }
             merged = {name: told[name].merge(all_recent[name], wall) for name in names}
-            heard = _records(cache, _subjects(names, merged[OTHER], known), wall)
+            heard = _records(cache, _subjects(names, merged, known), wall)
             all_recent = merged
         except Exception as exc:  # noqa: BLE001 - caches raise what they like
             problem = text_of(exc)
     is_shared = cache is not None and problem is None
     upstreams = [
-        _standing(registry, subject, known.get(subject), heard.get(subject), all_recent[subject[0]], wall)
-        for subject in _subjects(names, all_recent[OTHER], known)
+        _standing(registry, subject, known.get(subject), heard.get(subject), all_recent[subject.name], wall)
+        for subject in _subjects(names, all_recent, known)
     ]
-    named = [standing for standing in upstreams if standing.name != OTHER]
-    others = [standing for standing in upstreams if standing.name == OTHER and standing.tells_something]
+    named = [each for each in upstreams if each.name != OTHER and (each.in_trouble or not each.partition)]
+    others = [each for each in upstreams if each.name == OTHER and each.tells_something]
     others.sort(key=lambda each: (not each.in_trouble, -each.last_error.at if each.last_error else 0.0))
     return StatusReport(wall, is_shared, problem, (*named, *others[:MOST_HOSTS]))
 
 
-def _records(cache: Cache, subjects: list[tuple[str, str]], wall: float) -> _Heard:
+def _records(cache: Cache, subjects: list[UpstreamId], wall: float) -> _Heard:
     return {subject: records.read(cache.get(records.key_of(*subject)), wall) for subject in subjects}
 
 
 def _subjects(
-    names: tuple[str, ...], others: Diagnostics, known: Mapping[tuple[str, str], Upstream]
-) -> list[tuple[str, str]]:
-    """List what is looked at, by name and origin: of the hosts without a name some, for each costs a look."""
-    troubled = [subject for subject, upstream in known.items() if subject[0] == OTHER and _is_in_trouble(upstream)]
-    noted = [(OTHER, origin) for origin in others.failures]
-    return [(name, "") for name in names if name != OTHER] + list(dict.fromkeys([*noted, *troubled[-MOST_HOSTS:]]))
+    names: tuple[str, ...], recent: Mapping[str, Diagnostics], known: Mapping[UpstreamId, Upstream]
+) -> list[UpstreamId]:
+    """List what is looked at: of the hosts without a name some, for each costs a look."""
+    subjects = []
+    for name in names:
+        if name != OTHER:
+            told = {resource.rpartition("/")[0] for resource in recent[name].quotas}  # maybe by other processes only
+            mine = {key.partition for key in known if key.name == name}
+            subjects += [UpstreamId(name, partition=partition) for partition in sorted({"", *told, *mine})]
+    troubled = [subject for subject, upstream in known.items() if subject.name == OTHER and _is_in_trouble(upstream)]
+    noted = [UpstreamId(OTHER, origin, untrusted) for origin in recent[OTHER].failures for untrusted in (False, True)]
+    return subjects + list(dict.fromkeys([*noted, *troubled[-MOST_HOSTS:]]))
 
 
 def _is_in_trouble(upstream: Upstream) -> bool:
@@ -119,13 +130,13 @@ def _is_in_trouble(upstream: Upstream) -> bool:
 
 def _standing(
     registry: ProcessRegistry,
-    subject: tuple[str, str],
+    subject: UpstreamId,
     upstream: Upstream | None,
     heard: Record | None,
     told: Diagnostics,
     wall: float,
 ) -> UpstreamStatus:
-    name, origin = subject
+    name, origin, untrusted, partition = subject
     record = heard or Record()
     transitions = [told.transitions[origin]] if origin in told.transitions else []
     policy = registry.config.upstreams.get(name, registry.config.default)
@@ -134,11 +145,11 @@ def _standing(
         ahead = wall - upstream.clock()
         breaker, gate = upstream.snapshots
         record = record.merge(Record(_shifted(breaker, ahead), _shifted(gate, ahead)))
-        last = None if upstream.breaker is None else upstream.breaker.last_transition
+        last = None if upstream.breaker is None or partition else upstream.breaker.last_transition
         if last is not None:
             transitions.append(last._replace(at=last.at + ahead))
     is_known = upstream is not None or heard is not None
-    settings = policy.circuit_breaker
+    settings = None if partition else policy.circuit_breaker
     state, found = _breaker(record.breaker, settings, wall) if is_known and settings else (None, BreakerSnapshot())
     closed_until, asked_until = (
         min(record.gate.closed_until, wall + MAX_CLOSED),
@@ -147,6 +158,8 @@ def _standing(
     return UpstreamStatus(
         name=name,
         origin=origin,
+        untrusted=untrusted,
+        partition=partition,
         breaker=state,
         has_breaker=settings is not None,
         since=_since(state, found, transitions),
@@ -154,8 +167,8 @@ def _standing(
         gate_closed=wall < closed_until if is_known else None,
         closed_until=closed_until if wall < closed_until else None,
         asked_until=asked_until if wall < asked_until else None,
-        quotas=told.quotas if not origin else {},
-        last_error=told.failures.get(origin),
+        quotas=told.quotas if not (origin or partition) else {},
+        last_error=None if untrusted or partition else told.failures.get(origin),
     )
 
 

@@ -28,7 +28,7 @@ def rows(status_report: StatusReport) -> list[Row]:
     words = _Words(status_report.at)
     return [
         Row(
-            f"other: {standing.origin}" if standing.origin else standing.name,
+            _subject(standing),
             words.breaker(standing),
             words.gate(standing),
             tuple(words.quota(resource, quota) for resource, quota in sorted(standing.quotas.items())),
@@ -54,12 +54,21 @@ def caveat(status_report: StatusReport) -> str:
     return f"{why}: this is what this one process knows, and nothing of other processes."
 
 
+def _subject(standing: UpstreamStatus) -> str:
+    text = f"{standing.name}: {standing.origin}" if standing.origin else standing.name
+    if standing.untrusted:
+        text = f"{text}, for users' URLs"
+    return f"{text}, partition {standing.partition}" if standing.partition else text
+
+
 class _Words:
     def __init__(self, now: float) -> None:
         self._now = now
         self._today = datetime.fromtimestamp(now, UTC).date()
 
     def breaker(self, standing: UpstreamStatus) -> str:
+        if standing.partition:
+            return f"that of {standing.name}"
         if not standing.has_breaker:
             return "off"
         if standing.breaker is None:

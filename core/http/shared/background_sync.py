@@ -13,7 +13,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from .. import fork
@@ -21,6 +21,7 @@ from ..engine.steps import Wait
 from ..engine.upstream import Upstream
 from ..events import AttemptEnded, BreakerChanged, Event, GateClosed
 from ..outcome import Result
+from ..upstream_id import UpstreamId
 from .cache import Cache
 from .probe_election import PATIENCE, Elections
 from .record_sync import RecordSync
@@ -45,13 +46,13 @@ class StateSharing:
     def __init__(
         self,
         cache: Cache,
-        upstreams: Callable[[], Iterable[tuple[Upstream, str]]],
+        upstreams: Callable[[], Mapping[UpstreamId, Upstream]],
         recent: DiagnosticsRecorder,
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Share the state of what `upstreams` lists, each with its origin where it has no name, and `recent`."""
+        """Share the state of what `upstreams` returns, and `recent`."""
         self._cache = cache
         self._upstreams = upstreams
         self._diagnostics = recent
@@ -155,8 +156,8 @@ class StateSharing:
     def _list_upstreams(self) -> None:
         known = self._syncs
         self._syncs = {
-            upstream: known.get(upstream) or RecordSync(self._cache, upstream, origin)
-            for upstream, origin in self._upstreams()
+            upstream: known.get(upstream) or RecordSync(self._cache, upstream, about)
+            for about, upstream in self._upstreams().items()
         }
 
     def _hold_elections(self) -> None:
@@ -187,7 +188,7 @@ class StateSharing:
         for sync in self._syncs.values():
             transition = sync.transition(self._wall())
             if transition is not None:
-                self._diagnostics.note_transition(sync.upstream.name, sync.origin, transition)
+                self._diagnostics.note_transition(sync.upstream.name, sync.about.origin, transition)
         self._busy_since = self._clock()
         self._diagnostics.tell(self._cache)
 
@@ -196,7 +197,7 @@ class StateSharing:
         self._soonest = began + _SOONEST
         urgent = self._urgent.copy()
         self._urgent -= urgent  # in place, and before they are exchanged: what is added meanwhile stays
-        self._exchange([sync for sync in self._syncs.values() if sync.key in urgent], began)
+        self._exchange([sync for sync in self._syncs.values() if sync.host_key in urgent], began)
 
     def _exchange(self, syncs: Iterable[RecordSync], began: float) -> None:
         """RecordSync each; raises the first error in the end: a record that cannot be read stops no other."""

@@ -72,7 +72,8 @@ class Elections:
             election = self._running.get(upstream)
             if election is None or election.is_over(now):
                 election = self._running[upstream] = Election(upstream, now)
-                if self._lost.get(upstream, (0, None))[0] >= _LOSSES:
+                lost, last = self._lost.get(upstream, (0, None))
+                if lost >= _LOSSES and last != election.about:
                     del self._lost[upstream]
                     election.decide(now, won=True)
             if election.won is None:

@@ -13,6 +13,7 @@ from ..engine.mergeable_state import BreakerSnapshot, GateSnapshot, Transition
 from ..engine.rate_limit_gate import MAX_CLOSED
 from ..engine.upstream import Upstream
 from ..events import BreakerFollowed, BreakerState
+from ..upstream_id import UpstreamId
 from .cache import Cache
 from .records import DAY, Record, key_of, lifetime, read
 
@@ -39,11 +40,12 @@ class _Told(Generic[_S]):
 class RecordSync:
     """Writes what this process found of an upstream to the cache, and takes over what other processes found."""
 
-    def __init__(self, cache: Cache, upstream: Upstream, origin: str = "") -> None:
-        """RecordSync the state of `upstream`; `origin` ("https://host") tells those apart that have no name."""
+    def __init__(self, cache: Cache, upstream: Upstream, about: UpstreamId) -> None:
         self.upstream = upstream
-        self.origin = origin
-        self.key = key_of(upstream.name, origin)
+        self.about = about
+        self.key = key_of(*about)
+        self.host_key = key_of(about.name, about.origin)
+        """What events tell of it: neither the partition nor who named the host."""
         self._cache = cache
         self._breaker = _Told(BreakerSnapshot(), BreakerSnapshot())
         self._gate = _Told(GateSnapshot(), GateSnapshot())
@@ -89,7 +91,7 @@ class RecordSync:
         if before is None:
             return told
         if before is not state and upstream.breaker is not None:  # not forgotten meanwhile, and counted out
-            host = self.origin.rpartition("/")[2]
+            host = self.about.origin.rpartition("/")[2]
             upstream.observe(BreakerFollowed(upstream.name, host, before, state, max(here.until - now, 0.0)))
         if state is BreakerState.OPEN:
             upstream.wake()

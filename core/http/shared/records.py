@@ -42,9 +42,14 @@ def read(value: object, wall: float) -> Record:
     return record if sane else Record()
 
 
-def key_of(name: str, origin: str = "") -> str:
-    """Name the record of an upstream; `origin` is hashed, for some caches take no such keys."""
-    return f"core.http:1:{hashlib.sha256(origin.encode()).hexdigest()[:32] if name == OTHER else name}"
+def key_of(name: str, origin: str = "", untrusted: bool = False, partition: str = "") -> str:
+    """Name the record of an upstream, by the fields of its `UpstreamId`.
+
+    `origin` is hashed, for some caches take no such keys.
+    """
+    if name == OTHER:
+        name = hashlib.sha256(origin.encode()).hexdigest()[:32] + (".untrusted" if untrusted else "")
+    return f"core.http:1:{name}" + (f"#{partition}" if partition else "")
 
 
 def lifetime(record: Record, wall: float) -> int:

@@ -82,7 +82,7 @@ def read(value: object, wall: float) -> Diagnostics:
         failures, quotas, transitions = value
         found = Diagnostics(
             {_text(key, 320): _failure(*each) for key, each in _few(failures, MOST_HOSTS)},
-            {_text(key, 40): _allowance(*each) for key, each in _few(quotas, MOST_QUOTAS)},
+            {_text(key, 81): _allowance(*each) for key, each in _few(quotas, MOST_QUOTAS)},
             {_text(key, 320): _transition(*each) for key, each in _few(transitions, MOST_HOSTS)},
         )
     except (TypeError, ValueError):

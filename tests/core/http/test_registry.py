@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.http import Policy, observe, process
+from core.http.engine.upstream import MOST_PARTS
 from core.http.events import Event, RetrySuppressed, Suppression, Target
 from core.http.origin import Origin, canonical_host, origin_of
 from core.http.process import ProcessRegistry
@@ -45,6 +46,38 @@ def make(**options: object) -> Registry:
 def test_the_parsed_host_decides(url: str, name: str) -> None:
     """A URL belongs to the upstream that names its host, exactly, with or without the port."""
     assert make().upstream(origin_of(url)).name == name
+
+
+def test_hosts_of_users_push_no_other_out() -> None:
+    """However many hosts users name, what is known of those that code chose stays, and is not theirs to change."""
+    registry = make()
+    ours = origin_of("https://ours.test/")
+    known = registry.upstream(ours)
+    for number in range(MOST_OTHER_HOSTS + 1):
+        registry.upstream(origin_of(f"https://{number}.test/"), untrusted=True)
+    assert registry.upstream(ours) is known
+    assert registry.upstream(ours, untrusted=True) is not known
+
+
+def test_a_partition_has_its_own_quota_and_not_its_own_outage() -> None:
+    """Gate and budget are a credential's; breaker, slots and pace are the upstream's."""
+    registry = make()
+    where = origin_of("https://pypi.example/")
+    whole, one, two = (registry.upstream(where, partition=name) for name in ("", "one", "two"))
+    assert len({whole.gate, one.gate, two.gate}) == len({whole.budget, one.budget, two.budget}) == 3
+    assert whole.breaker is one.breaker is two.breaker
+    assert whole.limits is one.limits is two.limits
+    assert registry.upstream(where, partition="one") is one
+
+
+def test_partitions_are_bounded() -> None:
+    """Code that makes a partition for every user fills no memory."""
+    whole = make().upstream(origin_of("https://pypi.example/"))
+    for number in range(MOST_PARTS + 10):
+        whole.part(f"user-{number}")
+    assert len(whole.parts) == MOST_PARTS
+    whole.forget()
+    assert all(part.breaker is None for part in whole.parts.values())
 
 
 def test_each_upstream_has_its_policy() -> None:

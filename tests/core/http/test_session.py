@@ -20,7 +20,16 @@ from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 from requests.utils import default_user_agent
 from werkzeug import Request, Response
 
-from core.http import DeadlineExceeded, NotSent, Policy, RateLimited, ResilientAdapter, ResilientSession, process
+from core.http import (
+    CircuitOpen,
+    DeadlineExceeded,
+    NotSent,
+    Policy,
+    RateLimited,
+    ResilientAdapter,
+    ResilientSession,
+    process,
+)
 from core.http.outcome import Reason
 from core.http.process import ProcessRegistry
 from core.http.registry import Config
@@ -717,3 +726,46 @@ def test_a_refused_redirect_names_the_hop(session: ResilientSession, responses: 
     with pytest.raises(RateLimited) as caught:
         session.get(URL)
     assert caught.value.response.url == "https://limited.example/"  # type: ignore[attr-defined]
+
+
+# Partitions
+
+
+def test_each_partition_has_a_quota_of_its_own(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
+    """A token that is used up shuts neither the other one nor anonymous calls out."""
+    responses.get(URL, status=429, headers={"Retry-After": "600"})
+    responses.get(URL, status=200)
+    one, two, anonymous = ResilientSession(partition="one"), ResilientSession(partition="two"), ResilientSession()
+    assert one.get(URL).status_code == 429
+    with pytest.raises(RateLimited):
+        one.get(URL)
+    assert two.get(URL).ok
+    assert anonymous.get(URL).ok
+    with pytest.raises(RateLimited):
+        ResilientSession(partition="one").get(URL)
+
+
+def test_partitions_share_the_breaker(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
+    """A server that is down is down for every token."""
+    responses.get(URL, body=requests.ConnectionError("refused"))
+    for name in ("one", "two", "three"):
+        with suppress(requests.RequestException):
+            ResilientSession(partition=name).get(URL)
+    with pytest.raises(CircuitOpen):
+        ResilientSession().get(URL)
+
+
+def test_a_partition_is_pickled_with_its_session(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
+    """Also where a session goes to another process it uses its own quota."""
+    responses.get(URL, status=429, headers={"Retry-After": "600"})
+    session = pickle.loads(pickle.dumps(ResilientSession(partition="one")))
+    session.get(URL)
+    with pytest.raises(RateLimited):
+        ResilientSession(partition="one").get(URL)
+
+
+@pytest.mark.parametrize("name", ["ghp_" + "x" * 40, "a b", "a/b", "a\n"])
+def test_a_partition_is_a_short_name(name: str) -> None:
+    """It becomes a label of metrics and part of cache keys: no secret, and nothing that breaks either."""
+    with pytest.raises(ValueError, match="partition="):
+        ResilientSession(partition=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -26,6 +26,7 @@ from core.http.events import (
     AttemptStarted,
     BackoffSource,
     BreakerChanged,
+    BreakerState,
     CallEnded,
     Event,
     RetryScheduled,
@@ -109,6 +110,151 @@ def test_retries_end_with_the_first_answer() -> None:
         (UNSENT, 0.5, 1),
         (OK, 0.5, 2),
     ]
+
+
+SILENT = failed(Reason.TIMEOUT, "headers, 0 bytes", transient=True, sent=True)
+STALE = replace(SILENT, stale=True)
+
+
+def sends(call: Call, world: World, *outcomes: Outcome) -> list[Send]:
+    """Drive `call`; return what its driver was told to send."""
+    made = []
+    for outcome in outcomes:
+        while isinstance(step := call.begin(), Wait):
+            world.clock.wait(step.seconds)
+        assert isinstance(step, Send)
+        made.append(step)
+        call.end(outcome)
+    return made
+
+
+def test_a_stale_connection_is_replaced_at_once() -> None:
+    """The retry goes out without a delay, on a new connection, once per call; it is one of the three."""
+    world = World()
+    made = sends(Call(world.upstream, GET), world, STALE, replace(STALE), BUSY, BUSY)
+    assert [send.fresh for send in made] == [False, True, False, False]
+    assert world.clock.waits == [1, 2]
+    assert [(event.delay, event.source) for event in world.seen(RetryScheduled)] == [
+        (delay, BackoffSource.COMPUTED) for delay in (0, 1, 2)
+    ]
+
+
+def test_a_stale_connection_costs_the_budget() -> None:
+    """A server that hangs looks like stale connections: what is sent again stays within the budget."""
+    world = World(Policy(retry_budget=RetryBudget(minimum=0)))
+    sends(Call(world.upstream, GET), world, STALE)
+    assert world.seen(RetrySuppressed) == [RetrySuppressed("example", GET, Suppression.BUDGET_EXHAUSTED)]
+
+
+def test_a_stale_connection_repeats_no_post() -> None:
+    """The request may have arrived, though nothing came back."""
+    world = World()
+    sends(Call(world.upstream, POST), world, STALE)
+    assert world.seen(RetrySuppressed) == [RetrySuppressed("example", POST, Suppression.NOT_IDEMPOTENT)]
+
+
+def test_stale_connections_open_no_breaker() -> None:
+    """Twelve threads after a pause, each with a connection that a NAT has forgotten: the server is well."""
+    world = World(Policy(retries=0))
+    upstream = world.upstream
+    for _ in range(12):
+        sends(Call(upstream, GET), world, STALE)
+    assert world.seen(BreakerChanged) == []
+
+
+# Callers in a hurry
+
+
+@pytest.mark.parametrize(
+    ("made", "patience"),
+    [({"attempt_timeout": 0.1}, None), ({"deadline": 1000.1}, None), ({}, 0.1)],
+    ids=["timeout=0.1", "within(0.1)", "timeout=(3, 0.1)"],
+)
+def test_callers_in_a_hurry_open_no_breaker(made: dict[str, float], patience: float | None) -> None:
+    """In a fresh process nobody knows how slow the upstream is: a second of silence says nothing yet."""
+    world = World(Policy(retries=0), clock=FakeClock(1000.0))
+    upstream = world.upstream
+    for _ in range(30):
+        call = Call(upstream, GET, **made)
+        sends(call, world, replace(SILENT, patience=patience))
+    assert world.seen(BreakerChanged) == []
+
+
+@pytest.mark.parametrize("timeout", [1.01, 5, 10])
+def test_a_silence_of_more_than_a_second_counts(timeout: float) -> None:
+    """Without any success to compare with, a caller who waited longer than a second was no less patient than most."""
+    world = World(Policy(retries=0))
+    upstream = world.upstream
+    for _ in range(10):
+        sends(Call(upstream, GET, attempt_timeout=timeout), world, SILENT)
+    assert upstream.breaker is not None
+    assert upstream.breaker.state is BreakerState.OPEN
+
+
+def test_a_black_hole_is_seen_by_callers_in_a_hurry() -> None:
+    """Where 5 % are answered after 50 ms, a silence of 100 ms is one."""
+    world = World(Policy(retries=0))
+    upstream = world.upstream
+    call = Call(upstream, GET, attempt_timeout=0.1)
+    call.begin()
+    world.clock.advance(0.05)
+    call.end(OK)
+    for _ in range(10):
+        sends(Call(upstream, GET, attempt_timeout=0.1), world, SILENT)
+    assert upstream.breaker is not None
+    assert upstream.breaker.state is BreakerState.OPEN
+
+
+def test_what_was_slow_once_excuses_for_thirty_seconds() -> None:
+    """The slowest success of the window is the measure, and no older one."""
+    world = World(Policy(retries=0))
+    upstream = world.upstream
+    slow = Call(upstream, GET)
+    slow.begin()
+    world.clock.advance(8)
+    slow.end(OK)
+    for _ in range(10):
+        sends(Call(upstream, GET, attempt_timeout=5), world, SILENT)
+    assert world.seen(BreakerChanged) == []
+    world.clock.advance(32)
+    for _ in range(10):
+        sends(Call(upstream, GET, attempt_timeout=5), world, SILENT)
+    assert len(world.seen(BreakerChanged)) == 1
+
+
+def an_open_upstream(world: World) -> Upstream:
+    upstream = world.upstream
+    while not (upstream.breaker and upstream.breaker.state is BreakerState.OPEN):
+        sends(Call(upstream, GET), world, SILENT)
+    return upstream
+
+
+def test_a_probe_that_its_caller_cut_short_doubles_nothing() -> None:
+    """A poller in a hurry that gets every probe keeps the patient out for 15 s at a time, and not for five minutes."""
+    world = World(Policy(retries=0))
+    upstream = an_open_upstream(world)
+    assert upstream.breaker is not None
+    for _ in range(8):
+        world.clock.advance(30)  # after half of it nobody else came
+        sends(Call(upstream, GET, attempt_timeout=0.1), world, SILENT)
+        assert upstream.breaker.probe_at - world.clock() == 15
+    world.clock.advance(15)
+    sends(Call(upstream, GET), world, SILENT)
+    assert upstream.breaker.probe_at - world.clock() == 30  # a patient one: it is doubled as ever
+
+
+def test_the_next_probe_is_for_those_who_wait_longer() -> None:
+    """Where a patient caller is there, it gets the probe after one that was cut short, though it asks less often."""
+    world = World(Policy(retries=0))
+    upstream = an_open_upstream(world)
+    world.clock.advance(15)
+    sends(Call(upstream, GET, attempt_timeout=0.1), world, SILENT)
+    world.clock.advance(15)
+    with pytest.raises(CircuitOpen):
+        Call(upstream, GET, attempt_timeout=0.1).begin()
+    sends(Call(upstream, GET), world, OK)
+    assert upstream.breaker is not None
+    assert upstream.breaker.state is BreakerState.CLOSED
 
 
 @pytest.mark.parametrize("outcome", [GONE, failed(Reason.TLS, "expired", transient=False)])

@@ -30,6 +30,7 @@ from core.http.shared.background_sync import INTERVAL, StateSharing
 from core.http.shared.records import Record, key_of, read
 from core.http.shared.upstream_diagnostics_recorder import DiagnosticsRecorder
 from core.http.testing import FakeClock, OutboundHTTP
+from core.http.upstream_id import UpstreamId
 from tests.core.http.engine.test_call import BUSY, GET, OK
 from tests.core.http.engine.test_outage import answer
 from tests.core.http.test_fork import run
@@ -107,7 +108,7 @@ class Process:
         self.diagnostics = DiagnosticsRecorder(wall=lambda: fleet.wall.now + wrong_by)
         self.shared = StateSharing(
             fleet.cache,
-            lambda: [(self.upstream, "")],
+            lambda: {UpstreamId("example"): self.upstream},
             self.diagnostics,
             clock=self.clock,
             wall=lambda: fleet.wall.now + wrong_by,
@@ -535,7 +536,9 @@ class Several:
             for number in range(count)
         }
         self.keys = [key_of("other", origin) for origin in self.upstreams]
-        self.shared._upstreams = lambda: [(upstream, origin) for origin, upstream in self.upstreams.items()]
+        self.shared._upstreams = lambda: {
+            UpstreamId("other", origin): upstream for origin, upstream in self.upstreams.items()
+        }
 
     def others_find_all_down(self) -> None:
         now = self.fleet.wall.now
@@ -623,6 +626,28 @@ def test_a_process_without_a_free_slot_does_not_ask(fleet: Fleet) -> None:
     busy.shared.step()
     with pytest.raises(CircuitOpen):
         waiting.begin()
+
+
+def test_a_process_that_loses_again_and_again_probes_in_the_end(fleet: Fleet) -> None:
+    """One that cannot reach the upstream, for want of a network, wins every election: the fourth probe is another's."""
+    broken, sound = fleet.process(), fleet.process()
+    broken.find_it_down()
+    sound.exchange()
+    sent = []
+    for _ in range(4):
+        fleet.wall.advance(max(broken.retry_in, sound.retry_in))
+        probe = broken.probe()
+        _, step = sound.begin() if len(sent) == 3 else (None, None)
+        sent.append(isinstance(step, Send))
+        if step is None:
+            assert sound.probe() is None
+            fleet.wall.advance(1.5)
+            assert sound.probe() is None  # the same probe: not a further defeat
+        assert probe is not None
+        probe.end(BUSY)
+        broken.exchange()
+        sound.exchange()
+    assert sent == [False, False, False, True]
 
 
 def test_calls_of_one_process_ask_together(fleet: Fleet) -> None:
@@ -1018,12 +1043,58 @@ def test_named_upstreams_are_exchanged_before_they_are_used() -> None:
     upstreams._sharing.attend = lambda: None  # type: ignore[method-assign]
     for number in range(60):
         upstreams.upstream(Origin("https", f"{number}.test", 443))
-    listed = upstreams._to_share()
-    assert [upstream.name for upstream, _ in listed[:3]] == ["pypi", "forge", "other"]
-    assert [origin for _, origin in listed[2:]] == [f"https://{number}.test" for number in range(59, 9, -1)]
-    assert listed[0][0] is upstreams.upstream(Origin("https", "pypi.test", 443))
+    shared = upstreams._to_share()
+    hosts = [UpstreamId("other", f"https://{number}.test") for number in range(59, 9, -1)]
+    assert list(shared) == [UpstreamId("pypi"), UpstreamId("forge"), *hosts]
+    assert shared[UpstreamId("pypi")] is upstreams.upstream(Origin("https", "pypi.test", 443))
     upstreams.forget()
-    assert upstreams._to_share() == []
+    assert upstreams._to_share() == {}
+
+
+def test_hosts_of_users_push_no_other_out_of_what_is_shared() -> None:
+    """Users may name a thousand hosts a minute; those that code chose are exchanged all the same, and apart."""
+    upstreams = real(FakeCache())
+    assert upstreams._sharing is not None
+    upstreams._sharing.attend = lambda: None  # type: ignore[method-assign]
+    ours = Origin("https", "ours.test", 443)
+    upstreams.upstream(ours)
+    for number in range(60):
+        upstreams.upstream(Origin("https", f"{number}.test", 443), untrusted=True)
+    upstreams.upstream(ours, untrusted=True)
+    shared = upstreams._to_share()
+    assert UpstreamId("other", ours.url) in shared
+    assert len({key_of(*about) for about in shared}) == len(shared) == 2 + 1 + 50
+
+
+def test_what_is_heard_of_a_part_is_shared(fleet: Fleet) -> None:
+    """A quota that one process has used up is used up for all, and the breaker stays the upstream's."""
+    processes = [fleet.process() for _ in range(2)]
+    for process in processes:
+        both = {
+            UpstreamId("example"): process.upstream,
+            UpstreamId("example", partition="t"): process.upstream.part("t"),
+        }
+        process.shared._upstreams = lambda both=both: both  # type: ignore[misc]
+    call = Call(processes[0].upstream.part("t"), GET)
+    assert isinstance(call.begin(), Send)
+    call.end(replace(BUSY, reason=Reason.HTTP_429, retry_after=100.0))
+    for process in processes:
+        process.exchange()
+    with pytest.raises(RateLimited):
+        Call(processes[1].upstream.part("t"), GET).begin()
+    assert isinstance(Call(processes[1].upstream, GET).begin(), Send)
+    processes[1].find_it_down()
+    processes[0].exchange()
+    with pytest.raises(CircuitOpen):
+        Call(processes[0].upstream.part("u"), GET).begin()
+    fleet.wall.advance(15)
+    for _ in range(5):  # records of the same breaker would answer one another for ever
+        for process in processes:
+            process.exchange()
+    asked = fleet.cache.asked.count("set")
+    for process in processes:
+        process.exchange()
+    assert fleet.cache.asked.count("set") == asked
 
 
 def test_a_cache_that_hangs_holds_no_call_up(shy: Shy, caplog: pytest.LogCaptureFixture) -> None:

@@ -83,6 +83,8 @@ def _upstream(standing: UpstreamStatus) -> dict[str, Any]:
     return {
         "upstream": standing.name,
         "origin": standing.origin or None,
+        "untrusted": standing.untrusted,
+        "partition": standing.partition or None,
         "breaker": {
             "state": standing.breaker if standing.has_breaker else "off",
             "since": _iso(standing.since),
