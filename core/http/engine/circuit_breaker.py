@@ -156,6 +156,22 @@ class Breaker:
         """Seconds until asking again may help."""
         return max(self.probe_at - now, 1.0)  # a probe is on its way: soon, but not at once
 
+    def is_suspect(self, now: float) -> bool:
+        """Say whether it is closed, but the next failure would be one more in a row: a few of them open it."""
+        recent = now - self._last_failure <= self._settings.window
+        return self.state is BreakerState.CLOSED and self._in_a_row > 0 and recent
+
+    def refusal(self, now: float) -> Refused | None:
+        """Return why it would not let an attempt pass now, None if it would. Takes no permit."""
+        if self.state is BreakerState.CLOSED or self.probe_due(now):
+            return None
+        return self.refused(now)
+
+    def refused(self, now: float) -> Refused:
+        """Say why no attempt may be made."""
+        why = "the upstream is down, its breaker is open"
+        return Refused(Rejection.BREAKER_OPEN, Suppression.BREAKER_OPEN, why, self.retry_in(now))
+
     def _judge_probe(self, health: Health, now: float, cut_short: float | None) -> BreakerState | None:
         if health is Health.NEITHER:
             self._probe_until = 0.0
@@ -247,8 +263,7 @@ class BreakerGuard:
 
     def refused(self, now: float) -> Refused:
         """Say why no attempt may be made."""
-        why = "the upstream is down, its breaker is open"
-        return Refused(Rejection.BREAKER_OPEN, Suppression.BREAKER_OPEN, why, self._breaker.retry_in(now))
+        return self._breaker.refused(now)
 
     def _report(self, call: CallContext, before: BreakerState, state: BreakerState, seconds: float) -> None:
         if not self._breaker.is_retired:

@@ -13,6 +13,8 @@ from .steps import Wait
 MAX_CLOSED = 3600.0
 """Seconds. An upstream that asks for more is asked again after an hour, by one probe."""
 LEFT_ALONE = "asked to be left alone"
+_PROBED = 1.0
+"""Seconds after which a gate is looked at again while a probe is on its way, which may open it at any moment."""
 
 
 class Gate:
@@ -98,6 +100,16 @@ class Gate:
     def is_probing(self, now: float) -> bool:
         return self._closed_until <= now < min(self._asked_until, self._probe_until)
 
+    def refusal(self, now: float) -> Refused | None:
+        """Return why nobody may pass now, None if somebody may. Passing is not asked for: no probe is used up."""
+        if self.is_closed(now):
+            return self.refused(self._closed_until - now)
+        return self.refused(_PROBED) if self.is_probing(now) else None
+
+    def refused(self, seconds: float) -> Refused:
+        """Say why a call may not pass that cannot wait `seconds`."""
+        return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, f"the upstream {self.why or LEFT_ALONE}", seconds)
+
     def _snapshot(self) -> GateSnapshot:
         return GateSnapshot(self._reopened, self._closed_until, self._asked_until)
 
@@ -125,8 +137,7 @@ class GateGuard:
         if now + seconds < call.deadline:
             self._waits_since = now
             return Wait(seconds)
-        why = f"the upstream {self._gate.why or LEFT_ALONE}"
-        return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, why, seconds)
+        return self._gate.refused(seconds)
 
     def resume(self, call: CallContext, now: float) -> None:
         """Report the time that the call has waited here, if it has."""

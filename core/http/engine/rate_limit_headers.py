@@ -21,7 +21,8 @@ _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d{1,9})?
 _STRUCTURED = re.compile(r";\s*([rt])=([0-9]{1,18})")
 _PREFIXES = ("X-RateLimit-", "RateLimit-", "X-Rate-Limit-")
 """GitHub and most others; GitLab and IETF drafts up to 06; X (Twitter)."""
-
+_IN_MILLISECONDS = ("Retry-After-Ms", "X-Ms-Retry-After-Ms")
+"""Azure OpenAI and OpenAI; Azure Cosmos DB. More exact than the Retry-After beside it."""
 _EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0))
 """From which number on it is a Unix time (of 2001 or later), and how many of its units make a second."""
 
@@ -37,13 +38,19 @@ def server_time(headers: Mapping[str, str], now: datetime) -> datetime:
         return now
 
 
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for: 0 for a time in the past, None where it makes no sense.
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for: 0 for a time in the past, None where none makes sense.
 
     Both forms of RFC 9110, section 10.2.3; decimals, Unix times, ISO 8601 and durations, which some servers send, are
-    read as well. `now` is the server's time, aware.
+    read as well, and the headers in milliseconds that Azure and OpenAI send. `now` is the server's time, aware.
     """
-    return None if value is None else _seconds_until(value.strip(), now)
+    value = headers.get("Retry-After")
+    seconds = None if value is None else _seconds_until(value.strip(), now)
+    for name in _IN_MILLISECONDS:
+        exact = headers.get(name)
+        if exact is not None and _NUMBER.fullmatch(exact.strip()):
+            return min(float(exact) / 1000, MAX_DELAY)
+    return seconds
 
 
 def quota(headers: Mapping[str, str], now: datetime) -> Quota | None:

@@ -27,7 +27,7 @@ def answered(
     :param verdict: of `Policy.classify`: goes before the status.
     """
     there = server_time(headers, now)
-    asked = retry_after(headers.get("Retry-After"), there)
+    asked = retry_after(headers, there) if status >= 300 or verdict is not None else None
     left = quota(headers, there)
     limited = status == 429
     if limited or status == 403:

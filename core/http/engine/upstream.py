@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from ..events import BreakerForgotten, BreakerState, Observer
 from ..policy import Policy
+from .admission_rule import Refused
 from .circuit_breaker import Breaker
 from .mergeable_state import BreakerSnapshot, GateSnapshot
 from .rate_limit_gate import Gate
@@ -127,6 +128,20 @@ class Upstream:
         """Say whether its breaker is not closed, or it has asked for a pause that is not over."""
         breaker, gate = self.snapshots
         return breaker.is_open or now < gate.asked_until
+
+    def refusal(self, now: float) -> Refused | None:
+        """Return why a call that cannot wait would send nothing now; None: it may be sent.
+
+        For jobs with many calls, which do something else meanwhile. It takes nothing, no probe either, and holds for
+        this moment: the call itself may still be refused, say where another process sends the probe.
+        """
+        gate = self.gate.refusal(now) if self.policy.rate_limit_gate else None
+        breaker = self.breaker.refusal(now) if self.breaker is not None else None
+        return max(filter(None, (gate, breaker)), key=lambda refused: refused.retry_in, default=None)
+
+    def is_suspect(self, now: float) -> bool:
+        """Say whether it has failed since it last answered, and its breaker is still closed: see `Breaker`."""
+        return self.breaker is not None and self.breaker.is_suspect(now)
 
     def forget(self) -> None:
         """Give up what is known of it. Calls in hand go on, and report nothing of its breaker any more."""

@@ -194,6 +194,8 @@ class TestCommand:
         assert pypi == {
             "upstream": "pypi",
             "origin": None,
+            "untrusted": False,
+            "partition": None,
             "breaker": {"state": "open", "since": "2023-11-14T22:09:20Z", "next_probe": "2023-11-14T22:13:35Z"},
             "gate": {"closed": False, "closed_until": None, "asked_until": None},
             "quotas": [],

@@ -41,6 +41,10 @@ def test_delays_double() -> None:
     assert [delay(n, base=1.0, ceiling=30.0, jitter=0.0, chance=0.9) for n in (1, 2, 3)] == [1, 2, 4]
 
 
+def asked_by(value: str | None, now: datetime) -> float | None:
+    return retry_after({} if value is None else {"Retry-After": value}, now)
+
+
 @given(retry=st.integers(1, 10_000), base=BASES, ceiling=BASES, chance=CHANCES)
 def test_a_delay_stays_under_its_ceiling(retry: int, base: float, ceiling: float, chance: float) -> None:
     """However many retries there were, no delay is longer than backoff_max, negative or infinite."""
@@ -66,39 +70,39 @@ def test_jitter_only_adds_and_at_most_its_fraction(
 @given(seconds=st.integers(0, 86_400))
 def test_retry_after_in_seconds(seconds: int) -> None:
     """A number of seconds is taken as it is."""
-    assert retry_after(str(seconds), NOW) == seconds
+    assert asked_by(str(seconds), NOW) == seconds
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(" 120 ", 120), ("1.5", 1.5), ("007", 7), ("0", 0)])
 def test_retry_after_is_read_leniently(value: str, seconds: float) -> None:
     """Blanks around it, decimals and leading zeros do no harm."""
-    assert retry_after(value, NOW) == seconds
+    assert asked_by(value, NOW) == seconds
 
 
 @DATE_FORMS
 @given(seconds=st.integers(0, 86_400))
 def test_retry_after_as_a_date(form: Callable[[datetime], str], seconds: int) -> None:
     """All three forms of an HTTP date are understood."""
-    assert retry_after(form(NOW + timedelta(seconds=seconds)), NOW) == seconds
+    assert asked_by(form(NOW + timedelta(seconds=seconds)), NOW) == seconds
 
 
 @DATE_FORMS
 @given(seconds=st.integers(1, 10**9))
 def test_a_date_in_the_past_means_now(form: Callable[[datetime], str], seconds: int) -> None:
     """A Retry-After that has passed asks for no wait."""
-    assert retry_after(form(NOW - timedelta(seconds=seconds)), NOW) == 0
+    assert asked_by(form(NOW - timedelta(seconds=seconds)), NOW) == 0
 
 
 def test_a_date_may_name_another_zone() -> None:
     """A date with an offset, which HTTP does not allow but mail software writes, is converted."""
-    assert retry_after("Sun, 01 Mar 2026 14:00:30 +0200", NOW) == 30
-    assert retry_after("Sun, 01 Mar 2026 12:00:30 -0000", NOW) == 30
+    assert asked_by("Sun, 01 Mar 2026 14:00:30 +0200", NOW) == 30
+    assert asked_by("Sun, 01 Mar 2026 12:00:30 -0000", NOW) == 30
 
 
 def test_now_may_be_in_any_zone() -> None:
     """The delay does not depend on the zone in which the present is given."""
     here = NOW.astimezone(timezone(timedelta(hours=-5)))
-    assert retry_after(in_imf(NOW + timedelta(seconds=30)), here) == 30
+    assert asked_by(in_imf(NOW + timedelta(seconds=30)), here) == 30
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,7 @@ def test_now_may_be_in_any_zone() -> None:
 )
 def test_an_absurd_wait_is_a_day(value: str) -> None:
     """However far away, it is a finite number of seconds, a day at most."""
-    assert retry_after(value, NOW) == MAX_DELAY == 86_400
+    assert asked_by(value, NOW) == MAX_DELAY == 86_400
 
 
 @pytest.mark.parametrize(
@@ -135,7 +139,7 @@ def test_an_absurd_wait_is_a_day(value: str) -> None:
 )
 def test_a_senseless_retry_after_is_ignored(value: str | None) -> None:
     """Negative numbers, other notations and garbage ask for nothing."""
-    assert retry_after(value, NOW) is None
+    assert asked_by(value, NOW) is None
 
 
 @given(
@@ -145,7 +149,7 @@ def test_a_senseless_retry_after_is_ignored(value: str | None) -> None:
 )
 def test_no_retry_after_breaks_a_call(value: str) -> None:
     """Whatever a server writes there, the result is nothing or a number from 0 to a day."""
-    seconds = retry_after(value, NOW)
+    seconds = asked_by(value, NOW)
     assert seconds is None or 0 <= seconds <= MAX_DELAY
 
 
@@ -229,6 +233,21 @@ def test_a_retry_after_date_is_read_by_the_servers_clock() -> None:
     headers = {"Date": format_datetime(NOW + AHEAD, usegmt=True), "Retry-After": at}
     assert answered(503, headers, retry_statuses=frozenset({503}), now=NOW).retry_after == 30
     assert answered(503, {"Retry-After": at}, retry_statuses=frozenset({503}), now=NOW).retry_after == 1830
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "1500", "Retry-After": "2"}, 1.5),
+        ({"x-ms-retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "", "Retry-After": "2"}, 2),
+        ({"retry-after-ms": "soon", "Retry-After": "2"}, 2),
+        ({"retry-after-ms": "1" * 400}, MAX_DELAY),
+    ],
+)
+def test_milliseconds_go_before_seconds(headers: dict[str, str], seconds: float) -> None:
+    """Azure and OpenAI send both; one that cannot be read does not hide the other."""
+    assert retry_after(CaseInsensitiveDict(headers), NOW) == seconds
 
 
 def test_the_date_of_an_answer_from_a_cache_is_as_old_as_its_age() -> None:
