@@ -6,18 +6,16 @@ it raises never reaches the caller.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import TypeAlias
 
+from .log import logger
 from .outcome import Attempt, Outcome, Quota, Reason, Rejection, Result
 from .value import value
 
 OTHER = "other"
 """The name, in metrics and logs, of every upstream that the configuration does not name."""
-
-_logger = logging.getLogger("core.http")
 
 
 class BreakerState(StrEnum):
@@ -193,4 +191,4 @@ def emit(event: Event, observers: Iterable[Observer]) -> None:
         try:
             observer(event)
         except Exception:
-            _logger.exception("Observer %r failed on %s", observer, type(event).__name__)
+            logger.exception("Observer %r failed on %s", observer, type(event).__name__)

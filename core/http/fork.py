@@ -6,10 +6,11 @@ at the fork stays locked in the child for ever.
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Protocol
 from weakref import WeakSet
+
+from .log import logger
 
 
 class _Forkable(Protocol):
@@ -28,8 +29,8 @@ def _renew() -> None:
     for thing in tuple(_forkable):
         try:
             thing.after_fork()
-        except Exception:
-            logging.getLogger("core.http").exception("%r was not renewed after a fork", thing)
+        except Exception:  # noqa: BLE001 - logged, with its traceback
+            logger.exception("%r was not renewed after a fork", thing)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either

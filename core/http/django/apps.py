@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+
+from ..log import logger
 
 
 class OutboundHTTPConfig(AppConfig):
@@ -30,4 +30,4 @@ class OutboundHTTPConfig(AppConfig):
         try:
             process.current()
         except ImproperlyConfigured as exc:  # `manage.py check` says so as well, and the first call raises it
-            logging.getLogger("core.http").error("Outbound calls will fail: %s", exc)  # noqa: TRY400 - it says it all
+            logger.error("Outbound calls will fail: %s", exc)

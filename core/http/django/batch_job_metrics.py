@@ -9,7 +9,6 @@ A job ends between two scrapes, and nothing is left to be scraped: its metrics m
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
+from ..log import logger
 from ..observers import prometheus
 
 RUNS = ("success", "failure", "interrupted")
@@ -115,7 +115,7 @@ def _unfailing() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        logging.getLogger("core.http").error("Nobody is told how this job goes: %s", exc)  # noqa: TRY400 - it says it all
+        logger.error("Nobody is told how this job goes: %s", exc)
 
 
 def _outcome_of(exc: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import struct
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from prometheus_client.mmap_dict import MmapedDict
+
+from ..log import logger
 
 _Entry: TypeAlias = tuple[str, float, float, int]
 
@@ -32,7 +33,7 @@ class Values(dict[str, tuple[float, float]]):
         except FileNotFoundError:
             pass
         except (PermissionError, RuntimeError, ValueError, struct.error) as exc:
-            logging.getLogger("core.http").warning("%s: %s: not all of it could be read; remove it", path, exc)
+            logger.warning("%s: %s: not all of it could be read; remove it", path, exc)
         self.pop("", None)  # what a page that was never written to reads as
 
     def by_series(self, kind: str) -> Values:

@@ -8,13 +8,13 @@ finished by the next one.
 from __future__ import annotations
 
 import json
-import logging
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict
 
+from ..log import logger
 from .aggregation import Values
 from .directory import ENDED, File, files_of, has_room, lock_of
 
@@ -71,7 +71,7 @@ def _finish(directory: Path) -> None:
     except FileNotFoundError:
         return
     except ValueError:  # the machine went down: it was renamed, but not written
-        logging.getLogger("core.http").warning("%s: cannot be read; a merge may be counted twice", note)
+        logger.warning("%s: cannot be read; a merge may be counted twice", note)
         note.unlink()
         return
     for target in (directory / name for name in noted["targets"]):

@@ -6,7 +6,6 @@ A process id is not enough: two containers have the same ones, and both would wr
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import socket
@@ -19,6 +18,7 @@ from pathlib import Path
 from prometheus_client import values
 
 from .. import fork
+from ..log import logger
 from . import compaction
 from .directory import files_of, has_room, hold, lock_of, locked
 from .process_role import ProcessRole, role_of
@@ -103,7 +103,7 @@ def take_part(part: ProcessRole | None = None) -> None:
         identity()
     except OSError as exc:
         text = "%s=%s: %s: nobody will see the metrics of this process. It needs a directory to write to, with room"
-        logging.getLogger("core.http").error(text, VARIABLE, directory, exc)  # noqa: TRY400 - the text says it all
+        logger.error(text, VARIABLE, directory, exc)
         return
     values.ValueClass = values.MultiProcessValue(identity)  # type: ignore[no-untyped-call]  # it has no types
     _taken.append(identity)

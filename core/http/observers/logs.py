@@ -22,9 +22,8 @@ from ..events import (
     RetryScheduled,
     Target,
 )
+from ..log import logger
 from ..outcome import Attempt, Result
-
-logger = logging.getLogger("core.http")
 
 
 def log_event(event: Event) -> None:

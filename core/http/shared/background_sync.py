@@ -20,6 +20,7 @@ from .. import fork
 from ..engine.steps import Wait
 from ..engine.upstream import Upstream
 from ..events import AttemptEnded, BreakerChanged, Event, GateClosed
+from ..log import logger
 from ..outcome import Result
 from ..upstream_id import UpstreamId
 from .cache import Cache
@@ -35,7 +36,6 @@ _SLOWEST_RETRY = 5.0
 _SLOW = 2.0
 """Seconds: an exchange that takes longer does not keep the promise that all know within a second."""
 _STUCK = 5.0
-_logger = logging.getLogger("core.http")
 _SECRET = re.compile(r"//\S*@|\?\S*")
 """What may be secret in the URL of a cache, where an error quotes it."""
 
@@ -232,7 +232,7 @@ class StateSharing:
 
     def _say(self, level: int, text: str, *args: str) -> None:
         with suppress(Exception):  # a filter may raise: neither the thread nor a call may fail for it
-            _logger.log(level, text, *args)
+            logger.log(level, text, *args)
 
 
 def text_of(exc: BaseException) -> str:

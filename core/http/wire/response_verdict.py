@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 import requests
 
+from ..log import logger
 from ..verdict import Classify, Verdict
 
-_logger = logging.getLogger("core.http")
 _MOST_BYTES = 65_536
 """Of a body that `classify` gets: errors are explained at its beginning."""
 
@@ -19,13 +17,11 @@ def of(response: requests.Response, classify: Classify, stream: bool) -> Verdict
     try:
         verdict = classify(response.status_code, response.headers, body)
     except Exception as exc:  # noqa: BLE001 - it is the site's, and calls go on without it
-        _logger.error(  # noqa: TRY400 - not its text, which may quote the body
-            "classify %s failed on HTTP %s: %s", _name(classify), response.status_code, type(exc).__name__
-        )
+        logger.error("classify %s failed on HTTP %s: %s", _name(classify), response.status_code, type(exc).__name__)
         return None
     if verdict is None or isinstance(verdict, Verdict):
         return verdict
-    _logger.error("classify %s must return a Verdict or None, not %s", _name(classify), type(verdict).__name__)
+    logger.error("classify %s must return a Verdict or None, not %s", _name(classify), type(verdict).__name__)
     return None
 
 

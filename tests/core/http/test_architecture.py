@@ -18,7 +18,7 @@ MODULES = {
     ".".join(path.relative_to(HERE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(HERE.rglob("*.py"))
 }
-DECISIONS = ("engine", "errors", "events", "fork", "origin", "outcome", "policy", "value", "verdict")
+DECISIONS = ("engine", "errors", "events", "fork", "log", "origin", "outcome", "policy", "value", "verdict")
 """What decides, and what everything else is made of."""
 CLIENTS = {"requests", "urllib3", "httpx", "socks"}
 OUTSIDE_WORLD = {"socket", "ssl", "time", "random", "asyncio", "selectors"}

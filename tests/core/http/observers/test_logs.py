@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -261,3 +264,28 @@ def test_a_session_with_a_policy_is_logged_too(
     with ResilientSession(Policy(retries=0)) as session:
         session.get(URL)
     assert len(at(logging.WARNING, records)) == 1
+
+
+@pytest.mark.parametrize("first", ["import core.http", "logging.getLogger('core.http')", "pass"])
+def test_a_configuration_that_does_not_name_it_does_not_disable_it(first: str) -> None:
+    """Django's default for a site's own LOGGING disables each logger that happens to exist already."""
+    script = f"""
+        import logging, logging.config
+        {first}
+        setting = {{"version": 1, "disable_existing_loggers": True, "root": {{"level": "INFO"}}}}
+        logging.config.dictConfig(setting)
+        import core.http
+        logging.config.dictConfig(setting)
+        from core.http.log import logger
+        assert logging.getLogger("core.http") is logger
+        assert logger.isEnabledFor(logging.WARNING)
+        seen = []
+        handler = logging.Handler()
+        handler.emit = seen.append
+        logging.getLogger().addHandler(handler)
+        logger.warning("still there")
+        assert [record.getMessage() for record in seen] == ["still there"]
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
