@@ -264,5 +264,6 @@ def _final(
         return error
     host = origin_of(request.url or "").netloc
     cut = DeadlineExceeded(f"{request.method} to {host} was cut off: its total timeout passed", request=request)
+    cut.reached, cut.received = getattr(error, "reached", ""), getattr(error, "received", 0)
     cut.__cause__ = error
     return cut

@@ -54,6 +54,9 @@ class DeadlineExceeded(Exception):  # noqa: N818
     """`Policy.total_timeout` cut the last attempt off, or expired before the first one was sent."""
 
     attempts: tuple[Attempt, ...] = ()
+    reached: str = ""
+    """As of an `AttemptTimeout`; empty: nothing was sent."""
+    received: int = 0
 
 
 class BlockedAddress(Exception):  # noqa: N818

@@ -190,5 +190,5 @@ def emit(event: Event, observers: Iterable[Observer]) -> None:
     for observer in observers:
         try:
             observer(event)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged, with its traceback
             logger.exception("Observer %r failed on %s", observer, type(event).__name__)

@@ -20,6 +20,7 @@ from urllib3.util import Timeout, parse_url
 
 from .. import fork
 from ..engine.response_classification import answered
+from ..origin import origin_of
 from ..outcome import Outcome, Reason
 from ..policy import Policy
 from . import address_guard, compat, redaction, response_body, response_verdict, tls_contexts
@@ -262,7 +263,8 @@ def _timed_out(
     """Return the error for an attempt that ran out of time, which says how far it got."""
     pool = any(isinstance(link, urllib3.exceptions.EmptyPoolError) for link in chain(error))
     if context.stage is Stage.NONE and not pool:
-        return error  # from a mock
+        error.reached, error.received = "", 0  # type: ignore[attr-defined]  # from a mock, but a timeout as any other
+        return error
     kind: type[AttemptTimeout] = AttemptReadTimeout
     if context.stage < Stage.SEND:
         kind = AttemptConnectTimeout
@@ -271,6 +273,7 @@ def _timed_out(
     reached = "pool" if pool else context.stage.name.lower()
     timed_out = kind(*error.args, request=request)
     timed_out.reached, timed_out.received = reached, context.received
+    timed_out.target = f"{request.method} to {origin_of(request.url or '').netloc}"
     timed_out.__cause__ = error
     return timed_out
 

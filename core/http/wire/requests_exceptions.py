@@ -102,8 +102,11 @@ def _restored(
 class AttemptTimeout(errors.AttemptTimeout, requests.Timeout):
     """An attempt ran out of time; says how far it got. Its arguments are those of the error of requests."""
 
+    target: str = "The request"
+    """Method and host. (Not read off the request, which a copy may lack.)"""
+
     def __str__(self) -> str:
-        return f"Timed out in stage {self.reached}, with {self.received} bytes received"
+        return f"{self.target} timed out in stage {self.reached}, with {self.received} bytes received"
 
 
 class AttemptConnectTimeout(AttemptTimeout, requests.ConnectTimeout):

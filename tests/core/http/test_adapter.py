@@ -691,6 +691,7 @@ def test_the_attempt_that_the_total_timeout_cuts_off_raises_deadline_exceeded(
     assert isinstance(raised.value, requests.ReadTimeout)
     assert isinstance(raised.value.__cause__, requests.ReadTimeout)
     assert raised.value.request is not None
+    assert (raised.value.reached, raised.value.received) == ("", 0)  # a mock has no stages
 
 
 def test_a_shorter_connect_timeout_is_no_deadline(responses: responses_library.RequestsMock, clock: FakeClock) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import time
 from typing import Any
 
 import pytest
 import requests
 
-from core.http import Policy, ResilientAdapter, ResilientSession, ResponseTooLarge
+from core.http import DeadlineExceeded, Policy, ResilientAdapter, ResilientSession, ResponseTooLarge
 from core.http.events import Event
 from core.http.wire.requests_exceptions import AttemptTimeout
 from tests.core.http.conftest import Serve
@@ -53,6 +54,19 @@ def test_the_log_says_how_far_an_attempt_got(
     assert isinstance(raised.value, AttemptTimeout)
     assert f"{raised.value.reached}, {raised.value.received} bytes" == told
     assert told in caplog.records[-1].getMessage()
+    copied = pickle.loads(pickle.dumps(raised.value))
+    assert str(copied) == f"GET to {server.netloc} timed out in stage {told.replace(', ', ', with ')} received"
+
+
+def test_a_total_timeout_says_how_far_the_attempt_got(serve: Serve) -> None:
+    """DeadlineExceeded has what the timeout of an attempt has, and names method and host."""
+    server = serve(HALF)
+    with (
+        ResilientSession(Policy(attempt_timeout=0.2, total_timeout=0.2), clock=time.monotonic) as session,
+        pytest.raises(DeadlineExceeded, match=rf"GET to {server.netloc} was cut off") as raised,
+    ):
+        session.get(server.url)
+    assert (raised.value.reached, raised.value.received) == ("body", 45)
 
 
 # Uploads
