@@ -117,11 +117,11 @@ class _Process:
         self.make: Callable[[], ProcessRegistry] = ProcessRegistry
         self.registry: ProcessRegistry | None = None
         self.observers: tuple[Observer, ...] = ()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         fork.renew_in_children(self)
 
     def after_fork(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 _process = _Process()

@@ -76,7 +76,7 @@ class Registry:
         self._others: OrderedDict[Origin, Upstream] = OrderedDict()
         self._untrusted: OrderedDict[Origin, Upstream] = OrderedDict()
         """Hosts to which URLs of users lead. Apart from the others, which such URLs must not push out or shut."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         fork.renew_in_children(self)
 
     def upstream(self, origin: Origin, *, untrusted: bool = False, partition: str = "") -> Upstream:
@@ -127,7 +127,7 @@ class Registry:
             upstream.forget()
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._clear()
 
     def _clear(self) -> None:

@@ -11,6 +11,7 @@ transition, changes nothing any more.
 from __future__ import annotations
 
 import threading
+import weakref
 from dataclasses import dataclass
 
 from ..events import OTHER, BreakerChanged, BreakerState, Suppression
@@ -25,9 +26,9 @@ _PATIENT = 1.0
 """Seconds. A timeout that its caller made shorter says nothing of an upstream that has not answered yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Permit:
-    """Leave for one attempt."""
+    """Leave for one attempt. One for a probe is over, too, when nothing refers to it any more."""
 
     generation: int
     entered: BreakerState | None = None
@@ -39,7 +40,7 @@ class Breaker:
 
     def __init__(self, settings: CircuitBreaker) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._attempts = Window(settings.window)
         self._failures = Window(settings.window)
         self._slowest = WindowMaximum(settings.window)
@@ -60,6 +61,8 @@ class Breaker:
         self.is_retired = False
         """Nobody asks it any more, and nothing that it learns is reported."""
         self._permit = Permit(0)
+        self._probe: weakref.ref[Permit] = weakref.ref(self._permit)
+        """What the probe was permitted with: an interrupt at any moment may have it reported by nobody."""
 
     def acquire(self, now: float, patience: float) -> Permit | None:
         """Ask leave for one attempt, which may take `patience` seconds; None: not now.
@@ -95,7 +98,9 @@ class Breaker:
             self._failures.add(now)
             self._in_a_row = 1 if now - self._last_failure > self._settings.window else self._in_a_row + 1
             self._last_failure = now
-            return self._open(now, now, self._open_for) if self._is_too_much() else None
+            if self._is_too_much() and self.state is BreakerState.CLOSED:  # a signal handler's call may have opened it
+                return self._open(now, now, self._open_for)
+            return None
 
     def release(self, permit: Permit) -> None:
         """Give a permit back unused: the attempt was cancelled."""
@@ -126,7 +131,7 @@ class Breaker:
         return self.state is not BreakerState.CLOSED and now >= self.probe_at and not self.is_probing(now)
 
     def is_probing(self, now: float) -> bool:
-        return self.state is BreakerState.HALF_OPEN and now < self._probe_until
+        return self.state is BreakerState.HALF_OPEN and now < self._probe_until and self._probe() is not None
 
     def prefers_others(self, now: float, patience: float) -> bool:
         """Say whether the probe is kept for those who wait longer than who cut the last one short.
@@ -144,7 +149,8 @@ class Breaker:
         self._enter(BreakerState.HALF_OPEN)
         self._probed_at = now
         permit = Permit(self._permit.generation, entered)
-        # A probe whose fate nobody reports (its thread was killed) is given up after a while.
+        self._probe = weakref.ref(permit)
+        # A probe whose fate nobody reports (its thread hangs) is given up after a while.
         self._probe_until = now + self._settings.open_max
         return permit
 
@@ -236,14 +242,14 @@ class BreakerGuard:
         return None
 
     def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
-        permit, self._permit = self._permit, None
-        breaker = self._breaker
+        permit, breaker = self._permit, self._breaker
         if permit is None or breaker.is_retired:
             return
         before = breaker.state
         health = health_of(outcome, any_host=call.upstream.name == OTHER)
         cut_short = cut_short_after(outcome, granted=call.granted, attempt_timeout=call.upstream.policy.attempt_timeout)
         state = breaker.record(permit, health, now, seconds=call.duration, cut_short=cut_short)
+        self._permit = None  # not before: interrupted, the call gives it back
         if state is None:
             return
         if BreakerState.CLOSED in (before, state):

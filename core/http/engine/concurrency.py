@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 
@@ -23,7 +24,7 @@ class Slots:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._holders: set[Ticket] = set()
         self._queue: OrderedDict[Ticket, None] = OrderedDict()
         self._left: deque[Ticket] = deque()
@@ -64,18 +65,34 @@ class Slots:
                 break
 
     def _serve(self) -> list[Ticket]:
-        """Pass on what is free; returns who got it. An interrupt at any line of it loses nothing."""
-        while self._left:
-            self._holders.discard(self._left[0])
-            self._queue.pop(self._left[0], None)
-            self._left.popleft()
+        """Pass on what is free; returns who got it.
+
+        An interrupt at any line of it loses nothing, and a signal handler or a finalizer may enter it again at any.
+        """
+        for ticket in iter(partial(_first, self._left), None):
+            self._holders.discard(ticket)
+            self._queue.pop(ticket, None)
+            with suppress(ValueError):
+                self._left.remove(ticket)
         served = []
-        while self._queue and len(self._holders) < self._limit:
-            first = next(iter(self._queue))
+        while len(self._holders) < self._limit:
+            first = _first(self._queue)
+            if first is None:
+                break
             self._holders.add(first)
-            del self._queue[first]
+            if len(self._holders) > self._limit:  # another was served meanwhile
+                self._holders.discard(first)
+                break
+            self._queue.pop(first, None)
             served.append(first)
         return served
+
+
+def _first(tickets: Iterable[Ticket]) -> Ticket | None:
+    try:
+        return next(iter(tickets), None)
+    except RuntimeError:  # changed between the two calls, as by a finalizer
+        return _first(tickets)
 
 
 def _nobody() -> None:

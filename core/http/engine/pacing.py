@@ -14,7 +14,7 @@ class Pace:
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._next = float("-inf")
         self._returned: list[float] = []
         """Turns before the next one that nobody has any more: a heap."""

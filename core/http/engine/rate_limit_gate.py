@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 from ..events import GateClosed, GateWaited, Suppression
 from ..outcome import Outcome, Reason, Rejection
@@ -21,10 +22,12 @@ class Gate:
     """Safe for threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed_until = 0.0
         self._asked_until = 0.0
         self._probe_until = 0.0
+        self._prober: weakref.ref[object] = weakref.ref(self)
+        """Who probes: until it says what came of it, and no longer than it lives."""
         self._reopened = 0.0
         self._refusals = 0
         """How often in a row the upstream still refused when a pause that grows was over."""
@@ -58,21 +61,23 @@ class Gate:
                 if now >= self._closed_until:  # still: nobody closed it since we looked
                     self._asked_until = self._closed_until = self._reopened = now
 
-    def closed_for(self, now: float) -> float:
-        """Seconds to wait; 0: go. Where the upstream asked for more than an hour, one goes at a time."""
+    def closed_for(self, now: float, prober: object) -> float:
+        """Seconds to wait; 0: go. Where the upstream asked for more than an hour, one `prober` goes at a time."""
         if now >= self._asked_until:  # open, and nothing to probe: no lock
             return 0.0
         with self._lock:
             if now < self._closed_until:
                 return self._closed_until - now
-            if now < self._probe_until:
+            if self.is_probing(now):
                 return self._probe_until - now
+            self._prober = weakref.ref(prober)
             self._probe_until = min(now + MAX_CLOSED, self._asked_until)
             return 0.0
 
-    def release(self) -> None:
-        """Let the next probe go: this one came to nothing."""
-        self._probe_until = 0.0
+    def release(self, prober: object) -> None:
+        """Let the next probe go, if it was this one that came to nothing."""
+        if self._prober() is prober:
+            self._probe_until = 0.0
 
     @property
     def snapshot(self) -> GateSnapshot:
@@ -95,10 +100,10 @@ class Gate:
 
     def probe_due(self, now: float) -> bool:
         """Say whether the next who comes would be the probe."""
-        return self._closed_until <= now < self._asked_until and now >= self._probe_until
+        return self._closed_until <= now < self._asked_until and not self.is_probing(now)
 
     def is_probing(self, now: float) -> bool:
-        return self._closed_until <= now < min(self._asked_until, self._probe_until)
+        return self._closed_until <= now < min(self._asked_until, self._probe_until) and self._prober() is not None
 
     def refusal(self, now: float) -> Refused | None:
         """Return why nobody may pass now, None if somebody may. Passing is not asked for: no probe is used up."""
@@ -117,20 +122,15 @@ class Gate:
 class GateGuard:
     """The gate, as one call sees it: an `AdmissionRule`."""
 
-    __slots__ = ("_gate", "_passed", "_waits_since")
+    __slots__ = ("__weakref__", "_gate", "_waits_since")
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._passed = False
-        """The gate let it pass, maybe as its probe, and was not told the outcome yet."""
         self._waits_since: float | None = None
 
     def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
-        closed_for = self._gate.closed_for(now)
-        if closed_for > 0:
-            return self.wait(call, now, closed_for)
-        self._passed = True
-        return None
+        closed_for = self._gate.closed_for(now, self)
+        return self.wait(call, now, closed_for) if closed_for > 0 else None
 
     def wait(self, call: CallContext, now: float, seconds: float) -> Wait | Refused:
         """Have the call wait at the gate, if its deadline allows that."""
@@ -146,18 +146,15 @@ class GateGuard:
             self._waits_since = None
 
     def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
-        self._passed = False
         limited = outcome.reason is Reason.HTTP_429
         if outcome.retry_after and (outcome.transient or limited):
             until = self._gate.close(now, outcome.retry_after, doubled=outcome.doubled, why=outcome.why)
             seconds = max(outcome.retry_after, until - now)
             call.upstream.observe(GateClosed(call.upstream.name, call.target, seconds, call.upstream.partition))
         elif outcome.status is None or limited:
-            self._gate.release()  # no answer, or "not yet" without a time: if this was the probe, another goes
+            self._gate.release(self)  # no answer, or "not yet" without a time: if this was the probe, another goes
         else:
             self._gate.answered(now)
 
     def give_back(self) -> None:
-        if self._passed:
-            self._passed = False
-            self._gate.release()
+        self._gate.release(self)

@@ -21,7 +21,7 @@ class Budget:
 
     def __init__(self, settings: RetryBudget) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._attempts = Window(settings.window)
         self._retries = Window(settings.window)
 

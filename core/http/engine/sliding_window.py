@@ -22,11 +22,11 @@ class Window:
         second = int(now)
         if second <= self._newest:
             return
-        for passed in range(self._newest + 1, min(second, self._newest + len(self._buckets)) + 1):
-            index = passed % len(self._buckets)
-            self.total -= self._buckets[index]
-            self._buckets[index] = 0
+        buckets = self._buckets
+        for passed in range(self._newest + 1, min(second, self._newest + len(buckets)) + 1):
+            buckets[passed % len(buckets)] = 0
         self._newest = second
+        self.total = sum(buckets)  # not counted down: an interrupt in between would leave it wrong for ever
 
     def add(self, now: float) -> None:
         """Count one."""

@@ -33,19 +33,31 @@ class PrometheusObserver:
     def __init__(self, registry: CollectorRegistry, timeouts: Iterable[float]) -> None:
         """Make the metrics; `timeouts` (seconds) become edges of the duration buckets."""
         self.families = MetricFamilies(registry, timeouts)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._children: dict[str, UpstreamSeries] = {}
         self._inherited = False
         """The gauges tell of the process that this one was forked from."""
+        self._counting = threading.local()
         fork.renew_in_children(self)
 
     def __call__(self, event: Event) -> None:
         """Count `event`; of some there is nothing to count."""
         how = _HOW.get(type(event))
-        if how is not None:
+        if how is None:
+            return
+        here = self._counting.__dict__
+        if here.get("busy"):  # a signal handler makes a call in the middle of this: the counter's lock is held
+            here.setdefault("later", []).append(event)
+            return
+        here["busy"] = True
+        try:
             if self._inherited:
                 self.renew()
             how(self._children.get(event.upstream) or self.prepare(event.upstream), event)
+        finally:
+            here["busy"] = False
+        while here.get("later"):
+            self(here["later"].pop(0))
 
     def prepare(self, upstream: str) -> UpstreamSeries:
         """Create every series of `upstream` at zero: `increase()` does not see the first count of a late one."""
@@ -63,7 +75,7 @@ class PrometheusObserver:
             children.limit(limits.get(upstream))
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._inherited = True  # later: locks of prometheus_client's own may have been held at the fork
         for children in self._children.values():
             children.after_fork()

@@ -73,7 +73,7 @@ class UpstreamSeries:
     def __init__(self, metrics: MetricFamilies, upstream: str) -> None:
         self._metrics = metrics
         self._upstream = upstream
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._partitions = {""}
         self._limit = math.inf
         self._by_attempt: dict[tuple[str, int | None, Result, Reason | None], tuple[Counter, Histogram]] = {}
@@ -106,7 +106,7 @@ class UpstreamSeries:
             metrics.attempts.labels(upstream, "GET", status, reason.value)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def begin(self) -> None:
         """Set the gauges to what they are in a process that has made no call yet."""

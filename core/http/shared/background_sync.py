@@ -63,7 +63,7 @@ class StateSharing:
         fork.renew_in_children(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._syncs: dict[Upstream, RecordSync] = {}
@@ -144,6 +144,8 @@ class StateSharing:
                     # Known before it runs: an interrupt in between leaves none that nobody knows of.
                     self._thread = threading.Thread(target=self._run, name="core.http shared state", daemon=True)
                     self._thread.start()
+        except KeyError as exc:  # what an exception of a signal handler becomes where threading cleans up after it
+            raise exc.__context__ or exc from None
         except RuntimeError as exc:  # no more threads, or the interpreter ends
             self._say_that_it_fails(str(exc))
 

@@ -61,7 +61,7 @@ class Elections:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._me = uuid.uuid4().hex
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._running: dict[Upstream, Election] = {}
         self._lost: dict[Upstream, tuple[int, object]] = {}
         """How many probes in a row this process left to others while an upstream was down, and the last of them."""

@@ -41,7 +41,7 @@ class DiagnosticsRecorder:
         fork.renew_in_children(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._notes: dict[str, Diagnostics] = {}
         self._untold: set[str] = set()
         """Names of which others may not know all that this process knows."""

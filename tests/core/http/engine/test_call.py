@@ -447,7 +447,8 @@ def test_a_call_that_is_turned_away_frees_nobodys_probe() -> None:
     clock = upstream.clock
     assert isinstance(clock, FakeClock)
     clock.advance(3600)
-    assert isinstance(Call(upstream, GET).begin(), Send)
+    probe = Call(upstream, GET)
+    assert isinstance(probe.begin(), Send)
     for _ in range(2):
         late = Call(upstream, GET)
         with pytest.raises(RateLimited):

@@ -324,8 +324,17 @@ def test_half_open_is_freed_by_a_probe_that_is_given_back() -> None:
     patient, probe = a_half_open_one()
     patient.breaker.release(probe)
     assert patient.state is BreakerState.HALF_OPEN
-    assert patient.permit() != probe
+    next_one = patient.permit()
+    assert next_one != probe
     assert patient.refuses()
+
+
+def test_half_open_is_freed_by_a_probe_that_nobody_reports() -> None:
+    """Given a probe on its way, when an interrupt has its call forgotten, then the next who asks is the probe."""
+    patient, probe = a_half_open_one()
+    assert patient.refuses()
+    del probe
+    assert not patient.refuses()
 
 
 def test_half_open_is_freed_by_a_probe_that_says_nothing() -> None:
@@ -521,8 +530,14 @@ def test_threads_get_one_probe_between_them() -> None:
     for _ in range(20):
         patient = an_open_one()
         patient.clock.advance(15)
-        given = hammer(lambda _, p=patient: sum(p.breaker.acquire(p.clock.now, 10.0) is not None for _ in range(50)))
-        assert sum(given) == 1
+        permits: list[Permit | None] = []
+
+        def ask(_: int, patient: Patient = patient, permits: list[Permit | None] = permits) -> int:
+            permits.extend(patient.breaker.acquire(patient.clock.now, 10.0) for _ in range(50))
+            return 0
+
+        hammer(ask)
+        assert sum(permit is not None for permit in permits) == 1
 
 
 def test_threads_get_one_probe_after_another() -> None:

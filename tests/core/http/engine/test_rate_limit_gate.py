@@ -17,6 +17,13 @@ from core.http.engine.rate_limit_gate import MAX_CLOSED, Gate
 HOUR = 3600.0
 
 
+class Caller:
+    """Whoever asks."""
+
+
+CALLER = Caller()
+
+
 def closed_gate(seconds: float, now: float = 1000.0) -> Gate:
     gate = Gate()
     gate.close(now, seconds)
@@ -29,15 +36,15 @@ def closed_gate(seconds: float, now: float = 1000.0) -> Gate:
 def test_a_new_gate_is_open() -> None:
     """Given that nothing was asked for, when anybody comes, then all may pass."""
     gate = Gate()
-    assert [gate.closed_for(now) for now in (0.0, 1.0, 1e9)] == [0, 0, 0]
+    assert [gate.closed_for(now, CALLER) for now in (0.0, 1.0, 1e9)] == [0, 0, 0]
 
 
 def test_an_answer_leaves_an_open_gate_open() -> None:
     """Given an open gate, when answers come and attempts are given back, then it stays open."""
     gate = Gate()
     gate.answered(5.0)
-    gate.release()
-    assert [gate.closed_for(5.0) for _ in range(3)] == [0, 0, 0]
+    gate.release(CALLER)
+    assert [gate.closed_for(5.0, CALLER) for _ in range(3)] == [0, 0, 0]
 
 
 # Closed for an hour at most
@@ -48,23 +55,23 @@ def test_it_closes_for_what_was_asked(seconds: float) -> None:
     """Given a closed gate, when its time is up, then all may pass, and before nobody."""
     gate = Gate()
     assert gate.close(1000.0, seconds) == 1000 + seconds
-    assert gate.closed_for(1000.0) == seconds
-    assert gate.closed_for(1000 + seconds / 2) == seconds / 2
-    assert [gate.closed_for(1000 + seconds) for _ in range(3)] == [0, 0, 0]
+    assert gate.closed_for(1000.0, CALLER) == seconds
+    assert gate.closed_for(1000 + seconds / 2, CALLER) == seconds / 2
+    assert [gate.closed_for(1000 + seconds, CALLER) for _ in range(3)] == [0, 0, 0]
 
 
 def test_a_longer_time_wins() -> None:
     """Given a gate that is closed for 30 s, when another answer asks for 60, then it is 60."""
     gate = closed_gate(30)
     assert gate.close(1010.0, 60) == 1070
-    assert gate.closed_for(1030.0) == 40
+    assert gate.closed_for(1030.0, CALLER) == 40
 
 
 def test_a_shorter_time_does_not() -> None:
     """Given a gate that is closed for 60 s, when another answer asks for 5, then it stays 60."""
     gate = closed_gate(60)
     assert gate.close(1010.0, 5) == 1060
-    assert gate.closed_for(1015.0) == 45
+    assert gate.closed_for(1015.0, CALLER) == 45
 
 
 def test_an_earlier_answer_does_not_open_it() -> None:
@@ -72,8 +79,8 @@ def test_an_earlier_answer_does_not_open_it() -> None:
     gate = closed_gate(60)
     gate.answered(1000.0)
     gate.answered(1059.0)
-    gate.release()
-    assert gate.closed_for(1059.0) == 1
+    gate.release(CALLER)
+    assert gate.closed_for(1059.0, CALLER) == 1
 
 
 # Closed for more than an hour
@@ -83,60 +90,60 @@ def test_more_than_an_hour_is_an_hour() -> None:
     """Given that two hours were asked for, when one is over, then one may pass, and the others wait."""
     gate = Gate()
     assert gate.close(1000.0, 2 * HOUR) == 1000 + HOUR
-    assert gate.closed_for(1000 + HOUR - 1) == 1
-    assert gate.closed_for(1000 + HOUR) == 0
-    assert gate.closed_for(1000 + HOUR) == HOUR
-    assert gate.closed_for(1060 + HOUR) == HOUR - 60
+    assert gate.closed_for(1000 + HOUR - 1, CALLER) == 1
+    assert gate.closed_for(1000 + HOUR, CALLER) == 0
+    assert gate.closed_for(1000 + HOUR, CALLER) == HOUR
+    assert gate.closed_for(1060 + HOUR, CALLER) == HOUR - 60
 
 
 def test_the_answer_to_a_probe_opens_it_for_all() -> None:
     """Given a probe on its way, when it is answered, then all may pass, an hour early."""
     gate = closed_gate(2 * HOUR)
-    gate.closed_for(1000 + HOUR)
+    gate.closed_for(1000 + HOUR, CALLER)
     gate.answered(1001 + HOUR)
-    assert [gate.closed_for(1001 + HOUR) for _ in range(3)] == [0, 0, 0]
+    assert [gate.closed_for(1001 + HOUR, CALLER) for _ in range(3)] == [0, 0, 0]
 
 
 def test_a_probe_that_is_told_to_wait_closes_it_again() -> None:
     """Given a probe on its way, when it is told to wait for 5 minutes, then nobody passes for so long, then one."""
     gate = closed_gate(2 * HOUR)
-    gate.closed_for(1000 + HOUR)
+    gate.closed_for(1000 + HOUR, CALLER)
     gate.close(1000 + HOUR, 300)
-    assert gate.closed_for(1000 + HOUR) == 300
-    assert gate.closed_for(1300 + HOUR) == 0
-    assert gate.closed_for(1300 + HOUR) > 0
+    assert gate.closed_for(1000 + HOUR, CALLER) == 300
+    assert gate.closed_for(1300 + HOUR, CALLER) == 0
+    assert gate.closed_for(1300 + HOUR, CALLER) > 0
 
 
 def test_a_probe_that_comes_to_nothing_lets_the_next_go() -> None:
     """Given a probe on its way, when it is cancelled, then the next may pass, and only that one."""
     gate = closed_gate(2 * HOUR)
-    gate.closed_for(1000 + HOUR)
-    gate.release()
-    assert gate.closed_for(1000 + HOUR) == 0
-    assert gate.closed_for(1000 + HOUR) > 0
+    gate.closed_for(1000 + HOUR, CALLER)
+    gate.release(CALLER)
+    assert gate.closed_for(1000 + HOUR, CALLER) == 0
+    assert gate.closed_for(1000 + HOUR, CALLER) > 0
 
 
 def test_a_probe_of_which_nothing_is_heard_is_given_up() -> None:
     """Given a day, when a probe never answers, then another goes after an hour."""
     gate = closed_gate(24 * HOUR)
-    assert gate.closed_for(1000 + HOUR) == 0
-    assert gate.closed_for(1000 + 2 * HOUR - 1) == 1
-    assert gate.closed_for(1000 + 2 * HOUR) == 0
-    assert gate.closed_for(1000 + 2 * HOUR) == HOUR
+    assert gate.closed_for(1000 + HOUR, CALLER) == 0
+    assert gate.closed_for(1000 + 2 * HOUR - 1, CALLER) == 1
+    assert gate.closed_for(1000 + 2 * HOUR, CALLER) == 0
+    assert gate.closed_for(1000 + 2 * HOUR, CALLER) == HOUR
 
 
 def test_the_end_of_what_was_asked_opens_it() -> None:
     """Given a probe that never answers, when the time asked for is over, then all may pass."""
     gate = closed_gate(1.5 * HOUR)
-    assert gate.closed_for(1000 + HOUR) == 0
-    assert gate.closed_for(1000 + HOUR) == HOUR / 2
-    assert [gate.closed_for(1000 + 1.5 * HOUR) for _ in range(3)] == [0, 0, 0]
+    assert gate.closed_for(1000 + HOUR, CALLER) == 0
+    assert gate.closed_for(1000 + HOUR, CALLER) == HOUR / 2
+    assert [gate.closed_for(1000 + 1.5 * HOUR, CALLER) for _ in range(3)] == [0, 0, 0]
 
 
 def test_closing_wins_against_an_answer_at_the_same_moment() -> None:
     """Given a probe's answer, when another thread closes the gate just before it takes effect, then it is closed."""
     gate = closed_gate(2 * HOUR)
-    gate.closed_for(1000 + HOUR)
+    gate.closed_for(1000 + HOUR, CALLER)
     now = 1001 + HOUR
 
     class Interrupted:
@@ -156,7 +163,7 @@ def test_closing_wins_against_an_answer_at_the_same_moment() -> None:
 
     gate._lock = Interrupted()  # type: ignore[assignment]
     gate.answered(now)
-    assert gate.closed_for(now) == 60
+    assert gate.closed_for(now, CALLER) == 60
 
 
 # Whatever happens
@@ -189,7 +196,7 @@ class GateMachine(RuleBasedStateMachine):
 
     @rule()
     def someone_comes(self) -> None:
-        wait = self.gate.closed_for(self.now)
+        wait = self.gate.closed_for(self.now, CALLER)
         assert 0 <= wait <= MAX_CLOSED + 1e-6  # floats are rounded
         if self.now < self.closed_until:
             assert wait == self.closed_until - self.now
@@ -205,7 +212,7 @@ class GateMachine(RuleBasedStateMachine):
     def an_answer_from_before_comes(self) -> None:
         if self.now < self.closed_until:
             self.gate.answered(self.now)
-            assert self.gate.closed_for(self.now) == self.closed_until - self.now
+            assert self.gate.closed_for(self.now, CALLER) == self.closed_until - self.now
 
     @precondition(lambda self: self.probe_since is not None)
     @rule()
@@ -213,12 +220,12 @@ class GateMachine(RuleBasedStateMachine):
         self.gate.answered(self.now)
         self.closed_until = self.asked_until = min(self.asked_until, self.now)
         self.probe_since = None
-        assert [self.gate.closed_for(self.now) for _ in range(2)] == [0, 0]
+        assert [self.gate.closed_for(self.now, CALLER) for _ in range(2)] == [0, 0]
 
     @precondition(lambda self: self.probe_since is not None)
     @rule()
     def the_probe_is_cancelled(self) -> None:
-        self.gate.release()
+        self.gate.release(CALLER)
         self.probe_since = None
 
     @invariant()
@@ -249,7 +256,7 @@ def test_threads_get_one_probe_between_them() -> None:
 
         def work(_: int, gate: Gate = gate, start: threading.Barrier = start) -> int:
             start.wait()
-            return sum(gate.closed_for(1000 + HOUR) == 0 for _ in range(50))
+            return sum(gate.closed_for(1000 + HOUR, CALLER) == 0 for _ in range(50))
 
         with ThreadPoolExecutor(8) as pool:
             assert sum(pool.map(work, range(8))) == 1

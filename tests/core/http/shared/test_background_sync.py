@@ -366,7 +366,7 @@ def test_no_record_closes_for_longer_than_this_process_would(moments: tuple[floa
     process.exchange()
     assert process.state in {BreakerState.CLOSED, BreakerState.OPEN}
     assert process.retry_in <= 300
-    assert process.upstream.gate.closed_for(process.clock()) <= HOUR + 1e-6
+    assert process.upstream.gate.closed_for(process.clock(), fleet) <= HOUR + 1e-6
 
 
 def test_a_breaker_that_is_off_stays_off(fleet: Fleet) -> None:
@@ -390,7 +390,7 @@ def test_one_that_limits_the_rate_of_another_is_left_alone(fleet: Fleet) -> None
     first.exchange()
     fleet.wall.advance(100)
     second.exchange()
-    assert second.upstream.gate.closed_for(second.clock()) == pytest.approx(200)
+    assert second.upstream.gate.closed_for(second.clock(), fleet) == pytest.approx(200)
     with pytest.raises(RateLimited):
         Call(second.upstream, GET).begin()
 
@@ -402,8 +402,8 @@ def test_the_longer_time_at_the_gate_wins(fleet: Fleet) -> None:
     second.attempt(answer(429, Retry_After="30"))
     for process in (first, second, first):
         process.exchange()
-    assert first.upstream.gate.closed_for(first.clock()) == pytest.approx(300)
-    assert second.upstream.gate.closed_for(second.clock()) == pytest.approx(300)
+    assert first.upstream.gate.closed_for(first.clock(), fleet) == pytest.approx(300)
+    assert second.upstream.gate.closed_for(second.clock(), fleet) == pytest.approx(300)
 
 
 def test_a_gate_that_a_probe_opened_is_open_for_all(fleet: Fleet) -> None:
@@ -418,11 +418,11 @@ def test_a_gate_that_a_probe_opened_is_open_for_all(fleet: Fleet) -> None:
     probe.end(OK)
     second.exchange()
     first.exchange()
-    assert [first.upstream.gate.closed_for(first.clock()) for _ in range(2)] == [0, 0]
+    assert [first.upstream.gate.closed_for(first.clock(), fleet) for _ in range(2)] == [0, 0]
     first.attempt(answer(429, Retry_After="60"))
     first.exchange()
     second.exchange()
-    assert second.upstream.gate.closed_for(second.clock()) == pytest.approx(60)
+    assert second.upstream.gate.closed_for(second.clock(), fleet) == pytest.approx(60)
 
 
 def test_the_probe_at_the_gate_is_one_for_the_fleet(fleet: Fleet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from core.http import Policy, ResilientSession
 from core.http.events import AttemptEnded, Event
 from core.http.outcome import Reason
 from core.http.testing import FakeClock
+from core.http.wire import resolver as resolver_module
 from core.http.wire.resolver import Resolver
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import reply
@@ -22,14 +24,11 @@ from tests.core.http.misbehave import reply
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Let no look-up begin a thread, as in a process that has as many as it may have; ``undo()`` ends it."""
-    start = threading.Thread.start
 
-    def refuse(thread: threading.Thread) -> None:
-        if "look-up" in thread.name:
-            raise RuntimeError("can't start new thread")
-        start(thread)
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(resolver_module, "_thread", SimpleNamespace(start_new_thread=refuse))
     return monkeypatch
 
 
@@ -118,13 +117,20 @@ def test_an_error_that_takes_other_arguments_is_a_request_exception(
 def test_each_who_waits_gets_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that share a look-up share no exception: each adds its own traceback and its own secrets to it."""
     resolver, asked = Resolver(threads=1), []
+    all_there = threading.Barrier(4)
+    ask = resolver._ask
+    waits: list[Any] = []
 
-    def getaddrinfo(host: str, port: int, *_: Any) -> None:
+    def ask_and_tell(key: tuple[str, int]) -> Any:
+        waits.append(ask(key))
+        threading.Thread(target=all_there.wait, args=(10,)).start()
+        return waits[-1]
+
+    monkeypatch.setattr(resolver, "_ask", ask_and_tell)
+
+    def getaddrinfo(host: str, *_: Any) -> None:
         asked.append(host)
-        for _ in range(5_000):
-            if resolver._in_flight[host, port].waiting == 3:
-                break
-            threading.Event().wait(0.001)
+        all_there.wait(10)
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
