@@ -9,6 +9,7 @@ adapter is an argument of the caller's, which mocks and other adapters get to se
 from __future__ import annotations
 
 from contextvars import ContextVar
+from weakref import ref
 
 from requests import Session
 from requests.adapters import BaseAdapter
@@ -19,13 +20,13 @@ from .outcome import Attempt
 class Scope:
     """One session call: every hop of it, and every attempt of every hop. Or several calls that share a limit."""
 
-    __slots__ = ("_deadline", "attempts", "limit", "outer", "owner", "spans_calls")
+    __slots__ = ("__weakref__", "_deadline", "attempts", "limit", "outer", "owner", "spans_calls")
 
     def __init__(self, owner: Session, limit: float | None, *, spans_calls: bool = False) -> None:
         self.owner = owner
         self.limit = limit
         self.spans_calls = spans_calls
-        self.outer = _current.get()
+        self.outer = _innermost()
         self._deadline: float | None = None
         self.attempts: tuple[Attempt, ...] = ()
         """Of all its hops so far."""
@@ -37,12 +38,38 @@ class Scope:
         return self._deadline
 
 
-_current: ContextVar[Scope | None] = ContextVar("core.http.scope", default=None)
+class _Link:
+    """The innermost scope, and those around it.
+
+    Weak: an exception of a signal handler between the beginning of a block and its first line would leave the scope
+    here, and all later calls of its session would share the deadline of a call that is over.
+    """
+
+    __slots__ = ("outer", "scope")
+
+    def __init__(self, scope: Scope, outer: _Link | None) -> None:
+        self.scope = ref(scope)
+        self.outer = outer
+
+
+_current: ContextVar[_Link | None] = ContextVar("core.http.scope", default=None)
+
+
+def _living() -> _Link | None:
+    link = _current.get()
+    while link is not None and link.scope() is None:
+        link = link.outer
+    return link
+
+
+def _innermost() -> Scope | None:
+    link = _living()
+    return None if link is None else link.scope()
 
 
 def current(adapter: BaseAdapter) -> Scope | None:
     """Return the session call that `adapter` works for; None where its session is not a ResilientSession."""
-    scope = _current.get()
+    scope = _innermost()
     if scope is None or all(mounted is not adapter for mounted in scope.owner.adapters.values()):
         return None
     return scope
@@ -66,7 +93,7 @@ def several_calls(owner: Session, limit: float) -> Entered:
 
 def _of(owner: Session) -> Scope | None:
     """Return the innermost scope, if it is `owner`'s; limits of other sessions lie in between."""
-    scope = _current.get()
+    scope = _innermost()
     while scope is not None and scope.owner is not owner:
         scope = scope.outer if scope.spans_calls else None
     return scope
@@ -81,7 +108,7 @@ class Entered:
         self._scope = scope
 
     def __enter__(self) -> Scope:
-        self._token = _current.set(self._scope)
+        self._token = _current.set(_Link(self._scope, _living()))
         return self._scope
 
     def __exit__(self, *_: object) -> None:

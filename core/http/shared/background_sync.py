@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from .. import fork
 from ..engine.steps import Wait
@@ -64,7 +65,8 @@ class StateSharing:
 
     def after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._wake = threading.Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        """Not an `Event`, whose lock an interrupt can leave held: then nothing would be shared any more."""
         self._thread: threading.Thread | None = None
         self._syncs: dict[Upstream, RecordSync] = {}
         self._elections = Elections(self._cache)
@@ -89,7 +91,7 @@ class StateSharing:
     def stop(self) -> None:
         """RecordSync nothing any more."""
         self.stopped = True
-        self._wake.set()
+        self._wake.put(None)
 
     def observe(self, event: Event) -> None:
         """Tell the others at once what was found, and ask them when an attempt has failed: an observer."""
@@ -102,7 +104,7 @@ class StateSharing:
         ):
             return
         self._urgent.add(key_of(event.upstream, f"{event.target.scheme}://{event.target.host}"))
-        self._wake.set()
+        self._wake.put(None)
 
     def elect(self, upstream: Upstream, now: float) -> bool | Wait:
         """Say whether this process may send the probe that is due: as `engine.Elect`."""
@@ -112,7 +114,7 @@ class StateSharing:
             return True
         answer = self._elections.ask(upstream, now)
         if isinstance(answer, Wait):
-            self._wake.set()
+            self._wake.put(None)
         return answer
 
     def step(self) -> None:
@@ -152,8 +154,10 @@ class StateSharing:
     def _run(self) -> None:
         while not self.stopped and self._thread is threading.current_thread():  # syncs are not for two
             self.step()
-            self._wake.wait(max(self._next - self._clock(), 0.0))
-            self._wake.clear()
+            with suppress(Empty):
+                self._wake.get(timeout=max(self._next - self._clock(), 0.0))
+            while not self._wake.empty():
+                self._wake.get()
 
     def _list_upstreams(self) -> None:
         known = self._syncs

@@ -12,6 +12,7 @@ import time
 from contextvars import ContextVar, Token
 from enum import IntEnum
 from typing import TYPE_CHECKING
+from weakref import ref
 
 if TYPE_CHECKING:
     from typing import Self
@@ -33,7 +34,7 @@ class Stage(IntEnum):
 class AttemptContext:
     """Holds for what runs inside its ``with`` block."""
 
-    __slots__ = ("_token", "configured", "connected", "ends", "fresh", "received", "stage", "untrusted")
+    __slots__ = ("__weakref__", "_token", "configured", "connected", "ends", "fresh", "received", "stage", "untrusted")
 
     def __init__(
         self, seconds: float, *, configured: bool = True, untrusted: bool = False, fresh: bool = False
@@ -53,7 +54,7 @@ class AttemptContext:
         self.stage = Stage.NONE
         self.received = 0
         """Bytes, as they came over the wire (or out of TLS)."""
-        self._token: Token[AttemptContext | None] | None = None
+        self._token: Token[ref[AttemptContext] | None] | None = None
 
     @property
     def got_nothing(self) -> bool:
@@ -68,7 +69,7 @@ class AttemptContext:
         return seconds
 
     def __enter__(self) -> Self:
-        self._token = _current.set(self)
+        self._token = _current.set(ref(self))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,5 +77,11 @@ class AttemptContext:
             _current.reset(self._token)
 
 
-_current: ContextVar[AttemptContext | None] = ContextVar("core.http.attempt", default=None)
-current = _current.get
+_current: ContextVar[ref[AttemptContext] | None] = ContextVar("core.http.attempt", default=None)
+"""Weak: an exception of a signal handler between the beginning of a block and its first line would leave it here."""
+
+
+def current() -> AttemptContext | None:
+    """Return the attempt that the caller works for."""
+    found = _current.get()
+    return None if found is None else found()

@@ -16,6 +16,8 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
 from .. import fork
@@ -28,13 +30,23 @@ _Key: TypeAlias = tuple[str, int]
 class _LookUp:
     """Held by those who wait for it, and by the thread that has begun with it."""
 
-    __slots__ = ("__weakref__", "addresses", "done", "error", "key")
+    __slots__ = ("__weakref__", "_waiting", "addresses", "done", "error", "key")
 
     def __init__(self, key: _Key) -> None:
         self.key = key
-        self.done = threading.Event()
+        self.done = False
         self.addresses: Sequence[AddressInfo] = ()
         self.error: OSError | None = None
+        self._waiting: list[SimpleQueue[None]] = []
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it is done; False: it is not. Not with an `Event`: an interrupt can leave its lock held."""
+        mailbox: SimpleQueue[None] = SimpleQueue()
+        self._waiting.append(mailbox)
+        if not self.done:
+            with suppress(Empty):
+                mailbox.get(timeout=timeout)
+        return self.done
 
     def run(self) -> None:
         try:
@@ -44,7 +56,9 @@ class _LookUp:
         except Exception as exc:  # noqa: BLE001 - whatever a replaced getaddrinfo raises, its thread must go on
             self.error = OSError(f"the name could not be looked up: {type(exc).__name__}")
         finally:
-            self.done.set()
+            self.done = True  # first: who comes after those that are told sees it
+            for mailbox in tuple(self._waiting):
+                mailbox.put(None)
 
 
 class _Worker:
@@ -76,7 +90,7 @@ class Resolver:
         """
         look_up = self._ask((host, port))
         try:
-            if not look_up.done.wait(timeout):
+            if not look_up.wait(timeout):
                 raise TimeoutError(f"looking up the name took longer than {timeout:.3f} s")
             if look_up.error is not None:
                 raise _another(look_up.error)
@@ -87,7 +101,7 @@ class Resolver:
     def _ask(self, key: _Key) -> _LookUp:
         with self._lock:
             look_up = self._latest.get(key)
-            if look_up is None or look_up.done.is_set():
+            if look_up is None or look_up.done:
                 look_up = self._latest[key] = _LookUp(key)
                 self._queue.append(weakref.ref(look_up))
             if self._queue and len(self._workers) < self._most:
@@ -114,7 +128,7 @@ class Resolver:
                     self._workers.discard(worker)  # as one: who asks now needs another
                     return
                 look_up = self._queue.popleft()()
-            if look_up is not None and not look_up.done.is_set():
+            if look_up is not None and not look_up.done:
                 look_up.run()
             del look_up  # or it is not forgotten until this thread has another
 

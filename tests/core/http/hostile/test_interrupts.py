@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,3 +97,56 @@ def test_an_interrupt(stage: str, interrupt: Callable[[], object], serve: Serve,
         over.set()
         assert session.get(server.url).content == b"fine"
     process.use(process.ProcessRegistry)
+
+
+def test_what_signal_handlers_raise_costs_nothing_for_good() -> None:
+    """Wherever the exceptions arrive, no slot, no deadline, no connection pool and no look-up thread is lost."""
+    # In a process of its own: what measures coverage has locks too, and would not get over it.
+    command = [sys.executable, "-m", "tests.core.http.hostile.interrupted", "1000"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told.pop("seconds") < ALIVE
+    assert told.pop("look-ups") <= 8
+    assert told == {"answered": True, "failed": [], "slots": 0, "breaker": "closed"}
+
+
+def test_a_signal_handler_may_make_a_call_in_the_middle_of_one() -> None:
+    """Our locks can be entered again: two hundred times the handler makes a call wherever the other one is."""
+    script = """
+        import signal, threading
+        from core.http import Policy
+        from core.http.engine.call import Call
+        from core.http.engine.steps import Wait
+        from core.http.events import Target
+        from core.http.origin import origin_of
+        from core.http.outcome import Outcome, Reason, Result
+        from core.http.process import ProcessRegistry
+        from core.http.registry import Config
+
+        config = Config(default=Policy(max_concurrency=5, requests_per_second=10000))
+        registry = ProcessRegistry(config)
+        target, fine = Target("GET", "https", "a.test", "/"), Outcome(Result.SUCCESS, status=200)
+        handled = 0
+
+        def make_a_call():
+            call = Call(registry.upstream(origin_of("https://a.test/")), target)
+            while isinstance(call.begin(), Wait):
+                pass
+            call.end(fine)
+
+        def handler(*_):
+            global handled
+            make_a_call()
+            handled += 1
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        while handled < 200:
+            make_a_call()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print("done")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "done\n", done.stderr
