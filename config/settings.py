@@ -193,16 +193,26 @@ for _each in map(_host, GITLAB_SERVERS):
     _name = f"gitlab-{re.sub('[^a-z0-9]+', '-', _each.lower()).strip('-')}"
     while _gitlab.setdefault(_name, _each) != _each:  # a.b and a-b
         _name = f"{_name}-"
+_IMPATIENT = {"total_timeout": 50}
+"""For hosts that may want to be left alone for a minute: no call that begins meanwhile has so much time to wait."""
 OUTBOUND_HTTP = {
     "default": {"max_concurrency": 4},
     "upstreams": {
         "pypi": {"hosts": [_host(PYPI_URL)], "max_concurrency": 8},  # answered by caches all over the world
         "pypistats": {"hosts": [_host(PYPISTATS_URL)]},
-        "github": {"hosts": [_host(GITHUB_API_URL)], "requests_per_second": 14},  # its secondary limit: 900 a minute
-        "gitlab": {"hosts": [_host(GITLAB_URL)]},
-        "bitbucket": {"hosts": [_host(BITBUCKET_API_URL)]},
-        "codeberg": {"hosts": [_host(CODEBERG_URL)]},
-        **{name: {"hosts": [host]} for name, host in _gitlab.items()},
+        "github": {
+            "hosts": [_host(GITHUB_API_URL)],
+            "requests_per_second": 14,  # its secondary limit: 900 a minute
+            "classify": "package.repos.github.classify",
+            **_IMPATIENT,
+        },
+        "gitlab": {"hosts": [_host(GITLAB_URL)], "classify": "package.repos.gitlab.classify", **_IMPATIENT},
+        "bitbucket": {"hosts": [_host(BITBUCKET_API_URL)], "classify": "package.repos.bitbucket.classify"},
+        "codeberg": {"hosts": [_host(CODEBERG_URL)], "classify": "package.repos.forgejo.classify"},
+        **{
+            name: {"hosts": [host], "classify": "package.repos.gitlab.classify", **_IMPATIENT}
+            for name, host in _gitlab.items()
+        },
     },
     "shared_cache": "default" if _cache_url else None,
     "user_agent": env.str("OUTBOUND_USER_AGENT", "djangopackages (+https://djangopackages.org)"),

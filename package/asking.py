@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -14,14 +13,22 @@ import requests
 from core.http import CircuitOpen, DeadlineExceeded, RateLimited, process
 from core.http.origin import origin_of
 from core.http.outcome import Attempt, Result
-from package.credentials import Credentials, same_origin
-from package.errors import NO_TIME, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
+from package.credentials import Credentials, same_origin, sending
+from package.errors import (
+    NO_TIME,
+    AskError,
+    LeftAlone,
+    NotModified,
+    NotReady,
+    TokenUnwelcome,
+    Unreachable,
+    Unusable,
+)
+from package.refusing import error_of, not_sent
 
 READING = 1
 """Raised whenever answers are read in another way: so that no answer of before passes for unchanged."""
 _VALIDATOR = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
-_GONE = frozenset({404, 410, 451})
-_TOKEN_REFUSED = timedelta(hours=1)
 _FAILURES = {
     "blocked": "is where nothing may be fetched from",
     "too_large": "sent too large an answer",
@@ -42,6 +49,10 @@ class Server:
     accept: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     """What else it wants to be told."""
+    refusal: Callable[[Server, requests.Response], AskError | None] = field(
+        default=lambda *_: None, repr=False, compare=False
+    )
+    """Returns what an answer of this host means, where its status does not say."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +78,18 @@ class Client:
         known: Mapping[str, Any] | None = None,
         memory: Any = None,
         before: Callable[[], object] = lambda: None,
+        anonymous: requests.Session | None = None,
     ) -> None:
         """Make a client.
 
         :param known: what `validators` came to the last time.
         :param memory: what a part keeps for its next time.
         :param before: called before each question.
+        :param anonymous: what to ask through, without the server's token, where only that is refused.
         """
         self._before = before
+        self._anonymous = anonymous
+        self._token_unwelcome = False
         self.server = server
         self.memory: dict[str, Any] = dict(memory or {})
         self.attempts = 0
@@ -117,12 +132,11 @@ class Client:
             raise Unusable(f"{self.server.name} leads to another server", "other")
         key = _key(url)
         conditions = self._conditions(key) if conditional else {}
-        response = self._send(url, conditions)
+        response = self._answered(url, conditions, empty)
         status = response.status_code
         if status == 304 and conditions:
             self._seen[key] = self._known[key]
             raise NotModified
-        self._refuse(status, empty)
         data = None if status in empty else self._json(response, kind)
         if conditional:
             self._remember(key, response.headers)
@@ -141,6 +155,33 @@ class Client:
             answer = self.get(answer.next, **{**how, "conditional": False})
             yield answer
 
+    def _answered(self, url: str, conditions: Mapping[str, str], empty: Collection[int]) -> requests.Response:
+        """Return an answer that can be used. Where only the token is refused, ask once more, and from then on, without.
+
+        Few calls without a token are allowed. Their limit is no reason to leave the server alone that answers all
+        others, so it is told apart.
+        """
+        try:
+            return self._ask(url, conditions, empty)
+        except TokenUnwelcome:
+            if self._anonymous is None or not self.server.token:
+                raise
+            self._session, self.server = self._anonymous, replace(self.server, token="")
+            self._token_unwelcome = True
+            return self._answered(url, conditions, empty)
+        except LeftAlone as exc:
+            if not self._token_unwelcome or exc.reason in {"breaker_open", NO_TIME}:
+                raise
+            text = f"without our token, which the repository's owner does not accept, {exc}"
+            raise NotReady(text, exc.reason, again=False) from exc
+
+    def _ask(self, url: str, conditions: Mapping[str, str], empty: Collection[int]) -> requests.Response:
+        response = self._send(url, conditions)
+        status = response.status_code
+        if status == 200 or status in empty or (status == 304 and conditions):
+            return response
+        raise error_of(self.server, response, self.reason, again=self._again)
+
     def _send(self, url: str, conditions: Mapping[str, str]) -> requests.Response:
         name = self.server.name
         self._before()
@@ -149,10 +190,7 @@ class Client:
         try:
             response = self._counted(url, headers, auth)
         except (CircuitOpen, RateLimited) as exc:
-            down = isinstance(exc, CircuitOpen)
-            why = "is down" if down else "limits our rate"
-            text = f"{name} {why}; nothing is sent before {exc.retry_at:%H:%M:%S} UTC"
-            raise LeftAlone(text, "breaker_open" if down else "rate_limited", exc.retry_at) from exc
+            raise not_sent(name, exc) from exc
         except DeadlineExceeded as exc:
             if not self._sent:
                 raise LeftAlone(f"there was no time left to ask {name}", NO_TIME) from exc
@@ -173,7 +211,8 @@ class Client:
         clock = process.current().runtime.clock
         started = clock()
         try:
-            response = self._session.get(url, headers=headers, auth=auth)
+            with sending(self.server.token):
+                response = self._session.get(url, headers=headers, auth=auth)
         except requests.RequestException as exc:
             self._note(exc, clock() - started)
             raise
@@ -202,23 +241,6 @@ class Client:
         # One that is absurdly long is not worth its room, one with odd characters could never be sent back.
         if kept := {key: value for key, value in seen.items() if value and _VALIDATOR.fullmatch(value)}:
             self._seen[key] = kept
-
-    def _refuse(self, status: int, empty: Collection[int]) -> None:
-        name = self.server.name
-        if status == 200 or status in empty:
-            return
-        if status == 202:
-            raise NotReady(f"{name} is still working on the answer", "not_ready")
-        if status in _GONE:
-            raise Gone(f"{name} has no such thing (HTTP {status})", "gone")
-        if status == 429 or self.reason == "http_429":
-            raise Unreachable(f"{name} limits our rate (HTTP {status})", "http_429")
-        if status >= 500 or self.reason:
-            raise Unreachable(f"{name} answered HTTP {status}", self.reason or "http_5xx", again=self._again)
-        if status == 401 and self.server.token:  # it is nobody's fault but ours, and the same for every package
-            retry_at = datetime.now(UTC) + _TOKEN_REFUSED
-            raise LeftAlone(f"{name} refuses our token (HTTP 401): renew it", "unauthorized", retry_at)
-        raise Unusable(f"{name} answered HTTP {status}", "other")
 
     def _json(self, response: requests.Response, kind: type) -> Any:
         name = self.server.name

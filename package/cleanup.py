@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,14 +20,13 @@ from django.utils import timezone
 from core.http import process
 from core.http.django.batch_job_metrics import ItemOutcome
 from core.http.wire import redaction
-from package.asking import Client
-from package.credentials import ApiSession
 from package.errors import AskError, Gone, LeftAlone, Unusable
 from package.models import Package
 from package.reading import BadField, text_of
 from package.repos.address import NotARepository, split
 from package.repos.github import WEB, GitHub
 from package.runs import RunSummary, each, printable
+from package.sources import Sessions
 from package.stopping import Stopped, Stopper
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class CleanupSummary(RunSummary):
     shared: dict[str, list[str]] = field(default_factory=dict)
     """Repositories that several packages have, and which."""
     retry_at: datetime | None = None
-    """When GitHub, which is down or limits our rate, may be asked again."""
+    """When GitHub may be asked again, which is down, limits our rate or refuses our token."""
 
     @property
     def reached_nothing(self) -> bool:
@@ -124,11 +124,12 @@ def cleanup(
 ) -> CleanupSummary:
     """Look these packages' repositories up, each saved on its own, and tell `tell` of each.
 
-    Once GitHub is down or limits our rate, nothing more is asked.
+    Once GitHub is down, limits our rate or refuses our token, nothing more is asked. What only the owner of a
+    repository refuses to our token is asked once more without it.
     """
     summary = CleanupSummary(dry_run=dry_run)
-    with summary.measured(), ApiSession(wait=stopper.wait) as session:
-        cleaner = _Cleaner(session, summary)
+    with summary.measured(), closing(Sessions.made(wait=stopper.wait)) as through:
+        cleaner = _Cleaner(through, summary)
 
         def visit(primary_key: int) -> None:
             package = Package.objects.filter(pk=primary_key).first()
@@ -151,10 +152,10 @@ def cleanup(
 
 
 class _Cleaner:
-    def __init__(self, session: ApiSession, summary: CleanupSummary) -> None:
+    def __init__(self, through: Sessions, summary: CleanupSummary) -> None:
         self.paths: dict[int, str] = {}
         """Of the repositories that are known to exist, by the package's primary key."""
-        self._session = session
+        self._through = through
         self._summary = summary
 
     def clean(self, package: Package) -> tuple[CleanupOutcome, str]:
@@ -203,7 +204,7 @@ class _Cleaner:
 
     def _full_name(self, repository: GitHub) -> str:
         """Ask GitHub for the repository's name; where it has moved, its API redirects to where it is now."""
-        answer = Client(self._session, repository.server).get(f"repos/{repository.path}", conditional=False)
+        answer = self._through.client(repository.server).get(f"repos/{repository.path}", conditional=False)
         try:
             full_name = text_of(answer.data or {}, "full_name") or ""
         except BadField as exc:

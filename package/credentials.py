@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
 from core.http import ResilientSession
 from core.http.origin import origin_of
+
+_with_token: ContextVar[bool] = ContextVar("with_token", default=False)
+
+
+@contextmanager
+def sending(token: str) -> Iterator[None]:
+    """Let `asking_with_token` say inside, in this thread or task, whether there is a `token`."""
+    before = _with_token.set(bool(token))
+    try:
+        yield
+    finally:
+        _with_token.reset(before)
+
+
+def asking_with_token() -> bool:
+    """Say whether the call that is under way has a token.
+
+    `Policy.classify` is not given the request, and the same 401 means one thing with a token and another without.
+    """
+    return _with_token.get()
 
 
 class ApiSession(ResilientSession):

@@ -5,24 +5,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from django.utils import timezone
 
+from core.http import CircuitOpen, RateLimited, process
+from core.http.origin import origin_of
+from core.http.outcome import Rejection
 from package import ledger
 from package.asking import Client
-from package.errors import AskError, Gone, LeftAlone, NotModified, NotReady
+from package.errors import AskError, Gone, LeftAlone, NotModified, NotOffered, NotReady
 from package.models import Package, SourceStatus
 from package.reading import Reading
+from package.refusing import not_sent
 from package.repos import NotARepository, get_repo_for_repo_url
 from package.repos.address import shown
 from package.results import GOOD, FetchOutcome, FetchResult
-from package.sources import Part, Sessions, address_of
+from package.sources import NOWHERE, Part, Sessions, address_of
 from package.stopping import Stopped
 
 logger = logging.getLogger(__name__)
 
 LONGEST = 120.0
 """Seconds for one source of a package, in one pass: no server can make a run its own."""
+
+
+_PATIENCE = 10.0
+"""Seconds that a call may wait for its source."""
 
 
 class Work:
@@ -61,6 +70,8 @@ class Work:
         self._gone: set[str] = set()
         self._silent: dict[str, FetchResult] = {}
         """Sources that gave no answer at all: each further question would take as long."""
+        self._alone: dict[str, FetchResult] = {}
+        """Sources that are left alone: each further question would be refused, or wait until that is over."""
 
     def do(self, through: Sessions) -> None:
         """Ask for every part; one that fails does not stop the others."""
@@ -71,7 +82,7 @@ class Work:
                 self.stopped = exc
                 return
             except Exception as exc:  # noqa: BLE001 - it is logged, and noted on its part
-                row, client = self._row(part), Client(through.trusted, part.server)
+                row, client = self._row(part), through.client(part.server)
                 row.validators = {}  # what was known may be what is wrong
                 self._note(part, row, client, self._unexpected(part, exc), again=self._again)
 
@@ -89,8 +100,7 @@ class Work:
         return replace(result, upstream=part.upstream, stored=self._row(part).last_success)
 
     def _fetch(self, part: Part, row: SourceStatus, through: Sessions) -> None:
-        session = through.untrusted if part.untrusted else through.trusted
-        client = Client(session, part.server, row.validators, row.memory, through.before)
+        client = through.client(part.server, row, untrusted=part.untrusted)
         upstream, stored = part.upstream, row.last_success
         result = FetchResult(part.source, FetchOutcome.FAILED, part.name, upstream=upstream, stored=stored)
         if part.source in self._gone:
@@ -98,6 +108,9 @@ class Work:
             return
         if part.source in self._silent:  # nor would it answer this
             self._note(part, row, client, replace(self._silent[part.source], part=part.name, stored=stored), again=True)
+            return
+        if part.source in self._alone and _is_left_alone(self._alone[part.source]):
+            self._note(part, row, client, replace(self._alone[part.source], part=part.name, stored=stored), again=True)
             return
         try:
             result = self._ask(part, client, result)
@@ -111,15 +124,21 @@ class Work:
             result = self._unexpected(part, exc)
         if result.again and client.status is None:
             self._silent[part.source] = result
+        elif result.outcome is FetchOutcome.LEFT_ALONE:
+            reason = result.reason if result.reason == Rejection.BREAKER_OPEN else Rejection.RATE_LIMITED.value
+            self._alone[part.source] = replace(result, reason=reason)  # of those that are not sent
         self._note(part, row, client, result, again=self._again)
 
     def _ask(self, part: Part, client: Client, result: FetchResult) -> FetchResult:
         try:
+            _heed(part)
             reading = part.fetch(client)
         except NotModified:
             return replace(result, outcome=FetchOutcome.UNCHANGED)
         except AskError as exc:
             outcome = next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(exc, kind)), result.outcome)
+            if isinstance(exc, NotOffered) and part.missing_since:  # then there is nothing to be had of the package
+                outcome = FetchOutcome.FAILED
             result = replace(result, outcome=outcome, error=str(exc), reason=exc.reason)
             retry_at = exc.retry_at if isinstance(exc, LeftAlone) else None
             return replace(result, reached=exc.reached, again=exc.again, retry_at=retry_at)
@@ -170,8 +189,30 @@ class Work:
         self.changed.add(name)
 
 
+def _heed(part: Part) -> None:
+    """Raise `LeftAlone` where the source wants no call for a while: no thread is to wait for that in a call.
+
+    The process's own upstream is asked, though the call may go through a session that has a state of its own.
+    """
+    if part.source == NOWHERE:
+        return
+    registry = process.current()
+    where = origin_of(part.server.api)
+    upstream = registry.upstream(where, untrusted=part.untrusted, partition=part.partition)
+    refused = upstream.refusal(registry.runtime.clock())
+    if refused is not None and refused.retry_in > _PATIENCE:
+        retry_at = timezone.now() + timedelta(seconds=refused.retry_in)
+        kind = CircuitOpen if refused.rejection is Rejection.BREAKER_OPEN else RateLimited
+        raise not_sent(part.server.name, kind(f"not sent: {refused.why}", retry_at))
+
+
+def _is_left_alone(result: FetchResult) -> bool:
+    return result.retry_at is not None and result.retry_at > timezone.now()
+
+
 _OUTCOMES: dict[type[AskError], FetchOutcome] = {
     Gone: FetchOutcome.NOT_FOUND,
     LeftAlone: FetchOutcome.LEFT_ALONE,
+    NotOffered: FetchOutcome.SKIPPED,
     NotReady: FetchOutcome.NOT_READY,
 }

@@ -9,9 +9,10 @@ from itertools import islice
 
 from django.db import transaction
 
-from package import sources
+from package import claims, sources
 from package.lanes import Lanes, Unit
-from package.models import Package, SourceStatus
+from package.models import Claim, Package, SourceStatus
+from package.pauses import Pause
 from package.results import FetchOutcome, FetchResult
 from package.sources import Part
 from package.summary import Summary
@@ -30,7 +31,7 @@ def leave(lanes: Lanes, summary: Summary, began: datetime) -> None:
 
 
 @transaction.atomic
-def _leave(some: list[tuple[Unit, str]], summary: Summary, began: datetime) -> None:
+def _leave(some: list[tuple[Unit, Pause | None]], summary: Summary, began: datetime) -> None:
     keys = {unit.package for unit, _ in some}
     # Locked, as where results are stored: what another run fetches now is stored before this, or after it.
     packages = {
@@ -38,32 +39,53 @@ def _leave(some: list[tuple[Unit, str]], summary: Summary, began: datetime) -> N
     }
     stored = {(row.package_id, row.source, row.part): row for row in SourceStatus.objects.filter(package_id__in=keys)}
     rows = []
-    for unit, why in some:
+    for unit, pause in some:
         package = packages.get(unit.package)
         if package is None:
             continue
-        for result in unit.last or _not_asked(unit, package, why):
+        for result in unit.last or not_asked(of_unit(unit, sources.parts_of(package)), pause):
             row = stored.get((unit.package, result.source, result.part))
             since = row.last_success if row is not None else None
             if since is not None and since >= began:
                 summary.count(replace(result, outcome=FetchOutcome.SKIPPED, error="another run fetched it"))
                 continue
             if result.outcome is FetchOutcome.LEFT_ALONE:
-                result = replace(result, error=why or result.error, stored=since)  # noqa: PLW2901 - as it is by now
-                rows.append(_row(unit, result))
+                result = replace(result, stored=since)  # noqa: PLW2901 - as it is by now
+                if pause is not None:
+                    result = replace(result, error=pause.why, retry_at=pause.retry_at)  # noqa: PLW2901 - as above
+                rows.append(_row(unit.package, result))
             summary.count(result)
-    SourceStatus.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=["package", "source", "part"],
-        update_fields=["outcome", "error", "reason"],
-    )
+    _save(rows)
 
 
-def _not_asked(unit: Unit, package: Package, why: str) -> Iterator[FetchResult]:
-    for part in of_unit(unit, sources.parts_of(package)):
+def leave_alone(ticket: Claim, parts: Iterable[Part], pause: Pause) -> list[FetchResult]:
+    """Note that these parts of a package were not asked for, and do away with the ticket that they were queued by.
+
+    Returns what is to be told of them: nothing, where somebody else has the ticket by now.
+    """
+    with transaction.atomic():
+        if not claims.still_ours(ticket.owner, [ticket.pk]):
+            return []
+        rows = SourceStatus.objects.filter(package=ticket.package_id, source=ticket.source)
+        since = dict(rows.values_list("part", "last_success"))
+        results = [replace(result, stored=since.get(result.part)) for result in not_asked(parts, pause)]
+        if Package.objects.select_for_update().filter(pk=ticket.package_id):
+            _save([_row(ticket.package_id, result) for result in results])
+        claims.release([ticket.pk])
+    return results
+
+
+def not_asked(parts: Iterable[Part], pause: Pause | None) -> Iterator[FetchResult]:
+    """Return what came of parts that had their turn while their source was to be left alone."""
+    for part in parts:
         yield FetchResult(
-            part.source, FetchOutcome.LEFT_ALONE, part.name, error=why, reason="left_alone", upstream=part.upstream
+            part.source,
+            FetchOutcome.LEFT_ALONE,
+            part.name,
+            error=pause.why if pause else "",
+            reason="left_alone",
+            upstream=part.upstream,
+            retry_at=pause.retry_at if pause else None,
         )
 
 
@@ -72,9 +94,19 @@ def of_unit(unit: Unit, parts: Iterable[Part]) -> list[Part]:
     return [part for part in parts if (part.source, part.key) == (unit.source, unit.key) and part.name in unit.parts]
 
 
-def _row(unit: Unit, result: FetchResult) -> SourceStatus:
+def _save(rows: list[SourceStatus]) -> None:
+    """Save what was left alone; the rest of the ledger stays as it is, for nothing was asked."""
+    SourceStatus.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["package", "source", "part"],
+        update_fields=["outcome", "error", "reason"],
+    )
+
+
+def _row(package: int, result: FetchResult) -> SourceStatus:
     return SourceStatus(
-        package_id=unit.package,
+        package_id=package,
         source=result.source,
         part=result.part,
         outcome=result.outcome.value,

@@ -32,6 +32,8 @@ def next_due(
         return now + FRESH
     if outcome is FetchOutcome.NOT_READY:
         return now + NOT_READY
+    if outcome is FetchOutcome.SKIPPED:  # the source does not offer it
+        return now + _FAILED[1] * (1 + _JITTER * chance())
     first, longest = _GONE if outcome is FetchOutcome.NOT_FOUND else _FAILED
     interval: timedelta = min(first * 2 ** min(max(failures, 1) - 1, 20), longest)
     return now + interval * (1 + _JITTER * chance())
@@ -53,6 +55,8 @@ def record(row: SourceStatus, result: FetchResult, client: Client, now: datetime
         row.last_success, row.failures = now, 0
         # An answer of which something could not be used is to be read, and told of, again.
         row.validators = {} if result.outcome is FetchOutcome.PARTLY else client.validators
+    elif result.outcome is FetchOutcome.SKIPPED:
+        row.failures = 0
     elif result.outcome in _FAILURES and result.reason != STOPPED:
         row.failures += not (again and failed_already)
     due = next_due(result.outcome, row.failures, now)

@@ -1,72 +1,129 @@
-"""What is heard of upstreams while a run goes on: which are to be left alone, until when, and why."""
+"""Until when a source is to be left alone, and why.
+
+core.http decides that, with its breaker and its gate, and is asked anew each time. Kept here is only what it does not
+know: that the end of a quota is not for jobs, and what an answer said that it does not read.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from core.http import process
-from core.http.events import OTHER, BreakerChanged, BreakerState, Event, GateClosed, QuotaSeen
+from core.http import CircuitOpen, RateLimited, process
+from core.http.engine.upstream import Upstream
+from core.http.events import OTHER, Event, QuotaSeen
+from core.http.origin import origin_of
+from core.http.outcome import Rejection
+from package.refusing import not_sent
 from package.results import FetchOutcome, FetchResult
+from package.sources import NOWHERE, Part
 
-SILENT_IN_A_ROW = 3
-"""A source that cannot be reached for so many packages is held: too few attempts at a time open no breaker."""
 RESERVE = 0.1
 """Fraction of a quota that is left for interactive use."""
+UNSAID = 15.0
+"""Seconds for which a source is left alone after a 429 that names no time: core.http leaves alone what it does not
+know a time for. As long as a breaker stays open at first."""
+_SOON = 1.0
+"""Seconds until a source is asked again that refused a call, and is not known to be down: another process sends the
+probe, or the source is well again."""
+_LATE = 0.1
+"""Seconds that are added to a time of day: it is read from another clock, and to ask too early is worse."""
+_NOT_SENT = frozenset(rejection.value for rejection in Rejection)
+"""Reasons of results where core.http refused the call."""
 
 
-class Hold(NamedTuple):
-    """That nothing of a lane is to go before a moment on the run's clock."""
+class Pause(NamedTuple):
+    """That nothing is to be sent to a source for a while."""
 
-    key: str
     until: float
+    """On the clock of the process."""
+    retry_at: datetime
+    """The same for people; aware, in UTC."""
     why: str
 
 
-class Holds:
-    """Hears events from any thread; everything else is for the run's own."""
+class Pauses:
+    """Knows which sources are to be left alone. `observe` is for any thread, the rest for one."""
 
     def __init__(self) -> None:
-        self._heard: deque[Hold] = deque()
-        self._silent: Counter[str] = Counter()
-        """For how many packages in a row each key could not be reached."""
-        self._judged_until: dict[str, float] = {}
+        self._own: dict[tuple[str, str], Pause] = {}
+        """By upstream (see `Part.key`) and partition."""
 
     def observe(self, event: Event) -> None:
-        """Leave an upstream alone as soon as it is known to be down, limited, or near the end of its quota."""
-        if isinstance(event, BreakerChanged) and event.state is BreakerState.OPEN:
-            self._hold(_key(event), event.seconds, "{} is down; nothing is sent before {}")
-        elif isinstance(event, GateClosed):
-            self._hold(_key(event), event.seconds, "{} limits our rate; nothing is sent before {}")
-        elif isinstance(event, QuotaSeen) and event.upstream != OTHER:
-            quota = event.quota
-            if quota.limit and quota.remaining is not None and quota.reset and quota.remaining <= RESERVE * quota.limit:
-                left = f"{quota.remaining} of {quota.limit} calls"
-                self._hold(event.upstream, quota.reset, f"{{}}'s last {left} are for others until {{}}")
-
-    def judge(self, key: str, results: Sequence[FetchResult]) -> None:
-        """Leave alone what cannot be reached: with few calls at a time, a breaker sees too little of it to open."""
-        asked = [result for result in results if result.outcome is not FetchOutcome.LEFT_ALONE]
-        now = process.current().runtime.clock()
-        if not asked or now < self._judged_until.get(key, 0.0):  # what failed at the same time says nothing new
+        """Leave an upstream alone that is near the end of its quota."""
+        if not isinstance(event, QuotaSeen) or event.upstream == OTHER:
             return
-        self._silent[key] = self._silent[key] + 1 if not any(each.reached for each in asked) else 0
-        if (more := self._silent[key] - SILENT_IN_A_ROW) >= 0:
-            seconds = min(15.0 * 2 ** min(more, 10), 300.0)  # as a breaker would
-            self._judged_until[key] = now + seconds
-            self._hold(key, seconds, "{} cannot be reached; nothing is sent before {}")
+        quota = event.quota
+        if quota.limit and quota.remaining is not None and quota.reset and quota.remaining <= RESERVE * quota.limit:
+            pause = _pause(quota.reset)
+            left = f"{event.upstream}'s last {quota.remaining} of {quota.limit} calls"
+            why = f"{left} are for others until {pause.retry_at:%H:%M:%S} UTC"
+            self._keep(event.upstream, event.partition, pause._replace(why=why))
 
-    def heard(self) -> Iterator[Hold]:
-        """Return what was heard since the last time."""
-        while self._heard:
-            yield self._heard.popleft()
+    def heed(self, part: Part, result: FetchResult) -> bool:
+        """Obey what `result` says about the source of `part`. True: that is news, of which nothing else has told."""
+        if part.source == NOWHERE or (result.retry_at is None and result.reason != "http_429"):
+            return False
+        if self._refusal(part) is not None:  # core.http knows, and will know when that changes
+            return False
+        before = self.of(part)
+        if result.retry_at is None:
+            seconds = UNSAID
+        else:
+            seconds = (result.retry_at - datetime.now(UTC)).total_seconds() + _LATE
+            if result.reason in _NOT_SENT:
+                seconds = min(seconds, _SOON)
+        if seconds <= 0:
+            return False
+        pause = _pause(seconds)
+        why = (
+            result.error if result.retry_at else f"{result.error}; nothing is sent before {pause.retry_at:%H:%M:%S} UTC"
+        )
+        self._keep(part.key, part.partition, pause._replace(why=why))
+        return before is None and result.reason not in _NOT_SENT
 
-    def _hold(self, key: str, seconds: float, why: str) -> None:
-        at = f"{datetime.now(UTC) + timedelta(seconds=seconds):%H:%M:%S} UTC"
-        self._heard.append(Hold(key, process.current().runtime.clock() + seconds, why.format(key, at)))
+    def of(self, part: Part) -> Pause | None:
+        """Return until when the source of `part` is to be left alone; None: it may be asked."""
+        if part.source == NOWHERE:
+            return None
+        own, known = self._own.get((part.key, part.partition)), self._refusal(part)
+        if own is not None and own.until <= process.current().runtime.clock():
+            own = None
+        return max(filter(None, (own, known)), key=lambda pause: pause.until, default=None)
+
+    def _keep(self, key: str, partition: str, pause: Pause) -> None:
+        known = self._own.get((key, partition))
+        if known is None or known.until < pause.until:
+            self._own[key, partition] = pause
+
+    @staticmethod
+    def _refusal(part: Part) -> Pause | None:
+        """Return what core.http would say to a call."""
+        refused = _upstream_of(part).refusal(process.current().runtime.clock())
+        if refused is None:
+            return None
+        pause = _pause(refused.retry_in)
+        kind = CircuitOpen if refused.rejection is Rejection.BREAKER_OPEN else RateLimited
+        return pause._replace(why=str(not_sent(part.server.name, kind(f"not sent: {refused.why}", pause.retry_at))))
 
 
-def _key(event: BreakerChanged | GateClosed) -> str:
-    return event.target.host if event.upstream == OTHER else event.upstream
+def was_asked(result: FetchResult) -> bool:
+    """Say whether the source was asked, and it is known what came of that."""
+    if result.outcome is FetchOutcome.SKIPPED:
+        return bool(result.reason)  # the source said that it does not offer this
+    return result.outcome is not FetchOutcome.LEFT_ALONE or result.reason not in _NOT_SENT
+
+
+def is_suspect(part: Part) -> bool:
+    """Say whether the source of `part` has just failed, and a few more failures would show that it is down."""
+    return part.source != NOWHERE and _upstream_of(part).is_suspect(process.current().runtime.clock())
+
+
+def _upstream_of(part: Part) -> Upstream:
+    origin = origin_of(part.server.api)
+    return process.current().upstream(origin, untrusted=part.untrusted, partition=part.partition)
+
+
+def _pause(seconds: float) -> Pause:
+    until = process.current().runtime.clock() + seconds
+    return Pause(until, datetime.now(UTC) + timedelta(seconds=seconds), "")

@@ -24,10 +24,13 @@ def stale(before: datetime) -> QuerySet[Package]:
 
 
 def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
-    """Order packages as they are to be refreshed: those tried longest ago first."""
+    """Order packages as they are to be refreshed: those tried longest ago first.
+
+    Last come those that had their turn though there was nothing to fetch: they are known by when they are due.
+    """
     tried = Greatest(
-        Coalesce("last_fetched", "last_exception_at"),
-        Coalesce("last_exception_at", "last_fetched"),
+        Coalesce("last_fetched", "last_exception_at", "next_due"),
+        Coalesce("last_exception_at", "last_fetched", "next_due"),
     )
     return packages.order_by(tried.asc(nulls_first=True), F("pk"))
 

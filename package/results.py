@@ -19,9 +19,9 @@ class FetchOutcome(StrEnum):
     NOT_READY = "not ready"
     """The source is working on the answer."""
     LEFT_ALONE = "left alone"
-    """The source is down, or asked to be left alone: nothing was sent."""
+    """The source is down, limits our rate or refuses our token: nothing is sent for a while."""
     SKIPPED = "skipped"
-    """There was nothing to ask this source for."""
+    """There was nothing to ask this source for, or it does not offer this of the package. No failure."""
     PUT_ASIDE = "put aside"
     """For later in the same run: never the last word on a part."""
 

@@ -23,6 +23,7 @@ class RunSummary:
     """What every run has to tell."""
 
     tried: int = 0
+    """Rows that had their turn; of packages that are refreshed, only those of which a source was asked."""
     left: int = 0
     """Rows that had no turn, or whose turn was cut short."""
     stopped: str = ""

@@ -5,12 +5,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from core.http.django.batch_job_metrics import ItemOutcome
 from package.results import FetchOutcome, FetchResult
 from package.runs import RunSummary
 from package.update import tell_of_fallback
+
+
+@dataclass
+class Left:
+    """What a run left of one source to the next run, because the source is to be left alone."""
+
+    parts: int = 0
+    why: str = ""
+    until: datetime | None = None
+    """When it may be asked again; None: nobody knows."""
+
+    def add(self, result: FetchResult) -> None:
+        """Count a part. Of several moments, which servers of one source may name, the last counts."""
+        later = result.retry_at is not None and (self.until is None or result.retry_at > self.until)
+        if not self.parts or later:
+            self.why, self.until = result.error, result.retry_at
+        self.parts += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"parts": self.parts, "why": self.why, "until": self.until and self.until.isoformat()}
 
 
 @dataclass
@@ -21,8 +42,8 @@ class Summary(RunSummary):
     """The last word on each part, by source."""
     unreachable: int = 0
     """Parts of which no usable answer came."""
-    left_alone: dict[str, str] = field(default_factory=dict)
-    """Sources of which something was left to the next run, and why."""
+    left_alone: dict[str, Left] = field(default_factory=dict)
+    """By source."""
     put_aside: int = 0
     """How often something was put aside for later in the run."""
 
@@ -38,7 +59,7 @@ class Summary(RunSummary):
         alone = result.outcome is FetchOutcome.LEFT_ALONE
         self.unreachable += alone or not result.reached or result.reason == "unexpected"
         if alone:
-            self.left_alone.setdefault(result.source, result.error)
+            self.left_alone.setdefault(result.source, Left()).add(result)
         tell_of_fallback(result)
 
     @property
@@ -56,7 +77,7 @@ class Summary(RunSummary):
                 source: {outcome.value: counter[outcome] for outcome in outcomes}
                 for source, counter in self.outcomes.items()
             },
-            "left_alone": self.left_alone,
+            "left_alone": {source: left.as_dict() for source, left in self.left_alone.items()},
             "put_aside": self.put_aside,
             **super().as_dict(),
         }

@@ -15,14 +15,15 @@ from celery import Task, shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from core.http import observe, process
+from core.http import observe
 from core.http.django import batch_job_metrics
 from package import claims, sources, tickets
 from package.fetching import LONGEST, Work
-from package.holds import Hold, Holds
+from package.leaving import leave_alone
 from package.models import Claim, Package
+from package.pauses import Pauses, was_asked
 from package.queue import due, parts_due
-from package.results import FetchOutcome, FetchResult
+from package.results import FetchOutcome
 from package.sources import Part
 from package.storing import store
 from package.update import sessions, tell_of_fallback
@@ -71,13 +72,15 @@ def fetch(package_id: int, source: str, tries: int = 0) -> None:
     if package is None or not parts:
         claims.release([claim])
         return
-    at = _paused_until(ticket) or _pause(ticket, tries, _held_until(parts[0].key))
-    if at is not None:
+    pause, at = _pauses().of(parts[0]), _awaited(ticket)
+    if at is None and pause is None:
+        _fetch(package, parts, ticket, tries)
+    elif at := at or _try_again(ticket, 0, pause.retry_at if pause else None):  # nothing was asked, so this is no try
         claims.give_back([claim], sent=at)
-    else:
-        at = _fetch(package, parts, ticket, owner, tries)
-    if at is not None:
-        send(package_id, source, tries + 1, eta=at)
+        send(package_id, source, tries, eta=at)
+    elif pause is not None:
+        for result in leave_alone(ticket, parts, pause):
+            tell_of_fallback(result)
 
 
 def send(package_id: int, source: str, tries: int = 0, eta: datetime | None = None) -> None:
@@ -86,31 +89,24 @@ def send(package_id: int, source: str, tries: int = 0, eta: datetime | None = No
     fetch.apply_async((package_id, source), {"tries": tries} if tries else {}, queue=source, **when)
 
 
-def _fetch(package: Package, parts: list[Part], ticket: Claim, owner: str, tries: int) -> datetime | None:
-    """Ask, and store what comes. Returns when to try again what did not; None: not, it is done."""
-    through = sessions()
+def _fetch(package: Package, parts: list[Part], ticket: Claim, tries: int) -> None:
+    """Ask, store what comes, and come back for what did not."""
+    through, pauses = sessions(), _pauses()
     work = Work(package, parts, again=tries > 0, claim=ticket.pk)
-    with observe(_holds().observe), through.within(LONGEST):
+    with observe(pauses.observe), through.within(LONGEST):
         work.do(through)
-    _holds().judge(parts[0].key, work.results)
-    refused = next((result for result in work.results if result.reason == "unauthorized"), None)
-    if refused is not None and refused.retry_at is not None:
-        _hold(parts[0].key, refused.retry_at, refused)
+    for result in work.results:
+        if pauses.heed(parts[0], result):
+            logger.warning("%s is put aside: %s", result.source, result.error)
     left = [result for result in work.results if result.outcome is FetchOutcome.LEFT_ALONE or result.again]
     later = [result.retry_at for result in left if result.retry_at is not None]
-    at = _pause(ticket, tries, max(later, default=timezone.now())) if left else None
-    store([work], owner, end=claims.release if at is None else partial(claims.give_back, sent=at))
-    if at is None:
-        for result in work.results:
-            tell_of_fallback(result)
-    return at
-
-
-def _hold(key: str, until: datetime, result: FetchResult) -> None:
-    """Leave a source alone that refuses our token, and say so once: each package would hear the same."""
-    seconds = (until - timezone.now()).total_seconds()
-    _held[key] = Hold(key, process.current().runtime.clock() + seconds, result.error)
-    logger.warning("%s is put aside: %s", result.source, result.error)
+    at = _try_again(ticket, tries, max(later, default=timezone.now())) if left else None
+    store([work], ticket.owner, end=claims.release if at is None else partial(claims.give_back, sent=at))
+    if at is not None:
+        send(package.pk, ticket.source, tries + any(map(was_asked, left)), eta=at)
+        return
+    for result in work.results:
+        tell_of_fallback(result)
 
 
 def _wanted(package: Package, ticket: Claim) -> list[Part]:
@@ -144,12 +140,12 @@ def _wait_for_its_owner(package_id: int, source: str, tries: int) -> None:
         send(package_id, source, tries, eta=until + timedelta(seconds=1 + 4 * random.random()))  # noqa: S311 - no secret
 
 
-def _paused_until(ticket: Claim) -> datetime | None:
+def _awaited(ticket: Claim) -> datetime | None:
     """Say when the message comes that a ticket waits for, where this is another one, and early."""
     return ticket.sent if ticket.sent is not None and ticket.sent > timezone.now() + _EARLY else None
 
 
-def _pause(ticket: Claim, tries: int, until: datetime | None) -> datetime | None:
+def _try_again(ticket: Claim, tries: int, until: datetime | None) -> datetime | None:
     """Say when to try again what cannot be done before `until`; None: not, or there is nothing to wait for."""
     now = timezone.now()
     if until is None or now - (ticket.queued or now) > PATIENCE:
@@ -160,18 +156,6 @@ def _pause(ticket: Claim, tries: int, until: datetime | None) -> datetime | None
 
 
 @cache
-def _holds() -> Holds:
-    """Return what this process has heard of upstreams."""
-    return Holds()
-
-
-_held: dict[str, Hold] = {}
-
-
-def _held_until(key: str) -> datetime | None:
-    """Say until when an upstream is to be left alone; None: it is not."""
-    for heard in _holds().heard():
-        _held[heard.key] = max(heard, _held.get(heard.key, heard), key=lambda each: each.until)
-    hold = _held.get(key)
-    left = hold.until - process.current().runtime.clock() if hold else 0.0
-    return timezone.now() + timedelta(seconds=left) if left > 0 else None
+def _pauses() -> Pauses:
+    """Return what this process knows of sources that are to be left alone."""
+    return Pauses()

@@ -49,9 +49,8 @@ def update_package(
 
 
 def nothing_to_ask(package: Package) -> FetchResult:
-    """Give a package without sources its turn: back to the end of the queue."""
-    package.last_fetched = timezone.now()
-    package.next_due = package.last_fetched + ledger.FRESH
+    """Give a package without sources its turn: back to the end of the queue. Nothing is fetched, so it says no more."""
+    package.next_due = timezone.now() + ledger.FRESH
     package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
     values = {name: getattr(package, name) for name in FETCH_FIELDS}
     Package.objects.filter(pk=package.pk).update(**values, modified=timezone.now())  # it may be deleted by now

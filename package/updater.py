@@ -17,15 +17,14 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from core.http import ResilientSession, observe, process
+from core.http import observe, process
 from package import claims, sources
-from package.credentials import ApiSession
 from package.crew import Crew
 from package.fetching import LONGEST, Work
-from package.holds import Holds
 from package.lanes import Lanes, Unit
 from package.leaving import leave, of_unit
 from package.models import Package, SourceStatus
+from package.pauses import Pause, Pauses, is_suspect, was_asked
 from package.queue import parts_due
 from package.results import GOOD, FetchOutcome, FetchResult
 from package.sources import Part, Sessions
@@ -47,10 +46,6 @@ _CHUNK = 200
 """Packages that are read at a time."""
 _UNFINISHED = 5000
 """Packages that may wait for one of their sources before more are begun: they take up memory."""
-
-
-_NOT_ASKED = frozenset({FetchOutcome.LEFT_ALONE, FetchOutcome.SKIPPED})
-"""Nothing was asked, or nobody knows any more what came of it."""
 _READ = ("slug", "title", "repo_url", "repo_host", "repo_missing_since", "pypi_url", "pypi_missing_since")
 """What fetching looks at: a thread of the crew must have no need of the database."""
 
@@ -65,6 +60,8 @@ class _InHand:
     package: Package
     left: int
     """Sources that have not had theirs."""
+    asked: bool = False
+    """At least one of them was asked."""
     results: list[FetchResult] = field(default_factory=list)
 
 
@@ -74,6 +71,28 @@ class _Task:
 
     unit: Unit
     work: Work
+
+
+class _Upstreams:
+    """What is known of the upstreams that a run has to do with: for its lanes."""
+
+    def __init__(self, workers: int) -> None:
+        self.pauses = Pauses()
+        self.parts: dict[str, Part] = {}
+        """One of each lane: what holds for it holds for all of them."""
+        self._workers = workers
+
+    def limit(self, key: str) -> int:
+        """Return how many units may be under way: one waits for each that is at it, so that none is waited for."""
+        config = process.current().config
+        most = config.upstreams.get(key, config.default).max_concurrency
+        return self._workers if most is None else 2 * most
+
+    def pause(self, key: str) -> Pause | None:
+        return self.pauses.of(self.parts[key])
+
+    def is_suspect(self, key: str) -> bool:
+        return is_suspect(self.parts[key])
 
 
 class Run:
@@ -95,23 +114,21 @@ class Run:
         self._owner = claims.new_owner()
         self._began = timezone.now()
         self._clock = process.current().runtime.clock
-        self._lanes = Lanes(lambda key: _limit(key, workers))
-        self._holds = Holds()
+        self._upstreams = _Upstreams(workers)
+        self._lanes = Lanes(self._upstreams)
         self._in_hand: dict[int, _InHand] = {}
+        self._unasked: set[int] = set()
+        """Packages that had their turn, while no source of theirs could be asked."""
         self._patience = PATIENCE
         self._warned: set[str] = set()
-        self._sessions = Sessions(
-            ApiSession(wait=stopper.wait),
-            ResilientSession(untrusted=True, wait=stopper.wait),
-            before=stopper.heed,
-        )
+        self._sessions = Sessions.made(wait=stopper.wait, before=stopper.heed)
         self._crew: Crew[_Task] = Crew(workers, self._fetch)
 
     def run(self) -> Summary:
         """Work until nothing is left to do, or the run is to end."""
         summary = self.summary
         try:
-            with summary.measured(), observe(self._holds.observe):
+            with summary.measured(), observe(self._upstreams.pauses.observe):
                 self._go_on()
         except (OperationalError, InterfaceError) as exc:
             self._lose_the_database(exc)
@@ -188,8 +205,8 @@ class Run:
                 self.summary.count(result)
             self._had_its_turn(package.pk, results)
         for (source, key), parts in by_source.items():
+            self._upstreams.parts[key] = parts[0]
             self._lanes.put(Unit(package.pk, source, key, tuple(part.name for part in parts)), self._clock())
-            self._set_aside(key)
 
     def _hand_out(self) -> None:
         """Give every idle worker something to do, as far as there is something."""
@@ -204,26 +221,20 @@ class Run:
         """Take out what may go now; plan more where there is nothing."""
         nothing = True
         while True:
-            self._heed()
             unit = self._lanes.take(self._clock())
+            self._set_aside()
             if unit is not None:
                 nothing = False
                 yield unit
             elif not (nothing and self._plan()):
                 return
 
-    def _heed(self) -> None:
-        for hold in self._holds.heard():
-            self._lanes.hold(*hold)
-            self._set_aside(hold.key)
-
-    def _set_aside(self, key: str) -> None:
-        """Tell of what waits in a lane, if that is held."""
-        why = self._lanes.held(key, self._clock())
-        for unit in self._lanes.set_aside(key) if why else ():
-            self._warn(unit, why)
+    def _set_aside(self) -> None:
+        """Tell of what waits for sources that are to be left alone: its packages need not wait for it."""
+        for unit, pause in self._lanes.set_aside():
+            self._warn(unit, pause.why)
             self.summary.put_aside += len(unit.parts)
-            told = [FetchResult(unit.source, FetchOutcome.PUT_ASIDE, part, error=why) for part in unit.parts]
+            told = [FetchResult(unit.source, FetchOutcome.PUT_ASIDE, part, error=pause.why) for part in unit.parts]
             self._had_its_turn(unit.package, told)
 
     def _claim(self, units: Sequence[Unit]) -> list[_Task]:
@@ -242,7 +253,7 @@ class Run:
                 others.append((unit, claim, package))
             claims.release([claim for _, claim, _ in others if claim is not None])
         for unit, claim, package in others:
-            self._lanes.done(unit, answered=False)
+            self._lanes.done(unit, answered=None)
             there = package is not None and of_unit(unit, sources.parts_of(package))
             done = "was fetched by another run" if there else ""
             self._pass_over(unit, "is being fetched by another run" if claim is None else done)
@@ -292,26 +303,23 @@ class Run:
     def _settle(self, task: _Task) -> None:
         """Put aside what is worth another try, and count the rest."""
         unit, results, now = task.unit, task.work.results, self._clock()
-        asked = [result for result in results if result.outcome not in _NOT_ASKED]
-        self._lanes.done(unit, answered=any(result.reached for result in asked))
+        asked = [result for result in results if was_asked(result)]
+        self._lanes.done(unit, answered=any(result.reached for result in asked) if asked else None)
         if task.work.stopped is not None:
             if unit.told:
                 self._cut_short(unit, results, now)
             return
-        self._holds.judge(unit.key, asked)
-        self._heed()
+        if asked:
+            self._note_asked(unit.package)
         told: list[FetchResult] = []
         later: list[FetchResult] = []
         for result in results:
+            self._upstreams.pauses.heed(self._upstreams.parts[unit.key], result)
             alone = result.outcome is FetchOutcome.LEFT_ALONE
-            if not (alone or result.again) or unit.tries + 1 >= PASSES:
+            if not (_waits(result) or ((alone or result.again) and unit.tries + 1 < PASSES)):
                 self.summary.count(result)
                 told.append(result)
                 continue
-            if result.retry_at is not None:
-                seconds = (result.retry_at - datetime.now(UTC)).total_seconds() + 0.1  # two clocks: rather late
-                self._lanes.hold(unit.key, now + seconds, result.error)
-                self._set_aside(unit.key)
             if alone:
                 self._warn(unit, result.error)
             later.append(result)
@@ -328,14 +336,17 @@ class Run:
         came = {result.part: result for result in results if result.outcome in GOOD}
         for result in came.values():
             self.summary.count(result)
+            self._note_asked(unit.package)
         last = tuple(result for result in unit.last if result.part not in came)
         if parts := tuple(part for part in unit.parts if part not in came):
             self._lanes.put_back(replace(unit, parts=parts, last=last), now)
 
     def _put_aside(self, unit: Unit, later: list[FetchResult], now: float) -> None:
-        """Keep parts of a unit, and what came of them, for another pass. One that only waits counts for none."""
-        alone = all(result.outcome is FetchOutcome.LEFT_ALONE for result in later)
-        waits = alone and bool(self._lanes.held(unit.key, now))
+        """Keep parts of a unit, and what came of them, for another pass.
+
+        To be left alone is no try: a unit that only waits for its source comes back with its lane.
+        """
+        waits = all(map(_waits, later))
         pause = 0.0 if waits else min(_FIRST_PAUSE * 2**unit.tries, _LONGEST_PAUSE)
         parts = tuple(result.part for result in later)
         left = replace(unit, parts=parts, tries=unit.tries + (not waits), last=tuple(later), told=True)
@@ -349,8 +360,19 @@ class Run:
         hand.results += results
         if not hand.left:
             del self._in_hand[package]
-            self.summary.tried += 1
+            if hand.asked:
+                self.summary.tried += 1
+            else:
+                self._unasked.add(package)
             self._progress(hand.package, hand.results, False)
+
+    def _note_asked(self, package: int) -> None:
+        """Note that a source of `package` was asked: so it was tried, if not yet, as soon as it has had its turn."""
+        if package in self._in_hand:
+            self._in_hand[package].asked = True
+        elif package in self._unasked:
+            self._unasked.remove(package)
+            self.summary.tried += 1
 
     def _warn(self, unit: Unit, why: str) -> None:
         if unit.key not in self._warned:
@@ -365,11 +387,9 @@ def run(
     return Run(primary_keys, stopper, progress, everything=everything, workers=workers).run()
 
 
-def _limit(key: str, workers: int) -> int:
-    """Say how many units of a lane may be under way: one waits for each that is at it, so that none is waited for."""
-    config = process.current().config
-    most = config.upstreams.get(key, config.default).max_concurrency
-    return workers if most is None else 2 * most
+def _waits(result: FetchResult) -> bool:
+    """Say whether its source was not asked because it is to be left alone, until a moment that is known."""
+    return not was_asked(result) and result.retry_at is not None and result.retry_at > datetime.now(UTC)
 
 
 def _read(keys: Sequence[int], rows: QuerySet[SourceStatus]) -> dict[int, Package]:

@@ -7,14 +7,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from core.http import WEB_REQUEST, ResilientSession
-from package.credentials import ApiSession
+from core.http import WEB_REQUEST
 from package.models import Package
 from package.results import GOOD
 from package.sources import Sessions
 from package.update import tell_of_fallback
 
-_sessions = Sessions(ApiSession(WEB_REQUEST), ResilientSession(WEB_REQUEST, untrusted=True))
+_sessions = Sessions.made(WEB_REQUEST)
 _PATIENCE = 10.0
 """Seconds for all parts of a package: gunicorn kills a worker after thirty."""
 

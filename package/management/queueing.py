@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,13 +19,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.http import process
 from core.http.django.batch_job_metrics import ItemOutcome
 from package import tickets
+from package.models import SourceStatus
+from package.results import FetchOutcome
 from package.stopping import Stopped, Stopper
+from package.summary import Left
 
 logger = logging.getLogger(__name__)
 LOOK = 1.0
 """Seconds between two looks at what is left."""
 TELL = 30.0
 """Seconds between two lines about it, where there is no bar; after as long without progress it is asked for workers."""
+
+_CHUNK = 200
+"""Packages of which the ledger is read at a time."""
 
 Show = Callable[[int, int], None]
 """Told how much is left, and of how much."""
@@ -43,6 +49,8 @@ class Queued:
     queued: int = 0
     """Tickets: a source of a package each."""
     left: int = 0
+    left_alone: dict[str, Left] = field(default_factory=dict)
+    """What workers gave up, by source: the source is to be left alone for longer than a ticket is kept."""
     stopped: str = ""
     seconds: float = 0.0
     database_failed: bool = False
@@ -57,6 +65,7 @@ class Queued:
             "packages": self.packages,
             "queued": self.queued,
             "left": self.left,
+            "left_alone": {source: left.as_dict() for source, left in self.left_alone.items()},
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
         }
@@ -79,6 +88,7 @@ def enqueue(
         done.queued = done.left = tickets.left(queued_by)
         if wait:
             _watch(done, queued_by, stopper, write)
+            _note_what_was_left_alone(done, primary_keys)
     except Stopped as exc:
         done.stopped = str(exc)
     except (DatabaseAway, InterfaceError) as exc:
@@ -86,6 +96,16 @@ def enqueue(
         done.stopped, done.database_failed = f"the database failed: {type(exc).__name__}", True
     done.seconds = clock() - started
     return done
+
+
+def _note_what_was_left_alone(done: Queued, primary_keys: Sequence[int]) -> None:
+    """Tell what is not done though its tickets are gone."""
+    for start in range(0, len(primary_keys), _CHUNK):
+        rows = SourceStatus.objects.filter(
+            package_id__in=primary_keys[start : start + _CHUNK], outcome=FetchOutcome.LEFT_ALONE
+        )
+        for source, error in rows.order_by("pk").values_list("source", "error"):
+            done.left_alone.setdefault(source, Left(why=error)).parts += 1
 
 
 def _queue(done: Queued, primary_keys: Sequence[int], stopper: Stopper, *, everything: bool) -> None:

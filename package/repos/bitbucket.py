@@ -15,6 +15,7 @@ from package.errors import Gone, Unusable
 from package.reading import BadField, Reading, count, count_of, date, get, text_at, text_of, time_at
 from package.repos.base import Address, Repository, description_of
 from package.repos.commits import Commit, History, commits_in, recall, remember
+from package.repos.refusals import Concern, Refusal, Refusals, statuses, token_refused
 
 WEB = "https://bitbucket.org"
 _PAGES = 20
@@ -23,6 +24,19 @@ _MOST = 200_000
 """Commits; a history that is longer is none."""
 _NAME = re.compile(r"\s*<[^<>]*>\s*$")
 """The address behind a name."""
+_REFUSALS = Refusals(
+    Refusal(
+        concern=Concern.TOKEN,
+        statuses=statuses(403),
+        says="credentials lack one or more required privilege scopes",
+        only_with_token=True,
+        text="refuses our token, which lacks a scope",
+        advice="Replace it by one that may read repositories: BITBUCKET_TOKEN",
+    ),
+    token_refused("BITBUCKET_TOKEN"),
+)
+classify = _REFUSALS.classify
+"""For the settings of the upstream: see `Policy.classify`."""
 
 
 class Bitbucket(Repository):
@@ -36,7 +50,7 @@ class Bitbucket(Repository):
         names = address.below(WEB)
         if names is None:
             return None
-        server = Server("Bitbucket", settings.BITBUCKET_API_URL, settings.BITBUCKET_TOKEN)
+        server = Server("Bitbucket", settings.BITBUCKET_API_URL, settings.BITBUCKET_TOKEN, refusal=_REFUSALS.error)
         return cls.among(names, address, server, WEB)
 
     @classmethod

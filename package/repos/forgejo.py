@@ -12,6 +12,7 @@ from package.asking import Answer, Client, Server
 from package.reading import Reading, date_of, inside, text_at, time_at
 from package.repos.base import Address, Repository, take_archived
 from package.repos.commits import Commit, counted, recent
+from package.repos.refusals import Concern, Refusal, Refusals, statuses, token_refused
 
 _WEB = "https://codeberg.org"
 _BRIEF = {"stat": "false", "verification": "false", "files": "false"}
@@ -20,6 +21,18 @@ _PAGES = 60
 """Of commits, fifty each: more of them in a year are not counted."""
 _NEWEST = 500
 """So many commits are looked at for who takes part."""
+_REFUSALS = Refusals(
+    Refusal(
+        concern=Concern.TOKEN,
+        statuses=statuses(403),
+        says="does not have at least one of required scope",
+        text="refuses our token, which lacks a scope",
+        advice="Replace it by one that has the scope read:repository: CODEBERG_TOKEN",
+    ),
+    token_refused("CODEBERG_TOKEN"),
+)
+classify = _REFUSALS.classify
+"""For the settings of Codeberg: see `Policy.classify`. Servers that users name are asked without a token."""
 
 
 class Forgejo(Repository):
@@ -87,7 +100,8 @@ class Codeberg(Forgejo):
         for web in (_WEB, settings.CODEBERG_URL):
             names = address.below(web)
             if names is not None:
-                server = Server("Codeberg", f"{settings.CODEBERG_URL}/api/v1", settings.CODEBERG_TOKEN)
+                api = f"{settings.CODEBERG_URL}/api/v1"
+                server = Server("Codeberg", api, settings.CODEBERG_TOKEN, refusal=_REFUSALS.error)
                 return cls.among(names, address, server, web)
         return None
 

@@ -12,11 +12,14 @@ from package.asking import Answer, Client, Server
 from package.reading import BadField, Json, Reading, count, date_of, get, inside
 from package.repos.base import Address, Repository, take_archived
 from package.repos.commits import WEEKS, counted, names_in
+from package.repos.github_refusals import REFUSALS
 
 WEB = "https://github.com"
 _VERSION = {"X-GitHub-Api-Version": "2022-11-28"}
 _PAGES = 2
 """Of contributors, a hundred each."""
+classify = REFUSALS.classify
+"""For the settings of the upstream: see `Policy.classify`."""
 
 
 class GitHub(Repository):
@@ -35,7 +38,8 @@ class GitHub(Repository):
         if names is None:
             return None
         api = settings.GITHUB_API_URL
-        server = Server("GitHub", api, settings.GITHUB_TOKEN, "application/vnd.github+json", _VERSION)
+        accept = "application/vnd.github+json"
+        server = Server("GitHub", api, settings.GITHUB_TOKEN, accept, _VERSION, REFUSALS.error)
         return cls.among(names, address, server, WEB)
 
     def metadata(self, client: Client) -> Reading:

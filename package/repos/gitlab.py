@@ -15,6 +15,7 @@ from package.errors import Gone
 from package.reading import Reading, count_of, date_of, inside, text_at, time_at
 from package.repos.base import Address, Repository, take_archived
 from package.repos.commits import Commit, names_in, recent
+from package.repos.gitlab_refusals import REFUSALS
 
 WEB = "https://gitlab.com"
 _PAGES = 2
@@ -26,6 +27,8 @@ _PAGES_OF_A_PROJECT = (
     " refs tree update wikis"
 )
 """No project is called so (hardly any could be): what comes before is one."""
+classify = REFUSALS.classify
+"""For the settings of the upstreams: see `Policy.classify`."""
 
 
 class GitLab(Repository):
@@ -44,7 +47,8 @@ class GitLab(Repository):
             names = address.below(web)
             if names is not None:
                 name = "GitLab" if url == settings.GITLAB_URL else f"GitLab at {urlsplit(url).netloc}"
-                return cls.among(names, address, Server(name, f"{url}/api/v4", token), web)
+                server = Server(name, f"{url}/api/v4", token, refusal=REFUSALS.error)
+                return cls.among(names, address, server, web)
         return None
 
     @classmethod

@@ -17,7 +17,16 @@ from core.http import Policy, ResilientSession
 from core.http.testing import OutboundHTTP
 from package import asking
 from package.asking import Answer, Client, Server
-from package.errors import AskError, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
+from package.errors import (
+    AskError,
+    Gone,
+    LeftAlone,
+    NotModified,
+    NotReady,
+    TokenUnwelcome,
+    Unreachable,
+    Unusable,
+)
 from package.update import sessions
 
 API = "https://pypi.test"
@@ -163,6 +172,10 @@ def unreachable(says: str, reason: str, again: bool, **answer: Any) -> Case:
     return Case(Unreachable, reason, again, False, says, answer)
 
 
+def limited(**answer: Any) -> Case:
+    return Case(LeftAlone, "http_429", False, True, f"limits our rate (HTTP {answer['status']})", answer)
+
+
 def gone(status: int) -> Case:
     return Case(Gone, "gone", False, True, f"HTTP {status}", {"status": status})
 
@@ -177,12 +190,13 @@ CASES = {
     "401": unusable("HTTP 401", status=401),
     "403": unusable("HTTP 403", status=403),
     "403 below the limit": unusable("HTTP 403", status=403, headers={**EXHAUSTED, "X-RateLimit-Remaining": "5"}),
-    "403 at the limit": unreachable("limits our rate", "http_429", True, status=403, headers=EXHAUSTED),
-    "403 come back": unreachable("limits our rate", "http_429", True, status=403, headers={"Retry-After": "99"}),
+    "403 at the limit": limited(status=403, headers=EXHAUSTED),
+    "403 come back": limited(status=403, headers={"Retry-After": "99"}),
     "408": unreachable("HTTP 408", "timeout", True, status=408),
     "409": unusable("HTTP 409", status=409),
     "425": unreachable("HTTP 425", "other", True, status=425),
     "429": unreachable("limits our rate", "http_429", True, status=429),
+    "429 come back": limited(status=429, headers={"Retry-After": "99"}),
     "500": unreachable("HTTP 500", "http_5xx", True, status=500),
     "501": unreachable("HTTP 501", "http_5xx", False, status=501),
     "502": unreachable("HTTP 502", "http_5xx", True, status=502),
@@ -288,8 +302,9 @@ class TestClassification:
     def test_of_a_server_that_limits_our_rate(self, responses: RequestsMock) -> None:
         """A Retry-After that is longer than a call may wait holds for the next call too."""
         responses.get(URL, status=429, headers={"Retry-After": "300"})
-        with pytest.raises(Unreachable, match="HTTP 429"):
+        with pytest.raises(LeftAlone, match="HTTP 429") as first:
             ask()
+        assert timedelta(seconds=290) < first.value.retry_at - datetime.now(UTC) <= timedelta(seconds=300)
         with pytest.raises(LeftAlone, match="PyPI limits our rate; nothing is sent before") as caught:
             ask()
         assert len(responses.calls) == 1
@@ -572,16 +587,124 @@ def test_memory_is_a_copy() -> None:
     assert memory == {"a": 1}
 
 
-class TestTokenThatIsRefused:
-    """401, given a token."""
+class TestRefusals:
+    """What a host knows of its own refusals goes before the status."""
 
-    def test_is_no_fault_of_the_packages(self, responses: RequestsMock) -> None:
-        """The source is left alone for an hour, by the name of what is to be done."""
-        responses.get(URL, status=401)
-        with pytest.raises(LeftAlone, match="renew it") as caught:
-            client(server=Server("PyPI", API, "s3cret")).get("thing")
-        assert caught.value.retry_at is not None
-        assert timedelta(minutes=59) < caught.value.retry_at - datetime.now(UTC) <= timedelta(hours=1)
+    WHY = Unusable("PyPI does not like us (HTTP 403)", "package")
+
+    def test_are_what_the_host_says(self, responses: RequestsMock) -> None:
+        """It is given the server and the whole answer."""
+        seen: list[tuple[Server, int]] = []
+
+        def refusal(server: Server, response: requests.Response) -> AskError | None:
+            seen.append((server, response.status_code))
+            return self.WHY
+
+        server = Server("PyPI", API, refusal=refusal)
+        responses.get(URL, status=403)
+        with pytest.raises(Unusable) as caught:
+            client(server=server).get("thing")
+        assert caught.value is self.WHY
+        assert seen == [(server, 403)]
+
+    def test_are_not_asked_for_where_there_is_an_answer(self, responses: RequestsMock) -> None:
+        """Nor where the part takes the status for one."""
+        server = Server("PyPI", API, refusal=lambda *_: self.WHY)
+        responses.get(URL, status=409)
+        assert client(server=server).get("thing", empty={409}).data is None
+        responses.replace("GET", URL, json={})
+        assert client(server=server).get("thing").data == {}
+
+    def test_with_advice_are_told_once(self, responses: RequestsMock, caplog: pytest.LogCaptureFixture) -> None:
+        """Hundreds of packages hear the same; those who can put it right read it once, and again in an hour."""
+
+        def refusal(*_: object) -> AskError:
+            return LeftAlone("PyPI refuses us", "refused", datetime.now(UTC) + timedelta(hours=1), "Pay the bill")
+
+        responses.get(URL, status=403)
+        responses.get("https://pypistats.test/thing", status=403)
+        for _ in range(3):
+            for api in (API, "https://pypistats.test"):
+                with pytest.raises(LeftAlone):
+                    client(server=Server("PyPI", api, refusal=refusal)).get("thing")
+        told = [record.getMessage() for record in caplog.records if "Pay the bill" in record.getMessage()]
+        assert len(told) == 2
+        assert told[0].startswith("PyPI refuses us; nothing is sent before ")
+
+    def test_with_advice_are_told_again_when_the_pause_is_over(
+        self, responses: RequestsMock, outbound_http: OutboundHTTP, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What is still wrong then was not read."""
+
+        def refusal(*_: object) -> AskError:
+            return LeftAlone("PyPI refuses us", "refused", datetime.now(UTC) + timedelta(hours=1), "Pay the bill")
+
+        responses.get(URL, status=403)
+        for _ in range(2):
+            with pytest.raises(LeftAlone):
+                client(server=Server("PyPI", API, refusal=refusal)).get("thing")
+            outbound_http.clock.advance(3600)
+        assert sum("Pay the bill" in record.getMessage() for record in caplog.records) == 2
+
+
+class TestTokenThatIsUnwelcome:
+    """Where only the token is refused, the question is asked once more without it."""
+
+    @staticmethod
+    def refusal(server: Server, response: requests.Response) -> AskError | None:
+        return TokenUnwelcome("PyPI wants no token (HTTP 403)", "owner") if response.status_code == 403 else None
+
+    @pytest.fixture
+    def one(self) -> Client:
+        return Client(
+            sessions().with_token, Server("PyPI", API, "s3cret", refusal=self.refusal), anonymous=sessions().trusted
+        )
+
+    @staticmethod
+    def only_without(responses: RequestsMock, path: str, status: int = 200, **headers: str) -> None:
+        def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+            return (403, {}, "") if "Authorization" in request.headers else (status, headers, f'["{path}"]')
+
+        responses.add_callback("GET", f"{API}/{path}", answer)
+
+    def test_is_left_out_once(self, responses: RequestsMock, one: Client) -> None:
+        """And for the pages that follow: they are of the same repository."""
+        self.only_without(responses, "p1", Link=f'<{API}/p2>; rel="next"')
+        self.only_without(responses, "p2")
+        assert [answer.data for answer in one.pages("p1", {}, 9, kind=list)] == [["p1"], ["p2"]]
+        sent = [call.request.headers.get("Authorization") for call in responses.calls]
+        assert sent == ["Bearer s3cret", None, None]
+        assert one.attempts == 3
+
+    @pytest.mark.parametrize("status", [401, 403, 404, 503])
+    def test_is_left_out_no_second_time(self, responses: RequestsMock, one: Client, status: int) -> None:
+        """What is refused without a token too is refused."""
+        self.only_without(responses, "p1", status)
+        with pytest.raises(AskError) as caught:
+            one.get("p1", kind=list)
+        assert type(caught.value) is {403: TokenUnwelcome, 404: Gone, 503: Unreachable}.get(status, Unusable)
+        assert len(responses.calls) == (5 if status == 503 else 2)
+
+    @pytest.mark.parametrize("headers", [{"Retry-After": "1800"}, EXHAUSTED])
+    def test_is_not_held_where_the_calls_without_it_are_limited(
+        self, responses: RequestsMock, one: Client, headers: dict[str, str]
+    ) -> None:
+        """Few are allowed. The package waits for an hour, and nobody holds it, or what has a token, against it."""
+        self.only_without(responses, "p1", 429, **headers)
+        for sent in (2, 3):
+            with pytest.raises(NotReady, match=r"without our token, .* limits our rate") as caught:
+                Client(one._session, one.server, anonymous=sessions().trusted).get("p1", kind=list)
+            assert not caught.value.again
+            assert len(responses.calls) == sent
+        responses.get(URL, json={})
+        assert one.get("thing").data == {}
+
+    def test_is_refused_where_there_is_no_other_way(self, responses: RequestsMock) -> None:
+        """A client without a second session says what it was told."""
+        self.only_without(responses, "p1")
+        with pytest.raises(TokenUnwelcome):
+            client(server=Server("PyPI", API, "s3cret", refusal=self.refusal)).get("p1")
+        assert len(responses.calls) == 1
 
 
 @pytest.mark.parametrize("etag", ['"\x85"', '\x0b"a"', '"' + "x" * 300 + '"', '"a" ', ""])

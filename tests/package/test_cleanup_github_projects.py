@@ -26,6 +26,9 @@ from tests.package.conftest import MakePackage
 
 API = "https://api.github.test"
 Command = Callable[..., int]
+EXHAUSTED = {"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "600"}
+SECONDARY = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}
+SUSPENDED = {"message": "Sorry. Your account was suspended."}
 
 
 class CannedGitHub:
@@ -397,11 +400,16 @@ class TestAsking:
     @pytest.mark.parametrize(
         ("answer", "why"),
         [
-            ({"status": 429, "headers": {"Retry-After": "600"}}, "limits our rate"),
-            ({"status": 403, "headers": {"X-RateLimit-Remaining": "0", "Retry-After": "600"}}, "limits our rate"),
+            ({"status": 429, "headers": {"Retry-After": "600"}}, "limits our rate (HTTP 429)"),
+            ({"status": 403, "headers": {"Retry-After": "600"}}, "limits our rate (HTTP 403)"),
+            ({"status": 403, "headers": EXHAUSTED}, "limits our rate (HTTP 403)"),
+            ({"status": 403, "json": SECONDARY}, "limits our rate (HTTP 403)"),
+            ({"status": 403, "json": SUSPENDED}, "refuses our token (HTTP 403)"),
+            ({"status": 403, "body": "Request forbidden by administrative rules."}, "refuses our User-Agent"),
         ],
     )
-    def test_a_limit_ends_the_run(
+    @override_settings(GITHUB_TOKEN="hunter2")
+    def test_what_concerns_the_source_ends_the_run(
         self,
         cleanup: Command,
         github: CannedGitHub,
@@ -409,15 +417,47 @@ class TestAsking:
         answer: dict[str, Any],
         why: str,
     ) -> None:
-        """Nothing more is asked, and it is told what is left and until when."""
+        """Nothing more is asked, it is told what is left and until when, and no package is blamed."""
         github.answers("owner/b", **answer)
         assert cleanup("--json") == 0
         summary = json.loads(capsys.readouterr().out)
         assert github.asked == ["owner/a", "owner/b"]
-        assert (summary["tried"], summary["left"]) == (2, 2)
-        assert summary["stopped"].startswith(f"GitHub {why}; nothing is sent before ")
+        assert (summary["tried"], summary["left"]) == (1, 3)
+        assert summary["stopped"].startswith(f"GitHub {why}")
         assert summary["retry_at"].endswith("+00:00")
-        assert list(summary["failed"]) == ["b"]
+        assert (summary["failed"], summary["gone"]) == ({}, [])
+
+    @override_settings(GITHUB_TOKEN="hunter2")
+    def test_a_token_that_is_refused_is_told_once(
+        self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The first answer ends the run, a second run asks nothing, and the log says what to do."""
+        github.answers("owner/a", 401, json={"message": "Bad credentials"})
+        assert [cleanup(), cleanup()] == [1, 1]
+        assert github.asked == ["owner/a"]
+        captured = capsys.readouterr()
+        assert captured.err.count("Replace it: GITHUB_TOKEN") == 1
+        assert "GitHub refuses our token; nothing is sent before " in captured.out
+        assert not Package.objects.exclude(repo_missing_since=None).exists()
+
+    @override_settings(GITHUB_TOKEN="hunter2")
+    def test_what_its_owner_refuses_to_our_token_is_asked_without(
+        self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Once; the others are asked with it."""
+        message = "Although you appear to have the correct credentials, the organization has an IP allow list enabled"
+
+        def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+            refused = "Authorization" in request.headers
+            return (403, {}, json.dumps({"message": message})) if refused else (200, {}, '{"full_name": "owner/b"}')
+
+        github.mock.remove("GET", github.url("owner/b"))
+        github.mock.add_callback("GET", github.url("owner/b"), answer)
+        assert cleanup("--json") == 0
+        assert github.asked == ["owner/a", "owner/b", "owner/b", "owner/c", "owner/d"]
+        with_token = ["Authorization" in call.request.headers for call in github.mock.calls]
+        assert with_token == [True, True, False, True, True]
+        assert json.loads(capsys.readouterr().out)["outcomes"]["unchanged"] == 4
 
     def test_an_outage_ends_the_run(
         self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from package import leaving
+from package import claims, leaving
 from package.fetching import Work
 from package.lanes import Lanes, Unit
-from package.leaving import leave
-from package.models import Package, SourceStatus
+from package.leaving import leave, leave_alone
+from package.models import Claim, Package, SourceStatus
+from package.pauses import Pause
 from package.reading import Reading
 from package.results import FetchOutcome, FetchResult
 from package.sources import Part, Sessions
 from package.storing import store
-from package.summary import Summary
+from package.summary import Left, Summary
 from tests.package.conftest import MakePackage, at_once, stub
 
 BEGAN = timezone.now()
@@ -31,13 +32,30 @@ def _parts(parts: list[Part]) -> None:
     parts += [stub("a", Reading()), stub("b", Reading())]
 
 
+UNTIL = timezone.now() + timedelta(seconds=99)
+
+
+class Upstreams:
+    """One upstream, which is down or not."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def limit(self, _: str) -> int:
+        return 9
+
+    def pause(self, _: str) -> Pause | None:
+        return Pause(99, UNTIL, self.why) if self.why else None
+
+    def is_suspect(self, _: str) -> bool:
+        return False
+
+
 def left(*units: Unit, why: str = DOWN) -> Summary:
     """End a run that has these units left."""
-    lanes, summary = Lanes(lambda _: 9), Summary()
+    lanes, summary = Lanes(Upstreams(why)), Summary()
     for unit in units:
         lanes.put_back(unit, 0)
-    if why:
-        lanes.hold(KEY, 99, why)
     leave(lanes, summary, BEGAN)
     return summary
 
@@ -58,7 +76,8 @@ def test_what_was_not_asked_for_is_left_alone(package: Package) -> None:
     """The summary counts each part of it, and so does the ledger; both say why."""
     summary = left(unit(package, "a", "b"))
     assert summary.outcomes == {"stub": {LEFT_ALONE: 2}}
-    assert summary.left_alone == {"stub": DOWN}
+    assert summary.left_alone == {"stub": Left(2, DOWN, UNTIL)}
+    assert summary.as_dict()["left_alone"] == {"stub": {"parts": 2, "why": DOWN, "until": UNTIL.isoformat()}}
     assert ledger() == dict.fromkeys("ab", ("left alone", DOWN, "left_alone"))
 
 
@@ -76,13 +95,13 @@ def test_what_failed_and_was_to_be_tried_again_failed(package: Package) -> None:
 
 def test_what_was_left_alone_says_why_as_it_is_by_now(package: Package) -> None:
     """Until when its server is to be left alone has changed since it was tried."""
-    assert left(unit(package, "a", last=(last(LEFT_ALONE),))).left_alone == {"stub": DOWN}
+    assert left(unit(package, "a", last=(last(LEFT_ALONE),))).left_alone == {"stub": Left(1, DOWN, UNTIL)}
     assert ledger() == {"a": ("left alone", DOWN, "other")}
 
 
 def test_without_a_reason_of_its_server_it_keeps_its_own(package: Package) -> None:
     """There was no time left to ask, for example."""
-    assert left(unit(package, "a", last=(last(LEFT_ALONE),)), why="").left_alone == {"stub": "it said no"}
+    assert left(unit(package, "a", last=(last(LEFT_ALONE),)), why="").left_alone == {"stub": Left(1, "it said no")}
 
 
 def test_what_another_run_fetched_since_is_not_overwritten(package: Package) -> None:
@@ -145,3 +164,50 @@ def test_thousands_cost_a_handful_of_queries(
     with django_assert_max_num_queries(3 * 5):
         summary = left(*units)
     assert summary.outcomes == {"stub": {LEFT_ALONE: 60}}
+
+
+class TestLeaveAlone:
+    """leave_alone: of one ticket."""
+
+    @pytest.fixture
+    def ticket(self, package: Package) -> Claim:
+        claims.claim("me", {(package.pk, "stub")})
+        return Claim.objects.get()
+
+    def test_says_why_and_ends_the_ticket(self, ticket: Claim, parts: list[Part]) -> None:
+        """The ledger keeps what it has, and gets the reason."""
+        SourceStatus.objects.create(package_id=ticket.package_id, source="stub", part="a", last_success=BEGAN)
+        results = leave_alone(ticket, parts, Pause(99, UNTIL, DOWN))
+        assert [(each.outcome, each.error, each.retry_at, each.stored) for each in results] == [
+            (LEFT_ALONE, DOWN, UNTIL, BEGAN),
+            (LEFT_ALONE, DOWN, UNTIL, None),
+        ]
+        assert ledger() == dict.fromkeys("ab", ("left alone", DOWN, "left_alone"))
+        assert set(SourceStatus.objects.values_list("last_attempt", "next_due")) == {(None, None)}
+        assert not Claim.objects.exists()
+
+    def test_of_somebody_else_is_not_touched(self, ticket: Claim, parts: list[Part]) -> None:
+        """Whoever took it over stores what comes."""
+        Claim.objects.update(owner="another")
+        assert leave_alone(ticket, parts, Pause(99, UNTIL, DOWN)) == []
+        assert (ledger(), Claim.objects.count()) == ({}, 1)
+
+    def test_of_a_deleted_package_leaves_nothing(self, ticket: Claim, parts: list[Part]) -> None:
+        """Neither a row of the ledger nor the ticket."""
+        Package.objects.all().delete()
+        Claim.objects.bulk_create([ticket], ignore_conflicts=True)
+        leave_alone(ticket, parts, Pause(99, UNTIL, DOWN))
+        assert (ledger(), Claim.objects.count()) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    ("moments", "until", "why"),
+    [((None, 5, 3), 5, "1"), ((5, None, 9), 9, "2"), ((None, None), None, "0"), ((3, 3), 3, "0")],
+)
+def test_of_several_moments_the_last_counts(moments: tuple[int | None, ...], until: int | None, why: str) -> None:
+    """A source may be several servers; until all of them may be asked, something is left."""
+    left = Left()
+    for number, seconds in enumerate(moments):
+        retry_at = None if seconds is None else BEGAN + timedelta(seconds=seconds)
+        left.add(FetchResult("stub", LEFT_ALONE, error=str(number), retry_at=retry_at))
+    assert left == Left(len(moments), why, None if until is None else BEGAN + timedelta(seconds=until))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -70,18 +72,15 @@ def test_a_brown_out(upstreams: Upstreams, keys: list[int], world: World) -> Non
     assert summary.outcomes["pypistats"][FetchOutcome.UPDATED] == PACKAGES
 
 
-@pytest.fixture
-def pypi_that_swallows(
-    upstreams: Upstreams, outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
-) -> list[float]:
-    """Let attempts to reach PyPI time out, on the fake clock. Returns when each was made."""
-    made: list[float] = []
+def swallowing(outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch, begins: str = "") -> list[str]:
+    """Let attempts to reach addresses that begin so time out, on the fake clock. Returns the hosts, one an attempt."""
+    made: list[str] = []
     send = HTTPAdapter.send
 
     def swallow(adapter: HTTPAdapter, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
-        if not str(request.url).startswith(upstreams.pypi.url):
+        if not str(request.url).startswith(begins):
             return send(adapter, request, *args, **kwargs)
-        made.append(outbound_http.clock.now)
+        made.append(urlsplit(str(request.url)).netloc)
         outbound_http.clock.advance(10)
         raise requests.ReadTimeout("no answer")
 
@@ -141,17 +140,42 @@ def test_a_second_run_asks_conditionally(upstreams: Upstreams, some: list[int]) 
     assert all(request.conditional for request in upstreams.pypi.requests)
 
 
-def test_a_black_hole(upstreams: Upstreams, some: list[int], pypi_that_swallows: list[float]) -> None:
-    """PyPI accepts and never answers: though a breaker sees too little of it, a run does not wait for each package."""
+def test_a_black_hole(
+    upstreams: Upstreams, some: list[int], outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyPI accepts and never answers: ten attempts, one after the other, are enough for a run to know."""
+    attempts = swallowing(outbound_http, monkeypatch, upstreams.pypi.url)
     summary = refresh(some)
     assert summary.outcomes["pypistats"][FetchOutcome.UPDATED] == FEWER
-    assert summary.seconds < 10 * 60
-    assert len(pypi_that_swallows) <= 30
-    assert "cannot be reached" in summary.left_alone["pypi"]
+    assert summary.seconds < 3 * 60
+    assert len(attempts) == 11, "ten, and a probe"
+    assert summary.outcomes["pypi"][FetchOutcome.LEFT_ALONE] == FEWER - 4
+    assert "PyPI is down; nothing is sent before " in summary.left_alone["pypi"].why
+    assert Package.objects.filter(last_exception_count=0, next_due=None).count() == FEWER - 4
+
+
+def test_black_holes_everywhere(
+    category: Category, outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No source answers, and one worker goes round them: it learns of each that it is down, and the run ends.
+
+    Where each source had its turn after all others, its failures would be minutes apart, and open no breaker.
+    """
+    attempts = swallowing(outbound_http, monkeypatch)
+    packages = [
+        Package(title=slug, slug=slug, pypi_url=slug, repo_url=f"https://{host}/o/{slug}", category=category)
+        for host in ("github.com", "gitlab.com")
+        for slug in (f"{host[:6]}-{number}" for number in range(30))
+    ]
+    summary = refresh([package.pk for package in Package.objects.bulk_create(packages)])
+    assert summary.reached_nothing
+    assert set(summary.left_alone) == {"pypi", "pypistats", "github", "gitlab"}
+    assert max(Counter(attempts).values()) <= 13
+    assert summary.seconds < 4 * 3 * 60
 
 
 def test_nothing_can_be_reached(upstreams: Upstreams, some: list[int]) -> None:
-    """All sources are down at once, each sees too few attempts to open its breaker, and the run ends soon."""
+    """All sources are down at once, and the run ends soon."""
     upstreams.pypi.fault = upstreams.pypistats.fault = Status(503)
     summary = refresh(some)
     assert summary.reached_nothing

@@ -337,8 +337,10 @@ def test_fetch_metadata_goes_on_when_pypi_fails(fetched: Package, pypi: CannedPy
 
 
 def test_fetch_metadata_of_a_package_without_sources(make_package: MakePackage) -> None:
-    """A package that has nothing to ask had its turn as well."""
+    """A package that has nothing to ask had its turn as well, and nothing of it was fetched."""
     package = make_package("bare", pypi_url="")
     [result] = package.fetch_metadata()
     assert result.outcome is FetchOutcome.SKIPPED
-    assert Package.objects.get().last_fetched
+    stored = Package.objects.get()
+    assert stored.last_fetched is None
+    assert stored.next_due

@@ -17,7 +17,7 @@ from core.http import process
 from core.http.testing import OutboundHTTP
 from package import tasks, tickets
 from package.management.queueing import TELL
-from package.models import Claim, Package
+from package.models import Claim, Package, SourceStatus
 from tests.package.conftest import MakePackage
 
 Command = Callable[..., int]
@@ -165,7 +165,8 @@ class TestJSON:
         at_each_look(outbound_http, finish(6))
         assert update_packages("--celery", "--json") == 0
         captured = capsys.readouterr()
-        assert json.loads(captured.out) == {"packages": 3, "queued": 6, "left": 0, "stopped": "", "seconds": 1.0}
+        done = {"packages": 3, "queued": 6, "left": 0, "left_alone": {}, "stopped": "", "seconds": 1.0}
+        assert json.loads(captured.out) == done
         assert "[6/6] sources of packages are done" in captured.err
 
     def test_tells_what_is_left(self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,6 +174,44 @@ class TestJSON:
         assert update_packages("--celery", "--detach", "--json") == 0
         told = json.loads(capsys.readouterr().out)
         assert (told["packages"], told["queued"], told["left"], told["stopped"]) == (3, 6, 6, "")
+
+
+class TestLeftAlone:
+    """Tickets that workers gave up, because the source was left alone for longer than they are kept."""
+
+    @pytest.fixture(autouse=True)
+    def _worker(self, outbound_http: OutboundHTTP, packages: list[Package]) -> None:
+        def give_up() -> None:
+            for package in packages[:2]:
+                SourceStatus.objects.create(package=package, source="pypi", outcome="left alone", error="PyPI is down")
+            SourceStatus.objects.create(package=packages[0], source="pypistats", outcome="updated")
+            finish(6)()
+
+        at_each_look(outbound_http, give_up)
+
+    def test_are_not_told_as_done(
+        self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It is said of which source, how many parts, and why."""
+        assert update_packages("--celery") == 0
+        out = capsys.readouterr().out
+        assert "Nothing is left to the workers, after 1.0 s\npypi: 2 parts are not done: PyPI is down\n" in out
+        assert "All of it is done" not in out
+
+    def test_are_told_to_programs(
+        self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """When it may be asked again is not known here: the workers know."""
+        assert update_packages("--celery", "--json") == 0
+        left = json.loads(capsys.readouterr().out)["left_alone"]
+        assert left == {"pypi": {"parts": 2, "why": "PyPI is down", "until": None}}
+
+    def test_of_other_packages_are_not_told(
+        self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Nobody asked about them."""
+        assert update_packages("--celery", "b") == 0
+        assert "pypi: 1 parts are not done" in capsys.readouterr().out
 
 
 class TestDetach:
@@ -278,6 +317,7 @@ class TestStopping:
             "packages": 2,
             "queued": 4,
             "left": 4,
+            "left_alone": {},
             "stopped": "SIGINT received",
             "seconds": 0,
         }

@@ -145,10 +145,22 @@ class TestSessions:
         """Who has ten seconds has them for all servers together, whoever named them."""
         own = Sessions()
         with own.within(0):
-            for session in (own.trusted, own.untrusted):
+            for session in (own.trusted, own.with_token, own.untrusted):
                 with pytest.raises(DeadlineExceeded):
                     session.get("https://x.test/")
         assert not responses.calls
+        own.close()
+
+    @pytest.mark.parametrize(
+        ("token", "untrusted", "session", "anonymous"),
+        [("", False, "trusted", None), ("t", False, "with_token", "trusted"), ("", True, "untrusted", None)],
+    )
+    def test_know_who_is_asked_how(self, token: str, untrusted: bool, session: str, anonymous: str | None) -> None:
+        """A token has a session of its own; where it is refused, there is the one without."""
+        own = Sessions.made()
+        client = own.client(Server("X", "https://x.test", token), untrusted=untrusted)
+        assert client._session is getattr(own, session)
+        assert client._anonymous is (anonymous and getattr(own, anonymous))
         own.close()
 
     def test_a_part_is_asked_through_its_own(self, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import requests
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from hypothesis import given
@@ -18,7 +19,7 @@ from prometheus_client import REGISTRY
 
 from core.http.testing import OutboundHTTP
 from package import claims, tasks, tickets
-from package.errors import Gone, LeftAlone, NotReady, Unreachable, Unusable
+from package.errors import Gone, LeftAlone, NotReady, Unusable
 from package.models import Claim, Package, SourceStatus
 from package.reading import Reading
 from package.sources import Part
@@ -59,8 +60,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
 @pytest.fixture(autouse=True)
 def _fresh_process() -> Iterator[None]:
     yield
-    tasks._holds.cache_clear()
-    tasks._held.clear()
+    tasks._pauses.cache_clear()
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ class TestTryAgain:
         """Never before it may, twice as long each time, with some chance in it, up to ten minutes; and not for ever."""
         now = timezone.now()
         until = now + timedelta(seconds=wait)
-        at = tasks._pause(Claim(queued=now - timedelta(seconds=queued)), tries, until)
+        at = tasks._try_again(Claim(queued=now - timedelta(seconds=queued)), tries, until)
         if at is None:
             assert timedelta(seconds=queued) >= PATIENCE - 5 * SECOND
             return
@@ -288,7 +288,7 @@ class TestTryAgain:
     def test_no_two_come_back_at_the_same_moment(self) -> None:
         """What failed together does not fail together the next time."""
         ticket, now = Claim(queued=timezone.now()), timezone.now()
-        pauses = {round((tasks._pause(ticket, 3, now) - now).total_seconds(), 2) for _ in range(50)}
+        pauses = {round((tasks._try_again(ticket, 3, now) - now).total_seconds(), 2) for _ in range(50)}
         assert len(pauses) > 25
 
     def test_ends_after_an_hour(self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]) -> None:
@@ -360,7 +360,7 @@ class TestSourceThatIsDown:
         [message] = sent
         assert len(pypi.asked) == asked
         assert message.pause >= 14 * SECOND
-        assert message.kwargs == {"tries": 2}
+        assert message.kwargs == {"tries": 1}, "nothing was tried"
         outbound_http.clock.advance(16)
         pypi.knows("p0")
         fetch_again(packages[0], "pypi", 2)
@@ -375,7 +375,8 @@ class TestSourceThatIsDown:
             fetch(package.pk, "pypi")
         assert pypi.asked == ["p0"]
         assert all(message.pause > 290 * SECOND for message in sent[1:])
-        assert ledger() == {"pypi": "failed"}
+        assert ledger() == {"pypi": "left alone"}
+        assert [message.kwargs for message in sent] == [{"tries": 1}, {}, {}], "one was asked"
 
     def test_the_end_of_a_quota(self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]) -> None:
         """The last tenth is for those who press buttons; the rest comes when it is full again."""
@@ -435,22 +436,62 @@ class TestSourceThatIsDown:
         assert Package.objects.get(slug="p1").next_due is None
 
     def test_does_not_answer_at_all(
-        self, make_package: MakePackage, parts: list[Part], queue: Queue, sent: list[Message]
+        self,
+        make_package: MakePackage,
+        pypi: CannedPyPI,
+        queue: Queue,
+        sent: list[Message],
+        outbound_http: OutboundHTTP,
     ) -> None:
-        """Though few ask it, no more than three wait for it in vain."""
-        asked: list[int] = []
+        """Though one task asks after the other, and each waits for its ten seconds, the first ten attempts are all."""
 
-        def silent(_: object) -> Reading:
-            asked.append(1)
-            raise Unreachable("no answer", "timeout")
+        def silent(_: object) -> tuple[int, dict[str, str], str]:
+            outbound_http.clock.advance(10)
+            raise requests.ReadTimeout("no answer")
 
-        packages = [make_package(f"s{number}") for number in range(5)]
-        parts.append(stub("", silent))
+        packages = [make_package(f"s{number}") for number in range(6)]
         queue(*packages)
         for package in packages:
-            fetch(package.pk, "stub")
-        assert len(asked) == 3
-        assert len(sent) == 5
+            pypi.calls(package.slug, silent)
+            fetch(package.pk, "pypi")
+        assert len(pypi.asked) == 10
+        assert [message.kwargs for message in sent] == [{"tries": 1}] * 3 + [{}] * 3
+        assert SourceStatus.objects.count() == 3
+
+    def test_the_end_of_a_quota_lasts_longer_than_patience(
+        self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]
+    ) -> None:
+        """The last calls are for others an hour later too: the ticket goes, and the ledger says why nothing came."""
+        headers = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "9", "X-RateLimit-Reset": "3000"}
+        pypi.says("p0", project("p0"), headers=headers)
+        fetch(packages[0].pk, "pypi")
+        age(hours=1.1)
+        fetch(packages[1].pk, "pypi", 5)
+        assert (sent, pypi.asked) == ([], ["p0"])
+        assert not Claim.objects.filter(package=packages[1], source="pypi").exists()
+        row = SourceStatus.objects.get(package=packages[1])
+        assert (row.outcome, row.reason, row.last_attempt, row.next_due) == ("left alone", "left_alone", None, None)
+        assert "9 of 100 calls are for others until " in row.error
+        assert Package.objects.get(slug="p1").last_fetched is None
+
+    def test_what_has_to_serve_is_counted_when_the_ticket_goes(
+        self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]
+    ) -> None:
+        """Once, where something is stored, and not each time that a message comes back."""
+        pypi.knows("p1")
+        update_package(packages[1])
+        yesterday = timezone.now() - timedelta(days=1)
+        SourceStatus.objects.update(next_due=None, last_attempt=yesterday, last_success=yesterday)
+        pypi.answers("p0", 429, headers={"Retry-After": "3000"})
+        fetch(packages[0].pk, "pypi")
+        before = fallbacks()
+        for tries in range(3):
+            fetch_again(packages[1], "pypi", tries)
+        assert fallbacks() == before
+        age(hours=1.1)
+        fetch_again(packages[1], "pypi", 3)
+        assert fallbacks() - before == 1
+        assert SourceStatus.objects.get(package=packages[1], source="pypi").last_success == yesterday
 
 
 class TestLease:

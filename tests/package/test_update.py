@@ -159,12 +159,12 @@ class TestParts:
 
     def test_there_may_be_none(self, make_package: MakePackage) -> None:
         """A package that has nothing to ask had its turn, and is not asked for before tomorrow."""
-        package = make_package(pypi_url="", last_exception="x", last_exception_count=3)
+        package, before = make_package(pypi_url="", last_exception="x", last_exception_count=3), timezone.now()
         [result] = update_package(package)
         kept = reloaded(package)
         assert (result.outcome, kept.last_exception, kept.last_exception_count) == (FetchOutcome.SKIPPED, "", 0)
-        assert kept.last_fetched
-        assert kept.next_due == kept.last_fetched + FRESH
+        assert kept.last_fetched is None, "nothing was fetched"
+        assert before + FRESH <= kept.next_due <= timezone.now() + FRESH
 
 
 class TestWhatThePackageSays:

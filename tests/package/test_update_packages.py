@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -389,7 +389,7 @@ class TestOutput:
             "pypi": ["1", "1", "1", "1", "1"],
             "pypistats": ["4", "0", "0", "0", "0"],
         }
-        assert "5 packages in" in out
+        assert "4 packages in" in out, "nobody was asked about bare"
         assert "retries" in out
         assert "lost to backoff" in out
         assert "times a part was put aside for later in the run" in out
@@ -405,12 +405,11 @@ class TestOutput:
         rows = table(out)
         assert dict(zip(rows["source"], rows["pypi"], strict=True)) == {
             "updated": "0",
-            "failed": "1",
-            "left alone": "3",
+            "left alone": "4",
             "skipped": "1",
         }
         assert "[3/5] missing: pypi put aside, pypistats updated (" in out
-        assert "pypi: 3 parts left to the next run: " in out
+        assert "pypi: 4 parts left to the next run: " in out
         assert "limits our rate; nothing is sent before" in out
 
     def test_what_has_not_changed(
@@ -442,13 +441,45 @@ class TestOutput:
             "left alone": 0,
             "skipped": 1,
         }
-        assert (summary["tried"], summary["left"], summary["stopped"]) == (5, 0, "")
+        assert (summary["tried"], summary["left"], summary["stopped"]) == (4, 0, "")
         assert summary["put_aside"] > 0
         assert summary["unchanged"] == 0
         assert summary["left_alone"] == {}
         assert summary["attempts"] - summary["retries"] == 8 + summary["put_aside"] - 1
         assert summary["seconds"] >= summary["backoff_seconds"] > 0
         assert "[2/5] good" in captured.err
+
+    def test_json_of_what_is_left_alone(
+        self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A program learns which source was left alone, of how many parts, why, and until when."""
+        pypi.answers("good", 429, headers={"Retry-After": "900"})
+        assert update_packages("--json") == 0
+        [(source, left)] = json.loads(capsys.readouterr().out)["left_alone"].items()
+        assert (source, left["parts"]) == ("pypi", 4)
+        assert left["why"].startswith("PyPI limits our rate; nothing is sent before ")
+        assert 890 < (datetime.fromisoformat(left["until"]) - timezone.now()).total_seconds() <= 900
+
+    def test_packages_that_nobody_was_asked_about_were_not_tried(
+        self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A run that finds all its sources limited, and asks none, says so, and that it tried none."""
+        Package.objects.filter(slug="bare").delete()
+        pypi.answers("good", 429, headers={"Retry-After": "900"})
+        pypi.statistics_answer(429, headers={"Retry-After": "900"})
+        assert update_packages("good", "--json") == 1
+        assert json.loads(capsys.readouterr().out)["tried"] == 1
+        assert update_packages("--json") == 1
+        summary = json.loads(capsys.readouterr().out)
+        assert (summary["tried"], summary["left"], summary["attempts"]) == (0, 0, 0)
+        assert {source: left["parts"] for source, left in summary["left_alone"].items()} == {"pypi": 4, "pypistats": 4}
+        assert not Package.objects.exclude(last_fetched=None).exists()
+        assert update_packages() == 1
+        out = capsys.readouterr().out
+        assert "0 packages in" in out
+        assert "pypi: 4 parts left to the next run: PyPI limits our rate; nothing is sent before " in out
+        assert "pypistats: 4 parts left to the next run: " in out
+        assert "No package is due." not in out
 
     def test_json_of_nothing(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
         """A run without work is JSON too."""
@@ -607,7 +638,7 @@ class TestStopping:
         assert outbound_http.clock.now <= 0.5
         summary = json.loads(capsys.readouterr().out)
         assert (summary["tried"], summary["left"], summary["stopped"]) == (3, 0, "SIGINT received")
-        assert summary["sources"]["pypi"]["left alone"] == 2
+        assert summary["sources"]["pypi"]["left alone"] == 3
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_the_second_signal_aborts(

@@ -22,8 +22,8 @@ from package import downloads as downloads_module
 from package import pypi as pypi_module
 from package.asking import Client
 from package.errors import LeftAlone, NotReady, Unusable
-from package.holds import RESERVE
 from package.models import Package, SourceStatus, Version
+from package.pauses import RESERVE
 from package.pypi_fields import ProjectReading
 from package.queue import due, in_order, stale
 from package.reading import Reading
@@ -567,7 +567,7 @@ class TestWhatIsDue:
         refresh(package)
         summary, told = refresh(package)
         assert asked == ["a", "b"]
-        assert (summary.tried, summary.left) == (1, 0)
+        assert (summary.tried, summary.left, summary.outcomes) == (0, 0, {})
         assert told == [Told(package.slug, {}, again=False)]
 
     def test_is_what_is_due_when_it_is_claimed(
@@ -834,7 +834,7 @@ class TestSourceThatIsDown:
         self.out_of_order(pypi, packages, outbound_http, until=1e9)
         refresh(*packages)
         [warning] = warnings(caplog)
-        assert "pypi is down; nothing is sent before " in warning
+        assert "PyPI is down; nothing is sent before " in warning
 
     def test_is_left_to_the_next_run_in_the_end(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
@@ -842,12 +842,12 @@ class TestSourceThatIsDown:
         """The summary says what is left and why, so does the ledger; nobody is blamed, and all of it is due still."""
         self.out_of_order(pypi, packages, outbound_http, until=1e9)
         summary, _ = refresh(*packages)
-        assert "is down; nothing is sent before " in summary.left_alone["pypi"]
+        assert "is down; nothing is sent before " in summary.left_alone["pypi"].why
         assert (summary.left, summary.stopped) == (0, "")
         left = SourceStatus.objects.filter(source="pypi", outcome="left alone")
         assert left.count() == 2
         for status in left:
-            assert status.error == summary.left_alone["pypi"]
+            assert status.error == summary.left_alone["pypi"].why
             assert (status.reason, status.attempts, status.failures) == ("left_alone", 0, 0)
             assert (status.last_attempt, status.next_due) == (None, None)
         assert Package.objects.filter(last_exception_count=0).count() == 2
@@ -886,8 +886,8 @@ class TestSourceThatIsDown:
             pypi.answers(package.slug, 429, headers={"Retry-After": "300"})
         summary, _ = refresh(*packages)
         assert len(pypi.asked) == 1
-        assert summary.outcomes["pypi"] == {FAILED: 1, LEFT_ALONE: 5}
-        assert "limits our rate; nothing is sent before " in summary.left_alone["pypi"]
+        assert summary.outcomes["pypi"] == {LEFT_ALONE: 6}
+        assert "limits our rate; nothing is sent before " in summary.left_alone["pypi"].why
         assert len(warnings(caplog)) == 1
 
     def test_that_limits_our_rate_is_waited_for_where_there_is_time(
@@ -952,8 +952,8 @@ class TestQuota:
         """How many calls are left, for whom, and until when."""
         self.answer(pypi, "a", "b", "c", remaining=7, reset="3600")
         summary, _ = refresh(*packages)
-        assert "7 of 100 calls are for others until " in summary.left_alone["pypi"]
-        assert row("b").error == summary.left_alone["pypi"]
+        assert "7 of 100 calls are for others until " in summary.left_alone["pypi"].why
+        assert row("b").error == summary.left_alone["pypi"].why
 
     def test_when_it_is_full_again_the_rest_is_fetched(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
@@ -1034,7 +1034,7 @@ class TestEndOfARun:
         summary, _ = refresh(*packages, stopper=stopper)
         assert outbound_http.clock.now <= 0.5
         assert (summary.tried, summary.left, summary.stopped) == (3, 0, "SIGINT received")
-        assert summary.outcomes["pypi"] == {FAILED: 1, LEFT_ALONE: 2}
+        assert summary.outcomes["pypi"] == {LEFT_ALONE: 3}
         assert row("c").outcome == "left alone"
 
     def test_a_time_budget_is_not_waited_out_in_vain(

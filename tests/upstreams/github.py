@@ -18,6 +18,7 @@ from aiohttp import web
 from tests.upstreams.answering import Answered, Page, behind, iso, link_header, with_query
 from tests.upstreams.faults import Status
 from tests.upstreams.quota import Quota
+from tests.upstreams.refusing import Refusing
 from tests.upstreams.repositories import Commit, Contributor, FakeRepo
 from tests.upstreams.requested import authorization
 from tests.upstreams.upstream import Upstream
@@ -26,10 +27,20 @@ DOCS = "https://docs.github.com/rest"
 WEEK = 7 * 86400
 
 
-def secondary_limit(retry_after: int = 60, on: str = "") -> Status:
-    """Make the fault with which GitHub meets those who ask too much at a time, whatever their quota."""
+def secondary_limit(retry_after: int | None = 60, on: str = "") -> Status:
+    """Make the fault with which GitHub meets those who ask too much at a time, whatever their quota.
+
+    `retry_after`: None: as it often is, only the message tells.
+    """
     message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
     return Status(403, retry_after, json.dumps({"documentation_url": DOCS, "message": message}), on=on)
+
+
+def refusing(status: int, message: str, *, with_token: bool | None = None, on: str = "", **more: object) -> Refusing:
+    """Refuse as GitHub does, most of whose quota is left. `more`: other members of the answer."""
+    quota = {"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4321", "X-RateLimit-Reset": "4000000000"}
+    says = {"message": message, "documentation_url": DOCS, "status": str(status), **more}
+    return Refusing(status, says, quota, with_token=with_token, on=on)
 
 
 class GitHub(Upstream):

@@ -128,12 +128,16 @@ def _show_queued(queued: Queued, console: Console) -> None:
     console.print(f"{queued.packages} packages, {queued.queued} sources of packages queued")
     if queued.left:
         console.print(f"{queued.left} are left to the workers{queued.stopped and f': {queued.stopped}'}")
+    elif queued.left_alone:
+        console.print(f"Nothing is left to the workers, after {queued.seconds:.1f} s")
     else:
         console.print(f"All of it is done, after {queued.seconds:.1f} s")
+    for source, left in queued.left_alone.items():
+        console.print(f"{source}: {left.parts} parts are not done: {left.why}", soft_wrap=True)
 
 
 def _show(summary: Summary, console: Console) -> None:
-    if not summary.tried and not summary.left:
+    if not summary.outcomes and not summary.left:
         console.print("No package is due.")
         return
     shown = [outcome for outcome in FetchOutcome if any(counter[outcome] for counter in summary.outcomes.values())]
@@ -147,9 +151,8 @@ def _show(summary: Summary, console: Console) -> None:
     )
     if summary.put_aside:
         console.print(f"{summary.put_aside} times a part was put aside for later in the run")
-    for source, why in summary.left_alone.items():
-        left = summary.outcomes[source][FetchOutcome.LEFT_ALONE]
-        console.print(f"{source}: {left} parts left to the next run: {why}")
+    for source, left in summary.left_alone.items():
+        console.print(f"{source}: {left.parts} parts left to the next run: {left.why}", soft_wrap=True)
     if summary.left:
         console.print(f"{summary.left} packages left for the next run: {summary.stopped}")
     if summary.reached_nothing:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from package.errors import NotModified, Unreachable
+from package.errors import LeftAlone, NotModified
 from tests.package.repos.conftest import Case, MakeCase
 from tests.upstreams import faults
 from tests.upstreams.faults import Answer, Fault, Turn
@@ -174,7 +174,7 @@ def test_odd_last_page(case: Case, number: str) -> None:
 def test_secondary_limit(case: Case) -> None:
     """A 403 that asks to wait is no answer about the repository."""
     case.upstream.fault = secondary_limit(retry_after=7)
-    with pytest.raises(Unreachable, match="limits our rate") as raised:
+    with pytest.raises(LeftAlone, match="limits our rate") as raised:
         case.fetch("metadata")
     assert raised.value.reason == "http_429"
 
