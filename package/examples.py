@@ -135,6 +135,8 @@ def consequences(example: PackageExample, outcome: CheckOutcome, now: datetime) 
     """Say which fields of `example` change because of `outcome`."""
     if outcome is CheckOutcome.ANSWERS:
         return {"failures": 0, "active": True, "last_checked": now}
+    if outcome is CheckOutcome.LEFT_ALONE:  # nothing was sent
+        return {}
     if outcome is not CheckOutcome.GONE or not example.active:
         return {"last_checked": now}
     # With as many failures as make it inactive, an active one was made active by hand: counting begins anew.
