@@ -62,6 +62,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
             DJANGO_SETTINGS_MODULE="config.settings",
             EXPECTED_JOBS="cleanup_github_projects=24h",
             METRICS_TOKENS="secret",
+            GITHUB_TOKEN="t0ken",  # whose quota is a partition
             PROMETHEUS_MULTIPROC_DIR=str(directory / "metrics"),
         )
         site.run("migrate", "--verbosity=0")
