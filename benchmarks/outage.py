@@ -715,7 +715,7 @@ def closed_check(_upstreams: Servers, _scale: float) -> None:
         note="Target of core.http: under 1 µs. pybreaker's is of a whole call of a function that does nothing.",
     )
     checks: dict[str, Callable[[], object]] = {
-        "core.http: Breaker.acquire": lambda: ours.acquire(1.0),
+        "core.http: Breaker.acquire": lambda: ours.acquire(1.0, 10.0),
         "pybreaker: CircuitBreaker.call": lambda: peer.call(int),
         "an empty function, for comparison": lambda: None,
     }

@@ -123,7 +123,7 @@ class ResilientAdapter(DeadlineAdapter):
                 if not call.end(outcome):
                     break
                 if not isinstance(answer, requests.RequestException):
-                    response_body.keep(answer, upstream.policy.max_response_bytes)
+                    response_body.keep(answer, self.max_bytes(upstream.policy))
         except (errors.NotSent, errors.DeadlineExceeded) as exc:
             raise _refused(exc, request, call, session_call) from None
         except BaseException:
@@ -187,7 +187,7 @@ class ResilientAdapter(DeadlineAdapter):
 
     def _start_afresh(self) -> None:
         self._own = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _registry(self) -> Registry:
         """Find the process's registry as it is now, or this adapter's own, derived from that."""

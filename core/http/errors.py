@@ -66,6 +66,6 @@ class BlockedAddress(Exception):  # noqa: N818
 
 
 class ResponseTooLarge(Exception):  # noqa: N818
-    """The body, decoded, exceeds `Policy.max_response_bytes`; what was read of it is thrown away."""
+    """The body, decoded, exceeds `Policy.max_response_bytes`, or its JSON `Policy.max_json_nodes`. It is dropped."""
 
     attempts: tuple[Attempt, ...] = ()

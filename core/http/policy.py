@@ -151,6 +151,10 @@ class Policy:
     """Idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was sent."""
     max_response_bytes: int | None = 32 * 2**20
     """Limit of a body read into memory, after decoding; None: no limit."""
+    max_json_nodes: int | None = 500_000
+    """Limit of what ``response.json()`` may build, counted before it is parsed: values and keys, by the ``[ { , :`` in
+    the document; text may be as long as it likes. 500,000 take up to 45 MiB; PyPI's largest documents have 200,000.
+    None: no limit."""
     max_concurrency: int | None = None
     """Attempts in flight, of this process; None: no limit. Waiting for a slot counts towards `total_timeout`."""
     requests_per_second: float | None = None
@@ -175,6 +179,8 @@ class Policy:
         _check_seconds("total_timeout", self.total_timeout)
         if self.max_response_bytes is not None:
             _check_integer("max_response_bytes", self.max_response_bytes, 0, 2**63)
+        if self.max_json_nodes is not None:
+            _check_integer("max_json_nodes", self.max_json_nodes, 0, 2**63)
         if self.max_concurrency is not None:
             _check_integer("max_concurrency", self.max_concurrency, 1, 10_000)
         if self.requests_per_second is not None:

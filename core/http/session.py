@@ -24,6 +24,8 @@ from .policy import Policy
 from .wire import address_guard, compat, redaction
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
+MOST_UNTRUSTED = 2 * 2**20
+"""Bytes of a body, decoded, that comes from a URL that a user submitted."""
 _PARTITION = re.compile(r"[A-Za-z0-9_.-]{0,40}")
 
 
@@ -41,7 +43,8 @@ class ResilientSession(requests.Session):
     :param untrusted: for URLs that users submit. Only public addresses are reached, by http and https on ports 80,
         443, 8080 and 8443; of redirects at most 5 are followed, none from https to http, and those to another
         origin carry neither a body nor any header, cookie or hook that may be or add a credential; no cookies are
-        kept; the environment's proxies and netrc are not used. Raises
+        kept; the environment's proxies and netrc are not used; bodies have 2 MiB at most, unless `policy` has another
+        `max_response_bytes` than the default. Raises
         `BlockedAddress` where a URL leads elsewhere, and `ValueError` for ``verify=False`` and ``proxies=``.
     :param partition: the name of the credential whose quota the calls use up, say "token-2": never the credential
         itself, for the name is a label of metrics. Rate-limit gate, retry budget and quota metrics are those of the
@@ -188,6 +191,16 @@ class _SessionAdapter(ResilientAdapter):
         super().__init__(policy, clock=clock, wait=wait, random=random)
         self.untrusted = untrusted
         self.partition = partition
+
+    def max_bytes(self, policy: Policy) -> int | None:
+        """As the policy says; but a body from a user's URL may have 2 MiB, unless the session's own policy says more.
+
+        (Not the process's policy, which is for servers that somebody vouches for; and the default says nothing.)
+        """
+        limit = policy.max_response_bytes
+        if not self.untrusted or (self._policy is not None and limit != Policy().max_response_bytes):
+            return limit
+        return MOST_UNTRUSTED if limit is None else min(limit, MOST_UNTRUSTED)
 
 
 def _text(url: Any) -> str:

@@ -12,6 +12,7 @@ import http.cookiejar
 import inspect
 import platform
 import ssl
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -102,9 +103,22 @@ def socks_options_of(connection: Any) -> dict[str, Any]:
     return dict(connection._socks_options)  # noqa: SLF001
 
 
+def _gzip_lacks_end(decoder: Any) -> bool:
+    if decoder._obj.eof:  # noqa: SLF001
+        return False
+    if decoder._state == 0:  # noqa: SLF001 - in the first member
+        return True
+    # What follows may be another member, or padding, on which urllib3 gives up without an error. zlib can tell: what
+    # does not begin as a member has an "incorrect header". A single byte is too short for that, hence the second.
+    try:
+        decoder._obj.copy().decompress(b"\x8b")  # noqa: SLF001
+    except zlib.error as exc:
+        return "incorrect header check" not in str(exc)
+    return True
+
+
 _LACKS_END: dict[str, Callable[[Any], bool]] = {
-    # What follows the first member may be padding: urllib3 leaves it alone, and so do we.
-    "GzipDecoder": lambda decoder: decoder._state == 0 and not decoder._obj.eof,  # noqa: SLF001
+    "GzipDecoder": _gzip_lacks_end,
     "DeflateDecoder": lambda decoder: not decoder._obj.eof,  # noqa: SLF001
     "ZstdDecoder": lambda decoder: not decoder._obj.eof,  # noqa: SLF001
     "BrotliDecoder": lambda decoder: not decoder._obj.is_finished(),  # noqa: SLF001
@@ -122,7 +136,8 @@ def is_cut_short(raw: Any) -> bool:
     if not isinstance(raw, urllib3.response.HTTPResponse):
         return False  # of a mock
     decoder: Any = raw._decoder  # noqa: SLF001
-    if decoder is None or raw.tell() == 0:
+    # (Not by `tell`, which counts no chunks. And where nothing came there is nothing to be incomplete.)
+    if decoder is None or not raw._has_decoded_content:  # noqa: SLF001
         return False
     several = isinstance(decoder, urllib3.response.MultiDecoder)
     decoders: Sequence[Any] = decoder._decoders if several else (decoder,)  # noqa: SLF001
@@ -197,7 +212,9 @@ def _of_requests() -> dict[str, bool]:
 
 
 def _of_urllib3() -> dict[str, bool]:
-    answer = urllib3.response.HTTPResponse(b"")
+    body = urllib3.response.HTTPResponse
+    answer = body(b"")
+    decoded = ("self", "data", "decode_content", "flush_decoder", "max_length")
     base, multi = urllib3.response.ContentDecoder, urllib3.response.MultiDecoder
     found = {
         name
@@ -209,7 +226,10 @@ def _of_urllib3() -> dict[str, bool]:
         "HTTPConnection._dns_host": hasattr(HTTPConnection("localhost"), "_dns_host"),
         "HTTPConnectionPool._get_conn": _takes(HTTPConnectionPool, "_get_conn", "self", "timeout"),
         "HTTPConnectionPool._put_conn": _takes(HTTPConnectionPool, "_put_conn", "self", "conn"),
+        "HTTPResponse._decode": _takes(body, "_decode", *decoded),
         "HTTPResponse._decoder": hasattr(answer, "_decoder"),
+        "HTTPResponse._flush_decoder": _takes(body, "_flush_decoder", "self"),
+        "HTTPResponse._has_decoded_content": getattr(answer, "_has_decoded_content", None) is False,
         "HTTPResponse.__class__": _takes_class(answer),
         "MultiDecoder._decoders": len(getattr(multi("gzip, deflate"), "_decoders", ())) == 2,
         **{f"{name} with a known end": _tells_its_end(name) for name in {"DeflateDecoder", "GzipDecoder", *found}},

@@ -35,8 +35,10 @@ from .requests_exceptions import (
     AttemptTimeout,
     BlockedAddress,
     HeadTruncated,
+    UnsupportedSocket,
 )
-from .requests_response import ResilientResponse
+from .requests_response import ResilientResponse, of
+from .sockets import CannotKeepDeadline
 from .strict_response import HeadCutShort
 
 BLOCKED = "The URL leads to an address that may not be fetched"
@@ -89,6 +91,8 @@ class DeadlineAdapter(HTTPAdapter):
                 response = self._send_once(request, policy, stream, _bounded(timeout, seconds), verify, cert, proxies)
         except address_guard.Refused:
             error: requests.RequestException = BlockedAddress(BLOCKED, request=request)
+        except CannotKeepDeadline as exc:
+            error = UnsupportedSocket(str(exc), request=request)
         except requests.RequestException as exc:
             error = exc
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, TimeoutError) as exc:
@@ -120,13 +124,18 @@ class DeadlineAdapter(HTTPAdapter):
             address_guard.check_port(urlsplit(request.url or ""))
         # Looked up at each attempt: `responses` and others patch HTTPAdapter.send on the class.
         response = super().send(request, stream, *how)
+        limit = self.max_bytes(policy)
         if isinstance(response, ResilientResponse):
-            response.max_bytes = policy.max_response_bytes
+            response.max_bytes, response.max_json_nodes = limit, policy.max_json_nodes
         if response.is_redirect:
-            response_body.read_of_redirect(response, policy.max_response_bytes)
+            response_body.read_of_redirect(response, limit)
         elif not stream:
-            response_body.read(response, policy.max_response_bytes)
+            response_body.read(response, limit)
         return response
+
+    def max_bytes(self, policy: Policy) -> int | None:
+        """Return the limit of a body."""
+        return policy.max_response_bytes
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -193,7 +202,7 @@ class DeadlineAdapter(HTTPAdapter):
         conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        return compat.become(super().build_response(req, resp), ResilientResponse)
+        return of(super().build_response(req, resp))
 
 
 def _pools_through(proxy: str) -> dict[str, Any]:

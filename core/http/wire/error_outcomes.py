@@ -19,6 +19,7 @@ from ..errors import BlockedAddress, ResponseTooLarge
 from ..outcome import Outcome, Reason, failed
 from .attempt_context import Stage
 from .error_chain import chain
+from .requests_exceptions import UnsupportedSocket
 
 # The first rule of which a kind is found in the chain of an error holds: its reason, transient?, sent?
 _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] = (
@@ -33,6 +34,7 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
             requests.exceptions.MissingSchema,
             requests.exceptions.InvalidHeader,
             requests.exceptions.InvalidProxyURL,
+            UnsupportedSocket,
         ),
         Reason.OTHER,
         False,

@@ -14,6 +14,7 @@ requests.RequestException
 ├── requests.ConnectionError, requests.exceptions.ChunkedEncodingError
 │   └── HeadTruncated              the server closed in the middle of its headers
 ├── BlockedAddress
+├── UnsupportedSocket              no socket could be had that keeps deadlines: says what is in the way
 └── ResponseTooLarge
 
 Everything else that goes wrong is the error that requests itself raises for it.
@@ -133,8 +134,12 @@ class BlockedAddress(errors.BlockedAddress, requests.RequestException):
     """A URL of an untrusted session leads to an address that it must not reach."""
 
 
+class UnsupportedSocket(requests.RequestException):
+    """Something (pyOpenSSL, gevent patched too late) has put sockets in place that cannot keep a deadline."""
+
+
 class ResponseTooLarge(errors.ResponseTooLarge, requests.RequestException):
-    """The body exceeds `Policy.max_response_bytes`."""
+    """The body exceeds `Policy.max_response_bytes`, or its JSON `Policy.max_json_nodes`."""
 
 
 def not_sent(error: errors.NotSent | errors.DeadlineExceeded) -> requests.RequestException:

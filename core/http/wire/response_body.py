@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import http.client
 import io
+import zlib
+from collections.abc import Iterator
 
 import requests
 import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
 from . import attempt_context, compat
+from .checked_body import CheckedBody, EncodedBodyTooLargeError
 from .requests_exceptions import ResponseTooLarge
 
 _CHUNK = 64 * 1024
+_BROKEN = (
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    zlib.error,
+    AttributeError,  # of urllib3, where http.client has ended the body before it
+    ValueError,  # numbers that are none; a connection that was closed meanwhile
+)
+"""What reading a body raises besides what requests expects."""
 
 
 def replayable(request: requests.PreparedRequest) -> bool:
@@ -38,18 +50,40 @@ def read(response: requests.Response, limit: int | None) -> None:
 def _read(response: requests.Response, limit: int | None) -> bytes:
     content = io.BytesIO()  # a list of chunks would cost 50 bytes for each, and a server may send them of one byte
     attempt = attempt_context.current()
+    if isinstance(response.raw, CheckedBody):
+        response.raw.most_bytes = limit
     for chunk in response.iter_content(_CHUNK):
         if attempt is not None:
             attempt.left()  # decoding takes time too
         content.write(chunk)
         if limit is not None and content.tell() > limit:
             content.close()  # or whoever keeps the error keeps it
-            raise ResponseTooLarge(
-                f"The body is larger than max_response_bytes={limit}", request=response.request, response=response
-            )
-    if compat.is_cut_short(response.raw):
-        raise ChunkedEncodingError("The compressed body ends in the middle", request=response.request)
+            raise too_large(response, limit)
     return content.getvalue()
+
+
+def too_large(response: requests.Response, limit: int | None) -> ResponseTooLarge:
+    """Make the error for a body of more bytes than `limit`."""
+    return ResponseTooLarge(
+        f"The body is larger than max_response_bytes={limit}", request=response.request, response=response
+    )
+
+
+def whole(chunks: Iterator[bytes], response: requests.Response) -> Iterator[bytes]:
+    """Yield the chunks. Raises what requests has for it where `response.raw` breaks off, or breaks."""
+    try:
+        yield from chunks
+        if compat.is_cut_short(response.raw):
+            raise ChunkedEncodingError("The compressed body ends in the middle", request=response.request)
+    except requests.RequestException as exc:  # some of which are urllib3's as well
+        exc.request = exc.request or response.request
+        raise
+    except EncodedBodyTooLargeError as exc:
+        raise too_large(response, getattr(response.raw, "most_bytes", None)) from exc
+    except urllib3.exceptions.DecodeError as exc:
+        raise ContentDecodingError(exc, request=response.request) from exc
+    except _BROKEN as exc:
+        raise ChunkedEncodingError(exc, request=response.request) from exc
 
 
 def keep(response: requests.Response, limit: int | None) -> None:

@@ -49,6 +49,8 @@ class _Lines(io.BufferedReader):
             raise http.client.LineTooLong("answer")
         if self.in_head and (line or self._head_left < _MAX_HEAD):
             raise HeadCutShort(line)
+        if line:  # half a chunk size, "0" of "0400" say, which would be taken for the last one
+            raise http.client.IncompleteRead(line)
 
 
 class StrictResponse(http.client.HTTPResponse):

@@ -16,7 +16,7 @@ from core.http import WEB_REQUEST, Policy
 
 SECONDS = ("backoff", "backoff_max", "attempt_timeout", "total_timeout")
 NUMBERS = (*SECONDS, "jitter")
-INTEGERS = ("retries", "max_response_bytes")
+INTEGERS = ("retries", "max_response_bytes", "max_json_nodes")
 LIMITS = ("max_concurrency", "requests_per_second")
 NOT_NUMBERS = st.one_of(st.text(), st.booleans(), st.binary(), st.lists(st.integers()), st.complex_numbers())
 
@@ -33,6 +33,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "retry_statuses": frozenset({408, 425, 429, 500, 502, 503, 504}),
         "retry_methods": frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}),
         "max_response_bytes": 32 * 2**20,
+        "max_json_nodes": 500_000,
         "max_concurrency": None,
         "requests_per_second": None,
         "circuit_breaker": {
@@ -109,6 +110,7 @@ def test_fractions_are_no_counts(field: str, value: float) -> None:
         ({"total_timeout": 0.0}, "total_timeout=0.0: must be a number of seconds above 0 to 86400"),
         ({"jitter": 1.5}, "jitter=1.5: must be a number from 0 to 1"),
         ({"max_response_bytes": "1M"}, "max_response_bytes='1M': must be a whole number from 0 to "),
+        ({"max_json_nodes": -1}, "max_json_nodes=-1: must be a whole number from 0 to "),
         ({"max_concurrency": 0}, "max_concurrency=0: must be a whole number from 1 to 10000"),
         ({"max_concurrency": 10_001}, "max_concurrency=10001: must be a whole number from 1 to 10000"),
         ({"max_concurrency": 8.0}, "max_concurrency=8.0: must be a whole number from 1 to 10000"),
@@ -151,6 +153,7 @@ def test_a_named_status_is_a_status() -> None:
     delays=st.lists(st.floats(0, 86_400), min_size=2, max_size=2).map(sorted),
     jitter=st.floats(0, 1),
     limit=st.none() | st.integers(0, 2**63),
+    nodes=st.none() | st.integers(0, 2**63),
     concurrency=st.none() | st.integers(1, 10_000),
     pace=st.none() | st.floats(0, 10_000, exclude_min=True) | st.integers(1, 10_000),
 )
@@ -160,6 +163,7 @@ def test_everything_within_its_range_is_accepted(
     delays: list[float],
     jitter: float,
     limit: int | None,
+    nodes: int | None,
     concurrency: int | None,
     pace: float | None,
 ) -> None:
@@ -172,10 +176,12 @@ def test_everything_within_its_range_is_accepted(
         backoff_max=delays[1],
         jitter=jitter,
         max_response_bytes=limit,
+        max_json_nodes=nodes,
         max_concurrency=concurrency,
         requests_per_second=pace,
     )
     assert (policy.max_concurrency, policy.requests_per_second) == (concurrency, pace)
+    assert policy.max_json_nodes == nodes
     assert (policy.retries, policy.total_timeout, policy.max_response_bytes) == (retries, seconds[1], limit)
 
 

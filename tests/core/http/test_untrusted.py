@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 from responses import RequestsMock
 
-from core.http import BlockedAddress, CircuitOpen, Policy, ResilientSession
+from core.http import WEB_REQUEST, BlockedAddress, CircuitOpen, Policy, ResilientSession, ResponseTooLarge
 from core.http.testing import OutboundHTTP
 from core.http.wire import address_guard
 from core.http.wire.sockets import DeadlineSocket
@@ -480,3 +480,44 @@ def test_what_users_urls_bring_about_is_not_held_against_everybody(responses: Re
     untrusted.get("https://example.org/")
     responses.replace("GET", "https://example.org/", body="fine")
     assert ResilientSession().get("https://example.org/").text == "fine"
+
+
+# Sizes
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit"),
+    [
+        (None, 2 * MIB),
+        (WEB_REQUEST, 2 * MIB),  # says nothing of sizes
+        (Policy(max_response_bytes=1_000), 1_000),
+        (Policy(max_response_bytes=5 * MIB), 5 * MIB),
+        (Policy(max_response_bytes=None), None),
+    ],
+    ids=["none", "of something else", "smaller", "larger", "no limit"],
+)
+def test_bodies_are_small_unless_the_sessions_own_policy_says_otherwise(policy: Policy | None, limit: int) -> None:
+    """2 MiB, where nobody vouches for the server."""
+    adapter: Any = ResilientSession(policy, untrusted=True).get_adapter(URL)
+    assert adapter.max_bytes(policy or Policy()) == limit
+    trusted: Any = ResilientSession(policy).get_adapter(URL)
+    assert trusted.max_bytes(policy or Policy()) == (policy or Policy()).max_response_bytes
+
+
+@pytest.mark.parametrize(("configured", "limit"), [(500, 500), (64 * MIB, 2 * MIB), (None, 2 * MIB)])
+def test_the_settings_can_only_make_bodies_smaller(configured: int | None, limit: int, settings: Any) -> None:
+    """What they allow is for servers that the site knows."""
+    adapter: Any = ResilientSession(untrusted=True).get_adapter(URL)
+    assert adapter.max_bytes(Policy(max_response_bytes=configured)) == limit
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_body_beyond_2_mib_is_refused(stream: bool, session: ResilientSession, responses: RequestsMock) -> None:
+    """A user's URL gets no 32 MiB of memory."""
+    responses.get(URL, body=b"x" * (2 * MIB))
+    assert len(session.get(URL, stream=stream).content) == 2 * MIB
+    responses.replace("GET", URL, body=b"x" * (2 * MIB + 1))
+    with pytest.raises(ResponseTooLarge, match=f"max_response_bytes={2 * MIB}"):
+        _ = session.get(URL, stream=stream).content

@@ -16,6 +16,7 @@ from requests.auth import HTTPDigestAuth
 
 from core.http import DeadlineExceeded, Policy, ResilientSession
 from core.http.testing import FakeClock
+from core.http.wire.checked_body import CheckedBody
 from tests.core.http.conftest import Metrics, Serve
 from tests.core.http.misbehave import MisbehavingServer, Reply, Then, reply
 
@@ -280,7 +281,7 @@ def test_answers_of_other_kinds_hold_nothing(single: ResilientSession, monkeypat
     assert len(kept) == 3
 
 
-def test_an_unlimited_upstream_gets_urllib3s_own_answers(server: MisbehavingServer) -> None:
-    """Without a limit nothing is changed."""
+def test_the_answers_of_an_unlimited_upstream_hold_no_slot(server: MisbehavingServer) -> None:
+    """Without a limit there is nothing to hold."""
     with ResilientSession(Policy()) as session, session.get(f"{server.url}/plain", stream=True) as response:
-        assert type(response.raw).__module__ == "urllib3.response"
+        assert type(response.raw) is CheckedBody

@@ -1,0 +1,56 @@
+"""Lines of a body, in time that is linear in its length."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+def split(chunks: Iterable[Any], delimiter: Any, longest: int | None, too_long: Exception) -> Iterator[Any]:
+    """Yield the lines as `requests.Response.iter_lines` does, which copies what it has of a line for every chunk.
+
+    :param chunks: of bytes or of text.
+    :param longest: of what is kept of a line; None: no limit. Raises `too_long` beyond.
+    """
+    line: Any = None
+    """The beginning of a line of which the end is to come; a buffer, or every chunk would cost a copy of it."""
+    tail: Any = None
+    """As much of its end as may be the first part of a delimiter."""
+    unfinished = False
+    overlap = len(delimiter) - 1 if delimiter else 0
+    for chunk in chunks:
+        if line is None:
+            line = io.BytesIO() if isinstance(chunk, bytes) else io.StringIO()
+        whole = chunk
+        if unfinished:
+            line.write(chunk)
+            if longest is not None and line.tell() > longest:
+                raise too_long
+            if not _ends_a_line(tail, chunk, delimiter):
+                tail = _end(tail + chunk, overlap)
+                continue
+            whole = line.getvalue()
+            line.seek(0)
+            line.truncate()
+        pieces = whole.split(delimiter) if delimiter else whole.splitlines()
+        unfinished = bool(pieces and pieces[-1] and pieces[-1][-1] == whole[-1])
+        if unfinished:
+            rest = pieces.pop()
+            line.write(rest)
+            tail = _end(rest, overlap)
+        yield from pieces
+    if unfinished:
+        yield line.getvalue()
+
+
+def _ends_a_line(tail: Any, chunk: Any, delimiter: Any) -> bool:
+    """Say whether the line of which `tail` is the end goes no further than into `chunk`."""
+    if delimiter:
+        return delimiter in tail + chunk
+    pieces = chunk.splitlines()
+    return len(pieces) != 1 or len(pieces[0]) != len(chunk)
+
+
+def _end(text: Any, length: int) -> Any:
+    return text[len(text) - length :] if len(text) > length else text

@@ -1,0 +1,366 @@
+"""Half a body is no body: in every framing and coding, and by whichever way it is read.
+
+The table of docs/calls.md, "Bodies". Public reports: urllib3/urllib3#3008 (zstd in chunks), #2953 (errors of decoders),
+jawah/urllib3.future#385 (half of brotli), ClickHouse/clickhouse-connect#802, psf/requests#3459.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import shutil
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+import urllib3.exceptions
+
+from core.http import Policy, ResilientSession, ResponseTooLarge
+from core.http.events import CallEnded, Event
+from core.http.outcome import Reason
+from core.http.testing import FakeClock
+from core.http.wire.checked_body import CheckedBody
+from tests.core.http.conftest import Serve
+from tests.core.http.misbehave import Reply, reply
+
+_chance = random.Random(3)
+TEXT = b"".join(_chance.choice([b"alpha ", b"beta\n", b"gamma "]) for _ in range(2_000))
+
+
+def raw_deflate(text: bytes) -> bytes:
+    """Compress without the head and checksum of zlib, as some servers do."""
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(text) + packer.flush()
+
+
+CODINGS: dict[str, tuple[str, bytes]] = {
+    "gzip": ("gzip", gzip.compress(TEXT)),
+    "x-gzip": ("x-gzip", gzip.compress(TEXT)),
+    "two members": ("gzip", gzip.compress(TEXT[:5_000]) + gzip.compress(TEXT[5_000:])),
+    "deflate": ("deflate", zlib.compress(TEXT)),
+    "raw deflate": ("deflate", raw_deflate(TEXT)),
+    "gzip in gzip": ("gzip, gzip", gzip.compress(gzip.compress(TEXT))),
+    "deflate in gzip": ("deflate, gzip", gzip.compress(zlib.compress(TEXT))),
+    "gzip in deflate": ("gzip, deflate", zlib.compress(gzip.compress(TEXT))),
+}
+try:
+    import brotli
+except ImportError:
+    pass
+else:
+    CODINGS["br"] = ("br", brotli.compress(TEXT))
+    CODINGS["br in gzip"] = ("br, gzip", gzip.compress(brotli.compress(TEXT)))
+try:
+    from backports import zstd
+except ImportError:
+    pass
+else:
+    CODINGS["zstd"] = ("zstd", zstd.compress(TEXT))
+    CODINGS["two frames"] = ("zstd", zstd.compress(TEXT[:5_000]) + zstd.compress(TEXT[5_000:]))
+
+
+def chunks_of(body: bytes) -> bytes:
+    size = max(len(body) // 5, 1)
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+
+
+def head(*lines: str, version: str = "1.1") -> bytes:
+    return "\r\n".join([f"HTTP/{version} 200 OK", "Connection: close", *lines, "", ""]).encode()
+
+
+FRAMINGS: dict[str, Callable[[bytes, int, str], bytes]] = {
+    "length": lambda body, cut, coding: head(f"Content-Length: {len(body)}", coding) + body[:-cut],
+    "length of the half": lambda body, cut, coding: head(f"Content-Length: {len(body) - cut}", coding) + body[:-cut],
+    "until it closes": lambda body, cut, coding: head(coding, version="1.0") + body[:-cut],
+    "chunks": lambda body, cut, coding: head("Transfer-Encoding: chunked", coding) + chunks_of(body)[:-cut],
+    "chunks of the half": lambda body, cut, coding: (
+        head("Transfer-Encoding: chunked", coding) + chunks_of(body[:-cut]) + b"0\r\n\r\n"
+    ),
+}
+"""`cut` bytes are missing at the end, which in all but two of these the framing does not tell."""
+
+
+def lines(response: requests.Response) -> bytes:
+    return b"\n".join(response.iter_lines())
+
+
+def copied(response: requests.Response) -> bytes:
+    copy = io.BytesIO()
+    response.raw.decode_content = True
+    shutil.copyfileobj(response.raw, copy)
+    return copy.getvalue()
+
+
+def by_read1(response: requests.Response) -> bytes:
+    return b"".join(iter(lambda: response.raw.read1(1_000, decode_content=True), b""))
+
+
+WAYS: dict[str, Callable[[requests.Response], bytes]] = {
+    "content": lambda response: response.content,
+    "text": lambda response: response.text.encode(),
+    "iter_content": lambda response: b"".join(response.iter_content(100)),
+    "iter_content(None)": lambda response: b"".join(response.iter_content(None)),
+    "iter_lines": lines,
+    "raw.read": lambda response: bytes(response.raw.read(decode_content=True)),
+    "raw.stream": lambda response: b"".join(response.raw.stream(1_000, decode_content=True)),
+    "raw.read1": by_read1,
+    "copyfileobj": copied,
+}
+"""Reading that says nothing of an error gave the whole text."""
+
+
+@pytest.fixture
+def once() -> Iterator[ResilientSession]:
+    with ResilientSession(Policy(retries=0, attempt_timeout=10)) as session:
+        session.trust_env = False
+        yield session
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_half_a_compressed_body_is_an_error_by_every_way(
+    framing: str, coding: str, serve: Serve, once: ResilientSession
+) -> None:
+    """In whichever framing it comes, and wherever it was cut. Of `raw`, the error is urllib3's."""
+    name, body = CODINGS[coding]
+    cuts = (1, 3, 9, len(body) // 2)
+    if framing == "chunks":
+        cuts = (4, 6, len(body) // 2)  # in the last chunk's line, before it, in the middle
+    answers = [Reply(FRAMINGS[framing](body, cut, f"Content-Encoding: {name}")) for cut in cuts for _ in WAYS]
+    server = serve(*answers)
+    for _ in cuts:
+        for way, read in WAYS.items():
+            error = urllib3.exceptions.HTTPError if "raw" in way or way == "copyfileobj" else requests.RequestException
+            with once.get(server.url, stream=True) as response, pytest.raises(error):
+                read(response)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_whole_body_is_whole_by_every_way(coding: str, serve: Serve, once: ResilientSession) -> None:
+    """Nothing of the above is said of what is complete."""
+    name, body = CODINGS[coding]
+    whole = head("Transfer-Encoding: chunked", f"Content-Encoding: {name}") + chunks_of(body) + b"0\r\n\r\n"
+    server = serve(*[answer for _ in WAYS for answer in (reply(200, body, f"Content-Encoding: {name}"), Reply(whole))])
+    for read in WAYS.values():
+        for _ in range(2):
+            with once.get(server.url, stream=True) as response:
+                assert read(response).strip() == TEXT.strip()
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize("cut", [3, 7, 2_000])
+def test_half_a_plain_body_is_an_error_where_its_framing_tells(
+    framing: str, cut: int, serve: Serve, once: ResilientSession
+) -> None:
+    """A Content-Length, or the chunk that ends all chunks."""
+    if framing == "chunks":
+        cut += 1  # "0\r\n\r\n" without its last line break is complete
+    server = serve(*[Reply(FRAMINGS[framing](TEXT, cut, "X-Plain: yes"))] * len(WAYS))
+    for way, read in WAYS.items():
+        error = urllib3.exceptions.HTTPError if "raw" in way or way == "copyfileobj" else requests.RequestException
+        with once.get(server.url, stream=True) as response, pytest.raises(error):
+            read(response)
+
+
+@pytest.mark.parametrize(
+    ("end", "complete"),
+    [
+        (b"0\r\n\r\n", True),
+        (b"0\r\n", True),  # nothing of the body is missing, and some servers leave it at that
+        (b"0\r\nX-Trailer: here\r\n", True),
+        (b"0", False),  # may be the beginning of "04d2", of which http.client makes the end
+        (b"00", False),
+        (b"000\r", False),
+        (b"", False),
+        (b"\r\n", False),
+        (b"4d2", False),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_last_chunk_has_to_be_whole(
+    end: bytes, complete: bool, stream: bool, serve: Serve, once: ResilientSession
+) -> None:
+    """Some servers pad the sizes of chunks with zeros."""
+    server = serve(*[Reply(head("Transfer-Encoding: chunked") + b"4\r\nhalf\r\n" + end)] * 2)
+    if complete:
+        assert once.get(server.url, stream=stream).content == b"half"
+        assert once.get(server.url, stream=True).raw.read() == b"half"
+        return
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        _ = once.get(server.url, stream=stream).content
+    with once.get(server.url, stream=True) as response, pytest.raises(urllib3.exceptions.ProtocolError):
+        response.raw.read()
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_half_a_body_is_tried_again(
+    coding: str, serve: Serve, session: ResilientSession, clock: FakeClock, events: list[Event]
+) -> None:
+    """It is transient, whichever way it was noticed."""
+    name, body = CODINGS[coding]
+    cut = Reply(FRAMINGS["chunks of the half"](body, 5, f"Content-Encoding: {name}"))
+    server = serve(cut, reply(200, body, f"Content-Encoding: {name}"))
+    assert session.get(server.url).content == TEXT
+    ended = [event for event in events if isinstance(event, CallEnded)][-1]
+    assert ended.attempts[0].outcome.reason is Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("way", ["iter_content", "iter_lines", "iter_content(None)"])
+def test_what_broke_once_stays_broken(way: str, serve: Serve, once: ResilientSession) -> None:
+    """After an error in the middle, the rest is not taken for a body: it is no longer there."""
+    server = serve(Reply(FRAMINGS["chunks"](TEXT, 100, "X-Plain: yes")))
+    with once.get(server.url, stream=True) as response:
+        for again in (way, "content", "iter_content", "text"):
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                WAYS[again](response)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("framing", ["length of the half", "until it closes", "chunks of the half"])
+def test_nothing_at_all_is_an_empty_body(way: str, framing: str, serve: Serve, once: ResilientSession) -> None:
+    """Servers say "gzip" of bodies that are empty."""
+    server = serve(Reply(FRAMINGS[framing](b"x", 1, "Content-Encoding: gzip")))
+    with once.get(server.url, stream=True) as response:
+        assert WAYS[way](response) == b""
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)], ids=["HEAD", "204", "304"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_an_answer_without_a_body_lacks_none(
+    method: str, status: int, coding: str, serve: Serve, once: ResilientSession
+) -> None:
+    """Whatever its headers say of the body that there is not."""
+    server = serve(Reply(f"HTTP/1.1 {status} X\r\nContent-Encoding: {coding}\r\nContent-Length: 99\r\n\r\n".encode()))
+    assert once.request(method, server.url).content == b""
+
+
+@pytest.mark.parametrize("coding", ["compress", "aws-chunked", "exi", "none", "utf-8", "br", "zstd"])
+def test_a_coding_that_urllib3_does_not_know_is_left_to_the_caller(
+    coding: str, serve: Serve, once: ResilientSession
+) -> None:
+    """Many such bodies are plain: object stores keep "aws-chunked". The header tells (see docs/calls.md)."""
+    if coding in CheckedBody.CONTENT_DECODERS:
+        pytest.skip("it is known here")
+    server = serve(reply(200, b"as it came", f"Content-Encoding: {coding}"))
+    response = once.get(server.url)
+    assert (response.content, response.headers["Content-Encoding"]) == (b"as it came", coding)
+
+
+@pytest.mark.parametrize("coding", ["gzip, compress", "identity, gzip", "gzip, exi"])
+def test_a_list_with_an_unknown_coding_is_an_error(coding: str, serve: Serve, once: ResilientSession) -> None:
+    """One of them can be undone, and the other cannot: what comes of it is neither."""
+    server = serve(reply(200, gzip.compress(TEXT), f"Content-Encoding: {coding}"))
+    with pytest.raises(requests.RequestException):
+        once.get(server.url)
+
+
+# Bodies that decompress to nothing
+
+EMPTY_MEMBER = gzip.compress(b"")
+EMPTY_BLOCK = b"\0\0\0\xff\xff"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("coding", "first", "repeat"),
+    [("gzip", b"", EMPTY_MEMBER * 3_000), ("deflate", b"\x78\x9c", EMPTY_BLOCK * 13_000)],
+    ids=["gzip", "deflate"],
+)
+def test_a_body_without_end_that_decompresses_to_nothing_is_cut_off(
+    coding: str, first: bytes, repeat: bytes, stream: bool, serve: Serve
+) -> None:
+    """`max_response_bytes` counts what it decompresses to; so it would be read for as long as there is time."""
+    server = serve(Reply(head(f"Content-Encoding: {coding}") + first, repeat=repeat))
+    with ResilientSession(Policy(retries=0, attempt_timeout=60, max_response_bytes=50_000)) as session:
+        session.trust_env = False
+        tracemalloc.start()
+        try:
+            with pytest.raises((ResponseTooLarge, requests.exceptions.ContentDecodingError)):
+                _ = session.get(server.url, stream=stream).content
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 4 * 2**20
+    assert server.closed.wait(10)
+
+
+def test_a_streamed_body_that_decompresses_to_nothing_is_cut_off_too(serve: Serve, once: ResilientSession) -> None:
+    """There is no limit to what the caller reads, but to what comes to nothing there is."""
+    server = serve(Reply(head("Content-Encoding: gzip"), repeat=EMPTY_MEMBER * 3_000))
+    with (
+        once.get(server.url, stream=True) as response,
+        pytest.raises(requests.exceptions.ContentDecodingError, match="decompresses to nothing"),
+    ):
+        list(response.iter_content(1_000))
+
+
+@pytest.mark.parametrize("size", [None, -1, 10**9])
+def test_a_compressed_body_is_decompressed_bit_by_bit(size: int | None, serve: Serve, once: ResilientSession) -> None:
+    """All that follows is copied for each member of gzip, so a megabyte at a time would cost the square of it."""
+    fed: list[int] = []
+    body = gzip.compress(b"x") * 20_000
+    server = serve(reply(200, body, "Content-Encoding: gzip"))
+    with once.get(server.url, stream=True) as response:
+        decode = response.raw._decode
+
+        def noting(data: bytes, *args: Any, **kwargs: Any) -> Any:
+            fed.append(len(data))
+            return decode(data, *args, **kwargs)
+
+        response.raw._decode = noting
+        assert b"".join(response.iter_content(size)) == b"x" * 20_000
+    assert max(fed) <= 2**16 < sum(fed) == len(body)
+
+
+# Errors of readers
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        zlib.error("invalid"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
+        ValueError("read of closed file"),
+        AttributeError("'NoneType' object has no attribute 'readline'"),
+        urllib3.exceptions.ResponseNotChunked("no chunks"),
+        urllib3.exceptions.IncompleteRead(1, 2),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("way", ["content", "text", "iter_content", "iter_lines"])
+def test_what_a_reader_of_bodies_raises_is_a_request_exception(
+    error: Exception, way: str, serve: Serve, once: ResilientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server brought it about, wherever in urllib3 it comes from (AttributeError: psf/requests#3807)."""
+    server = serve(reply(200, b"body"))
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise error
+
+    with once.get(server.url, stream=True) as response:
+        response.raw._raw_read = broken
+        with pytest.raises(requests.RequestException) as raised:
+            WAYS[way](response)
+    assert raised.value.request is response.request
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, MemoryError], ids=lambda kind: kind.__name__)
+def test_what_the_caller_raises_while_it_reads_passes(error: type[BaseException], serve: Serve) -> None:
+    """As a signal handler's exception does, or the want of memory."""
+    server = serve(reply(200, b"body"))
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise error
+
+    with ResilientSession(Policy(retries=0)) as session:
+        session.trust_env = False
+        with session.get(server.url, stream=True) as response:
+            response.raw._raw_read = interrupted
+            with pytest.raises(error):
+                list(response.iter_content(10))
