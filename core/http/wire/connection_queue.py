@@ -20,7 +20,7 @@ class ConnectionQueue:
     """What urllib3 uses of a `queue.LifoQueue`."""
 
     def __init__(self, maxsize: int = 0) -> None:
-        self._most = maxsize
+        self.maxsize = maxsize
         self._kept: deque[Any] = deque()
         self._news: SimpleQueue[None] = SimpleQueue()
 
@@ -29,7 +29,7 @@ class ConnectionQueue:
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002 - LifoQueue's
         """Keep a connection. Raises `queue.Full` at once, also with `block`: urllib3 never waits to give one back."""
-        if 0 < self._most <= len(self._kept):
+        if 0 < self.maxsize <= len(self._kept):
             raise Full
         self._kept.append(item)
         if self._news.empty():  # one is enough: whoever hears of it looks, and those after them look anyway

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import socket
-import ssl
 import sys
 import time
 from typing import Any
@@ -21,10 +20,11 @@ from urllib3.exceptions import (
     NewConnectionError,
 )
 
-from . import attempt_context, compat, connect
+from . import attempt_context, compat, connect, tls_contexts
 from .attempt_context import Stage
 from .compat import HTTPConnection, HTTPSConnection
-from .sockets import DeadlineSSLSocket
+from .connection_queue import ConnectionQueue
+from .sockets import keep_deadlines, refuse_late_patch
 from .strict_response import StrictResponse
 
 MOST_IDLE = 30.0
@@ -32,19 +32,52 @@ MOST_IDLE = 30.0
 _REAL = (socket.socket, socket.create_connection, urllib3.util.connection.create_connection)
 
 
-class _Connecting:
-    """What connections for http and https share."""
+class Keeping:
+    """What all connections share, those through SOCKS proxies included."""
 
     response_class = StrictResponse
     idle_since = math.inf
     """Since when it has been in its pool."""
+    _sock: Any = None
+
+    @property
+    def sock(self) -> Any:
+        """The socket, plain or TLS. Whoever made it, from here on it keeps deadlines, or is refused."""
+        return self._sock
+
+    @sock.setter
+    def sock(self, made: Any) -> None:
+        self._sock = made if made is None else keep_deadlines(made)
+
+
+class KeepingOverTLS(Keeping):
+    """What connections for https share."""
+
+    def connect(self) -> None:
+        connection: Any = self
+        connection.ssl_context = tls_contexts.for_one_connection(connection.ssl_context)
+        proxy = connection.proxy_config
+        if proxy is not None:
+            context = tls_contexts.for_one_connection(proxy.ssl_context)
+            connection.proxy_config = proxy._replace(ssl_context=context)
+        try:
+            with tls_contexts.turn(connection.ssl_context):
+                super().connect()  # type: ignore[misc]  # urllib3's
+        except tls_contexts.TurnTimeoutError as exc:
+            _reach(Stage.TLS)
+            raise ConnectTimeoutError(connection, str(exc)) from exc
+
+
+class _Connecting(Keeping):
+    """What connections for http and https share, where no SOCKS proxy is."""
 
     def _new_conn(self) -> socket.socket:
+        refuse_late_patch()
         attempt = attempt_context.current()
         if attempt is not None:
             attempt.connected = True
         if attempt is None or (_replaced() and not attempt.untrusted):  # a guard is not given up for a test tool
-            return super()._new_conn()  # type: ignore[misc,no-any-return]  # urllib3's
+            return keep_deadlines(super()._new_conn())  # type: ignore[misc,no-any-return]  # urllib3's
         connection: Any = self
         host, port = compat.name_of(connection), connection.port
         try:
@@ -90,13 +123,8 @@ class DeadlineHTTPConnection(_Connecting, HTTPConnection):  # type: ignore[misc]
     pass
 
 
-class DeadlineHTTPSConnection(_Connecting, HTTPSConnection):  # type: ignore[misc]  # as above
+class DeadlineHTTPSConnection(KeepingOverTLS, _Connecting, HTTPSConnection):  # type: ignore[misc]  # as above
     _next_stage = Stage.TLS
-
-    def connect(self) -> None:
-        super().connect()
-        if type(self.sock) is ssl.SSLSocket:  # from a context that is not ours
-            compat.become(self.sock, DeadlineSSLSocket)
 
 
 class Unless:
@@ -116,6 +144,8 @@ class Unless:
 
 class _Waiting:
     """What pools for http and https share."""
+
+    QueueCls: Any = ConnectionQueue  # urllib3 declares a class where it uses four methods
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         attempt = attempt_context.current()

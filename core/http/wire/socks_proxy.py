@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 from typing import Any
 
@@ -12,9 +11,8 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from . import attempt_context, compat, connect
 from .attempt_context import Stage
-from .connections import DeadlineHTTPConnectionPool, DeadlineHTTPSConnectionPool, Unless
-from .sockets import DeadlineSocket
-from .strict_response import StrictResponse
+from .connections import DeadlineHTTPConnectionPool, DeadlineHTTPSConnectionPool, Keeping, KeepingOverTLS, Unless
+from .sockets import DeadlineSocket, keep_deadlines, refuse_late_patch
 
 compat.check_pysocks(socks, urllib3_socks.SOCKSConnection)
 
@@ -58,14 +56,14 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
         return address
 
 
-class _SocksConnection(urllib3_socks.SOCKSConnection):
-    response_class = StrictResponse
-    idle_since = math.inf
+class _SocksConnection(Keeping, urllib3_socks.SOCKSConnection):  # type: ignore[misc]  # a stricter response_class
+    _next_stage = Stage.SEND
 
     def _new_conn(self) -> socket.socket:
         attempt = attempt_context.current()
+        refuse_late_patch()
         if attempt is None:
-            return super()._new_conn()  # type: ignore[no-any-return]  # PySocks' socket
+            return keep_deadlines(super()._new_conn())  # type: ignore[no-any-return]  # PySocks' socket
         attempt.connected = True
         options = compat.socks_options_of(self)
         try:
@@ -90,13 +88,13 @@ class _SocksConnection(urllib3_socks.SOCKSConnection):
             if isinstance(cause, TimeoutError):
                 raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from exc
             raise NewConnectionError(self, f"Failed to establish a new connection: {exc}") from exc
-        attempt.stage = Stage.TLS if isinstance(self, urllib3_socks.SOCKSHTTPSConnection) else Stage.SEND
+        attempt.stage = self._next_stage
         connected: socket.socket = sock
         return connected
 
 
-class _SocksHTTPSConnection(_SocksConnection, urllib3_socks.SOCKSHTTPSConnection):
-    pass
+class _SocksHTTPSConnection(KeepingOverTLS, _SocksConnection, urllib3_socks.SOCKSHTTPSConnection):  # type: ignore[misc]  # as above
+    _next_stage = Stage.TLS
 
 
 class _SocksHTTPConnectionPool(DeadlineHTTPConnectionPool):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,6 +21,10 @@ FLOORS: dict[str, tuple[int, ...]] = {
     "PySocks": (1, 7),
 }
 """The oldest versions that are supported, as in pyproject.toml. Only users of SOCKS proxies need PySocks."""
+
+
+PATCHERS = frozenset({"eventlet", "gevent"})
+"""Packages that put sockets of their own in the place of Python's."""
 
 
 def _prometheus_client() -> str | None:
@@ -48,11 +54,37 @@ def check_installed() -> None:
             "urllib3-future has taken the place of urllib3 (niquests installs it): core.http needs the real one. "
             "Uninstall urllib3-future and reinstall urllib3."
         )
+    check_patches()
     for package, installed in INSTALLED.items():
         check_version(package, installed)
     prometheus_client = _prometheus_client()
     if prometheus_client is not None:
         check_version("prometheus-client", prometheus_client)
+
+
+def origin_of(kind: type, parts: int = 1) -> str:
+    """Return the package that defines a class: of the name of its module the first `parts`."""
+    return ".".join(kind.__module__.split(".")[:parts])
+
+
+def check_patches() -> None:
+    """Raise `ImportError` where sockets have been replaced by what ours cannot be built on."""
+    found = {origin_of(kind) for kind in (socket.socket, ssl.SSLSocket)} & PATCHERS
+    if "eventlet" in found:
+        raise ImportError(
+            "eventlet has replaced socket and ssl, and on its sockets core.http cannot keep the deadline of attempts. "
+            "Use gevent or threads, as eventlet's own authors advise"
+        )
+    if found and {origin_of(socket.socket), origin_of(ssl.SSLSocket)} != found:
+        raise ImportError(
+            "gevent has replaced only one of socket and ssl, which core.http needs as a pair: call "
+            "gevent.monkey.patch_all() without leaving one of them out"
+        )
+    if found and not hasattr(socket.socket, "_wait"):
+        raise ImportError(
+            "core.http relies on insides of gevent that the installed one does not have: socket._wait. "
+            "Install an earlier gevent or a newer core.http"
+        )
 
 
 def check_version(package: str, installed: str) -> None:

@@ -1,21 +1,38 @@
-"""One TLS context for each set of settings: making one, with a bundle of 140 certificates, takes 20 ms."""
+"""One TLS context for each set of settings: making one, with a bundle of 140 certificates, takes 20 ms.
+
+Contexts that another library makes (truststore, by `inject_into_ssl`) are not shared: each connection has one of its
+own, as with plain requests, made like the one that its pool has. For truststore lets the handshakes of a context go on
+one after the other, so a server that says nothing would keep the calls to all other servers waiting.
+"""
 
 from __future__ import annotations
 
 import ssl
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import urllib3.util.ssl_
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.ssl_ import create_urllib3_context
 
 from .. import fork
+from . import attempt_context, sockets
 from .sockets import DeadlineSSLSocket
+from .supported_versions import PATCHERS, origin_of
 
 _MOST = 64
 """Contexts kept; the oldest go first."""
+_SIDE_BY_SIDE = {"ssl"} | PATCHERS
+"""Who defines the contexts of which several handshakes may go on at once, and which make sockets of a given class."""
+
+
+class TurnTimeoutError(TimeoutError):
+    """Other handshakes took all the time."""
 
 
 class _Contexts:
@@ -27,10 +44,12 @@ class _Contexts:
 
     def after_fork(self) -> None:
         self._made: OrderedDict[tuple[Any, ...], ssl.SSLContext] = OrderedDict()
-        self._lock = threading.Lock()
+        self._turns: WeakKeyDictionary[ssl.SSLContext, threading.Lock] = WeakKeyDictionary()
+        self._lock = threading.RLock()
 
     def get(self, bundle: str | None, files: tuple[str, ...]) -> ssl.SSLContext:
-        key = (bundle, *files, *(_version(path) for path in (bundle, *files) if path))
+        versions = tuple(_version(path) for path in (bundle, *files) if path)
+        key = (_urllib3s_class(), bundle, files, versions)
         with self._lock:
             found = self._made.get(key)
             if found is None:
@@ -39,6 +58,14 @@ class _Contexts:
                     self._made.popitem(last=False)
         return found
 
+    def settings_of(self, shared: ssl.SSLContext) -> tuple[str | None, tuple[str, ...]] | None:
+        with self._lock:
+            return next((key[1:3] for key, made in self._made.items() if made is shared), None)
+
+    def turn(self, given: ssl.SSLContext) -> threading.Lock:
+        with self._lock:
+            return self._turns.setdefault(given, threading.Lock())
+
 
 _contexts = _Contexts()
 
@@ -46,19 +73,54 @@ _contexts = _Contexts()
 def context(verify: bool | str | None, cert: str | tuple[str, str] | None) -> ssl.SSLContext:
     """Return the context for requests' `verify` and `cert`. Files that changed on disk are read anew.
 
-    Raises `OSError` for a file that cannot be read, `ssl.SSLError` for one that holds no certificate.
+    Raises `OSError` for a file that cannot be read, `ssl.SSLError` for one that holds no certificate,
+    and `sockets.CannotKeepDeadline` where patches make that impossible.
     """
+    sockets.refuse_late_patch()
+    sockets.refuse_pyopenssl(_urllib3s_class())
     bundle = None  # as in requests, whatever is false means: do not verify
     if verify:
         bundle = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
     return _contexts.get(bundle, (cert,) if isinstance(cert, str) else tuple(cert or ()))
 
 
-def with_deadlines(given: ssl.SSLContext) -> ssl.SSLContext:
-    """Let the sockets of somebody's own context keep deadlines too, unless it has a socket class of its own."""
-    if getattr(given, "sslsocket_class", None) is ssl.SSLSocket:
-        given.sslsocket_class = DeadlineSSLSocket
-    return given
+def for_one_connection(given: Any) -> Any:
+    """Return what a connection uses in the place of `given`: that, or one of its own where handshakes take turns.
+
+    Raises `sockets.CannotKeepDeadline` for one that makes sockets of another kind.
+    """
+    if given is None:  # urllib3 makes one
+        sockets.refuse_pyopenssl(_urllib3s_class())
+        return None
+    sockets.refuse_pyopenssl(type(given))
+    settings = None if _side_by_side(given) else _contexts.settings_of(given)
+    return given if settings is None else _make(*settings)
+
+
+@contextmanager
+def turn(given: ssl.SSLContext | None) -> Iterator[None]:
+    """Wait, no longer than the attempt lasts, for the handshakes that others have begun with this very context.
+
+    Raises `TurnTimeoutError`.
+    """
+    attempt = attempt_context.current()
+    if given is None or attempt is None or _side_by_side(given):
+        yield
+        return
+    lock, locked = _contexts.turn(given), False
+    try:
+        locked = lock.acquire(timeout=attempt.left())
+        if not locked:
+            raise TurnTimeoutError("other handshakes with the same TLS context took all the time of the attempt")
+        yield
+    finally:
+        if locked:
+            lock.release()
+
+
+def _urllib3s_class() -> Any:
+    """Return the class of the contexts that urllib3 makes: truststore and pyOpenSSL put theirs there, at any time."""
+    return urllib3.util.ssl_.SSLContext
 
 
 def _version(path: str) -> tuple[int, int]:
@@ -75,4 +137,10 @@ def _make(bundle: str | None, files: tuple[str, ...]) -> ssl.SSLContext:
     if files:
         certificate, key = files[0], files[1] if len(files) > 1 else None
         made.load_cert_chain(certificate, key, password=b"")  # without one, OpenSSL would ask on the terminal
-    return with_deadlines(made)
+    if _side_by_side(made):
+        made.sslsocket_class = DeadlineSSLSocket
+    return made
+
+
+def _side_by_side(context: ssl.SSLContext) -> bool:
+    return origin_of(type(context)) in _SIDE_BY_SIDE

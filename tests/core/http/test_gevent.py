@@ -1,0 +1,260 @@
+"""Under gevent, patched before anything else is imported, calls do what they do in threads."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from core.http.wire import supported_versions
+from tests.core.http.conftest import Serve
+from tests.core.http.misbehave import Then, reply, server_context
+
+ROOT = Path(__file__).parents[3]
+PATCHED = """
+    from gevent import monkey
+    monkey.patch_all()
+    import os, socket, ssl, time
+    import gevent, requests
+    from gevent.event import Event
+    from core.http import Policy, ResilientSession, observe
+    from core.http.events import RetryScheduled
+    from tests.core.http.greenlets import *
+
+    def failure(call, *args, **kwargs):
+        try:
+            return f"answered {call(*args, **kwargs).status_code}"
+        except requests.RequestException as exc:
+            return exc
+
+    def session(**policy):
+        made = ResilientSession(Policy(**{"retries": 0, **policy}))
+        made.trust_env, made.verify = False, CA
+        return made
+"""
+
+
+def run(program: str, prelude: str = PATCHED) -> list[str]:
+    """Run a program in a process of its own, for what gevent patches stays patched. Returns what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(prelude) + textwrap.dedent(program)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_greenlets_call_at_once(tls: bool) -> None:
+    """Twenty calls wait for each other's request, so none of them may block the rest; each connection is reused."""
+    said = run(
+        f"""
+        shared = session(attempt_timeout=60.0)
+        for _ in range(2):
+            url = serve(AllAtOnce(20), tls={tls})
+            calls = [gevent.spawn(shared.get, url) for _ in range(20)]
+            print({{call.get().text for call in calls}})
+        url = serve(lambda peer, _: peer.sendall(OK), tls={tls})
+        print([shared.post(url, data=b"x" * 5_000).text for _ in range(3)])
+        """
+    )
+    assert said == ["{'ok'}", "{'ok'}", "['ok', 'ok', 'ok']"]
+
+
+@pytest.mark.parametrize(
+    ("reached", "server"),
+    [
+        ("headers", "serve(lambda peer, _: drip(peer))"),
+        ("headers", "serve(lambda peer, _: drip(peer), tls=True)"),
+        ("body", "serve(lambda peer, _: (peer.sendall(ENDLESS), drip(peer)))"),
+        ("body", "serve(lambda peer, _: (peer.sendall(ENDLESS), drip(peer)), tls=True)"),
+        ("tls", "serve(lambda peer, _: (peer.sendall(GREETING), drip(peer))).replace('http', 'https')"),
+        # one record that comes in pieces: the system has something to read each time, and TLS has nothing
+        ("headers", "serve(lambda peer, _: drip_raw(peer), tls=True)"),
+    ],
+    ids=["headers", "headers over TLS", "body", "body over TLS", "handshake", "record"],
+)
+def test_the_deadline_is_hard(reached: str, server: str) -> None:
+    """A server that sends a byte now and then is cut off, wherever it does so, while other greenlets go on."""
+    said = run(
+        f"""
+        def drip_raw(peer):
+            raw = socket.socket(fileno=os.dup(peer.fileno()))
+            raw.sendall(bytes.fromhex("1703033fff"))
+            drip(raw)
+
+        ticks = []
+        def tick():
+            while True:
+                ticks.append(time.monotonic())
+                gevent.sleep(0.01)
+
+        gevent.spawn(tick)
+        url = {server}
+        began = time.monotonic()
+        error = failure(session(attempt_timeout=0.5).get, url)
+        print(getattr(error, "reached", error))
+        print(time.monotonic() - began < 10, len(ticks) > 5)
+        """
+    )
+    assert said == [reached, "True True"]
+
+
+def test_the_deadline_of_an_upload_is_hard() -> None:
+    """The `sendall` of gevent calls `send` with a timeout of its own; a server that reads nothing is given up."""
+    said = run(
+        """
+        url = [serve(lambda peer, _: Event().wait(), tls=tls) for tls in (False, True)]
+        for each in url:
+            print(failure(session(attempt_timeout=0.5).post, each, data=b"x" * 50_000_000).reached)
+        """
+    )
+    assert said == ["send", "send"]
+
+
+def test_a_look_up_that_hangs_is_given_up() -> None:
+    """The thread that looks up is a greenlet: it blocks nobody, and the call ends when its time is over."""
+    said = run(
+        """
+        look_up = socket.getaddrinfo
+        socket.getaddrinfo = lambda host, *rest: Event().wait() if host == "slow.test" else look_up(host, *rest)
+        url = serve(lambda peer, _: peer.sendall(OK)).replace("127.0.0.1", "localhost")
+        calls = [gevent.spawn(failure, session(attempt_timeout=0.5).get, "http://slow.test/") for _ in range(3)]
+        print(session(attempt_timeout=60.0).get(url).text)
+        print({call.get().reached for call in calls})
+        """
+    )
+    assert said == ["ok", "{'dns'}"]
+
+
+def test_a_greenlet_that_is_ended_leaves_nothing_behind() -> None:
+    """One is ended in the middle of a call, or of the wait before a retry; its slot is free again."""
+    said = run(
+        """
+        answers = [b"HTTP/1.1 503 Busy\\r\\nContent-Length: 0\\r\\n\\r\\n"]
+        hangs, waits = Event(), Event()
+        def answer(peer, head):
+            if answers:
+                return peer.sendall(answers.pop())
+            if b"/hang" in head:
+                hangs.set()
+                Event().wait()
+            peer.sendall(OK)
+
+        observe(lambda event: waits.set() if isinstance(event, RetryScheduled) else None)
+        url = serve(answer)
+        policy = {"retries": 1, "attempt_timeout": 600.0, "max_concurrency": 1}
+        one = session(**policy, backoff=1000.0, backoff_max=1000.0, total_timeout=5000.0)
+        for path, where in (("retried", waits), ("hang", hangs)):
+            call = gevent.spawn(one.get, url + path)
+            where.wait()
+            call.kill()
+            print(one.get(url).text)
+        """
+    )
+    assert said == ["ok", "ok"]
+
+
+def test_a_child_calls_for_itself(serve: Serve) -> None:
+    """After a fork the child has a loop, locks and connections of its own."""
+    server = serve(*[reply(then=Then.KEEP)] * 3, context=server_context())
+    said = run(
+        f"""
+        url = {server.url!r}
+        shared = session(attempt_timeout=60.0)
+        shared.get(url)
+        pid = os.fork()
+        if not pid:
+            os._exit(0 if shared.get(url).text == "ok" else 1)
+        print(os.waitpid(pid, 0)[1], shared.get(url).text)
+        """
+    )
+    assert said == ["0 ok"]
+    assert server.connections == 2
+
+
+def test_a_socks_proxy_is_used() -> None:
+    """Its negotiation keeps the deadline as well."""
+    said = run(
+        """
+        def proxy(peer, said):
+            if said[:2] == b"\\x05\\x01":
+                peer.sendall(b"\\x05\\0" if len(said) == 3 else b"\\x05\\0\\0\\x01" + bytes(6))
+            else:
+                peer.sendall(OK)
+
+        through = lambda url: {"http": url.replace("http", "socks5h").rstrip("/")}
+        print(session(attempt_timeout=60.0).get("http://host.test/", proxies=through(serve(proxy))).text)
+        slow = serve(lambda peer, _: Event().wait())
+        print(failure(session(attempt_timeout=0.5).get, "http://host.test/", proxies=through(slow)).reached)
+        """
+    )
+    assert said == ["ok", "connect"]
+
+
+def test_patched_too_late_is_refused() -> None:
+    """Sockets, locks and queues that were made before would block all greenlets: the error says what to do."""
+    said = run(
+        """
+        from core.http import Policy, ResilientSession
+        from gevent import monkey
+        monkey.patch_all()
+        for url in ("http://127.0.0.1:9/", "https://127.0.0.1:9/"):
+            for untrusted in (False, True):
+                try:
+                    ResilientSession(Policy(retries=3), untrusted=untrusted).get(url.replace(":9", ":8080"))
+                except OSError as exc:
+                    print(type(exc).__name__, [attempt.outcome.sent for attempt in exc.attempts], exc)
+        """,
+        prelude="",
+    )
+    assert len(said) == 4
+    assert all(line.startswith("UnsupportedSocket [False] gevent patched the sockets after") for line in said)
+    assert all("monkey.patch_all()" in line for line in said)
+
+
+@pytest.mark.parametrize("missing", ["ssl", "socket"])
+def test_half_a_patch_is_refused(missing: str) -> None:
+    """Plain sockets of one kind and TLS sockets of another do not fit together: no import."""
+    said = run(
+        f"""
+        from gevent import monkey
+        monkey.patch_all({missing}=False, **({{"ssl": True}} if {missing!r} == "socket" else {{}}))
+        try:
+            import core.http
+        except ImportError as exc:
+            print(exc)
+        else:
+            print("imported", monkey.is_module_patched("ssl"), monkey.is_module_patched("socket"))
+        """,
+        prelude="",
+    )
+    assert "gevent has replaced only one of socket and ssl" in said[0] or said == ["imported False False"]
+
+
+def test_eventlet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sockets wrap others instead of being some: the import says so."""
+    green = type("GreenSocket", (), {"__module__": "eventlet.greenio.base"})
+    monkeypatch.setattr(socket, "socket", green)
+    with pytest.raises(ImportError, match="eventlet has replaced socket and ssl"):
+        supported_versions.check_patches()
+
+
+def test_a_renamed_part_of_gevent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it a handshake that drips would be endless."""
+    green = type("socket", (), {"__module__": "gevent._socket3"})
+    monkeypatch.setattr(socket, "socket", green)
+    monkeypatch.setattr(ssl, "SSLSocket", type("SSLSocket", (green,), {"__module__": "gevent.ssl"}))
+    with pytest.raises(ImportError, match=r"insides of gevent .*socket\._wait"):
+        supported_versions.check_patches()
