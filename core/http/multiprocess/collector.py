@@ -97,21 +97,31 @@ def _add_plain(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) 
 
 
 def _add_histograms(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) -> None:
-    """Add what is stored bucket by bucket, as Prometheus wants it: each with all that are below."""
+    """Add what is stored bucket by bucket, as Prometheus wants it: each with all that are below.
+
+    All samples of one histogram stand together: OpenMetrics refuses a scrape in which they do not.
+    """
     buckets: dict[tuple[object, ...], list[tuple[float, _Series, float]]] = defaultdict(list)
+    sums: dict[tuple[object, ...], tuple[_Series, float]] = {}
     for key, (value, _) in values.items():
         series = _series(key)
         if math.isnan(series.le):
-            _metric(metrics, series, typ).add_sample(series.name, {**series.labels, **who.labels}, value)
+            sums[series.histogram] = series, value
         else:
             buckets[series.histogram].append((series.le, series, value))
-    for steps in buckets.values():
+    for histogram, steps in buckets.items():
         total = 0.0
         for _, series, value in sorted(steps, key=itemgetter(0)):
             total += value
             _metric(metrics, series, typ).add_sample(series.name, {**series.labels, **who.labels}, total)
         labels = {name: text for name, text in {**series.labels, **who.labels}.items() if name != "le"}
-        metrics[series.metric].add_sample(f"{series.metric}_count", labels, total)
+        metric = metrics[series.metric]
+        metric.add_sample(f"{series.metric}_count", labels, total)
+        if histogram in sums:
+            series, value = sums.pop(histogram)
+            metric.add_sample(series.name, labels, value)
+    for series, value in sums.values():
+        _metric(metrics, series, typ).add_sample(series.name, {**series.labels, **who.labels}, value)
 
 
 def _metric(metrics: dict[str, Metric], series: _Series, typ: str) -> Metric:

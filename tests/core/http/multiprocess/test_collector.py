@@ -11,6 +11,8 @@ from unittest.mock import Mock
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from core.http.multiprocess import Collector
 from core.http.multiprocess.directory import locked
@@ -141,6 +143,21 @@ def test_a_scrape_can_be_written_down(write: Write, tmp_path: Path) -> None:
     text = generate_latest(registry).decode()
     assert "# HELP calls_total Help.\n# TYPE calls_total counter\n" in text
     assert 'calls_total{role="web",upstream="pypi"} 2.0\n' in text
+
+
+def test_histograms_can_be_read_as_openmetrics(write: Write, tmp_path: Path) -> None:
+    """All samples of one labelset stand together, of several upstreams and roles: else the whole scrape is refused."""
+    for identity in ("web-a-1", "worker-a-2"):
+        for upstream in ("pypi", "github"):
+            for le, count in (("+Inf", 1.0), ("0.5", 2.0)):
+                write("histogram", identity, {"seconds_bucket": count}, upstream=upstream, le=le)
+            write("histogram", identity, {"seconds_sum": 1.5}, upstream=upstream)
+    registry = CollectorRegistry()
+    registry.register(Collector(tmp_path))
+    (family,) = text_string_to_metric_families(openmetrics.generate_latest(registry).decode())
+    assert {(s.labels["role"], s.labels["upstream"]) for s in family.samples if s.value == 1.5} == {
+        (role, upstream) for role in ("web", "worker") for upstream in ("pypi", "github")
+    }
 
 
 def test_a_help_text_may_be_worded_otherwise(write: Write, scrape: Scrape, tmp_path: Path) -> None:
