@@ -5,23 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from django.utils import timezone
 
-from core.http import CircuitOpen, RateLimited, process
-from core.http.origin import origin_of
 from core.http.outcome import Rejection
 from package import ledger
 from package.asking import Client
 from package.errors import AskError, Gone, LeftAlone, NotModified, NotOffered, NotReady
 from package.models import Package, SourceStatus
 from package.reading import Reading
-from package.refusing import not_sent
 from package.repos import NotARepository, get_repo_for_repo_url
 from package.repos.address import shown
 from package.results import GOOD, FetchOutcome, FetchResult
-from package.sources import NOWHERE, Part, Sessions, address_of
+from package.sources import Part, Sessions, address_of
 from package.stopping import Stopped
 
 logger = logging.getLogger(__name__)
@@ -194,16 +190,9 @@ def _heed(part: Part) -> None:
 
     The process's own upstream is asked, though the call may go through a session that has a state of its own.
     """
-    if part.source == NOWHERE:
-        return
-    registry = process.current()
-    where = origin_of(part.server.api)
-    upstream = registry.upstream(where, untrusted=part.untrusted, partition=part.partition)
-    refused = upstream.refusal(registry.runtime.clock())
-    if refused is not None and refused.retry_in > _PATIENCE:
-        retry_at = timezone.now() + timedelta(seconds=refused.retry_in)
-        kind = CircuitOpen if refused.rejection is Rejection.BREAKER_OPEN else RateLimited
-        raise not_sent(part.server.name, kind(f"not sent: {refused.why}", retry_at))
+    refusal = part.refusal()
+    if refusal is not None and refusal[0] > _PATIENCE:
+        raise refusal[1]
 
 
 def _is_left_alone(result: FetchResult) -> bool:

@@ -9,12 +9,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from core.http import CircuitOpen, RateLimited, process
-from core.http.engine.upstream import Upstream
+from core.http import process
 from core.http.events import OTHER, Event, QuotaSeen
-from core.http.origin import origin_of
 from core.http.outcome import Rejection
-from package.refusing import not_sent
 from package.results import FetchOutcome, FetchResult
 from package.sources import NOWHERE, Part
 
@@ -99,12 +96,8 @@ class Pauses:
     @staticmethod
     def _refusal(part: Part) -> Pause | None:
         """Return what core.http would say to a call."""
-        refused = _upstream_of(part).refusal(process.current().runtime.clock())
-        if refused is None:
-            return None
-        pause = _pause(refused.retry_in)
-        kind = CircuitOpen if refused.rejection is Rejection.BREAKER_OPEN else RateLimited
-        return pause._replace(why=str(not_sent(part.server.name, kind(f"not sent: {refused.why}", pause.retry_at))))
+        refusal = part.refusal()
+        return None if refusal is None else _pause(refusal[0])._replace(why=str(refusal[1]))
 
 
 def was_asked(result: FetchResult) -> bool:
@@ -116,12 +109,7 @@ def was_asked(result: FetchResult) -> bool:
 
 def is_suspect(part: Part) -> bool:
     """Say whether the source of `part` has just failed, and a few more failures would show that it is down."""
-    return part.source != NOWHERE and _upstream_of(part).is_suspect(process.current().runtime.clock())
-
-
-def _upstream_of(part: Part) -> Upstream:
-    origin = origin_of(part.server.api)
-    return process.current().upstream(origin, untrusted=part.untrusted, partition=part.partition)
+    return part.source != NOWHERE and part.known.is_suspect(process.current().runtime.clock())
 
 
 def _pause(seconds: float) -> Pause:

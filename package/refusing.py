@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 import requests
 
 from core.http import CircuitOpen, RateLimited, process
-from core.http.outcome import Attempt
+from core.http.engine.rate_limit_gate import LEFT_ALONE, MAX_CLOSED
+from core.http.outcome import Attempt, Rejection
 from package.errors import AskError, Gone, LeftAlone, NotReady, Unreachable, Unusable
 
 if TYPE_CHECKING:
@@ -20,14 +21,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _GONE = frozenset({404, 410, 451})
-_LONGEST = 3600.0
-"""Seconds after which core.http asks again, whatever a server says."""
 _EARLY = 60.0
 """Seconds. A pause may be over for the next question a moment before it is over for what was told of it."""
-_UPSTREAM = ": the upstream "
+_UPSTREAM = "the upstream "
 """What comes before the reason in the text of a `RateLimited`."""
-_USUAL = "asked to be left alone"
-"""The reason that it gives where `classify` gave none."""
 
 _lock = Lock()
 _told: WeakKeyDictionary[Any, dict[tuple[str, str], float]] = WeakKeyDictionary()
@@ -48,12 +45,17 @@ def error_of(server: Server, response: requests.Response, reason: str, *, again:
 
 def not_sent(name: str, error: CircuitOpen | RateLimited) -> LeftAlone:
     """Return what to raise for a question that was not sent."""
-    if isinstance(error, CircuitOpen):
-        why, reason = "is down", "breaker_open"
-    else:
-        said = str(error).partition(_UPSTREAM)[2]  # what `classify` said of an earlier answer
-        why, reason = said if said and said != _USUAL else "limits our rate", "rate_limited"
-    return LeftAlone(f"{name} {why}; nothing is sent before {error.retry_at:%H:%M:%S} UTC", reason, error.retry_at)
+    rejection = Rejection.BREAKER_OPEN if isinstance(error, CircuitOpen) else Rejection.RATE_LIMITED
+    return left_alone(name, rejection, str(error), error.retry_at)
+
+
+def left_alone(name: str, rejection: Rejection, why: str, retry_at: datetime) -> LeftAlone:
+    """Return what to raise for a server that core.http leaves alone. `why`: ends as it says it, "the upstream …"."""
+    text = "is down"
+    if rejection is not Rejection.BREAKER_OPEN:
+        said = why.partition(_UPSTREAM)[2]  # what `classify` said of an earlier answer
+        text = said if said and said != LEFT_ALONE else "limits our rate"
+    return LeftAlone(f"{name} {text}; nothing is sent before {retry_at:%H:%M:%S} UTC", rejection.value, retry_at)
 
 
 def _by_status(name: str, response: requests.Response, reason: str, again: bool) -> AskError:
@@ -75,7 +77,7 @@ def _by_status(name: str, response: requests.Response, reason: str, again: bool)
 def _pause(response: requests.Response) -> float:
     """Return for how many seconds the server asked to be left alone; 0: it did not say."""
     attempts: tuple[Attempt, ...] = getattr(response, "attempts", ())
-    return min(attempts[-1].outcome.retry_after or 0.0, _LONGEST) if attempts else 0.0
+    return min(attempts[-1].outcome.retry_after or 0.0, MAX_CLOSED) if attempts else 0.0
 
 
 def _tell_once(api: str, error: LeftAlone) -> None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Self
 
 from django.conf import settings
 
 from core.http import Policy, ResilientSession, process
+from core.http.engine.upstream import Upstream
 from core.http.events import OTHER
 from core.http.origin import origin_of
 from package import downloads, pypi
 from package.asking import Client, Server
 from package.credentials import ApiSession
-from package.errors import Unusable
+from package.errors import LeftAlone, Unusable
 from package.models import Package, SourceStatus
 from package.reading import Reading
+from package.refusing import left_alone
 from package.repos import get_repo_for_repo_url
 from package.repos.base import NotARepository
 
@@ -106,6 +109,20 @@ class Part:
     def partition(self) -> str:
         """Whose quota of the upstream it uses up, as core.http knows it."""
         return TOKEN if self.server.token else ""
+
+    @property
+    def known(self) -> Upstream:
+        """What this process knows of the server."""
+        where = origin_of(self.server.api)
+        return process.current().upstream(where, untrusted=self.untrusted, partition=self.partition)
+
+    def refusal(self) -> tuple[float, LeftAlone] | None:
+        """Return what a call would raise now, and for how many seconds yet; None: it may be sent."""
+        refused = None if self.source == NOWHERE else self.known.refusal(process.current().runtime.clock())
+        if refused is None:
+            return None
+        retry_at = datetime.now(UTC) + timedelta(seconds=refused.retry_in)
+        return refused.retry_in, left_alone(self.server.name, refused.rejection, refused.why, retry_at)
 
     @property
     def key(self) -> str:
