@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+MOST_BODY_BYTES = 65_536
+"""Of a body that `Policy.classify` gets: errors are explained at its beginning."""
+
 
 class Meaning(StrEnum):
     """The kinds of verdicts."""

@@ -5,7 +5,7 @@ GitHub answers 403 for a dozen reasons that have nothing in common, and only the
 
 from __future__ import annotations
 
-from package.repos.refusals import HOUR, MINUTE, Concern, Refusal, Refusals, statuses, token_refused
+from package.repos.refusals import HOUR, MINUTE, TOO_MANY_REQUESTS, Concern, Refusal, Refusals, statuses, token_refused
 
 _SETTING = "GITHUB_TOKEN"
 
@@ -96,11 +96,5 @@ REFUSALS = Refusals(
         seconds=MINUTE,
         doubled=True,
     ),
-    Refusal(
-        concern=Concern.LIMIT,
-        statuses=statuses(429),
-        text="limits our rate",
-        seconds=MINUTE,
-        doubled=True,
-    ),
+    TOO_MANY_REQUESTS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from package.repos.refusals import MINUTE, Concern, Refusal, Refusals, statuses, token_refused
+from package.repos.refusals import MINUTE, TOO_MANY_REQUESTS, Concern, Refusal, Refusals, statuses, token_refused
 
 _SETTING = "GITLAB_TOKEN, or GITLAB_SERVER_TOKENS for the servers of GITLAB_SERVERS"
 
@@ -65,12 +65,5 @@ REFUSALS = Refusals(
         says=r"^403 forbidden",
         text="does not show this of the project",
     ),
-    Refusal(
-        # Without the headers that newer servers send.
-        concern=Concern.LIMIT,
-        statuses=statuses(429),
-        text="limits our rate",
-        seconds=MINUTE,
-        doubled=True,
-    ),
+    TOO_MANY_REQUESTS,  # without the headers that newer servers send
 )

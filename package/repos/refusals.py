@@ -16,7 +16,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from core.http import Verdict
-from core.http.engine.rate_limit_headers import quota, retry_after, server_time
+from core.http.engine.rate_limit_gate import MAX_CLOSED
+from core.http.engine.rate_limit_headers import longest, quota, retry_after, server_time
+from core.http.verdict import MOST_BODY_BYTES
 from package.credentials import asking_with_token
 from package.errors import AskError, Gone, LeftAlone, NotOffered, TokenUnwelcome, Unusable
 
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from package.asking import Server
 
 MINUTE, HOUR = 60.0, 3600.0
-_MOST_BYTES = 65_536
-"""Of a body that is looked at, as `core.http` looks at no more either."""
 _EXPLAINING = ("message", "error", "error_description", "documentation_url", "detail")
 """Members of a JSON answer that say what is wrong."""
 
@@ -129,7 +129,7 @@ class Refusals:
 
 def message_of(body: bytes | None) -> str:
     """Return what a body says is wrong, in lower case: what explains in JSON, else all of it."""
-    text = (body or b"")[:_MOST_BYTES].decode("utf-8", "replace")
+    text = (body or b"")[:MOST_BODY_BYTES].decode("utf-8", "replace")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):  # a page, plain text, or too long
@@ -146,15 +146,11 @@ def message_of(body: bytes | None) -> str:
 def named_wait(headers: Mapping[str, str]) -> float:
     """Return for how many seconds the headers ask to wait; 0: they do not say."""
     now = server_time(headers, datetime.now(UTC))
-    seconds = retry_after(headers, now) or 0.0
-    left = quota(headers, now)
-    if left is not None and left.remaining == 0:
-        seconds = max(seconds, left.reset or 0.0)
-    return seconds
+    return longest(retry_after(headers, now), quota(headers, now)) or 0.0
 
 
 def _after(seconds: float) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=min(seconds, HOUR))  # as `core.http` asks again after an hour
+    return datetime.now(UTC) + timedelta(seconds=min(seconds, MAX_CLOSED))  # then `core.http` asks again
 
 
 def statuses(*numbers: int) -> frozenset[int]:
@@ -170,3 +166,13 @@ def token_refused(setting: str) -> Refusal:
         text="refuses our token",
         advice=f"Replace it: {setting}",
     )
+
+
+TOO_MANY_REQUESTS = Refusal(
+    concern=Concern.LIMIT,
+    statuses=statuses(429),
+    text="limits our rate",
+    seconds=MINUTE,
+    doubled=True,
+)
+"""The row for a 429 that says nothing else: as the headers say, or else a minute, and longer each time."""

@@ -76,6 +76,13 @@ def quota(headers: Mapping[str, str], now: datetime) -> Quota | None:
     return Quota(None, int(parts["r"]), min(float(parts["t"]), MAX_DELAY) if "t" in parts else None, None)
 
 
+def longest(asked: float | None, left: Quota | None) -> float | None:
+    """Return the longer of a Retry-After and the time until a quota of which nothing is left is full again."""
+    if left is None or left.remaining != 0 or left.reset is None:
+        return asked
+    return max(asked or 0.0, left.reset)
+
+
 def _seconds_until(value: str, now: datetime) -> float | None:
     """Read a delay, or a time as seen from `now`; between 0 and `MAX_DELAY`. None: it is neither."""
     if _NUMBER.fullmatch(value):

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from ..outcome import Outcome, Quota, Reason, Result
 from ..verdict import Meaning, Verdict
-from .rate_limit_headers import MAX_DELAY, quota, retry_after, server_time
+from .rate_limit_headers import MAX_DELAY, longest, quota, retry_after, server_time
 
 
 def answered(
@@ -34,8 +34,7 @@ def answered(
         exhausted = left is not None and left.remaining == 0
         # GitHub answers 403 for an exhausted quota, and 403 with Retry-After for its secondary limits.
         limited = limited or exhausted or asked is not None
-        if left is not None and exhausted and left.reset is not None:
-            asked = max(asked or 0.0, left.reset)
+        asked = longest(asked, left)
     if verdict is not None:
         return _judged(status, verdict, asked, left)
     outcome = _answered(status, limited, (429 if limited else status) in retry_statuses)

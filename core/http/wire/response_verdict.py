@@ -5,15 +5,12 @@ from __future__ import annotations
 import requests
 
 from ..log import logger
-from ..verdict import Classify, Verdict
-
-_MOST_BYTES = 65_536
-"""Of a body that `classify` gets: errors are explained at its beginning."""
+from ..verdict import MOST_BODY_BYTES, Classify, Verdict
 
 
 def of(response: requests.Response, classify: Classify, stream: bool) -> Verdict | None:
     """Return the verdict; None where there is none, or `classify` failed."""
-    body = None if stream and not response.is_redirect else response.content[:_MOST_BYTES]
+    body = None if stream and not response.is_redirect else response.content[:MOST_BODY_BYTES]
     try:
         verdict = classify(response.status_code, response.headers, body)
     except Exception as exc:  # noqa: BLE001 - it is the site's, and calls go on without it
