@@ -26,6 +26,7 @@ from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
 MOST_UNTRUSTED = 2 * 2**20
 """Bytes of a body, decoded, that comes from a URL that a user submitted."""
+_DEFAULT_MOST = Policy().max_response_bytes
 _PARTITION = re.compile(r"[A-Za-z0-9_.-]{0,40}")
 
 
@@ -198,7 +199,7 @@ class _SessionAdapter(ResilientAdapter):
         (Not the process's policy, which is for servers that somebody vouches for; and the default says nothing.)
         """
         limit = policy.max_response_bytes
-        if not self.untrusted or (self._policy is not None and limit != Policy().max_response_bytes):
+        if not self.untrusted or (self._policy is not None and limit != _DEFAULT_MOST):
             return limit
         return MOST_UNTRUSTED if limit is None else min(limit, MOST_UNTRUSTED)
 
