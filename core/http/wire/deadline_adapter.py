@@ -37,7 +37,7 @@ from .requests_exceptions import (
     HeadTruncated,
     UnsupportedSocket,
 )
-from .requests_response import ResilientResponse, of
+from .requests_response import ResilientResponse, made_resilient
 from .sockets import CannotKeepDeadline
 from .strict_response import HeadCutShort
 
@@ -202,7 +202,7 @@ class DeadlineAdapter(HTTPAdapter):
         conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        return of(super().build_response(req, resp))
+        return made_resilient(super().build_response(req, resp))
 
 
 def _pools_through(proxy: str) -> dict[str, Any]:

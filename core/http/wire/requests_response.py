@@ -150,7 +150,7 @@ class ResilientResponse(requests.Response):
             raise
 
 
-def of(response: requests.Response) -> ResilientResponse:
+def made_resilient(response: requests.Response) -> ResilientResponse:
     """Make a response that requests built, and its `raw`, ours."""
     if type(response.raw) is HTTPResponse:
         compat.become(response.raw, CheckedBody)

@@ -26,7 +26,7 @@ def response(content: bytes, content_type: str | None = "text/plain", chardet: s
     made.encoding = requests.utils.get_encoding_from_headers(made.headers)
     made.status_code = 200
     compat.set_content(made, content)
-    return requests_response.of(made)
+    return requests_response.made_resilient(made)
 
 
 @pytest.fixture
