@@ -138,14 +138,17 @@ def current() -> ProcessRegistry:
 
 @contextmanager
 def on(runtime: Runtime) -> Iterator[None]:
-    """Let the process run on `runtime` for a while, with fresh upstreams; observers added meanwhile are removed."""
-    before, observers = _process.runtime, _process.observers
+    """Let the process run on `runtime` for a while, with fresh upstreams.
+
+    Afterwards all is as before: what `use` set and the observers that were added meanwhile are gone.
+    """
+    make, before, observers = _process.make, _process.runtime, _process.observers
     use(runtime=runtime)
     try:
         yield
     finally:
         _process.observers = observers
-        use(runtime=before)
+        use(make, runtime=before)
 
 
 def use(make: Callable[[], ProcessRegistry] | None = None, *, runtime: Runtime | None = None) -> None:

@@ -54,13 +54,11 @@ def closed_port() -> str:
 
 
 @pytest.fixture
-def events(outbound_http: OutboundHTTP) -> Iterator[list[Event]]:
+def events(outbound_http: OutboundHTTP) -> list[Event]:
     """Collect what observers are handed."""
     seen: list[Event] = []
-    make = process._process.make
     process.use(lambda: process.ProcessRegistry(observers=(seen.append,)))
-    yield seen
-    process.use(make)
+    return seen
 
 
 class Metrics:

@@ -44,13 +44,6 @@ def use(config: Config) -> None:
     process.use(lambda: ProcessRegistry(config, observers=()))
 
 
-@pytest.fixture
-def _keep_configuration() -> Iterator[None]:
-    make = process._process.make
-    yield
-    process.use(make)
-
-
 def test_it_is_a_session() -> None:
     """Code that asks for a requests.Session is content."""
     assert isinstance(ResilientSession(), requests.Session)
@@ -388,7 +381,6 @@ def test_sessions_pickle_and_copy(
     assert responses.calls[0].request.headers["Cookie"] == "id=7"
 
 
-@pytest.mark.usefixtures("_keep_configuration")
 def test_a_session_with_a_policy_follows_it_everywhere(
     responses: responses_library.RequestsMock, clock: FakeClock
 ) -> None:
@@ -431,7 +423,6 @@ def test_wait_alone_can_be_handed_in(responses: responses_library.RequestsMock, 
     assert clock.waits == []
 
 
-@pytest.mark.usefixtures("_keep_configuration")
 def test_the_configured_user_agent_replaces_requests_own(responses: responses_library.RequestsMock) -> None:
     """The User-Agent of the settings is sent; one that the caller chose, for a session or a call, is left alone."""
     use(Config(user_agent="example.org (+https://example.org/about)"))
@@ -447,7 +438,6 @@ def test_the_configured_user_agent_replaces_requests_own(responses: responses_li
     assert sent == ["example.org (+https://example.org/about)", "the call's", "the session's", None]
 
 
-@pytest.mark.usefixtures("_keep_configuration")
 def test_without_configuration_the_user_agent_is_requests_own(responses: responses_library.RequestsMock) -> None:
     """Nothing configured, nothing changed."""
     use(Config())

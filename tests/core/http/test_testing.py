@@ -48,26 +48,29 @@ def test_the_registry_is_the_processs(outbound_http: OutboundHTTP) -> None:
 
 
 def test_the_real_clock_returns_and_each_test_is_fresh(pytester: pytest.Pytester) -> None:
-    """A test that uses the fixture leaves nothing of it to the next: neither clock nor upstreams."""
+    """A test that uses the fixture leaves nothing of it to the next: neither clock nor upstreams nor settings."""
     pytester.makeconftest('pytest_plugins = ["core.http.testing"]')
     pytester.makepyfile(
         textwrap.dedent(
             """
             import random
             import time
-            from core.http import process
+            from core.http import Policy, process
             from core.http.origin import Origin
+            from core.http.registry import Config
 
             ORIGIN = Origin("https", "example.org", 443)
             seen = []
 
             def test_one(outbound_http):
+                process.use(lambda: process.ProcessRegistry(Config(default=Policy(retries=0))))
                 seen.append(outbound_http.registry.upstream(ORIGIN))
                 outbound_http.clock.wait(5)
 
             def test_two(outbound_http):
                 seen.append(outbound_http.registry.upstream(ORIGIN))
                 assert seen[0] is not seen[1]
+                assert [upstream.policy.retries for upstream in seen] == [0, 3]
                 assert (outbound_http.clock.now, outbound_http.clock.waits) == (0, [])
 
             def test_three():

@@ -146,7 +146,6 @@ def test_unknown_names_that_hang_delay_no_named_upstream(
         assert threading.active_count() - before <= many + 8 + 2  # callers, look-ups, the healthy server
         for caller in callers:
             caller.join(ALIVE)
-    process.use(process.ProcessRegistry)
 
 
 def test_four_names_that_hang_delay_no_other_unknown_name(

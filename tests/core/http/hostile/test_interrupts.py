@@ -96,7 +96,6 @@ def test_an_interrupt(stage: str, interrupt: Callable[[], object], serve: Serve,
         assert isinstance(seen[-1], {"backoff": RetryScheduled, "stream": CallEnded}.get(stage, AttemptEnded))
         over.set()
         assert session.get(server.url).content == b"fine"
-    process.use(process.ProcessRegistry)
 
 
 def test_what_signal_handlers_raise_costs_nothing_for_good() -> None:
