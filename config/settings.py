@@ -196,7 +196,7 @@ for _each in map(_host, GITLAB_SERVERS):
 _IMPATIENT = {"total_timeout": 50}
 """For hosts that may want to be left alone for a minute: no call that begins meanwhile has so much time to wait."""
 OUTBOUND_HTTP = {
-    "default": {"max_concurrency": 4},
+    "default": {"max_concurrency": 4, "classify": "package.repos.refusals.classify"},
     "upstreams": {
         "pypi": {"hosts": [_host(PYPI_URL)], "max_concurrency": 8},  # answered by caches all over the world
         "pypistats": {"hosts": [_host(PYPISTATS_URL)]},

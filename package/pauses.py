@@ -17,9 +17,6 @@ from package.sources import NOWHERE, Part
 
 RESERVE = 0.1
 """Fraction of a quota that is left for interactive use."""
-UNSAID = 15.0
-"""Seconds for which a source is left alone after a 429 that names no time: core.http leaves alone what it does not
-know a time for. As long as a breaker stays open at first."""
 _SOON = 1.0
 """Seconds until a source is asked again that refused a call, and is not known to be down: another process sends the
 probe, or the source is well again."""
@@ -59,24 +56,17 @@ class Pauses:
 
     def heed(self, part: Part, result: FetchResult) -> bool:
         """Obey what `result` says about the source of `part`. True: that is news, of which nothing else has told."""
-        if part.source == NOWHERE or (result.retry_at is None and result.reason != "http_429"):
+        if part.source == NOWHERE or result.retry_at is None:
             return False
         if self._refusal(part) is not None:  # core.http knows, and will know when that changes
             return False
         before = self.of(part)
-        if result.retry_at is None:
-            seconds = UNSAID
-        else:
-            seconds = (result.retry_at - datetime.now(UTC)).total_seconds() + _LATE
-            if result.reason in _NOT_SENT:
-                seconds = min(seconds, _SOON)
+        seconds = (result.retry_at - datetime.now(UTC)).total_seconds() + _LATE
+        if result.reason in _NOT_SENT:
+            seconds = min(seconds, _SOON)
         if seconds <= 0:
             return False
-        pause = _pause(seconds)
-        why = (
-            result.error if result.retry_at else f"{result.error}; nothing is sent before {pause.retry_at:%H:%M:%S} UTC"
-        )
-        self._keep(part.key, part.partition, pause._replace(why=why))
+        self._keep(part.key, part.partition, _pause(seconds)._replace(why=result.error))
         return before is None and result.reason not in _NOT_SENT
 
     def of(self, part: Part) -> Pause | None:

@@ -176,3 +176,7 @@ TOO_MANY_REQUESTS = Refusal(
     doubled=True,
 )
 """The row for a 429 that says nothing else: as the headers say, or else a minute, and longer each time."""
+
+
+classify = Refusals(TOO_MANY_REQUESTS).classify
+"""A `Policy.classify` for servers without a table of their own."""

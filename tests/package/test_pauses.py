@@ -18,7 +18,7 @@ from core.http.origin import origin_of
 from core.http.outcome import Quota
 from core.http.testing import OutboundHTTP
 from package.asking import Server
-from package.pauses import RESERVE, UNSAID, Pauses, is_suspect, was_asked
+from package.pauses import RESERVE, Pauses, is_suspect, was_asked
 from package.reading import Reading
 from package.results import FetchOutcome, FetchResult
 from package.sources import NOWHERE, TOKEN, Part
@@ -222,16 +222,6 @@ def test_what_core_http_does_not_know_is_kept() -> None:
     assert (round(pause.until), pause.why) == (3600, "The stub says no")
 
 
-def test_a_limit_without_a_time_is_kept_for_a_moment() -> None:
-    """Or each package would hear the same, four times."""
-    pauses = Pauses()
-    assert pauses.heed(PYPI, refused("http_429", outcome=FAILED))
-    pause = pauses.of(PYPI)
-    assert pause is not None
-    assert pause.until == UNSAID
-    assert pause.why == f"The stub says no; nothing is sent before {pause.retry_at:%H:%M:%S} UTC"
-
-
 @pytest.mark.parametrize("know", [open_breaker, close_gate])
 def test_what_core_http_knows_is_not_kept(know: Callable[[Part], None], outbound_http: OutboundHTTP) -> None:
     """It is the first to learn that a server is well again."""
@@ -257,9 +247,10 @@ def test_who_was_refused_by_core_http_comes_back_soon(reason: str) -> None:
         refused("deadline_exceeded"),
         refused("unauthorized", -5),
         refused("http_5xx", outcome=FAILED),
+        refused("http_429", outcome=FAILED),
         FetchResult("stub", FetchOutcome.UPDATED),
     ],
-    ids=["no time", "over", "failed", "went well"],
+    ids=["no time", "over", "failed", "limited", "went well"],
 )
 def test_what_names_no_time_holds_up_nobody(result: FetchResult) -> None:
     """How many failures are too many is the breaker's business."""

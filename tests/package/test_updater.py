@@ -14,8 +14,11 @@ import pytest
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 from prometheus_client import REGISTRY
+from pytest_django import Settings
 
+import config.settings as site
 from core.http import ResilientSession, process
+from core.http.origin import origin_of
 from core.http.testing import OutboundHTTP
 from package import claims
 from package import downloads as downloads_module
@@ -889,6 +892,21 @@ class TestSourceThatIsDown:
         assert summary.outcomes["pypi"] == {LEFT_ALONE: 6}
         assert "limits our rate; nothing is sent before " in summary.left_alone["pypi"].why
         assert len(warnings(caplog)) == 1
+
+    def test_that_limits_our_rate_and_names_no_time_is_left_alone_for_a_minute(
+        self, packages: list[Package], pypi: CannedPyPI, settings: Settings, outbound_http: OutboundHTTP
+    ) -> None:
+        """As the site's settings say for all servers, or each package would hear the same, four times."""
+        settings.OUTBOUND_HTTP = {**settings.OUTBOUND_HTTP, "default": site.OUTBOUND_HTTP["default"]}
+        for package in packages:
+            pypi.answers(package.slug, 429)
+        summary, _ = refresh(*packages)
+        assert len(pypi.asked) == 1
+        assert summary.outcomes["pypi"] == {LEFT_ALONE: 6}
+        origin = origin_of("https://pypi.test")
+        refusal = process.current().upstream(origin).refusal(outbound_http.clock())
+        assert refusal is not None
+        assert 59 <= refusal.retry_in <= 60
 
     def test_that_limits_our_rate_is_waited_for_where_there_is_time(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
