@@ -96,6 +96,8 @@ class Client:
         self.seconds = 0.0
         self.status: int | None = None
         self.reason = ""
+        self.asked = False
+        """A question was given to the session; whether it was sent, `attempts` says."""
         self._session = session
         self._known = known["urls"] if known and known.get("reading") == READING else {}
         self._seen: dict[str, dict[str, str]] = {}
@@ -185,6 +187,7 @@ class Client:
     def _send(self, url: str, conditions: Mapping[str, str]) -> requests.Response:
         name = self.server.name
         self._before()
+        self.asked = True
         auth = Credentials(self.server.token, self.server.api)  # given even without a token: or netrc would give one
         headers = {"Accept": self.server.accept, **self.server.headers, **conditions}
         try:

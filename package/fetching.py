@@ -100,17 +100,21 @@ class Work:
         upstream, stored = part.upstream, row.last_success
         result = FetchResult(part.source, FetchOutcome.FAILED, part.name, upstream=upstream, stored=stored)
         if part.source in self._gone:
-            ledger.record(row, replace(result, outcome=FetchOutcome.NOT_FOUND), client, self.now, again=self._again)
+            result = replace(result, outcome=FetchOutcome.NOT_FOUND)
+            ledger.record(row, result, client, self.now, again=self._again, asked=False)
             return
-        if part.source in self._silent:  # nor would it answer this
-            self._note(part, row, client, replace(self._silent[part.source], part=part.name, stored=stored), again=True)
-            return
-        if part.source in self._alone and _is_left_alone(self._alone[part.source]):
-            self._note(part, row, client, replace(self._alone[part.source], part=part.name, stored=stored), again=True)
+        known = self._silent.get(part.source)  # nor would it answer this
+        if known is None and part.source in self._alone and _is_left_alone(self._alone[part.source]):
+            known = self._alone[part.source]
+        if known is not None:
+            self._note(part, row, client, replace(known, part=part.name, stored=stored), again=True, asked=False)
             return
         try:
             result = self._ask(part, client, result)
         except Stopped as exc:
+            if not client.asked:
+                self.touched.discard((part.source, part.name))
+                raise
             error = f"the run ended before an attempt succeeded: {exc}"
             result = replace(result, error=error, reason=ledger.STOPPED, reached=False)
             self._note(part, row, client, result, again=True)
@@ -146,9 +150,11 @@ class Work:
         self._move(reading.moved_to)
         return replace(result, outcome=outcome, updated=reading.updated, skipped=tuple(reading.skipped))
 
-    def _note(self, part: Part, row: SourceStatus, client: Client, result: FetchResult, *, again: bool) -> None:
+    def _note(
+        self, part: Part, row: SourceStatus, client: Client, result: FetchResult, *, again: bool, asked: bool = True
+    ) -> None:
         self.results.append(result)
-        ledger.record(row, result, client, self.now, again=again)
+        ledger.record(row, result, client, self.now, again=again, asked=asked)
         if result.outcome is FetchOutcome.NOT_FOUND and part.missing_since:
             self._gone.add(part.source)
             if getattr(self.package, part.missing_since) is None:

@@ -39,8 +39,14 @@ def next_due(
     return now + interval * (1 + _JITTER * chance())
 
 
-def record(row: SourceStatus, result: FetchResult, client: Client, now: datetime, *, again: bool) -> None:
-    """Note on `row` what a fetch came to. `again`: in this run it was tried before, so it is no further failure."""
+def record(
+    row: SourceStatus, result: FetchResult, client: Client, now: datetime, *, again: bool = False, asked: bool = True
+) -> None:
+    """Note on `row` what a fetch came to.
+
+    :param again: in this run it was tried before, so it is no further failure.
+    :param asked: False: the answer to another part is the reason why this part was not asked for.
+    """
     if result.reason == NO_TIME and row.outcome:  # nobody even tried
         return
     failed_already = row.outcome in _FAILURES or (row.outcome == FetchOutcome.LEFT_ALONE and row.failures > 0)
@@ -50,16 +56,22 @@ def record(row: SourceStatus, result: FetchResult, client: Client, now: datetime
     if result.outcome is FetchOutcome.LEFT_ALONE:  # nothing was sent: the rest is as it was
         return
     row.http_status, row.attempts, row.seconds = client.status, client.attempts, round(client.seconds, 3)
-    row.last_attempt = now
+    if asked:
+        row.last_attempt = now
     if result.outcome in GOOD:
         row.last_success, row.failures = now, 0
         # An answer of which something could not be used is to be read, and told of, again.
         row.validators = {} if result.outcome is FetchOutcome.PARTLY else client.validators
     elif result.outcome is FetchOutcome.SKIPPED:
         row.failures = 0
-    elif result.outcome in _FAILURES and result.reason != STOPPED:
+    elif result.outcome in _FAILURES and _counts(result, asked):
         row.failures += not (again and failed_already)
     due = next_due(result.outcome, row.failures, now)
     if row.failures and failed_already and row.next_due is not None and row.next_due > now:
         due = min(due, row.next_due)  # asked out of turn: that does not put off its turn
     row.next_due = due
+
+
+def _counts(failure: FetchResult, asked: bool) -> bool:
+    """Say whether `failure` is one more in a row. That a source no longer knows the package holds for all its parts."""
+    return failure.outcome is FetchOutcome.NOT_FOUND or (asked and failure.reason != STOPPED)

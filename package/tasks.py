@@ -116,19 +116,25 @@ def _wanted(package: Package, ticket: Claim) -> list[Part]:
     """
     since = ticket.queued or timezone.now()
     rows = {(row.source, row.part): row for row in package.sources.all()}
+    tried = any(row.source == ticket.source and _is_since(row.last_attempt, since) for row in rows.values())
     due = {(part.source, part.name) for part in parts_due(package, everything=ticket.everything)}
     wanted = []
     for part in sources.parts_of(package):
         key = (part.source, part.name)
         row = rows.get(key)
-        if row is not None and row.last_attempt is not None and row.last_attempt >= since:
-            came = row.last_success is not None and row.last_success >= since
-            is_wanted = not came and row.outcome != FetchOutcome.NOT_FOUND
+        # Parts that were not asked for because another part failed are as good as tried: they did not come either.
+        unasked = row is not None and row.outcome == FetchOutcome.FAILED and not row.attempts
+        if row is not None and (_is_since(row.last_attempt, since) or (tried and unasked)):
+            is_wanted = not _is_since(row.last_success, since) and row.outcome != FetchOutcome.NOT_FOUND
         else:
             is_wanted = key in due
         if is_wanted and part.source == ticket.source:
             wanted.append(part)
     return wanted
+
+
+def _is_since(moment: datetime | None, since: datetime) -> bool:
+    return moment is not None and moment >= since
 
 
 def _wait_for_its_owner(package_id: int, source: str, tries: int) -> None:

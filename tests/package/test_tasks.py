@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 
 from core.http.testing import OutboundHTTP
 from package import claims, tasks, tickets
-from package.errors import Gone, LeftAlone, NotReady, Unusable
+from package.errors import Gone, LeftAlone, NotReady, Unreachable, Unusable
 from package.models import Claim, Package, SourceStatus
 from package.reading import Reading
 from package.sources import Part
@@ -263,6 +263,18 @@ class TestTryAgain:
         fetch(package.pk, "stub")
         fetch_again(package, "stub", 1)
         assert (asked, later.asked) == (["1"], 2)
+
+    def test_is_what_was_not_asked_for_because_another_part_failed(
+        self, package: Package, parts: list[Part], queue: Queue
+    ) -> None:
+        """As soon as the source answers again, all its parts are fetched."""
+        down = Unreachable("The stub could not be reached", "connection")
+        parts += [stub("1", down, Reading()), stub("2", Reading())]
+        queue(package)
+        fetch(package.pk, "stub")
+        assert ledger() == {"stub 1": "failed", "stub 2": "failed"}
+        fetch_again(package, "stub", 1)
+        assert ledger() == {"stub 1": "updated", "stub 2": "updated"}
 
     def test_is_not_what_was_gone(self, package: Package, parts: list[Part], queue: Queue) -> None:
         """Nobody asks again for a repository that is not there because its statistics were not ready."""

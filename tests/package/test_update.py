@@ -303,7 +303,7 @@ class TestGone:
         kept = reloaded(package)
         assert (kept.repo_forks, kept.repo_watchers) == (0, 9)
         row = ledger(package)["commits"]
-        assert (row.outcome, row.attempts) == ("not found", 0)
+        assert (row.outcome, row.attempts, row.last_attempt) == ("not found", 0, None)
         assert row.next_due > timezone.now() + timedelta(hours=20)
 
     def test_in_one_part_only_is_gone_there_only(
@@ -331,6 +331,10 @@ class TestSilence:
         results = update_package(package)
         assert outcomes(results) == {"a": "failed", "b": "failed", "c": "updated"}
         assert (results[1].error, results[1].again, asked) == (str(DOWN), True, [])
+        tried, untried = ledger(package)["a"], ledger(package)["b"]
+        assert (tried.failures, tried.last_attempt is None) == (1, False)
+        assert (untried.failures, untried.last_attempt, untried.attempts) == (0, None, 0)
+        assert untried.next_due > timezone.now() + timedelta(minutes=59), "nor is it asked at once the next time"
 
     def test_of_one_answer_is_not_silence(self, package: Package, parts: list[Part]) -> None:
         """A source that answers 503 to one question may well answer the next one."""
@@ -383,12 +387,18 @@ class TestMoved:
         assert "has moved, but 'https://evil.test/' is no repository" in warning
 
 
+def stopped(client: Client) -> Reading:
+    """End the run in the midst of a question."""
+    client.asked = True
+    raise Stopped("the time budget is used up")
+
+
 class TestStopped:
     """The run ends in the middle of a package."""
 
     def test_saves_what_had_come(self, package: Package, parts: list[Part]) -> None:
         """What was read before is stored; the part in hand is due at once, and so is what had no turn."""
-        parts += [stub("a", forks(5)), stub("b", Stopped("the time budget is used up")), stub("c", watchers(9))]
+        parts += [stub("a", forks(5)), stub("b", stopped), stub("c", watchers(9))]
         with pytest.raises(Stopped):
             update_package(package)
         kept, rows = reloaded(package), ledger(package)
@@ -398,11 +408,20 @@ class TestStopped:
         assert rows["a"].outcome == "updated"
         assert (rows["b"].outcome, rows["b"].reason) == ("failed", "stopped")
         assert rows["b"].next_due <= timezone.now()
+
+    def test_notes_nothing_on_what_was_not_asked_for(self, package: Package, parts: list[Part]) -> None:
+        """A run that ends before the first question is no attempt."""
+        parts += [stub("a", forks(5)), stub("b", Stopped("the time budget is used up"))]
+        with pytest.raises(Stopped):
+            update_package(package)
+        kept = reloaded(package)
+        assert set(ledger(package)) == {"a"}
+        assert (kept.last_exception, kept.last_exception_at) == ("", None)
         assert kept.next_due is None
 
     def test_is_no_failure_of_the_source(self, package: Package, parts: list[Part]) -> None:
         """Nobody knows what the answer would have been: the ledger does not count it."""
-        parts.append(stub("a", Stopped("enough")))
+        parts.append(stub("a", stopped))
         with pytest.raises(Stopped):
             update_package(package)
         assert ledger(package)["a"].failures == 0
