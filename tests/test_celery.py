@@ -60,6 +60,7 @@ def test_every_package_is_queued_where_somebody_listens(host: str) -> None:
     assert queues <= set(listened_to())
 
 
+@pytest.mark.django_db  # Celery has Django check the models
 def test_tasks_are_known_to_workers() -> None:
     """By the names that messages have."""
     assert current_app == celery_app
@@ -67,6 +68,7 @@ def test_tasks_are_known_to_workers() -> None:
     assert {"package.tasks.plan", "package.tasks.fetch"} <= set(celery_app.tasks)
 
 
+@pytest.mark.django_db  # Celery has Django check the models
 def test_what_the_clock_sends_is_a_task() -> None:
     """To the default queue, which has a worker; and it expires before the next one comes."""
     celery_app.loader.import_default_modules()
