@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import dj_database_url
@@ -98,11 +99,6 @@ class Site:
         return {(claim.package.slug, claim.source) for claim in Claim.objects.using(_ALIAS).select_related("package")}
 
     @property
-    def leases(self) -> int:
-        """Count the claims that nobody else may take yet."""
-        return Claim.objects.using(_ALIAS).filter(until__gt=timezone.now()).count()
-
-    @property
     def due(self) -> list[str]:
         packages = Package.objects.using(_ALIAS).filter(next_due__gt=timezone.now())
         return list(in_order(Package.objects.using(_ALIAS).exclude(pk__in=packages)).values_list("slug", flat=True))
@@ -124,6 +120,11 @@ class Site:
         except (OperationalError, InterfaceError):
             connections[_ALIAS].close()
             return False
+
+    def end_all_leases(self) -> None:
+        """Make every claim free to others, as if its lease had run out."""
+        ended = timezone.now() - timedelta(seconds=1)
+        Claim.objects.using(_ALIAS).filter(until__gt=ended).update(until=ended)
 
     def drop_the_queue(self) -> None:
         """Let nothing be queued or in hand, once all who had it were killed."""

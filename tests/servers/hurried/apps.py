@@ -3,8 +3,20 @@ from datetime import timedelta
 from django.apps import AppConfig
 
 
+class MarkedConfig(AppConfig):
+    """Marks requests, and leaves the times of the site as they are."""
+
+    name = "tests.servers.hurried"
+
+    def ready(self) -> None:
+        from tests.servers.hurried import marking  # noqa: PLC0415 - Django has to be set up first
+
+        marking.mark_fetches()
+
+
 class HurriedConfig(AppConfig):
     name = "tests.servers.hurried"
+    default = True
 
     def ready(self) -> None:
         """Shorten what nobody can wait for. Their order is that of the real ones: each is longer than the one before.

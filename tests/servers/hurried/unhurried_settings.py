@@ -1,0 +1,5 @@
+"""The site's own settings and times, with requests that tell which fetch they belong to."""
+
+from config.settings import *  # noqa: F403 - the environment shapes them
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.servers.hurried.apps.MarkedConfig"]  # noqa: F405
