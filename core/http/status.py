@@ -176,8 +176,8 @@ def _shifted(snapshot: _S, ahead: float) -> _S:
     """Return a snapshot of this process in wall-clock time; what never changed is as old as can be on every clock."""
     if not any(snapshot):
         return snapshot
-    changed, *times = snapshot.shifted(ahead)
-    return type(snapshot)(changed if snapshot[0] else 0.0, *times)
+    shifted = snapshot.shifted(ahead)
+    return shifted if snapshot[0] else shifted.dated(0.0)
 
 
 def _breaker(snapshot: BreakerSnapshot, settings: CircuitBreaker, wall: float) -> tuple[BreakerState, BreakerSnapshot]:

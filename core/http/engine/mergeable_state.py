@@ -1,6 +1,6 @@
 """What processes tell each other of an upstream: moments that any two processes merge alike.
 
-All fields are seconds on one clock. Which process merges with which, in which order and how often, makes no difference.
+Numbers are seconds on one clock. Which process merges with which, in which order and how often, makes no difference.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class BreakerSnapshot(NamedTuple):
         """Return the same on a clock that is `seconds` ahead."""
         return BreakerSnapshot(self.changed + seconds, self.since + seconds, self.until + seconds)
 
+    def dated(self, moment: float) -> BreakerSnapshot:
+        """Return the same, changed at `moment`."""
+        return self._replace(changed=moment)
+
     def at_most(self, since: float, until: float) -> BreakerSnapshot:
         """Return the same, but no later than this: clocks of machines differ, and anybody may write to a cache."""
         return BreakerSnapshot(self.changed, min(self.since, since), min(self.until, until))
@@ -46,21 +50,33 @@ class GateSnapshot(NamedTuple):
     closed_until: float = 0.0
     asked_until: float = 0.0
     """Until when the upstream asked for a pause: it may be later than `closed_until`."""
+    why: str = ""
+    """The reason for `closed_until`, for people; "": the usual one."""
 
     def merge(self, other: GateSnapshot) -> GateSnapshot:
         """Return the later reopening; of the same one, the longer times."""
         if self.reopened != other.reopened:
             return max(self, other, key=lambda snapshot: snapshot.reopened)
-        closed_until = max(self.closed_until, other.closed_until)
-        return GateSnapshot(self.reopened, closed_until, max(self.asked_until, other.asked_until))
+        closed_until, why = max((self.closed_until, self.why), (other.closed_until, other.why))
+        return GateSnapshot(self.reopened, closed_until, max(self.asked_until, other.asked_until), why)
 
     def shifted(self, seconds: float) -> GateSnapshot:
         """Return the same on a clock that is `seconds` ahead."""
-        return GateSnapshot(self.reopened + seconds, self.closed_until + seconds, self.asked_until + seconds)
+        return self._replace(
+            reopened=self.reopened + seconds,
+            closed_until=self.closed_until + seconds,
+            asked_until=self.asked_until + seconds,
+        )
+
+    def dated(self, moment: float) -> GateSnapshot:
+        """Return the same, reopened at `moment`."""
+        return self._replace(reopened=moment)
 
     def at_most(self, closed_until: float, asked_until: float) -> GateSnapshot:
         """Return the same, but no later than this."""
-        return GateSnapshot(self.reopened, min(self.closed_until, closed_until), min(self.asked_until, asked_until))
+        return self._replace(
+            closed_until=min(self.closed_until, closed_until), asked_until=min(self.asked_until, asked_until)
+        )
 
 
 class Transition(NamedTuple):

@@ -13,6 +13,8 @@ from .steps import Wait
 
 MAX_CLOSED = 3600.0
 """Seconds. An upstream that asks for more is asked again after an hour, by one probe."""
+MOST_WHY = 200
+"""Characters of the reason that a gate keeps: it goes into errors and into the shared cache."""
 LEFT_ALONE = "asked to be left alone"
 _PROBED = 1.0
 """Seconds after which a gate is looked at again while a probe is on its way, which may open it at any moment."""
@@ -31,8 +33,8 @@ class Gate:
         self._reopened = 0.0
         self._refusals = 0
         """How often in a row the upstream still refused when a pause that grows was over."""
-        self.why = ""
-        """Why it is closed, for people."""
+        self._why = ""
+        """Why it is closed, for people; "": `LEFT_ALONE`."""
 
     def close(self, now: float, seconds: float, *, doubled: bool = False, why: str = "") -> float:
         """Close for `seconds`, an hour at most; a gate that is closed for longer stays so. Returns until when.
@@ -46,7 +48,7 @@ class Gate:
                 seconds = min(seconds * 2.0 ** min(self._refusals, 20), MAX_CLOSED)
                 self._refusals += 1
             if now + seconds > self._closed_until:
-                self.why = why or LEFT_ALONE
+                self._why = "".join(filter(str.isprintable, why))[:MOST_WHY]
             self._probe_until = 0.0
             self._asked_until = max(self._asked_until, now + seconds)
             self._closed_until = max(self._closed_until, min(now + seconds, now + MAX_CLOSED))
@@ -60,6 +62,7 @@ class Gate:
             with self._lock:
                 if now >= self._closed_until:  # still: nobody closed it since we looked
                     self._asked_until = self._closed_until = self._reopened = now
+                    self._why = ""
 
     def closed_for(self, now: float, prober: object) -> float:
         """Seconds to wait; 0: go. Where the upstream asked for more than an hour, one `prober` goes at a time."""
@@ -90,7 +93,7 @@ class Gate:
         with self._lock:
             if self._snapshot() != seen:
                 return False
-            self._reopened, self._closed_until, self._asked_until = snapshot
+            self._reopened, self._closed_until, self._asked_until, self._why = snapshot
             self._probe_until = 0.0
             return True
 
@@ -113,10 +116,10 @@ class Gate:
 
     def refused(self, seconds: float) -> Refused:
         """Say why a call may not pass that cannot wait `seconds`."""
-        return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, f"the upstream {self.why or LEFT_ALONE}", seconds)
+        return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, f"the upstream {self._why or LEFT_ALONE}", seconds)
 
     def _snapshot(self) -> GateSnapshot:
-        return GateSnapshot(self._reopened, self._closed_until, self._asked_until)
+        return GateSnapshot(self._reopened, self._closed_until, self._asked_until, self._why)
 
 
 class GateGuard:

@@ -32,9 +32,8 @@ class _Told(Generic[_S]):
         """Return what the record should say of `here`. A change comes after all that was known when it was made."""
         if here == self.here:  # not a rounding error away from it
             return self.there
-        changed, *times = here.shifted(ahead)
-        known = self.there[0]
-        return type(here)(known if here[0] == self.here[0] else max(changed, known + _TICK), *times)
+        shifted, known = here.shifted(ahead), self.there[0]
+        return shifted.dated(known if here[0] == self.here[0] else max(shifted[0], known + _TICK))
 
 
 class RecordSync:
@@ -73,7 +72,7 @@ class RecordSync:
         self._gate = self._follow_gate(_Told(here[1], known.gate), merged.gate, ahead)
         # Where the record is gone, it is written again for what still matters: each process would do so for ever.
         if merged != heard and (self._owed or heard != Record() or merged.is_in_force(wall)):
-            self._cache.set(self.key, (*merged.breaker, *merged.gate), timeout=lifetime(merged, wall))
+            self._cache.set(self.key, merged.plain, timeout=lifetime(merged, wall))
         self._owed = False
         return merged
 

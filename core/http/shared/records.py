@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 from ..engine.mergeable_state import BreakerSnapshot, GateSnapshot
-from ..engine.rate_limit_gate import MAX_CLOSED
+from ..engine.rate_limit_gate import MAX_CLOSED, MOST_WHY
 from ..events import OTHER
 
 DAY = 86_400.0
@@ -29,16 +29,28 @@ class Record(NamedTuple):
         """Say whether it keeps anybody from sending."""
         return self.breaker.is_open or self.gate.asked_until > wall
 
+    @property
+    def plain(self) -> tuple[float | str, ...]:
+        """What a cache is given: every serializer can store it, JSON too.
+
+        Without a reason it is six numbers, which is what releases before the reason read.
+        """
+        moments = (*self.breaker, *self.gate[:3])
+        return (*moments, self.gate.why) if self.gate.why else moments
+
 
 def read(value: object, wall: float) -> Record:
     """Read what the cache holds; what makes no sense, or is of the far future, is nothing."""
-    if not isinstance(value, tuple | list) or len(value) != 6:
+    if not isinstance(value, tuple | list) or not 6 <= len(value) <= 7:
         return Record()
-    if not all(isinstance(moment, float) and math.isfinite(moment) for moment in value):
+    moments, why = value[:6], value[6] if len(value) == 7 else ""
+    if not all(isinstance(moment, float) and math.isfinite(moment) for moment in moments):
         return Record()
-    record = Record(BreakerSnapshot(*value[:3]), GateSnapshot(*value[3:]))
+    if not isinstance(why, str) or len(why) > MOST_WHY or not why.isprintable():
+        return Record()
+    record = Record(BreakerSnapshot(*moments[:3]), GateSnapshot(moments[3], moments[4], moments[5], why))
     latest = wall + MAX_CLOSED
-    sane = max(record.breaker.changed, record.gate.reopened) <= latest and max(value) <= latest + DAY
+    sane = max(record.breaker.changed, record.gate.reopened) <= latest and max(moments) <= latest + DAY
     return record if sane else Record()
 
 

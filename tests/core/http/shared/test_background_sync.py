@@ -39,9 +39,9 @@ FRAGILE = Policy(circuit_breaker=CircuitBreaker(failures_in_a_row=2), retries=0)
 ORIGIN = Origin("https", "example.org", 443)
 HOUR = 3600.0
 MOMENTS = st.integers(0, 5).map(float)
-SNAPSHOTS = st.sampled_from([BreakerSnapshot, GateSnapshot]).flatmap(
-    lambda kind: st.tuples(*[st.builds(kind, MOMENTS, MOMENTS, MOMENTS)] * 3)
-)
+BREAKERS = st.builds(BreakerSnapshot, MOMENTS, MOMENTS, MOMENTS)
+GATES = st.builds(GateSnapshot, MOMENTS, MOMENTS, MOMENTS, st.sampled_from(["", "is busy", "limits us"]))
+SNAPSHOTS = st.sampled_from([BREAKERS, GATES]).flatmap(lambda each: st.tuples(each, each, each))
 
 
 class FakeCache:
@@ -196,17 +196,26 @@ def test_the_later_change_wins_and_then_the_longer_time() -> None:
     assert GateSnapshot(0.0, 30.0, 90.0).merge(GateSnapshot(0.0, 60.0, 60.0)) == GateSnapshot(0.0, 60.0, 90.0)
 
 
+def test_the_reason_is_that_of_the_longer_time() -> None:
+    """Of two gates closed for different reasons; and of a later reopening nothing of before is left."""
+    short, long = GateSnapshot(0.0, 30.0, 90.0, "is busy"), GateSnapshot(0.0, 60.0, 60.0, "limits us")
+    assert short.merge(long) == long.merge(short) == GateSnapshot(0.0, 60.0, 90.0, "limits us")
+    assert long.merge(GateSnapshot(1.0, 1.0, 1.0)) == GateSnapshot(1.0, 1.0, 1.0)
+
+
 @given(
     st.none()
     | st.text()
     | st.lists(st.floats() | st.integers() | st.none() | st.text(), max_size=8)
     | st.tuples(*[st.floats()] * 6)
+    | st.tuples(*[st.floats()] * 6, st.text())
     | st.dictionaries(st.text(), st.floats())
 )
 def test_whatever_the_cache_holds_can_be_read(value: object) -> None:
     """What others wrote there is finite numbers of a believable time, or nothing."""
     record = read(value, 1_700_000_000.0)
-    assert all(math.isfinite(moment) for snapshot in record for moment in snapshot)
+    assert all(math.isfinite(moment) for moment in (*record.breaker, *record.gate[:3]))
+    assert record.gate.why.isprintable()
     assert max(record.breaker.changed, record.gate.reopened) <= 1_700_000_000 + HOUR
 
 
@@ -217,6 +226,9 @@ def test_what_makes_no_sense_is_nothing() -> None:
     for bad in (None, "x" * 6, good[:5], (*good, 1.0), (True, *good[1:]), (math.nan, *good[1:]), (2 * HOUR, *good[1:])):
         assert read(bad, 10.0) == Record()
     assert read((5.0, 5.0, 1e300, 0.0, 0.0, 0.0), 10.0) == Record()  # of which no key could be made
+    assert read((*good, "is busy"), 10.0).gate.why == "is busy"
+    for why in ("\x1b[2J", "a\nb", "x" * 201, None, 5):
+        assert read((*good, why), 10.0) == Record()
 
 
 def test_keys_suit_every_cache() -> None:
@@ -393,6 +405,22 @@ def test_one_that_limits_the_rate_of_another_is_left_alone(fleet: Fleet) -> None
     assert second.upstream.gate.closed_for(second.clock(), fleet) == pytest.approx(200)
     with pytest.raises(RateLimited):
         Call(second.upstream, GET).begin()
+
+
+def test_the_reason_is_the_same_in_every_process(fleet: Fleet) -> None:
+    """Another process says why nothing is sent in the same words; a reason of the usual kind is stored by none."""
+    first, second = fleet.process(), fleet.process()
+    first.attempt(replace(answer(429, Retry_After="300"), why="allows\x1b ten calls an hour" + "x" * 500))
+    first.exchange()
+    second.exchange()
+    told = [gate.refused(1.0).why for gate in (first.upstream.gate, second.upstream.gate)]
+    assert told == ["the upstream allows ten calls an hour" + "x" * (200 - len("allows ten calls an hour"))] * 2
+    third = fleet.process()
+    third.attempt(answer(429, Retry_After="600"))
+    for process in (third, second):
+        process.exchange()
+    assert second.upstream.gate.refused(1.0).why == "the upstream asked to be left alone"
+    assert len(fleet.cache.values["core.http:1:example"]) == 6
 
 
 def test_the_longer_time_at_the_gate_wins(fleet: Fleet) -> None:
