@@ -150,7 +150,7 @@ class ResilientAdapter(DeadlineAdapter):
         latest = upstream.clock() + upstream.policy.total_timeout
         return upstream, Call(
             upstream,
-            Target(request.method or "GET", where.scheme, where.netloc, path),
+            Target(request.method or "GET", where.scheme, where.netloc, path, self.untrusted),
             attempt_timeout=_wall_clock(timeout),
             deadline=session_call.deadline(latest) if session_call else None,
             idempotent=True if "Idempotency-Key" in request.headers else None,

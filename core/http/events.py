@@ -35,6 +35,8 @@ class Target:
     host: str
     """With the port where it is not the scheme's own."""
     path: str
+    untrusted: bool = False
+    """A user submitted the URL."""
 
 
 class Suppression(StrEnum):

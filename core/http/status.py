@@ -20,7 +20,7 @@ from .shared import records, upstream_diagnostics
 from .shared.background_sync import text_of
 from .shared.cache import Cache
 from .shared.records import DAY, Record
-from .shared.upstream_diagnostics import MOST_HOSTS, Allowance, Diagnostics, Failure
+from .shared.upstream_diagnostics import MOST_HOSTS, UNTRUSTED, Allowance, Diagnostics, Failure
 from .upstream_id import UpstreamId
 
 _S = TypeVar("_S", BreakerSnapshot, GateSnapshot)
@@ -79,7 +79,7 @@ def status_report(registry: ProcessRegistry, wall: float | None = None) -> Statu
     wall = time.time() if wall is None else wall
     known = registry.known()
     cache = registry.config.shared_cache
-    names = (*registry.config.upstreams, OTHER)
+    names = (*registry.config.upstreams, OTHER, UNTRUSTED)
     all_recent = {name: registry.diagnostics.of(name) for name in names}
     heard: _Heard = {}
     problem = None
@@ -95,13 +95,18 @@ def status_report(registry: ProcessRegistry, wall: float | None = None) -> Statu
             problem = text_of(exc)
     is_shared = cache is not None and problem is None
     upstreams = [
-        _standing(registry, subject, known.get(subject), heard.get(subject), all_recent[subject.name], wall)
+        _standing(registry, subject, known.get(subject), heard.get(subject), _told(all_recent, subject), wall)
         for subject in _subjects(names, all_recent, known)
     ]
     named = [each for each in upstreams if each.name != OTHER and (each.in_trouble or not each.partition)]
     others = [each for each in upstreams if each.name == OTHER and each.tells_something]
     others.sort(key=lambda each: (not each.in_trouble, -each.last_error.at if each.last_error else 0.0))
-    return StatusReport(wall, is_shared, problem, (*named, *others[:MOST_HOSTS]))
+    ours, theirs = ([each for each in others if each.untrusted is untrusted] for untrusted in (False, True))
+    return StatusReport(wall, is_shared, problem, (*named, *ours[:MOST_HOSTS], *theirs[:MOST_HOSTS]))
+
+
+def _told(recent: Mapping[str, Diagnostics], subject: UpstreamId) -> Diagnostics:
+    return recent[UNTRUSTED if subject.untrusted else subject.name]
 
 
 def _records(cache: Cache, subjects: list[UpstreamId], wall: float) -> _Heard:
@@ -114,13 +119,16 @@ def _subjects(
     """List what is looked at: of the hosts without a name some, for each costs a look."""
     subjects = []
     for name in names:
-        if name != OTHER:
+        if name not in {OTHER, UNTRUSTED}:
             told = {resource.rpartition("/")[0] for resource in recent[name].quotas}  # maybe by other processes only
             mine = {key.partition for key in known if key.name == name}
             subjects += [UpstreamId(name, partition=partition) for partition in sorted({"", *told, *mine})]
     troubled = [subject for subject, upstream in known.items() if subject.name == OTHER and _is_in_trouble(upstream)]
-    noted = [UpstreamId(OTHER, origin, untrusted) for origin in recent[OTHER].failures for untrusted in (False, True)]
-    return subjects + list(dict.fromkeys([*noted, *troubled[-MOST_HOSTS:]]))
+    for name, untrusted in ((OTHER, False), (UNTRUSTED, True)):
+        noted = [UpstreamId(OTHER, origin, untrusted) for origin in recent[name].failures]
+        down = [subject for subject in troubled if subject.untrusted is untrusted]
+        subjects += dict.fromkeys([*noted, *down[-MOST_HOSTS:]])
+    return subjects
 
 
 def _is_in_trouble(upstream: Upstream) -> bool:
@@ -168,7 +176,7 @@ def _standing(
         closed_until=closed_until if wall < closed_until else None,
         asked_until=asked_until if wall < asked_until else None,
         quotas=told.quotas if not (origin or partition) else {},
-        last_error=None if untrusted or partition else told.failures.get(origin),
+        last_error=None if partition else told.failures.get(origin),
     )
 
 

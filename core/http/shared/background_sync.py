@@ -194,7 +194,7 @@ class StateSharing:
         for sync in self._syncs.values():
             transition = sync.transition(self._wall())
             if transition is not None:
-                self._diagnostics.note_transition(sync.upstream.name, sync.about.origin, transition)
+                self._diagnostics.note_transition(sync.about, transition)
         self._busy_since = self._clock()
         self._diagnostics.tell(self._cache)
 

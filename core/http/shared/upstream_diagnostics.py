@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from ..engine.mergeable_state import Transition
+from ..events import OTHER
 from ..outcome import Reason
 
 KEPT = 86_400.0
 """Seconds for which news are news."""
 MOST_HOSTS = 20
 """Hosts without a name of which there are news; the latest are kept."""
+UNTRUSTED = f"{OTHER}.untrusted"
+"""The name of those hosts whose URLs users submit. Apart from `OTHER`, of which they would push out the news."""
 MOST_QUOTAS = 20
 _AHEAD = 60.0
 """Seconds that the clock of another machine may be ahead: what is of the future would pass for the latest for long."""

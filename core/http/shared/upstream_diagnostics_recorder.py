@@ -15,12 +15,14 @@ from .. import fork
 from ..engine.mergeable_state import Transition
 from ..events import OTHER, AttemptEnded, Event, QuotaSeen, Target
 from ..outcome import Outcome, Quota, Reason, Result
+from ..upstream_id import UpstreamId
 from .cache import Cache
 from .upstream_diagnostics import (
     KEPT,
     MAX_LENGTHS,
     MOST_HOSTS,
     MOST_QUOTAS,
+    UNTRUSTED,
     Allowance,
     Diagnostics,
     Failure,
@@ -50,14 +52,16 @@ class DiagnosticsRecorder:
         """Note what an attempt came to if it failed, and what is said of a quota."""
         if isinstance(event, AttemptEnded):
             if event.outcome is not None and event.outcome.result is Result.FAILURE:
-                self._note_failure(event.upstream, event.target, event.outcome)
+                name = UNTRUSTED if event.target.untrusted else event.upstream
+                self._note_failure(name, event.target, event.outcome)
         elif isinstance(event, QuotaSeen) and event.upstream != OTHER:  # which does not say whose quota it is
             self._note_quota(event.upstream, event.quota, event.partition)
 
-    def note_transition(self, name: str, origin: str, transition: Transition) -> None:
+    def note_transition(self, about: UpstreamId, transition: Transition) -> None:
         """Note when a breaker of this process opened or closed, in wall-clock time."""
+        name = UNTRUSTED if about.untrusted else about.name
         with self._lock:
-            _put(self._notes_on(name).transitions, origin, transition, MOST_HOSTS)
+            _put(self._notes_on(name).transitions, about.origin, transition, MOST_HOSTS)
 
     def of(self, name: str) -> Diagnostics:
         """Return what this process has heard itself."""
@@ -91,7 +95,7 @@ class DiagnosticsRecorder:
         return False
 
     def _note_failure(self, name: str, target: Target, outcome: Outcome) -> None:
-        unnamed = name == OTHER
+        unnamed = name in {OTHER, UNTRUSTED}
         method, scheme, host, path = (
             _printable(text, most)
             for text, most in zip((target.method, target.scheme, target.host, target.path), MAX_LENGTHS, strict=True)

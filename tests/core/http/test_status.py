@@ -59,12 +59,13 @@ class Process:
         self.shared._due = 0.0
         self.shared.step()
 
-    def call(self, origin: Origin, outcome: Outcome = BUSY, path: str = "/x") -> None:
-        call = self.begin(origin, path)
+    def call(self, origin: Origin, outcome: Outcome = BUSY, path: str = "/x", *, untrusted: bool = False) -> None:
+        call = self.begin(origin, path, untrusted=untrusted)
         call.end(outcome)
 
-    def begin(self, origin: Origin, path: str = "/x") -> Call:
-        call = Call(self.registry.upstream(origin), Target("GET", origin.scheme, origin.netloc, path))
+    def begin(self, origin: Origin, path: str = "/x", *, untrusted: bool = False) -> Call:
+        upstream = self.registry.upstream(origin, untrusted=untrusted)
+        call = Call(upstream, Target("GET", origin.scheme, origin.netloc, path, untrusted))
         assert isinstance(call.begin(), Send)
         return call
 
@@ -129,7 +130,7 @@ def test_looking_changes_nothing(process: Process, fresh: Process, cache: FakeCa
     before = dict(cache.values)
     cache.asked.clear()
     fresh.look()
-    assert cache.asked == ["get"] * (3 + 1 + 3)  # news of three names and of others, and three records
+    assert cache.asked == ["get"] * (3 + 2 + 3)  # news of three names, of others and of users' hosts, and three records
     assert cache.values == before
     assert fresh.registry.known() == {}
 
@@ -225,6 +226,30 @@ def test_of_hosts_without_a_name_those_with_something_to_tell(process: Process, 
         assert {error.path for standing in others if (error := standing.last_error)} == {""}
 
 
+def test_hosts_of_users_push_no_other_out(process: Process, fresh: Process) -> None:
+    """However many of them fail or are down, the hosts that our code chose are shown, in other processes too."""
+    ours = Origin("https", "ours.test", 443)
+    process.call(ours)
+    for number in range(2 * MOST_HOSTS):
+        theirs = Origin("https", f"{number}.test", 443)
+        process.call(theirs, untrusted=True)
+        process.call(theirs, untrusted=True)
+    process.exchange()
+    for each in (process, fresh):
+        others = [(standing.origin, standing.untrusted) for standing in each.look().upstreams if standing.origin]
+        assert others[0] == (ours.url, False)
+        assert [untrusted for _, untrusted in others[1:]] == [True] * MOST_HOSTS
+
+
+def test_the_last_error_of_a_host_is_that_of_its_callers(process: Process) -> None:
+    """One that users' URLs and our own code both lead to has two rows, each with its own error."""
+    host = Origin("https", "both.test", 443)
+    process.call(host, answer(503))
+    process.call(host, answer(500), untrusted=True)
+    rows = [standing for standing in process.look().upstreams if standing.origin == host.url]
+    assert [(row.untrusted, row.last_error and row.last_error.status) for row in rows] == [(False, 503), (True, 500)]
+
+
 @pytest.mark.parametrize("record", ["x", None, (1.0,) * 7, {"breaker": 1}])
 def test_records_of_another_shape_are_nothing(fresh: Process, cache: FakeCache, record: object) -> None:
     """During a deployment an older or a newer release may have written them."""
@@ -258,4 +283,4 @@ def test_thousands_of_hosts(process: Process) -> None:
     assert process.cache is not None
     process.cache.asked.clear()
     process.look()
-    assert len(process.cache.asked) <= 7 + 2 * MOST_HOSTS
+    assert len(process.cache.asked) <= 8 + 2 * MOST_HOSTS

@@ -18,9 +18,19 @@ from core.http.origin import Origin
 from core.http.outcome import Outcome, Quota, Reason, Result, failed
 from core.http.process import ProcessRegistry
 from core.http.registry import Config, Runtime
-from core.http.shared.upstream_diagnostics import KEPT, MOST_HOSTS, Allowance, Diagnostics, Failure, key_of, read
+from core.http.shared.upstream_diagnostics import (
+    KEPT,
+    MOST_HOSTS,
+    UNTRUSTED,
+    Allowance,
+    Diagnostics,
+    Failure,
+    key_of,
+    read,
+)
 from core.http.shared.upstream_diagnostics_recorder import DiagnosticsRecorder
 from core.http.testing import FakeClock
+from core.http.upstream_id import UpstreamId
 from tests.core.http.engine.test_call import BUSY, GET, OK
 from tests.core.http.engine.test_outage import answer
 from tests.core.http.shared.test_background_sync import FRAGILE, Fleet
@@ -50,7 +60,7 @@ def recorder() -> DiagnosticsRecorder:
     return DiagnosticsRecorder(wall=FakeClock(NOW))
 
 
-def failure_of(name: str = "pypi", outcome: Outcome = BUSY, **target: str) -> AttemptEnded:
+def failure_of(name: str = "pypi", outcome: Outcome = BUSY, **target: Any) -> AttemptEnded:
     return AttemptEnded(name, replace(Target("GET", "https", "pypi.org", "/simple/"), **target), outcome, 0.1)
 
 
@@ -83,6 +93,19 @@ def test_nothing_grows_without_bound(recorder: DiagnosticsRecorder) -> None:
     assert list(recorder.of("other").failures) == [f"https://{number}.test" for number in range(9980, 10_000)]
     assert list(recorder.of("github").quotas) == [f"r{number}" for number in range(9980, 10_000)]
     assert recorder.of("other").quotas == {}
+
+
+def test_hosts_of_users_push_out_no_other(recorder: DiagnosticsRecorder) -> None:
+    """Their failures and transitions are bounded apart from those of hosts that code of ours chose."""
+    recorder.observe(failure_of("other", host="ours.test"))
+    recorder.note_transition(UpstreamId("other", "https://ours.test"), Transition(NOW, True))
+    for number in range(1000):
+        recorder.observe(failure_of("other", host=f"{number}.test", path="/secret", untrusted=True))
+        recorder.note_transition(UpstreamId("other", f"https://{number}.test", untrusted=True), Transition(NOW, True))
+    ours, theirs = recorder.of("other"), recorder.of(UNTRUSTED)
+    assert list(ours.failures) == list(ours.transitions) == ["https://ours.test"]
+    assert len(theirs.failures) == len(theirs.transitions) == MOST_HOSTS
+    assert theirs.failures["https://999.test"].path == ""
 
 
 def test_quotas_are_noted_by_resource(recorder: DiagnosticsRecorder) -> None:
