@@ -6,6 +6,7 @@ one thread exchanges.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -13,6 +14,7 @@ from ..engine.mergeable_state import BreakerSnapshot, GateSnapshot, Transition
 from ..engine.rate_limit_gate import MAX_CLOSED
 from ..engine.upstream import Upstream
 from ..events import BreakerFollowed, BreakerState
+from ..log import logger
 from ..upstream_id import UpstreamId
 from .cache import Cache
 from .records import DAY, Record, key_of, lifetime, read
@@ -49,6 +51,8 @@ class RecordSync:
         self._breaker = _Told(BreakerSnapshot(), BreakerSnapshot())
         self._gate = _Told(GateSnapshot(), GateSnapshot())
         self._owed = False
+        self._ignoring = False
+        """What the cache holds makes no sense, and the log says so."""
         self._reported: Transition | None = None
 
     def transition(self, wall: float) -> Transition | None:
@@ -62,7 +66,7 @@ class RecordSync:
 
     def sync(self, wall: float) -> Record:
         """Ask the cache once, and write to it where it knows less than this process. Raises what the cache raises."""
-        heard = read(self._cache.get(self.key), wall)
+        heard = self._read(wall)
         ahead = wall - self.upstream.clock()
         here = self.upstream.snapshots
         known = Record(self._breaker.translate(here[0], ahead), self._gate.translate(here[1], ahead))
@@ -75,6 +79,15 @@ class RecordSync:
             self._cache.set(self.key, merged.plain, timeout=lifetime(merged, wall))
         self._owed = False
         return merged
+
+    def _read(self, wall: float) -> Record:
+        found = self._cache.get(self.key)
+        heard = read(found, wall)
+        before, self._ignoring = self._ignoring, found is not None and heard == Record()
+        if self._ignoring and not before:
+            with suppress(Exception):  # a filter of the log may raise, and would pass for a cache that fails
+                logger.warning("The shared cache holds no state under %s: what is there is ignored", self.key)
+        return heard
 
     def _follow_breaker(
         self, told: _Told[BreakerSnapshot], snapshot: BreakerSnapshot, ahead: float

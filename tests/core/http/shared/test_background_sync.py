@@ -911,6 +911,24 @@ def test_a_record_that_cannot_be_read_stops_no_other(fleet: Fleet, caplog: pytes
     assert [(level, "unsupported pickle protocol: 9" in text) for level, text in lines(caplog)] == [("WARNING", True)]
 
 
+def test_a_record_that_makes_no_sense_is_ignored(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says once under which key; the other upstreams are exchanged, and nothing counts as a failure."""
+    several = Several(fleet)
+    several.others_find_all_down()
+    fleet.cache.values[several.keys[0]] = b"\x80\x05."
+    for _ in range(3):
+        several.shared._due = 0.0
+        several.shared.step()
+    assert several.down == [1, 2]
+    text = f"The shared cache holds no state under {several.keys[0]}: what is there is ignored"
+    assert [line for line in lines(caplog) if "cache" in line[1]] == [("WARNING", text)]
+    first = several.upstreams["https://0.test"]
+    first.gate.close(first.clock(), 60.0)
+    several.shared._due = 0.0
+    several.shared.step()
+    assert read(fleet.cache.values[several.keys[0]], fleet.wall.now).is_in_force(fleet.wall.now)
+
+
 def test_a_cache_that_hangs_is_not_asked_for_each_upstream(fleet: Fleet) -> None:
     """Where an error takes long to come, the others wait for the next round."""
     several = Several(fleet)
