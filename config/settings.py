@@ -100,8 +100,13 @@ if _cache_url:
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": _cache_url,
-            # Without them a server that is stuck would hold whoever asks it for as long as it is.
-            "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+            "OPTIONS": {
+                # Not pickle, Django's own choice: whoever can write to the server would run code in every process.
+                "serializer": "core.http.django.json_serializer.JSONSerializer",
+                # Without them a server that is stuck would hold whoever asks it for as long as it is.
+                "socket_connect_timeout": 0.5,
+                "socket_timeout": 0.5,
+            },
         }
     }
 

@@ -34,7 +34,8 @@ from ..events import OTHER
 from ..origin import canonical_host
 from ..policy import CircuitBreaker, Policy, RetryBudget
 from ..shared.cache import Cache
-from .shared_cache import SharedCache
+from .json_serializer import JSONSerializer
+from .shared_cache import SharedCache, unpickles
 
 SETTING = "OUTBOUND_HTTP"
 _KEYS = ("default", "upstreams", "shared_cache", "user_agent")
@@ -162,6 +163,13 @@ class _Reader:
             return None
         if isinstance(cache, LocMemCache | DummyCache):
             self._wrong("W001", f"{where}: {type(cache).__name__} shares nothing with other processes")
+        elif unpickles(alias):
+            self._wrong(
+                "W002",
+                f"{where}: {type(cache).__name__} unpickles what it reads, so whoever can write to it can run code in "
+                f"this process; use a RedisCache with OPTIONS={{'serializer': '{JSONSerializer.__module__}."
+                f"{JSONSerializer.__name__}'}}",
+            )
         return SharedCache(alias)
 
 

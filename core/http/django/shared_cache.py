@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from django.conf import settings
 from django.core.cache import caches
+from django.core.cache.backends.db import DatabaseCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.cache.backends.memcached import BaseMemcachedCache
+from django.core.cache.backends.redis import RedisCache
 from django.db import close_old_connections
 
 
@@ -34,6 +40,18 @@ class SharedCache:
     def delete(self, key: str, /) -> object:
         with _renewing_connections():
             return caches[self._alias].delete(key)
+
+
+def unpickles(alias: str) -> bool:
+    """Say whether a cache of Django's loads pickles, so that whoever can write to it can run code here.
+
+    Of a serializer that the site chose, and of backends that are not Django's, nothing is known: False.
+    """
+    cache = caches[alias]
+    if isinstance(cache, RedisCache):
+        given: Any = settings.CACHES[alias]
+        return given.get("OPTIONS", {}).get("serializer") is None
+    return isinstance(cache, DatabaseCache | FileBasedCache | BaseMemcachedCache)
 
 
 @contextmanager

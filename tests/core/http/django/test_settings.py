@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import OperationalError, connection
 from django.test import override_settings
+from django.utils.module_loading import import_string
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,10 +23,12 @@ from core import http
 from core.http import Policy, process
 from core.http.django import settings as outbound_settings
 from core.http.django.checks import check_outbound_http
+from core.http.django.json_serializer import JSONSerializer
 from core.http.origin import Origin
 from core.http.testing import FakeClock
 
 URL = "https://example.org/"
+JSON = "core.http.django.json_serializer.JSONSerializer"
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | st.floats() | st.text(max_size=20),
     lambda inner: (
@@ -223,18 +226,44 @@ def cache(backend: str, **options: Any) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("backends", "found"),
     [
-        (cache("redis.RedisCache", LOCATION="redis://127.0.0.1:1"), []),
-        (cache("filebased.FileBasedCache", LOCATION="cache"), []),
+        (cache("redis.RedisCache", LOCATION="redis://127.0.0.1:1", OPTIONS={"serializer": JSON}), []),
+        (cache("redis.RedisCache", LOCATION="redis://127.0.0.1:1"), ["W002"]),
+        (cache("filebased.FileBasedCache", LOCATION="cache"), ["W002"]),
+        (cache("db.DatabaseCache", LOCATION="cache"), ["W002"]),
         (cache("dummy.DummyCache"), ["W001"]),
         (cache("locmem.LocMemCache"), ["W001"]),
         ({"default": {"BACKEND": "tests.core.http.django.test_settings.OwnLocMem"}}, ["W001"]),
         (cache("nothing.NothingCache"), ["E006"]),
     ],
 )
-def test_a_cache_that_shares_nothing_is_a_warning(backends: dict[str, Any], found: list[str]) -> None:
-    """Of one process only, or of none: calls work, so it is no error; one that cannot be loaded is."""
+def test_a_cache_that_serves_badly_is_a_warning(backends: dict[str, Any], found: list[str]) -> None:
+    """Of one process only, or one that loads pickles: calls work, so it is no error; one that cannot be loaded is."""
     with override_settings(CACHES=backends):
         assert [number for number, _ in problems({"shared_cache": "default"})] == found
+
+
+def test_what_unpickles_is_told_what_to_use_instead() -> None:
+    """The warning names a serializer that can be imported, and which a Redis cache takes."""
+    with override_settings(CACHES=cache("redis.RedisCache", LOCATION="redis://127.0.0.1:1")):
+        ((_, text),) = problems({"shared_cache": "default"})
+    assert f"'serializer': '{JSON}'" in text
+    assert import_string(JSON) is JSONSerializer
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 5, 1.5, "x", "ü", [1.0, None], {"a": [[2.0, "b"]]}, (1.0, 2.0)], ids=repr
+)
+def test_json_brings_back_what_was_stored(value: object) -> None:
+    """A tuple as a list; whole numbers such that Redis can count."""
+    stored = JSONSerializer().dumps(value)
+    assert JSONSerializer().loads(stored) == (list(value) if isinstance(value, tuple) else value)
+    assert JSONSerializer().dumps(5) == b"5"
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x05.", b"cos\nsystem\n", b"[" * 100_000, b"9" * 10_000, b"\xff"])
+def test_what_is_no_json_comes_back_as_it_is(data: bytes) -> None:
+    """Nothing that another program wrote raises, or runs."""
+    assert JSONSerializer().loads(data) == data
 
 
 class OwnLocMem(LocMemCache):
