@@ -94,7 +94,11 @@ def main(setup: dict[str, Any]) -> None:
     redis = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": setup["cache"],
-        "OPTIONS": {"socket_timeout": setup["timeout"], "socket_connect_timeout": setup["timeout"]},
+        "OPTIONS": {
+            "serializer": "core.http.django.json_serializer.JSONSerializer",
+            "socket_timeout": setup["timeout"],
+            "socket_connect_timeout": setup["timeout"],
+        },
     }
     settings.configure(
         CACHES={"default": redis},
