@@ -13,10 +13,11 @@ import requests
 from core.http import CircuitOpen, DeadlineExceeded, RateLimited, process
 from core.http.origin import origin_of
 from core.http.outcome import Attempt, Result
-from package.credentials import Credentials, same_origin, sending
+from package.credentials import Credentials, sending
 from package.errors import (
     NO_TIME,
     AskError,
+    Gone,
     LeftAlone,
     NotModified,
     NotReady,
@@ -24,6 +25,7 @@ from package.errors import (
     Unreachable,
     Unusable,
 )
+from package.links import resolve
 from package.refusing import error_of, not_sent
 
 READING = 1
@@ -63,7 +65,7 @@ class Answer:
     data: Any
     """The JSON; None where the status says that there is none."""
     next: str = ""
-    """The next page, as the Link header has it."""
+    """The URL of the next page; "" after the last."""
     last: str = ""
     """The last one."""
 
@@ -119,7 +121,7 @@ class Client:
         empty: Collection[int] = (),
         conditional: bool = True,
     ) -> Answer:
-        """Ask for `path` below the server's API (or for an address there).
+        """Ask for `path` below the server's API, or for an address that the server named: see `links.resolve`.
 
         :param kind: what the JSON has to be.
         :param empty: statuses that mean: there is nothing. `Answer.data` is None then.
@@ -127,11 +129,9 @@ class Client:
         :raises AskError, NotModified:
         """
         try:
-            url = _address(urljoin(f"{self.server.api}/", path), params)
+            url = _address(resolve(self.server.api, path), params)
         except ValueError as exc:  # what requests says of addresses that are none is a ValueError as well
-            raise Unusable(f"{self.server.name} leads nowhere", "other") from exc
-        if not same_origin(url, self.server.api):
-            raise Unusable(f"{self.server.name} leads to another server", "other")
+            raise Unusable(f"{self.server.name} names an address that is not one of its API", "other") from exc
         key = _key(url)
         conditions = self._conditions(key) if conditional else {}
         response = self._answered(url, conditions, empty)
@@ -143,10 +143,14 @@ class Client:
         if conditional:
             self._remember(key, response.headers)
         links = {rel: link["url"] for rel, link in response.links.items() if link.get("url")}
-        return Answer(status, response.headers, url, data, _join(url, links.get("next")), links.get("last", ""))
+        following = _following(self.server.api, url, links.get("next", ""))
+        return Answer(status, response.headers, url, data, following, links.get("last", ""))
 
     def pages(self, path: str, params: Mapping[str, str | int], limit: int, **how: Any) -> Iterator[Answer]:
-        """Ask for `path` and the pages that follow it, `limit` of them at most. As `get`; the first is conditional."""
+        """Ask for `path` and the pages that follow it, `limit` of them at most. As `get`; the first is conditional.
+
+        A following page that is not there says nothing about the first one, so it is `Unusable`, and not `Gone`.
+        """
         answer = self.get(path, params, **how)
         asked = {answer.url}
         yield answer
@@ -154,7 +158,11 @@ class Client:
             if answer.next in asked:
                 raise Unusable(f"{self.server.name} sends its pages in a circle", "other")
             asked.add(answer.next)
-            answer = self.get(answer.next, **{**how, "conditional": False})
+            try:
+                answer = self.get(answer.next, **{**how, "conditional": False})
+            except Gone as exc:
+                text = f"{self.server.name} names a next page that is not there (HTTP {self.status})"
+                raise Unusable(text, "other") from exc
             yield answer
 
     def _answered(self, url: str, conditions: Mapping[str, str], empty: Collection[int]) -> requests.Response:
@@ -269,9 +277,9 @@ def _key(url: str) -> str:
     return urlsplit(url)._replace(netloc=origin_of(url).netloc).geturl()
 
 
-def _join(base: str, link: str | None) -> str:
-    """Return `link`, seen from `base`; one that leads nowhere is told of where it is followed."""
+def _following(api: str, base: str, link: str) -> str:
+    """Return the URL of the next page, which `base` names as `link`; as it is where `get` will refuse it."""
     try:
-        return urljoin(base, link) if link else ""
+        return resolve(api, urljoin(base, link)) if link else ""
     except ValueError:
-        return link or ""
+        return link

@@ -89,8 +89,10 @@ class Bitbucket(Repository):
         if branch:
             try:
                 history = self._walk(client, branch)
-            except (Gone, Unusable):
+            except (Gone, Unusable) as exc:
                 client.memory = {}  # from here there is no way on; perhaps there is one from the beginning
+                if isinstance(exc, Gone):  # the repository is there
+                    raise Unusable(f"a page of the list of commits is not there: {exc}", "other") from exc
                 raise
         if history.latest:
             reading.take("last_commit_date", lambda: date(history.latest))

@@ -83,21 +83,39 @@ class TestRequest:
     @pytest.mark.parametrize(
         "path",
         [
-            "https://evil.test/thing",
-            "//evil.test/thing",
-            "https://pypi.test.evil.test/thing",
-            "https://pypi.test@evil.test/thing",
-            "http://pypi.test/thing",
-            "https://pypi.test:8443/thing",
-            "https://[::1/thing",
-            "https://pypi.test:99999/",
-            "ftp://pypi.test/thing",
+            "https://evil.test/api/v4/thing",
+            "//evil.test/api/v4/thing",
+            "https://me:secret@pypi.test.evil.test/api/v4/thing#x",
+            "http://pypi.test/git/api/v4/thing",
+            "https://pypi.test:8443/git/api/v4/thing",
+            "https://pypi.test:99999/other/root/api/v4/thing",
         ],
     )
     def test_does_not_go_to_another_server(self, responses: RequestsMock, path: str) -> None:
-        """Wherever an answer points, only the server that is to be asked is asked."""
-        with pytest.raises(Unusable, match="PyPI leads"):
-            ask(path)
+        """A server that calls itself by another scheme, name, port or path is asked where it was asked before."""
+        url = f"{API}/git/api/v4/thing"
+        responses.get(url, json={})
+        assert client(server=Server("GitLab", f"{API}/git/api/v4")).get(path).url == url
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "https://[::1/api/v4/thing",
+            "https://:80/api/v4/thing",
+            "ftp://pypi.test/git/api/v4/thing",
+            "https://pypi.test/git/thing",
+            "https://pypi.test/",
+            "../../thing",
+            "/git/api/v4/../thing",
+            "/git/api/v4/%2e%2E/thing",
+            "https://pypi.test/git/api/v4/a\\..\\..\\..\\thing",
+            "https://pypi.test/git/api/v4/x/..",
+        ],
+    )
+    def test_does_not_leave_its_api(self, responses: RequestsMock, path: str) -> None:
+        """What else is on the same server is not asked, least of all with the token."""
+        with pytest.raises(Unusable, match="not one of its API"):
+            client(server=Server("GitLab", f"{API}/git/api/v4", "secret")).get(path)
         assert not responses.calls
 
 
@@ -531,15 +549,30 @@ class TestPages:
             self.read(1000)
         assert len(responses.calls) == 2
 
-    @pytest.mark.parametrize(
-        "follow", ["https://evil.test/p2", "//evil.test/p2", "http://pypi.test/p2", "https://[::1", "https://:80/"]
-    )
-    def test_of_another_server_are_refused(self, responses: RequestsMock, follow: str) -> None:
-        """A page that leads elsewhere, or nowhere, is no page of this server."""
+    @pytest.mark.parametrize("follow", ["https://inner.test/p2", "//inner.test:8080/p2", "http://pypi.test/p2"])
+    def test_follow_each_other_under_another_name(self, responses: RequestsMock, follow: str) -> None:
+        """A proxy's name for the server is not the one under which it is asked; a circle is noticed as soon."""
+        self.book(responses, p1=follow, p2="")
+        assert self.read() == ["p1", "p2"]
+        self.book(responses, p3=follow.replace("p2", "p4"), p4=follow.replace("p2", "p3"))
+        with pytest.raises(Unusable, match="circle"):
+            self.read(first="p3")
+        assert len(responses.calls) == 4
+
+    @pytest.mark.parametrize("follow", ["https://[::1", "https://:80/", "ftp://pypi.test/p2"])
+    def test_that_lead_nowhere_are_refused(self, responses: RequestsMock, follow: str) -> None:
+        """What is no address is no page."""
         self.book(responses, p1=follow)
-        with pytest.raises(Unusable, match="PyPI leads"):
+        with pytest.raises(Unusable, match="not one of its API"):
             self.read()
         assert len(responses.calls) == 1
+
+    def test_that_are_not_there_do_not_mean_that_all_is_gone(self, responses: RequestsMock) -> None:
+        """The first page was there."""
+        self.book(responses, p1=f"{API}/p2")
+        responses.get(f"{API}/p2", status=404)
+        with pytest.raises(Unusable, match="not there"):
+            self.read()
 
     def test_of_a_server_that_fails_in_the_middle(self, responses: RequestsMock) -> None:
         """Half of the pages are no answer."""

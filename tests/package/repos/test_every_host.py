@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -237,7 +238,7 @@ def test_pages_without_end(case: Case) -> None:
     "address", ["http://127.0.0.1:9/", "https://evil.test/x", "http://[::1", "ftp://x/", "http://:0"]
 )
 def test_pages_elsewhere(make_case: MakeCase, kind: str, address: str, session: requests.Session) -> None:
-    """A next page on another server is not asked for; parts that need no next page do not mind."""
+    """No other server is ever asked for a next page; parts that need no next page do not mind."""
     case = make_case(kind)
     case.upstream.page_elsewhere(case.fake.full_name, address)
     refused = {}
@@ -250,7 +251,31 @@ def test_pages_elsewhere(make_case: MakeCase, kind: str, address: str, session: 
     if kind == "gitlab" and case.fake.commits[min(99, len(case.fake.commits) - 1)].date > a_year_ago():
         followed |= {"weekly"}
     assert set(refused) == followed
-    assert all("leads" in why for why in refused.values())
+    assert all(re.search("names an address that is not|names a next page that is not", why) for why in refused.values())
+
+
+class InnerName(faults.Fault):
+    """All addresses in an answer are those by which a proxy knows the server."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+
+    async def play(self, turn: faults.Turn) -> faults.Answer:
+        response = await turn.respond()
+        if "Link" in response.headers:
+            response.headers["Link"] = response.headers["Link"].replace(self.url, "http://inner.invalid:8181")
+        if response.text and self.url in response.text:
+            response.text = response.text.replace(self.url, "http://inner.invalid:8181")
+        return response
+
+
+def test_pages_of_a_server_that_does_not_know_its_name(make_case: MakeCase, kind: str) -> None:
+    """Next pages under the server's inner scheme, name and port are asked for where the first one was."""
+    case = make_case(kind, least=150)
+    expected = case.fetch_all()
+    case.upstream.fault = InnerName(case.upstream.url)
+    assert case.fetch_all() == expected
 
 
 def a_year_ago() -> datetime:
