@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from django.conf import settings
 
 from package.asking import Answer, Client, Server
+from package.errors import Gone, Unusable
 from package.reading import Reading, date_of, inside, text_at, time_at
 from package.repos.base import Address, Repository, take_archived
 from package.repos.commits import Commit, counted, recent
@@ -17,10 +18,16 @@ from package.repos.refusals import Concern, Refusal, Refusals, statuses, token_r
 _WEB = "https://codeberg.org"
 _BRIEF = {"stat": "false", "verification": "false", "files": "false"}
 """Working these out takes the server long."""
-_PAGES = 60
+_MOST_PAGES = 60
 """Of commits, fifty each: more of them in a year are not counted."""
 _NEWEST = 500
 """So many commits are looked at for who takes part."""
+_PAGES = (
+    "actions activity archive blame branches commit commits compare find forks graph issues labels media milestone"
+    " milestones packages projects pulls raw releases rss search settings src stars tags watchers wiki _edit _new"
+)
+"""What follows "owner/name" in the address of a page. What comes before is the path of the server."""
+_ROOT = re.compile(r"[A-Za-z0-9._~-]+")
 _REFUSALS = Refusals(
     Refusal(
         concern=Concern.TOKEN,
@@ -46,9 +53,18 @@ class Forgejo(Repository):
 
     @classmethod
     def at(cls, address: Address) -> Self:
-        """Return the repository at `address`, on whatever server that is. Raises `NotARepository`."""
-        web = f"{'http' if address.scheme == 'http' else 'https'}://{address.netloc}"
-        return cls.among(address.names, address, Server(f"Forgejo at {address.netloc}", f"{web}/api/v1"), web)
+        """Return the repository at `address`, on whatever server that is. Raises `NotARepository`.
+
+        The server need not be at the root of its host; for ssh it always is.
+        """
+        names = address.names
+        start = _names_of_server(names) if address.scheme in {"http", "https"} else 0
+        if names and names[0].lower() in cls.reserved.split():  # a page of the server's own
+            start = 0
+        root = "".join(f"/{name}" for name in names[:start])
+        web = f"{'http' if address.scheme == 'http' else 'https'}://{address.netloc}{root}"
+        server = Server(f"Forgejo at {address.netloc}{root}", f"{web}/api/v1")
+        return cls.among(names[start:], address, server, web)
 
     @classmethod
     def path_in(cls, names: Sequence[str]) -> str:
@@ -56,11 +72,28 @@ class Forgejo(Repository):
         return "" if path.endswith("/-") else path  # the pages of an owner
 
     def metadata(self, client: Client) -> Reading:
-        data = client.get(f"repos/{self.path}").data or {}
+        try:
+            data = client.get(f"repos/{self.path}").data or {}
+        except Gone:
+            if self.untrusted:
+                self._ask_whether_there_is_a_server(client)
+            raise
         reading = self.read(data, stars="stars_count", forks="forks_count", path="full_name")
         # Of what is not archived, `archived_at` is a date in 1970; older servers do not have it.
         take_archived(reading, data, "archived_at", "updated_at")
         return reading
+
+    def _ask_whether_there_is_a_server(self, client: Client) -> None:
+        """Raise `Unusable` where no Forgejo answers: what anything else does not have is not gone for that."""
+        status = client.status
+        try:
+            known = "version" in (client.get("version", conditional=False).data or {})
+        except (Gone, Unusable):
+            known = False
+        if not known:
+            text = f"no Forgejo or Gitea answers at {self.web} (HTTP {client.status}): look at the repository's address"
+            raise Unusable(text, "not_a_repository")
+        client.status = status
 
     def commits(self, client: Client) -> Reading:
         # 409: there are none yet; so below
@@ -79,7 +112,7 @@ class Forgejo(Repository):
         def pages(conditional: bool) -> Iterator[Answer]:
             query: dict[str, str | int] = {**_BRIEF, "limit": 50}
             resource = f"repos/{self.path}/commits"
-            return client.pages(resource, query, _PAGES, kind=list, empty={409}, conditional=conditional)
+            return client.pages(resource, query, _MOST_PAGES, kind=list, empty={409}, conditional=conditional)
 
         history = recent(client, self.url, pages, _commit, least=_NEWEST)
         reading = Reading()
@@ -104,6 +137,15 @@ class Codeberg(Forgejo):
                 server = Server("Codeberg", api, settings.CODEBERG_TOKEN, refusal=_REFUSALS.error)
                 return cls.among(names, address, server, web)
         return None
+
+
+def _names_of_server(names: Sequence[str]) -> int:
+    """Return how many of `names` come before "owner/name": those that the server's own path has."""
+    end = next(
+        (n for n in range(2, len(names)) if names[n - 1].endswith(".git") or names[n] in _PAGES.split()), len(names)
+    )
+    root = names[: max(end - 2, 0)]
+    return len(root) if all(_ROOT.fullmatch(name) and name.strip(".") for name in root) else 0
 
 
 def _commit(data: Any) -> Commit:

@@ -24,7 +24,8 @@ class Forgejo(Upstream):
 
     def routes(self) -> list[web.RouteDef]:
         repo = "/api/v1/repos/{owner}/{name}"
-        return [web.get(repo, self._repo), web.get(f"{repo}/commits", self._commits)]
+        version = web.get("/api/v1/version", self._version)
+        return [version, web.get(repo, self._repo), web.get(f"{repo}/commits", self._commits)]
 
     def missing(self, status: int, name: str) -> web.Response:
         data = {"message": "The target couldn't be found.", "url": f"{self.url}/api/swagger", "errors": []}
@@ -36,6 +37,9 @@ class Forgejo(Upstream):
 
     def _asked(self, request: web.Request) -> FakeRepo:
         return self.find(request, f"{request.match_info['owner']}/{request.match_info['name']}")
+
+    async def _version(self, _: web.Request) -> web.Response:
+        return web.json_response({"version": "12.0.1+gitea-1.22.0"})
 
     async def _repo(self, request: web.Request) -> web.Response:
         repo = self._asked(request)

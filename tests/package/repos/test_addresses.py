@@ -101,6 +101,16 @@ def test_known_servers(url: str, found: tuple[str, ...], host: str) -> None:
         ("https://user:secret@git.example.net/owner/name", "https://git.example.net/api/v1", "owner/name"),
         ("https://[2001:db8::1]/owner/name", "https://[2001:db8::1]/api/v1", "owner/name"),
         ("https://gitlab.example.org:8443/owner/name", "https://gitlab.example.org:8443/api/v1", "owner/name"),
+        ("https://example.net/git/owner/name", "https://example.net/git/api/v1", "owner/name"),
+        ("https://example.net/git/owner/name/", "https://example.net/git/api/v1", "owner/name"),
+        ("https://example.net/git/owner/name.git", "https://example.net/git/api/v1", "owner/name"),
+        ("https://example.net/git/owner/name/src/branch/main/a/b", "https://example.net/git/api/v1", "owner/name"),
+        ("https://example.net/dev/git~1/owner/name/issues/5", "https://example.net/dev/git~1/api/v1", "owner/name"),
+        ("https://git.example.net/owner/name/src/branch/main/a/b", "https://git.example.net/api/v1", "owner/name"),
+        ("https://git.example.net/owner/name.git/info/refs", "https://git.example.net/api/v1", "owner/name"),
+        ("https://git.example.net/owner/wiki", "https://git.example.net/api/v1", "owner/wiki"),
+        ("https://git.example.net/owner/name/../../x", "https://git.example.net/api/v1", "owner/name"),
+        ("ssh://git@example.net/owner/name.git/x", "https://example.net/api/v1", "owner/name"),
     ],
 )
 def test_forgejo(url: str, api: str, path: str) -> None:
@@ -169,6 +179,10 @@ def test_unknown_servers(url: str, host: str) -> None:
         "https://codeberg.org/explore/repos",
         "https://codeberg.org/user/login",
         "https://git.example.net/owner",
+        "https://git.example.net/org/owner/teams",
+        "https://git.example.net/api/v1/repos/owner/name",
+        "https://git.example.net/git/explore/repos",
+        "https://git.example.net/git/owner/-/packages",
     ],
 )
 def test_no_repository(url: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+import responses as responses_library
 
 from core.http import ResilientSession
-from package.errors import Unreachable, Unusable
-from package.repos import commits, forgejo
+from package.asking import Client
+from package.errors import Gone, Unreachable, Unusable
+from package.repos import commits, forgejo, get_repo_for_repo_url
 from tests.package.repos.conftest import Case, MakeCase, weeks_of
 from tests.upstreams import faults
 
@@ -37,6 +40,37 @@ def test_untrusted(make_case: MakeCase) -> None:
                 case.fetch(part)
             assert (raised.value.again, raised.value.reason) == (False, "blocked")
     assert not len(case.upstream.requests)
+
+
+def test_below_a_path(responses: responses_library.RequestsMock, session: ResilientSession) -> None:
+    """A server below a path is asked there, and so it calls its repositories when they have moved."""
+    api = "https://example.net/git/api/v1"
+    responses.get(f"{api}/repos/ada/thing", json={"full_name": "bo/thing", "stars_count": 7})
+    repository = get_repo_for_repo_url("https://example.net/git/ada/thing", "forgejo")
+    reading = repository.parts["metadata"](repository, Client(session, repository.server))
+    assert reading.package["repo_watchers"] == 7
+    assert reading.moved_to == "https://example.net/git/bo/thing"
+    assert get_repo_for_repo_url(reading.moved_to, "forgejo").server == repository.server
+
+
+@pytest.mark.parametrize(
+    "answer", [{"status": 404}, {"body": "<h1>Welcome</h1>"}, {"json": {}}, {"json": [1]}, {"status": 403}]
+)
+def test_what_is_no_forgejo_does_not_say_that_a_repository_is_gone(
+    responses: responses_library.RequestsMock, session: ResilientSession, answer: dict[str, Any]
+) -> None:
+    """A 404 means something only where a Forgejo answers. Else the address may be wrong, and its owner is told."""
+    responses.get("https://example.net/git/api/v1/repos/ada/thing", status=404)
+    version = responses.get("https://example.net/git/api/v1/version", **answer)
+    repository = get_repo_for_repo_url("https://example.net/git/ada/thing", "forgejo")
+    client = Client(session, repository.server)
+    with pytest.raises(Unusable, match=r"no Forgejo or Gitea answers at https://example\.net/git"):
+        repository.parts["metadata"](repository, client)
+    responses.remove(version)
+    responses.get("https://example.net/git/api/v1/version", json={"version": "1.22.0"})
+    with pytest.raises(Gone):
+        repository.parts["metadata"](repository, client)
+    assert client.status == 404
 
 
 def test_archived(case: Case) -> None:
