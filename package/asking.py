@@ -28,7 +28,7 @@ from package.errors import (
 from package.links import resolve
 from package.refusing import error_of, not_sent
 
-READING = 1
+READING = 2
 """Raised whenever answers are read in another way: so that no answer of before passes for unchanged."""
 _VALIDATOR = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
 _FAILURES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,8 @@ _PYTHON_3 = "Programming Language :: Python :: 3"
 _PYTHON_2 = "Programming Language :: Python :: 2"
 _LICENSE = "License :: "
 _STATUS = "Development Status :: "
+_BEGAN = datetime(2003, 1, 1, tzinfo=UTC)
+"""PyPI has no uploads from before."""
 _DEEPEST = 20
 """Levels of objects and lists; PyPI's own JSON has three."""
 
@@ -124,7 +126,7 @@ def _supports_python3(info: Json) -> bool | None:
     return False if any(c.startswith(_PYTHON_2) for c in classifiers) else None
 
 
-def _readable(reader: Callable[[Json], Any], info: Json) -> Any:
+def _readable(reader: Callable[[Any], Any], info: Any) -> Any:
     """Return what a field says, None where it cannot be used: that is said where the field itself is read."""
     try:
         return reader(info)
@@ -225,11 +227,15 @@ def _releases(data: Json) -> dict[str, list[Any]]:
 def _upload_time(data: Json, number: str | None) -> datetime | None:
     """Return when the first file of the release was uploaded."""
     files = [file for file in _releases(data).get(number or "", []) if isinstance(file, Mapping)]
-    times = [file.get("upload_time_iso_8601") or file.get("upload_time") for file in files]
-    parsed = [date(time) for time in times if time]
-    if not parsed:
+    times = [time for file in files if (time := file.get("upload_time_iso_8601") or file.get("upload_time"))]
+    if not times:
         raise BadField("missing")
-    return min(parsed)
+    read = [time for each in times if (time := _readable(_uploaded, each))]
+    return min(read) if read else _uploaded(times[0])  # which says what is wrong with it
+
+
+def _uploaded(value: Any) -> datetime:
+    return date(value, _BEGAN)
 
 
 _PACKAGE_READERS: dict[str, Callable[[Json], Any]] = {

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, cast
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils import timezone
 
 from package.models import Package
 from package.results import SkippedField
@@ -20,6 +21,10 @@ from package.results import SkippedField
 Json: TypeAlias = Mapping[str, Any]
 _LARGEST = 2**31 - 1
 """What every database takes for an IntegerField."""
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+"""Of what people date themselves, such as commits: histories are older than git, but none of Python's than Python."""
+_AHEAD = timedelta(days=1)
+"""By so much a clock or a time zone may be wrong."""
 
 
 class BadField(Exception):  # noqa: N818 - it ends the reading of a field, not the work
@@ -100,9 +105,9 @@ def text_at(values: Any, *keys: str) -> str:
 
 
 def time_at(values: Any, *keys: str) -> datetime | None:
-    """Return the time that `keys` lead to; None where they do not lead to one."""
+    """Return the time that `keys` lead to, though it cannot be right; None where they do not lead to one."""
     try:
-        return date_of(inside(values, *keys[:-1]), keys[-1])
+        return _time(inside(values, *keys[:-1]).get(keys[-1]))
     except BadField:
         return None
 
@@ -142,8 +147,20 @@ def date_of(values: Json, key: str) -> datetime | None:
     return None if value is None else date(value)
 
 
-def date(value: Any) -> datetime:
-    """Read a date in ISO 8601; without a zone it is UTC."""
+def date(value: Any, earliest: datetime = EARLIEST) -> datetime:
+    """Read a date in ISO 8601, which is to be one that can be right; without a zone it is UTC."""
+    time = _time(value)
+    if not can_be_right(time, earliest):
+        raise BadField(f"is {time:%Y-%m-%d}, which cannot be right")
+    return time
+
+
+def can_be_right(time: datetime, earliest: datetime = EARLIEST) -> bool:
+    """Say whether `time` is not before `earliest`, nor more than a day in the future."""
+    return earliest <= time <= timezone.now() + _AHEAD
+
+
+def _time(value: Any) -> datetime:
     try:
         time = datetime.fromisoformat(text(value))
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from package.asking import Client, Server
 from package.models import Package
-from package.reading import BadField, Json, Reading, count_of, get, text_of, time_at
+from package.reading import BadField, Json, Reading, can_be_right, count_of, get, text_of, time_at
 from package.repos.address import Address, NotARepository, split
 
 __all__ = ["Address", "NotARepository", "Repository", "split"]
@@ -99,14 +99,14 @@ def description_of(data: Json) -> str | None:
     return value and value[:_LONGEST_DESCRIPTION]
 
 
-def take_archived(reading: Reading, data: Json, *dates: str) -> None:
-    """Read since when it is archived: the first of `dates` that says something. In 1970 nobody archived anything."""
+def take_archived(reading: Reading, data: Json, *dates: str, earliest: datetime) -> None:
+    """Read since when it is archived: the first of `dates` that can be right. `earliest`: when the host began."""
 
     def archived_since() -> datetime | None:
         if not get(data, "archived", bool, "true or false"):
             return None
         for key in dates:
-            if (when := time_at(data, key)) and when.year > 1970:
+            if (when := time_at(data, key)) and can_be_right(when, earliest):
                 return when
         raise BadField("nothing tells since when")
 

@@ -12,13 +12,15 @@ from django.utils import timezone
 
 from package.asking import READING, Answer, Client
 from package.errors import NotModified, Unusable
-from package.reading import BadField, count, text_at
+from package.reading import BadField, can_be_right, count, text_at
 
 WEEKS = 52
 _MOST_PEOPLE = 200
 _LONGEST_NAME = 100
 _LONGEST_PAGE = 100
 """As long as the longest that is asked for."""
+_LAST = 10
+"""Commits that end a walk: clocks are wrong, and those of a branch that was merged late are old."""
 
 
 class Commit(NamedTuple):
@@ -28,6 +30,11 @@ class Commit(NamedTuple):
     time: datetime | None = None
     author: str = ""
 
+    @property
+    def date(self) -> datetime | None:
+        """When it was made; None where that is not known, or what is said of it cannot be right."""
+        return self.time if self.time and can_be_right(self.time) else None
+
 
 @dataclass
 class History:
@@ -36,7 +43,7 @@ class History:
     head: str = ""
     """The newest one; whose history this is can never change."""
     latest: str = ""
-    """When it was made."""
+    """When the newest one was made of which that is known."""
     count: int = 0
     days: Counter[str] = field(default_factory=Counter)
     """Commits of each day of the last 52 weeks."""
@@ -77,20 +84,27 @@ class History:
         """Count `commits`, which are older than those that were added before."""
         if self.head and any(commit.id == self.head for commit in commits):
             raise Unusable("the commits begin again from the first: there is no end to them", "other")
+        dates = dates_of(commits)
         if commits and not self.count:
-            self.head, newest = commits[0].id, commits[0].time
-            self.latest = newest.isoformat() if newest else ""
+            self.head = commits[0].id
+        if dates and not self.latest:
+            self.latest = dates[0].isoformat()
         self.count += len(commits)
-        self.days.update(commit.time.date().isoformat() for commit in commits if commit.time)
+        self.days.update(when.date().isoformat() for when in dates)
         self.people.update(commit.author[:_LONGEST_NAME] for commit in commits if commit.author)
 
     def add_older(self, older: History) -> None:
         """Add a history that ends where this one begins."""
         if not self.count:
-            self.head, self.latest = older.head, older.latest
+            self.head = older.head
+        self.latest = self.latest or older.latest
         self.count += older.count
         self.days += older.days
         self.people += older.people
+
+
+def dates_of(commits: Iterable[Commit]) -> list[datetime]:
+    return [when for commit in commits if (when := commit.date)]
 
 
 def today() -> date:
@@ -171,8 +185,8 @@ def _read(pages: Iterator[Answer], read: Callable[[Any], Commit], least: int, kn
         if known and known.head and not history.count and commits and commits[0].id == known.head:
             return known  # and with it all that came before
         history.add(commits)
-        oldest = commits[-1].time if commits else None
-        enough = history.count >= least and oldest is not None and oldest < long_ago
+        last = dates_of(commits)[-_LAST:]
+        enough = history.count >= least and last and max(last) < long_ago
         if enough or not commits or not answer.next:
             return history
     raise Unusable("more commits in a year than are counted", "other")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
@@ -22,6 +23,8 @@ _MOST_PAGES = 60
 """Of commits, fifty each: more of them in a year are not counted."""
 _NEWEST = 500
 """So many commits are looked at for who takes part."""
+_BEGAN = datetime(2014, 1, 1, tzinfo=UTC)
+"""When Gogs was begun, from which Gitea and Forgejo come."""
 _PAGES = (
     "actions activity archive blame branches commit commits compare find forks graph issues labels media milestone"
     " milestones packages projects pulls raw releases rss search settings src stars tags watchers wiki _edit _new"
@@ -80,7 +83,7 @@ class Forgejo(Repository):
             raise
         reading = self.read(data, stars="stars_count", forks="forks_count", path="full_name")
         # Of what is not archived, `archived_at` is a date in 1970; older servers do not have it.
-        take_archived(reading, data, "archived_at", "updated_at")
+        take_archived(reading, data, "archived_at", "updated_at", earliest=_BEGAN)
         return reading
 
     def _ask_whether_there_is_a_server(self, client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,8 @@ WEB = "https://github.com"
 _VERSION = {"X-GitHub-Api-Version": "2022-11-28"}
 _PAGES = 2
 """Of contributors, a hundred each."""
+_BEGAN = datetime(2007, 1, 1, tzinfo=UTC)
+"""Its first repositories are from this year."""
 classify = REFUSALS.classify
 """For the settings of the upstream: see `Policy.classify`."""
 
@@ -46,7 +49,7 @@ class GitHub(Repository):
         data = client.get(f"repos/{self.path}").data or {}
         reading = self.read(data, stars="stargazers_count", forks="forks_count", path="full_name")
         # Nobody tells since when; but nobody pushes to what is archived, while each new star is an update.
-        take_archived(reading, data, "pushed_at", "updated_at")
+        take_archived(reading, data, "pushed_at", "updated_at", earliest=_BEGAN)
         return reading
 
     def participants(self, client: Client) -> Reading:

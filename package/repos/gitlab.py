@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit
@@ -22,6 +23,8 @@ _PAGES = 2
 """Of contributors, a hundred each."""
 _WEEKLY_PAGES = 30
 """Of commits, a hundred each: more of them in a year are not counted."""
+_BEGAN = datetime(2011, 1, 1, tzinfo=UTC)
+"""GitLab's first release was in this year."""
 _PAGES_OF_A_PROJECT = (
     "- badges blame blob builds commits create create_dir edit files find_file issues merge_requests new preview raw"
     " refs tree update wikis"
@@ -72,7 +75,7 @@ class GitLab(Repository):
         reading = self.read(data, stars="star_count", forks="forks_count", path="path_with_namespace")
         if "archived" in data:  # told only to those who say who they are
             # Since when, nobody tells; but nothing goes on in what is archived.
-            take_archived(reading, data, "last_activity_at")
+            take_archived(reading, data, "last_activity_at", earliest=_BEGAN)
         return reading
 
     def participants(self, client: Client) -> Reading:

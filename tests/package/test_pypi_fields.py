@@ -194,6 +194,9 @@ DEFECTS: dict[str, tuple[Change, set[str], set[str]]] = {
             "with surrogate": "2026-01-01T12:00:00Z\ud800",
             "before all time": "0001-01-01T00:00:00+23:59",
             "after all time": "9999-12-31T23:59:59-23:59",
+            "in 1970": "1970-01-01T00:00:00Z",
+            "before there was a PyPI": "2002-12-31T23:59:59Z",
+            "in the future": "2106-02-07T06:28:15Z",
         }.items()
     },
 }
@@ -512,10 +515,11 @@ class TestLatestRelease:
             (["2026-01-01T02:00:00+02:00"], datetime(2026, 1, 1, tzinfo=UTC)),
             (["2026-01-01T02:00:00", "2026-01-01T01:00:00Z"], datetime(2026, 1, 1, 1, tzinfo=UTC)),
             ([None, "2026-01-01T00:00:00Z"], datetime(2026, 1, 1, tzinfo=UTC)),
+            (["1970-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "soon"], datetime(2026, 1, 1, tzinfo=UTC)),
         ],
     )
     def test_uploaded_when_its_first_file_was(self, times: list[str | None], uploaded_at: datetime) -> None:
-        """A wheel that was added later does not make a release younger. Times are UTC."""
+        """A wheel that was added later does not make a release younger, nor a wrong date older. Times are UTC."""
         releases = {"2.1": [{"upload_time_iso_8601": time} for time in times]}
         assert read_project({**project("x"), "releases": releases}).version["upload_time"] == uploaded_at
 

@@ -38,6 +38,26 @@ def test_newest() -> None:
     assert datetime.fromisoformat(history.latest) == ago(1).time
 
 
+@pytest.mark.parametrize(
+    ("time", "right"),
+    [
+        (datetime(1970, 1, 1, tzinfo=UTC), False),
+        (datetime(1989, 12, 31, tzinfo=UTC), False),
+        (datetime(1990, 8, 9, tzinfo=UTC), True),
+        (datetime.now(UTC) + timedelta(hours=14), True),
+        (datetime.now(UTC) + timedelta(days=2), False),
+        (datetime.max.replace(tzinfo=UTC), False),
+    ],
+)
+def test_dates_that_cannot_be_right(time: datetime, right: bool) -> None:
+    """Nothing of Python is older than Python, and nobody commits tomorrow: such dates count for none."""
+    history = History()
+    history.add([Commit("b", time), ago(3)])
+    assert history.latest == (time if right else ago(3).time).isoformat()
+    assert history.count == 2
+    assert history.days.total() == 1 + right
+
+
 def test_pages_that_begin_again() -> None:
     """The newest commit cannot come twice."""
     history = History()

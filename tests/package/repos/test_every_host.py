@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -108,6 +109,52 @@ def test_something_new(case: Case) -> None:
     assert values["repo_watchers"] == case.fake.stars
     assert values["commit_count"] == len(case.fake.commits)
     assert values["last_commit_date"] == case.fake.commits[0].date
+
+
+class WrongClock(faults.Fault):
+    """One commit of each page has this date: the first one or the last one, as `position` says."""
+
+    def __init__(self, date: str, position: int) -> None:
+        super().__init__(on="/commits")
+        self.date = date
+        self.position = position
+
+    async def play(self, turn: faults.Turn) -> faults.Answer:
+        response = await turn.respond()
+        data = json.loads(response.text or "null")
+        commits = data.get("values") if isinstance(data, dict) else data
+        if not commits:  # GitLab's count
+            return response
+        for dates in (commits[self.position], commits[self.position].get("commit", {}).get("committer", {})):
+            dates.update({key: self.date for key in ("date", "committed_date") if key in dates})
+        response.text = json.dumps(data)
+        return response
+
+
+@pytest.mark.parametrize("kind", ["gitlab", "bitbucket", "codeberg"])
+@pytest.mark.parametrize("date", ["1970-01-01T00:00:01Z", "0001-01-01T00:00:00Z", "2106-02-07T06:28:15Z", "two years"])
+def test_commits_with_a_wrong_date(make_case: MakeCase, kind: str, date: str) -> None:
+    """They are counted, but in no week; and what is older than they are is read all the same."""
+    case = make_case(kind, least=300)
+    case.fake.born, case.fake.pace = int(case.world.now.timestamp()) - case.fake.size * 86_000, 86_000
+    expected = sum(weeks_of(case.fake))
+    wrong = (datetime.now(UTC) - timedelta(weeks=104)).isoformat() if date == "two years" else date
+    case.upstream.fault = WrongClock(wrong, -1)
+    values = case.fetch("weekly" if kind == "gitlab" else "history").values
+    pages = -(-expected // 50)
+    assert expected - pages <= sum(values["commits_over_52w"]) < expected
+
+
+@pytest.mark.parametrize("date", ["1970-01-01T00:00:01Z", "1989-12-31T00:00:00Z", "2106-02-07T06:28:15Z"])
+def test_a_newest_commit_with_a_wrong_date(case: Case, kind: str, date: str) -> None:
+    """The date of the last commit stays what it was; where others are read too, it is that of the next."""
+    case.upstream.fault = WrongClock(date, 0)
+    fetched = case.fetch("history" if kind == "bitbucket" else "commits")
+    if kind == "bitbucket":
+        assert fetched.values["last_commit_date"] == case.fake.commits[1].date
+    else:
+        assert fetched.reasons == {"last_commit_date": f"is {date[:10]}, which cannot be right"}
+    assert fetched.values["commit_count"] == len(case.fake.commits)
 
 
 def test_renamed(case: Case, kind: str) -> None:
@@ -248,7 +295,8 @@ def test_pages_elsewhere(make_case: MakeCase, kind: str, address: str, session: 
         except Unusable as exc:
             refused[part] = str(exc)
     followed = {"github": {"participants"}, "gitlab": {"participants"}}.get(kind, {"history"})
-    if kind == "gitlab" and case.fake.commits[min(99, len(case.fake.commits) - 1)].date > a_year_ago():
+    last = case.fake.commits[: min(100, len(case.fake.commits))][-10:]
+    if kind == "gitlab" and max(commit.date for commit in last) > a_year_ago():
         followed |= {"weekly"}
     assert set(refused) == followed
     assert all(re.search("names an address that is not|names a next page that is not", why) for why in refused.values())

@@ -89,6 +89,15 @@ def test_archived(case: Case) -> None:
     assert case.fetch("metadata").values["date_repo_archived"] == case.fake.updated_at
 
 
+@pytest.mark.parametrize("wrong", ["1970-01-01T00:00:00Z", "2006-12-31T00:00:00Z", "2106-02-07T06:28:15Z"])
+def test_archived_before_there_was_a_github(case: Case, wrong: str) -> None:
+    """A date that GitHub cannot have noted is none: the next one serves, or what is stored."""
+    says(case, archived=True, pushed_at=wrong, updated_at="2026-01-01T00:00:00Z")
+    assert case.fetch("metadata").values["date_repo_archived"] == datetime(2026, 1, 1, tzinfo=UTC)
+    says(case, archived=True, pushed_at=wrong, updated_at=wrong)
+    assert case.fetch("metadata").reasons == {"date_repo_archived": "nothing tells since when"}
+
+
 def test_archived_no_longer(case: Case) -> None:
     """What can be pushed to again is said to be, and not left out."""
     says(case, archived=False)
