@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 from django.utils import timezone
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version as ParsedVersion
 
 from core.utils import status_choices_switch
 from package.models import Package, Version
+from package.python_versions import allows_python3, specifiers_in
 from package.reading import BadField, Json, Reading, date, get, model_field, text
 
 _PYTHON_3 = "Programming Language :: Python :: 3"
@@ -107,10 +107,7 @@ def _requires_python(info: Json) -> str | None:
     if value is None:
         return None
     specifier = _short(text(value), "pypi_requires_python")
-    try:
-        SpecifierSet(specifier)
-    except InvalidSpecifier:
-        raise BadField("is not a version specifier") from None
+    specifiers_in(specifier)
     return specifier
 
 
@@ -121,8 +118,7 @@ def _supports_python3(info: Json) -> bool | None:
         return True
     required = _requires_python(info)
     if required:
-        specifiers = SpecifierSet(required)
-        return any(f"3.{minor}" in specifiers for minor in range(100))
+        return allows_python3(required)
     return False if any(c.startswith(_PYTHON_2) for c in classifiers) else None
 
 

@@ -112,6 +112,7 @@ DEFECTS: dict[str, tuple[Change, set[str], set[str]]] = {
             "true": True,
             "too long": ">=3" + ",!=3.1" * 50,
             "malformed": "three or newer",
+            "equal to any text": "===jython",
         }.items()
     },
     **{
@@ -304,6 +305,23 @@ class TestPython3:
             ([], "<3", False),
             ([], "==2.7.*", False),
             ([], ">=2.7", True),
+            ([], ">=3.9.1,<3.10", True),
+            ([], ">3.9,<3.10", True),
+            ([], ">3.9.1,<3.9.3", True),
+            ([], "~=3.11.4", True),
+            ([], "==3.11.9", True),
+            ([], "===3.11.9", True),
+            ([], "==3.12.*,>=3.12.3", True),
+            ([], ">=3.13.0rc1,<=3.13.0rc2", True),
+            ([], "==3", True),
+            ([], ">1.1.1", True),
+            ([], ">=3.9.1,<3.9.1", False),
+            ([], ">=2.7,<3.0", False),
+            ([], "!=3.*", False),
+            ([], "==2.7.18", False),
+            ([], ">=3.5.*, <4.*", True),
+            ([], ">=2.7, !=3.3*, <4", True),
+            ([], "<3.*", False),
         ],
     )
     def test_from_classifiers_else_from_requires_python(
