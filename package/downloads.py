@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.db import models
+
 from package.asking import Client
 from package.reading import BadField, Reading, count_of
 
@@ -22,4 +24,4 @@ def _last_month(data: Mapping[str, object]) -> int | None:
     recent = data.get("data")
     if not isinstance(recent, dict):
         raise BadField("missing")
-    return count_of(recent, "last_month")
+    return count_of(recent, "last_month", models.BigIntegerField.MAX_BIGINT)  # there are projects with billions

@@ -55,7 +55,7 @@ class Package(TimestampedModel):
     category = models.ForeignKey(Category, models.PROTECT)
 
     # where its code lives
-    repo_url = models.URLField("repository URL", blank=True)
+    repo_url = models.URLField("repository URL", max_length=500, blank=True)
     repo_host = models.CharField("repository host", max_length=100, blank=True)
     repo_description = models.TextField("description", blank=True)
     repo_watchers = models.IntegerField("stars", default=0)
@@ -70,12 +70,12 @@ class Package(TimestampedModel):
     # PyPI
     pypi_url = models.CharField("PyPI name or URL", max_length=255, blank=True)
     pypi_missing_since = models.DateTimeField("not on PyPI since", null=True, blank=True)
-    pypi_downloads = models.IntegerField("PyPI downloads", default=0)
+    pypi_downloads = models.BigIntegerField("PyPI downloads", default=0)
     pypi_classifiers = models.JSONField("PyPI classifiers", default=list, blank=True)
     pypi_info = models.JSONField("what PyPI says", default=dict, blank=True)
-    pypi_license = models.CharField("PyPI license", max_length=100, blank=True)
+    pypi_license = models.CharField("PyPI license", max_length=2000, blank=True)
     pypi_licenses = models.JSONField("PyPI licenses", default=list, blank=True)
-    pypi_requires_python = models.CharField("PyPI requires Python", max_length=100, blank=True)
+    pypi_requires_python = models.CharField("PyPI requires Python", max_length=1000, blank=True)
     supports_python3 = models.BooleanField("supports Python 3", null=True, blank=True)
     documentation_url = models.URLField("documentation URL", max_length=500, blank=True)
     latest_version = models.ForeignKey("Version", models.SET_NULL, null=True, blank=True, related_name="+")
@@ -118,14 +118,14 @@ class Package(TimestampedModel):
 
 class Version(TimestampedModel):
     package = models.ForeignKey(Package, models.CASCADE)
-    number = models.CharField(max_length=100)
-    license = models.CharField(max_length=100, blank=True)
+    number = models.CharField(max_length=255)
+    license = models.CharField(max_length=2000, blank=True)
     licenses = models.JSONField(default=list, blank=True)
     upload_time = models.DateTimeField("uploaded to PyPI", null=True, blank=True)
     development_status = models.IntegerField(choices=PackageStatus.choices, default=PackageStatus.UNKNOWN)
     supports_python3 = models.BooleanField("supports Python 3", default=False)
     hidden = models.BooleanField(default=False)
-    downloads = models.IntegerField(default=0)
+    downloads = models.BigIntegerField(default=0)
 
     class Meta:
         get_latest_by = "upload_time"

@@ -23,6 +23,9 @@ _LICENSE = "License :: "
 _STATUS = "Development Status :: "
 _BEGAN = datetime(2003, 1, 1, tzinfo=UTC)
 """PyPI has no uploads from before."""
+_LONGEST_EXPRESSION = 10_000
+_LONGEST_NAME = 100
+"""Characters. A longer license, unless it is an expression, is no name but the text of one."""
 _DEEPEST = 20
 """Levels of objects and lists; PyPI's own JSON has three."""
 
@@ -106,7 +109,10 @@ def _requires_python(info: Json) -> str | None:
     value = get(info, "requires_python", str, "text")
     if value is None:
         return None
-    specifier = _short(text(value), "pypi_requires_python")
+    specifier = text(value)
+    longest = model_field(Package, "pypi_requires_python").max_length or 0
+    if len(specifier) > longest:
+        raise BadField(f"is longer than {longest} characters")
     specifiers_in(specifier)
     return specifier
 
@@ -131,7 +137,7 @@ def _readable(reader: Callable[[Any], Any], info: Any) -> Any:
 
 
 def _licenses(info: Json) -> list[str] | None:
-    """PEP 639's expression; else the free text, unless that is a whole licence; else the classifiers."""
+    """PEP 639's expression; else the free text, unless that is a whole license, and what the classifiers name."""
     expression = get(info, "license_expression", str, "text") if "license_expression" in info else None
     if expression:
         return [_one_line(expression)]
@@ -139,8 +145,8 @@ def _licenses(info: Json) -> list[str] | None:
     licenses = [name for c in classifiers if (name := c.rsplit(" :: ", 1)[-1]) != "OSI Approved"]
     try:
         free = get(info, "license", str, "text")
-        if free and (line := _one_line(free)).upper() != "UNKNOWN":
-            licenses.insert(0, line)
+        if free and (name := _name_of_license(free)).upper() != "UNKNOWN":
+            licenses.insert(0, name)
     except BadField:
         if not licenses:
             raise
@@ -148,17 +154,19 @@ def _licenses(info: Json) -> list[str] | None:
 
 
 def _one_line(value: str) -> str:
-    value = _short(text(value), "pypi_license")
+    value = text(value)
+    if len(value) > _LONGEST_EXPRESSION:
+        raise BadField(f"is longer than {_LONGEST_EXPRESSION} characters")
     if len(value.splitlines()) > 1:
         raise BadField("has several lines")
     return value
 
 
-def _short(value: str, field_name: str) -> str:
-    longest = model_field(Package, field_name).max_length or 0
-    if len(value) > longest:
-        raise BadField(f"is longer than {longest} characters")
-    return value
+def _name_of_license(value: str) -> str:
+    name = _one_line(value)
+    if len(name) > _LONGEST_NAME:
+        raise BadField(f"is longer than {_LONGEST_NAME} characters")
+    return name
 
 
 def _license(info: Json) -> str | None:

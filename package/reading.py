@@ -130,14 +130,14 @@ def text_of(values: Json, key: str) -> str | None:
     return None if value is None else text(value)
 
 
-def count_of(values: Json, key: str) -> int | None:
+def count_of(values: Json, key: str, largest: int = _LARGEST) -> int | None:
     value = get(values, key, int, "a whole number")
-    return None if value is None else count(value)
+    return None if value is None else count(value, largest)
 
 
-def count(value: int) -> int:
+def count(value: int, largest: int = _LARGEST) -> int:
     """Return `value`, if it can be a count that is stored."""
-    if not 0 <= value <= _LARGEST:
+    if not 0 <= value <= largest:
         raise BadField("is no count")
     return value
 

@@ -35,6 +35,13 @@ def test_are_asked_for_by_the_name_in_small_letters(make_package: MakePackage, p
     assert pypi.mock.calls[-1].request.url == "https://pypistats.test/api/packages/django/recent?period=month"
 
 
+def test_may_be_billions(package: Package, pypi: CannedPyPI) -> None:
+    """The most wanted projects are downloaded more often in a month than 32 bits can count."""
+    pypi.statistics_answer(200, json={"data": {"last_month": 2**31 + 5}})
+    assert refresh(package).outcome is FetchOutcome.UPDATED
+    assert Package.objects.get().pypi_downloads == 2**31 + 5
+
+
 def test_of_nobody_are_zero(package: Package, pypi: CannedPyPI) -> None:
     """No downloads is a number too."""
     refresh(package)
@@ -54,7 +61,7 @@ ODD = [
     {"data": {"last_month": 1.5}},
     {"data": {"last_month": True}},
     {"data": {"last_month": -1}},
-    {"data": {"last_month": 2**31}},
+    {"data": {"last_month": 2**63}},
     {"data": {"last_month": [5]}},
 ]
 

@@ -110,7 +110,7 @@ DEFECTS: dict[str, tuple[Change, set[str], set[str]]] = {
             "a number": 3.10,
             "a list": [">=3.10"],
             "true": True,
-            "too long": ">=3" + ",!=3.1" * 50,
+            "too long": ">=3" + ",!=3.1" * 200,
             "malformed": "three or newer",
             "equal to any text": "===jython",
         }.items()
@@ -130,7 +130,12 @@ DEFECTS: dict[str, tuple[Change, set[str], set[str]]] = {
     ),
     **{
         f"license_expression {kind}": (info(license_expression=value), LICENSES, set())
-        for kind, value in {"a number": 1, "a list": ["MIT"], "too long": LONG, "of two lines": "MIT\nBSD"}.items()
+        for kind, value in {
+            "a number": 1,
+            "a list": ["MIT"],
+            "too long": "x" * 10_001,
+            "of two lines": "MIT\nBSD",
+        }.items()
     },
     **{
         f"license_expression with {kind}": (info(license_expression=value), {*LICENSES, "pypi_info"}, set())
@@ -344,6 +349,24 @@ class TestPython3:
 class TestLicense:
     """pypi_license and pypi_licenses."""
 
+    @pytest.mark.parametrize("length", [101, 744, 2000])
+    def test_an_expression_may_be_long(self, package: Package, pypi: CannedPyPI, length: int) -> None:
+        """Wheels that bundle the code of others have expressions of hundreds of characters, and databases take them."""
+        expression = ("MIT AND " * 250)[: length - 3] + "0BS"
+        pypi.knows("fortune", license_expression=expression)
+        assert of(package.fetch_metadata()).outcome is FetchOutcome.UPDATED
+        kept = Package.objects.select_related("latest_version").get()
+        assert (kept.pypi_license, kept.pypi_licenses) == (expression, [expression])
+        assert kept.latest_version
+        assert kept.latest_version.license == expression
+
+    def test_one_too_long_for_its_field_is_in_the_list_still(self) -> None:
+        """The list has room for what the field has not."""
+        expression = " AND ".join(["MIT"] * 400)
+        reading = read_project(project("x", license_expression=expression))
+        assert reading.package["pypi_licenses"] == reading.version["licenses"] == [expression]
+        assert skipped_of(reading) == {"pypi_license", "version.license"}
+
     @pytest.mark.parametrize(
         ("values", "licenses"),
         [
@@ -516,7 +539,7 @@ class TestLatestRelease:
 
     def test_too_long_a_number_is_skipped(self) -> None:
         """A version that does not fit is not cut off."""
-        reading = read_project({**project("x"), "releases": {f"1.{'0' * 100}": files()}})
+        reading = read_project({**project("x"), "releases": {f"1.{'0' * 255}": files()}})
         assert (reading.number, skipped_of(reading)) == (None, {"version.number"})
 
     def test_info_about_another_release_is_not_taken_for_its_own(self) -> None:
@@ -545,6 +568,19 @@ class TestLatestRelease:
         """Mirrors that give only upload_time are understood."""
         data = {**project("x"), "releases": {"2.1": [{"upload_time": "2026-01-01T00:00:00"}]}}
         assert read_project(data).version["upload_time"] == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_long_texts_are_kept(package: Package, pypi: CannedPyPI) -> None:
+    """A specifier and a version may be long too."""
+    required = ">=3.6" + ",!=3.7.1" * 40
+    number = f"1.0.dev1+{'git' * 50}"
+    data = project("fortune", requires_python=required, version=number)
+    pypi.says("fortune", {**data, "releases": {number: files()}})
+    assert of(package.fetch_metadata()).outcome is FetchOutcome.UPDATED
+    kept = Package.objects.select_related("latest_version").get()
+    assert kept.pypi_requires_python == required
+    assert kept.latest_version
+    assert kept.latest_version.number == number
 
 
 def skipped_of(reading: Reading) -> set[str]:

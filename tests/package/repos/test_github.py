@@ -127,7 +127,6 @@ def test_archived_or_not(case: Case, archived: object) -> None:
         ("full_name", "owner", "repo_url", "is no name of a repository"),
         ("full_name", "owner/../name", "repo_url", "is no name of a repository"),
         ("full_name", "owner/name/x", "repo_url", "is no name of a repository"),
-        ("full_name", "o" * 95 + "/" + "n" * 95, "repo_url", "at most 200 characters"),
     ],
 )
 def test_one_odd_field(case: Case, key: str, value: object, field: str, reason: str) -> None:

@@ -51,6 +51,17 @@ def test_a_server_of_ones_own(case: Case, upstreams: Upstreams, settings: Settin
     assert {entry.authorization for entry in upstreams.gitlab.requests} == {"Bearer own"}
 
 
+def test_long_names(case: Case) -> None:
+    """Groups in groups have long addresses, which fit; one that does not fit costs nothing else."""
+    for names, fits in ((4, True), (20, False)):
+        path = "/".join(["g" * 99] * names)
+        case.upstream.fault = faults.JSON({"path_with_namespace": path, "description": "d", "star_count": 7})
+        fetched = case.fetch("metadata")
+        assert fetched.reading.moved_to == (f"{case.repository.web}/{path}" if fits else "")
+        assert ("repo_url" in fetched.reasons) == (not fits)
+        assert fetched.values["repo_watchers"] == 7
+
+
 def test_old_servers_do_not_count(case: Case) -> None:
     """Where nobody counts commits, the count stays what it is."""
     case.upstream.fault = faults.Status(404, on="/sequence")
