@@ -17,7 +17,7 @@ METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run demo serve test uncovered lowest check conformance lint types generate migrate lock clean
+.PHONY: help run demo serve test uncovered lowest check conformance lint types generate migrate lock wheel clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,18 +66,24 @@ generate: $(VENV)/.dev  ## write alerts and dashboard anew, from grafana/generat
 migrate: $(VENV)/.site .env
 	$(MANAGE) migrate --verbosity 0
 
-lock: $(VENV)/.dev  ## resolve the dependencies anew, into requirements/
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header pyproject.toml \
-		--output-file requirements/site.txt
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header pyproject.toml --group dev \
-		--constraint requirements/site.txt --output-file requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
-		--resolution lowest-direct pyproject.toml --group dev --output-file requirements/lowest.txt
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
-		--group conformance --constraint requirements/dev.txt --output-file requirements/conformance.txt
+# What each lock holds. The site is the library with its extra for Django, and a group of dependencies of its own.
+COMPILE = $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-header
+SITE = pyproject.toml --extra django --group site
+DEV = $(SITE) --extra socks --group dev
+UPGRADE ?= --upgrade
+
+lock: $(VENV)/.dev  ## resolve the dependencies anew, into requirements/; with UPGRADE= only as far as they changed
+	$(COMPILE) $(SITE) --output-file requirements/site.txt
+	$(COMPILE) $(DEV) --constraint requirements/site.txt --output-file requirements/dev.txt
+	$(COMPILE) $(DEV) --python-version 3.11 --resolution lowest-direct --output-file requirements/lowest.txt
+	$(COMPILE) --python-version 3.11 --group conformance --constraint requirements/site.txt \
+		--output-file requirements/conformance.txt
+
+wheel: $(VENV)/.dev  ## build the library's source distribution, and the wheel from it, into dist/
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
 
 clean:  ## remove the environment, the database and everything that was generated
-	rm -rf .venv* .conformance .metrics .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis db.sqlite3* staticfiles
+	rm -rf .venv* .conformance .metrics dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis db.sqlite3* staticfiles
 
 .env:
 	@echo "Writing .env for a working copy: DEBUG=true"

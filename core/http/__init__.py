@@ -17,6 +17,8 @@ from .process import observe
 from .session import ResilientSession
 from .verdict import Verdict
 
+__version__ = "0.1.0"
+
 __all__ = [
     "WEB_REQUEST",
     "AttemptTimeout",

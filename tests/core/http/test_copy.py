@@ -13,6 +13,7 @@ import pytest
 
 import core.http
 from core.http.shared import records, upstream_diagnostics
+from tests.core.http.adopter import DJANGO_SITE
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import reply
 
@@ -43,51 +44,8 @@ def run(program: str, *path: Path, **environment: str) -> subprocess.CompletedPr
 
 def test_a_copy_works_under_any_name(copy: Path, serve: Serve) -> None:
     """A call, a check and a scrape: logger, check ids, app label and URL names are what they are everywhere."""
-    done = run(
-        """
-        import logging, os
-        from django.conf import settings
-        settings.configure(
-            INSTALLED_APPS=["somewhere.outbound.django"],
-            OUTBOUND_HTTP={"upstreams": {"example": {"hosts": [os.environ["NETLOC"]], "retries": -1}}},
-            DEBUG=True,
-            ROOT_URLCONF="site_urls",
-            ALLOWED_HOSTS=["testserver"],
-        )
-        import django
-        records = []
-        logger = logging.getLogger("core.http")
-        logger.propagate = False
-        logger.setLevel("INFO")
-        logger.addHandler(type("Kept", (logging.Handler,), {"emit": lambda _, record: records.append(record)})())
-        django.setup()
-        import sys, types
-        from django.apps import apps
-        from django.urls import include, path
-        site = sys.modules["site_urls"] = types.ModuleType("site_urls")
-        site.urlpatterns = [path("", include("somewhere.outbound.django.urls"))]
-        from django.core.checks import run_checks
-        from django.test import Client, override_settings
-        from django.urls import reverse
-        from somewhere import outbound
-
-        assert apps.get_app_config("outbound_http").name == "somewhere.outbound.django"
-        assert [check.id for check in run_checks()] == ["core.http.E002"]
-        assert records.pop().levelname == "ERROR"
-        good = {"upstreams": {"example": {"hosts": [os.environ["NETLOC"]], "backoff": 0}}}
-        with override_settings(OUTBOUND_HTTP=good):
-            assert run_checks() == []
-            session = outbound.ResilientSession()
-            assert session.get(os.environ["URL"]).text == "fine"
-            assert records.pop().levelname == "INFO"
-            scrape = Client().get(reverse("outbound_http:metrics")).text
-        assert 'outbound_http_calls_total{outcome="success",reason="",upstream="example"} 1.0' in scrape
-        assert not [name for name in sys.modules if name.split(".")[0] == "core"]
-        """,
-        copy,
-        NETLOC=(server := serve(reply(503), reply(200, b"fine"))).netloc,
-        URL=server.url,
-    )
+    server = serve(reply(503), reply(200, b"fine"))
+    done = run(DJANGO_SITE, copy, LIBRARY="somewhere.outbound", NETLOC=server.netloc, URL=server.url)
     assert done.returncode == 0, done.stderr
 
 

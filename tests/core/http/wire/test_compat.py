@@ -52,7 +52,8 @@ def again(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 def floors() -> Iterator[tuple[str, tuple[int, ...]]]:
     """Read the lower bounds of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    for group in (project["project"]["dependencies"], *project["dependency-groups"].values()):
+    tables = (project["project"]["optional-dependencies"], project["dependency-groups"])
+    for group in (project["project"]["dependencies"], *(group for table in tables for group in table.values())):
         for bound in group:
             if found := re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)", bound):
                 yield found[1], tuple(map(int, found[2].split(".")))

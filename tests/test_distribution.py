@@ -1,0 +1,149 @@
+"""The distribution `outbound-http`: what pip builds from this repository, and what it installs elsewhere."""
+
+from __future__ import annotations
+
+import email
+import os
+import subprocess
+import sys
+import textwrap
+import zipfile
+from collections.abc import Iterator
+from email.message import Message
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import core.http
+from tests.core.http.adopter import DJANGO_SITE, SCRIPT
+from tests.core.http.misbehave import MisbehavingServer, reply
+from tests.servers.common import cannot
+
+ROOT = Path(__file__).parent.parent
+LIBRARY = ROOT / "core" / "http"
+NEEDED = {"outbound-http", "certifi", "charset-normalizer", "idna", "prometheus-client", "requests", "urllib3"}
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
+    done = subprocess.run(
+        [*map(str, command)],
+        cwd=cwd,
+        env={**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": "", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def build_wheel(source: str, to: Path) -> Path:
+    """Build as a user does, with the build backend that the lock names."""
+    if not (find_spec("hatchling") and find_spec("pip")):
+        cannot("hatchling or pip is not installed: make .venv/.dev installs them")
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", to, source)
+    (wheel,) = to.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(".", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        return email.message_from_bytes(archive.read(name))
+
+
+def files_in(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if not name.endswith("/")}
+
+
+def test_the_wheel_holds_the_folder_and_nothing_else(wheel: Path) -> None:
+    """Every file of core/http/, templates and py.typed included, is in the package outbound_http."""
+    folder = {path.relative_to(LIBRARY) for path in LIBRARY.rglob("*") if path.is_file()}
+    expected = {f"outbound_http/{path.as_posix()}" for path in folder if "__pycache__" not in path.parts}
+    found = files_in(wheel)
+    assert {name for name in found if ".dist-info/" not in name} == expected
+    assert {"outbound_http/py.typed", "outbound_http/django/templates/outbound_http/upstreams.html"} <= found
+    assert any(name.endswith("/licenses/LICENSE") for name in found)
+
+
+def test_the_wheel_needs_little(metadata: Message) -> None:
+    """A script needs four packages; what the site of this repository needs is no part of the distribution."""
+    needs = metadata.get_all("Requires-Dist", [])
+    assert {need.split(">")[0] for need in needs if "extra ==" not in need} == {
+        "idna",
+        "prometheus-client",
+        "requests",
+        "urllib3",
+    }
+    assert metadata.get_all("Provides-Extra") == ["django", "socks"]
+
+
+def test_the_wheel_says_what_it_is(metadata: Message) -> None:
+    """Name, version, description, license and addresses are what an index of packages shows."""
+    assert (metadata["Name"], metadata["Version"]) == ("outbound-http", core.http.__version__)
+    assert metadata["License-Expression"] == "MIT"
+    assert "Typing :: Typed" in metadata.get_all("Classifier", [])
+    assert {url.split(",")[0] for url in metadata.get_all("Project-URL", [])} >= {"Homepage", "Source"}
+    assert "pip install outbound-http[django]" in str(metadata.get_payload())
+
+
+def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """A wheel that is built from the sdist has the same files."""
+    options = ("--sdist", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(tmp_path))
+    run(sys.executable, "-m", "uv", "build", *options)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    assert files_in(build_wheel(str(sdist), tmp_path / "from_sdist")) == files_in(wheel)
+
+
+@pytest.fixture
+def server() -> Iterator[MisbehavingServer]:
+    with MisbehavingServer([reply(503), reply(200, b"fine")]) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("extras", "more", "program"),
+    [
+        ("", set(), SCRIPT),
+        ("[django]", {"django", "rich"}, DJANGO_SITE),
+        (
+            "[socks]",
+            {"pysocks"},
+            f"{SCRIPT}\n    session.get_adapter('http://').proxy_manager_for('socks5://127.0.0.1')",
+        ),
+        ("[django,socks]", {"django", "rich", "pysocks"}, DJANGO_SITE),
+    ],
+    ids=["alone", "django", "socks", "all"],
+)
+def test_it_works_where_nothing_else_is_installed(
+    wheel: Path, extras: str, more: set[str], program: str, server: MisbehavingServer, tmp_path: Path
+) -> None:
+    """In an empty environment, the wheel brings what each extra needs: a call, a check and a scrape work."""
+    environment = tmp_path / "environment"
+    python = environment / "bin" / "python"
+    uv = (sys.executable, "-m", "uv", "--quiet")
+    run(*uv, "venv", "--python", sys.executable, environment)
+    lock = ("--constraint", ROOT / "requirements" / "dev.txt")
+    run(*uv, "pip", "install", "--python", python, *lock, f"outbound-http{extras} @ {wheel.as_uri()}")
+    installed = run(*uv, "pip", "freeze", "--python", python)
+    names = {line.split("==")[0].split(" @")[0].lower() for line in installed.splitlines()}
+    assert names >= NEEDED | more
+    if "django" not in extras:
+        assert names == NEEDED | more
+    run(
+        *(python, "-W", "error", "-c", textwrap.dedent(program)),
+        cwd=tmp_path,
+        LIBRARY="outbound_http",
+        URL=server.url,
+        NETLOC=server.netloc,
+    )
