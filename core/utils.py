@@ -9,11 +9,10 @@ from django.conf import settings
 from django.db import models
 from django.template.defaultfilters import slugify
 
-from core import http
-from core.http import WEB_REQUEST, ResilientSession
+from core.http.requests import web as requests
 
 logger = logging.getLogger(__name__)
-_session = ResilientSession(WEB_REQUEST)
+_session = requests.Session()
 
 
 class PackageStatus(models.IntegerChoices):
@@ -61,12 +60,12 @@ def get_pypi_url(title: str, timeout: float = 1.0) -> str | None:
 
 
 def healthcheck(url: str, timeout: float = 1.0) -> bool:
-    """Ping a monitoring service, again where that may help. Never raises; returns whether it got through.
+    """Ping a monitoring service, once more where that may help. Never raises; returns whether it got through.
 
-    :param timeout: seconds for each attempt.
+    :param timeout: seconds for each of the two attempts.
     """
     try:
-        return http.get(url, timeout=timeout).ok
+        return requests.get(url, timeout=timeout).ok
     except Exception as exc:  # noqa: BLE001 - a job must not fail because its monitoring does
         logger.warning("The health check could not be sent: %s", type(exc).__name__)
         return False

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from core.http import api
+from core.http.requests import web
 
 pytest_plugins = ["core.http.testing", "pytester", "tests.servers.redis"]
 
@@ -26,4 +27,5 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _fake_time(outbound_http: object) -> Iterator[None]:
     yield
-    api._adapter.close()  # its connections lead to servers of this test
+    for adapter in (api._adapter, web._adapter):
+        adapter.close()  # its connections lead to servers of this test

@@ -12,7 +12,7 @@ from .session import ResilientSession
 _adapter = ResilientAdapter()
 
 
-def request(method: str, url: str, **kwargs: Any) -> requests.Response:
+def request(method: str, url: str, *, _adapter: ResilientAdapter = _adapter, **kwargs: Any) -> requests.Response:
     """Send one request, as `requests.request` does: resilient, on shared connections, with a fresh cookie jar."""
     session = ResilientSession()  # not closed: the connections are not its own
     session.mount("https://", _adapter)

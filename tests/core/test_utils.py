@@ -178,11 +178,19 @@ class TestHealthcheck:
         self, responses: responses_library.RequestsMock, outbound_http: OutboundHTTP
     ) -> None:
         """One hiccup of the monitoring does not raise a false alarm."""
-        responses.get(PING, status=503)
         responses.get(PING, body=requests.ConnectionError("reset"))
         responses.get(PING, status=200)
         assert healthcheck(PING) is True
-        assert outbound_http.clock.waits == [1, 2]
+        assert outbound_http.clock.waits == [0.5]
+
+    def test_makes_two_attempts_at_most(
+        self, responses: responses_library.RequestsMock, outbound_http: OutboundHTTP
+    ) -> None:
+        """A monitoring that is down holds a job up for a moment only."""
+        responses.get(PING, status=503)
+        assert healthcheck(PING) is False
+        assert len(responses.calls) == 2
+        assert outbound_http.clock.now == 0.5
 
     @pytest.mark.parametrize("status", [404, 410, 500, 503])
     def test_tells_that_it_did_not_get_through(self, responses: responses_library.RequestsMock, status: int) -> None:
