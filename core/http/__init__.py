@@ -12,6 +12,7 @@ from .errors import (
     RateLimited,
     ResponseTooLarge,
 )
+from .foreign_session import make_resilient
 from .policy import WEB_REQUEST, CircuitBreaker, Policy, RetryBudget
 from .process import observe
 from .session import ResilientSession
@@ -37,6 +38,7 @@ __all__ = [
     "delete",
     "get",
     "head",
+    "make_resilient",
     "observe",
     "options",
     "patch",

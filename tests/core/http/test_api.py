@@ -37,6 +37,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "delete",
         "get",
         "head",
+        "make_resilient",
         "observe",
         "options",
         "patch",
