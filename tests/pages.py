@@ -3,12 +3,50 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
+_BLOCK = re.compile(
+    r"^(?:<!-- example: (?P<marker>[^>]+) -->\n+)?"
+    r"^(?P<fence>`{3,})(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)^(?P=fence)$",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code on a page."""
+
+    page: Path
+    line: int
+    """Where its code begins."""
+    language: str
+    code: str
+    marker: str
+    """What the comment ``<!-- example: … -->`` before it says; "" without one: it is run as it is."""
+
+    @property
+    def where(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return all fenced blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(
+            page,
+            text.count("\n", 0, found.start("code")) + 1,
+            found["language"],
+            found["code"],
+            (found["marker"] or "").strip(),
+        )
+        for found in _BLOCK.finditer(text)
+    ]
 
 
 def examples(page: str, language: str = "python") -> list[str]:
-    """Return the blocks of code in `language` on a page, in order."""
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    """Return the blocks of code in `language` on a page of docs/, in order."""
+    return [block.code for block in blocks(ROOT / "docs" / page) if block.language == language]

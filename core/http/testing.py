@@ -6,7 +6,8 @@ In conftest.py:
 
 and in a test, or for all of them with ``pytestmark = pytest.mark.usefixtures("outbound_http")``:
 
-    def test_gives_up(outbound_http, responses):
+    @responses.activate
+    def test_gives_up(outbound_http):
         responses.get("https://example.org/", status=503)
         assert http.get("https://example.org/").status_code == 503
         assert outbound_http.clock.waits == [1, 2, 4]
