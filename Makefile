@@ -17,7 +17,7 @@ METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run demo serve test uncovered lowest check conformance lint types generate migrate lock wheel clean
+.PHONY: help run demo serve test uncovered lowest check conformance lint types docs generate migrate lock wheel clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ lint: $(VENV)/.dev  ## look for mistakes and misplaced white space
 types: $(VENV)/.dev  ## check the types
 	DEBUG=true $(BIN)/mypy
 
+docs: $(VENV)-docs/.installed  ## build the documentation site in docs/_build/html: strictly, with all internal links checked
+	$(VENV)-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(VENV)-docs/bin/python -m tests.docs.built docs/_build/html
+
 generate: $(VENV)/.dev  ## write alerts and dashboard anew, from grafana/generate/
 	$(BIN)/python -m grafana.generate
 
@@ -78,12 +82,13 @@ lock: $(VENV)/.dev  ## resolve the dependencies anew, into requirements/; with U
 	$(COMPILE) $(DEV) --python-version 3.11 --resolution lowest-direct --output-file requirements/lowest.txt
 	$(COMPILE) --python-version 3.11 --group conformance --constraint requirements/site.txt \
 		--output-file requirements/conformance.txt
+	$(COMPILE) --python-version 3.11 --group docs --constraint requirements/site.txt --output-file requirements/docs.txt
 
 wheel: $(VENV)/.dev  ## build the library's source distribution, and the wheel from it, into dist/
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
 
 clean:  ## remove the environment, the database and everything that was generated
-	rm -rf .venv* .conformance .metrics dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis db.sqlite3* staticfiles
+	rm -rf .venv* docs/_build .conformance .metrics dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis db.sqlite3* staticfiles
 
 .env:
 	@echo "Writing .env for a working copy: DEBUG=true"

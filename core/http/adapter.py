@@ -48,9 +48,14 @@ class ResilientAdapter(DeadlineAdapter):
     Without `policy` it uses the upstreams of the process; with one it has state of its own. On a session that
     is not a `ResilientSession` the total timeout bounds each hop of a redirect, not all of them together.
 
+    :param policy: how its calls behave; default: as the settings say for each upstream.
     :param clock: seconds, never going back; default: the process's, `time.monotonic`.
     :param wait: waits that many seconds before a retry; what it raises ends the call and reaches the caller.
     :param random: a number in [0, 1), for jitter.
+    :param pool_connections: hosts of which connections are kept; default: 32.
+    :param pool_maxsize: connections that are kept for each host; default: 128.
+    :param pool_block: no more than `pool_maxsize` connections at once; waiting for one counts towards the attempt's
+        timeout. Default: False.
     """
 
     __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_clock", "_wait", "_random"]  # noqa: RUF012 - what pickle keeps

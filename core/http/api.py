@@ -13,7 +13,14 @@ _adapter = ResilientAdapter()
 
 
 def request(method: str, url: str, *, _adapter: ResilientAdapter = _adapter, **kwargs: Any) -> requests.Response:
-    """Send one request, as `requests.request` does: resilient, on shared connections, with a fresh cookie jar."""
+    """Send one request, as `requests.request` does: resilient, on shared connections, with a fresh cookie jar.
+
+    Returns the response, and raises what a `ResilientSession` does.
+
+    :param method: such as "GET".
+    :param url: with http or https.
+    :param kwargs: what `requests.request` takes. ``timeout=``, in seconds, can only shorten the policy's.
+    """
     session = ResilientSession()  # not closed: the connections are not its own
     session.mount("https://", _adapter)
     session.mount("http://", _adapter)
@@ -21,29 +28,45 @@ def request(method: str, url: str, *, _adapter: ResilientAdapter = _adapter, **k
 
 
 def get(url: str, params: Any = None, **kwargs: Any) -> requests.Response:
+    """Send a GET request, with the arguments of `requests.get`: see `request`."""
     return request("GET", url, params=params, **kwargs)
 
 
 def head(url: str, **kwargs: Any) -> requests.Response:
+    """Send a HEAD request, with the arguments of `requests.head`: see `request`.
+
+    Redirects are not followed, unless ``allow_redirects=True``.
+    """
     kwargs.setdefault("allow_redirects", False)
     return request("HEAD", url, **kwargs)
 
 
 def options(url: str, **kwargs: Any) -> requests.Response:
+    """Send a OPTIONS request, with the arguments of `requests.options`: see `request`."""
     return request("OPTIONS", url, **kwargs)
 
 
 def post(url: str, data: Any = None, json: Any = None, **kwargs: Any) -> requests.Response:
+    """Send a POST request, with the arguments of `requests.post`: see `request`.
+
+    Sent again only if it certainly was not sent, or carries an ``Idempotency-Key``.
+    """
     return request("POST", url, data=data, json=json, **kwargs)
 
 
 def put(url: str, data: Any = None, **kwargs: Any) -> requests.Response:
+    """Send a PUT request, with the arguments of `requests.put`: see `request`."""
     return request("PUT", url, data=data, **kwargs)
 
 
 def patch(url: str, data: Any = None, **kwargs: Any) -> requests.Response:
+    """Send a PATCH request, with the arguments of `requests.patch`: see `request`.
+
+    Sent again only as a POST would be.
+    """
     return request("PATCH", url, data=data, **kwargs)
 
 
 def delete(url: str, **kwargs: Any) -> requests.Response:
+    """Send a DELETE request, with the arguments of `requests.delete`: see `request`."""
     return request("DELETE", url, **kwargs)

@@ -57,39 +57,54 @@ class BackoffSource(StrEnum):
 
 @value
 class AttemptStarted:
+    """A request goes out."""
+
     upstream: str
     target: Target
 
 
 @value
 class AttemptEnded:
+    """It was answered, failed or was cancelled."""
+
     upstream: str
     target: Target
     outcome: Outcome | None
     """None: cancelled."""
     seconds: float
+    """How long it took."""
 
 
 @value
 class RetryScheduled:
+    """Another attempt is to follow, after a delay: it may still be prevented."""
+
     upstream: str
     target: Target
     reason: Reason
+    """What makes it necessary."""
     delay: float
+    """Seconds until then."""
     source: BackoffSource
 
 
 @value
 class RetryStarted:
+    """That attempt goes out now."""
+
     upstream: str
     target: Target
     reason: Reason
+    """What made it necessary."""
     waited: float
+    """Seconds of backoff before it."""
     source: BackoffSource
 
 
 @value
 class RetrySuppressed:
+    """Another attempt was wanted, and is not made."""
+
     upstream: str
     target: Target
     reason: Suppression
@@ -97,19 +112,27 @@ class RetrySuppressed:
 
 @value
 class CallEnded:
+    """The caller gets a response or an error."""
+
     upstream: str
     target: Target
     result: Result
     reason: Reason | Rejection | None
+    """None unless the result is a failure or a rejection."""
     attempts: tuple[Attempt, ...]
+    """Those of this hop; empty: nothing was sent."""
     seconds: float
+    """How long it took, delays and waiting included."""
     suppressed: Suppression | None
+    """Why no further retry was made that was wanted; None: none was."""
     budget_remaining: float | None = None
     """What is left of the retry budget, as a fraction; None: there is none."""
 
 
 @value
 class BreakerChanged:
+    """A circuit breaker opened, closed, or lets a probe through."""
+
     upstream: str
     target: Target
     """The call that brought it about."""
@@ -134,26 +157,37 @@ class BreakerFollowed:
 
 @value
 class BreakerForgotten:
+    """A circuit breaker is gone: of a host that was not asked for long, or of settings that were replaced."""
+
     upstream: str
     state: BreakerState
 
 
 @value
 class GateClosed:
+    """The upstream asked to be left alone."""
+
     upstream: str
     target: Target
     seconds: float
+    """For how long."""
     partition: str = ""
+    """Of which credential, as the code that made the session calls it."""
 
 
 @value
 class GateWaited:
+    """A call has waited because of that."""
+
     upstream: str
     seconds: float
+    """How long."""
 
 
 @value
 class QuotaSeen:
+    """The upstream said how much of its rate limit is left."""
+
     upstream: str
     quota: Quota
     partition: str = ""

@@ -77,19 +77,26 @@ def _methods(value: Any) -> frozenset[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CircuitBreaker:
-    """When an upstream counts as down, and for how long. Times are seconds. Refuses wrong values as `Policy` does."""
+    """When an upstream counts as down, and for how long: the pattern of Nygard's "Release It!".
+
+    Times are seconds. Raises `TypeError` and `ValueError` for wrong values, as `Policy` does.
+    """
 
     failures_in_a_row: int = 10
-    """Opens after that many, each within `window` of the one before: an upstream that is simply gone."""
+    """Opens after that many failed attempts, each within `window` of the one before: the upstream is simply gone.
+    A whole number from 1 to 10,000."""
     failure_rate: float = 0.8
-    """Opens at that share of the attempts within `window`, if there were `minimum_attempts` …"""
+    """Opens when that fraction of the attempts within `window` failed, if there were `minimum_attempts`. Half of the
+    answers failing is a brown-out, in which retries still help. Above 0, up to 1."""
     minimum_attempts: int = 20
-    """… of them. Half of the answers failing is a brown-out, in which retries still help."""
+    """Attempts within `window` below which `failure_rate` says nothing. From 1 to 1,000,000."""
     window: float = 30.0
+    """Seconds for which an attempt counts. From 1 to 3,600."""
     open_for: float = 15.0
-    """How long nothing is sent before one probe; doubled each time that the probe fails …"""
+    """Seconds for which nothing is sent before one probe; doubled each time that the probe fails, up to `open_max`.
+    Above 0, up to 86,400."""
     open_max: float = 300.0
-    """… up to this."""
+    """Ceiling of that, in seconds. Not below `open_for`."""
 
     def __post_init__(self) -> None:
         _check_integer("failures_in_a_row", self.failures_in_a_row, 1, 10_000)
@@ -104,11 +111,18 @@ class CircuitBreaker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryBudget:
-    """How many attempts may be retries: a share of those of the last `window` seconds, and `minimum` more."""
+    """How many attempts may be retries: at most ``minimum + ratio * attempts``, both of the last `window` seconds.
+
+    The model and the defaults are those of Finagle's RetryBudget. Raises `TypeError` and `ValueError` for wrong values,
+    as `Policy` does.
+    """
 
     ratio: float = 0.2
+    """Fraction of the attempts that may be retries. From 0 to 1."""
     minimum: int = 10
+    """Retries that are allowed besides, for times with few calls. A whole number from 0 to 1,000,000."""
     window: float = 10.0
+    """Seconds for which attempts and retries count. From 1 to 3,600."""
 
     def __post_init__(self) -> None:
         _check_number("ratio", self.ratio, "a number from 0 to 1", 0, 1)
@@ -125,17 +139,18 @@ class Policy:
     """
 
     retries: int = 3
-    """Attempts after the first one."""
+    """Attempts after the first one. A whole number from 0 to 100."""
     backoff: float = 1.0
-    """Delay before retry n is ``backoff * 2**(n - 1)``: 1, 2, 4 s by default."""
+    """Seconds. The delay before retry n is ``min(backoff * 2**(n - 1), backoff_max)``: 1, 2, 4 s by default. Truncated
+    binary exponential backoff, as in IEEE 802.3; RFC 9110 leaves the choice to the client. From 0 to 86,400."""
     backoff_max: float = 30.0
-    """Ceiling of that delay, before jitter: callers that all wait this long are still spread."""
+    """Ceiling of that delay in seconds, before jitter: callers that all wait this long are still spread."""
     jitter: float = 0.0
     """Fraction of the delay (0 to 1) of which a random part is added."""
     attempt_timeout: float = 10.0
-    """Limit of one attempt."""
+    """Seconds that one attempt may take, of wall-clock time: from the name look-up to the last byte of the body."""
     total_timeout: float = 60.0
-    """Limit of the whole call: attempts, delays, waiting and redirects."""
+    """Seconds that the whole call may take: attempts, delays, waiting and redirects. Not below `attempt_timeout`."""
     retry_statuses: frozenset[int] = frozenset(
         {
             408,  # the server gave up waiting for the request
@@ -147,22 +162,25 @@ class Policy:
             504,  # a proxy waited too long for the server behind it
         }
     )
+    """Statuses that are worth another attempt: 408, 425, 429, 500, 502, 503, 504."""
     retry_methods: frozenset[str] = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-    """Idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was sent."""
+    """Methods that may be sent twice: idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was
+    sent."""
     max_response_bytes: int | None = 32 * 2**20
-    """Limit of a body read into memory, after decoding; None: no limit."""
+    """Bytes of a body that is read into memory, after decoding: 32 MiB; None: no limit."""
     max_json_nodes: int | None = 500_000
     """Limit of what ``response.json()`` may build, counted before it is parsed: values and keys, by the ``[ { , :`` in
     the document; text may be as long as it likes. 500,000 take up to 45 MiB; PyPI's largest documents have 200,000.
     None: no limit."""
     max_concurrency: int | None = None
-    """Attempts in flight, of this process; None: no limit. Waiting for a slot counts towards `total_timeout`."""
+    """Attempts in flight at once, in this process; None: no limit. Waiting for a slot counts towards
+    `total_timeout`."""
     requests_per_second: float | None = None
-    """Attempts of this process, at even distances; None: no limit. Waiting counts likewise."""
+    """Attempts that this process starts in a second, at even distances; None: no limit. Waiting counts likewise."""
     circuit_breaker: CircuitBreaker | None = CircuitBreaker()
-    """None: off."""
+    """When nothing is sent any more; None: off."""
     retry_budget: RetryBudget | None = RetryBudget()
-    """None: off."""
+    """How much of the traffic may be retries; None: off."""
     rate_limit_gate: bool = True
     """Calls wait, or are refused, while the upstream asks for a pause. False: each call finds out for itself."""
     classify: Classify | None = None

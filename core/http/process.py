@@ -85,6 +85,8 @@ class observe:  # noqa: N801 - used like a function
     ``observe(observer)`` adds it for good, ``with observe(observer):`` until the end of the block. It gets every event
     of every session, whatever the settings become, in the thread of the call that the event belongs to; so it must be
     quick. What it raises is logged and never reaches the caller.
+
+    :param observer: is called with each event; what it returns is ignored.
     """
 
     def __init__(self, observer: Observer) -> None:

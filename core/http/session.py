@@ -41,6 +41,7 @@ class ResilientSession(requests.Session):
     `ResponseTooLarge`; `Response.elapsed` includes retries. With ``stream=True`` the caller reads the body, so
     what goes wrong in it is not retried.
 
+    :param policy: how its calls behave; default: as the settings say for each upstream.
     :param untrusted: for URLs that users submit. Only public addresses are reached, by http and https on ports 80,
         443, 8080 and 8443; of redirects at most 5 are followed, none from https to http, and those to another
         origin carry neither a body nor any header, cookie or hook that may be or add a credential; no cookies are
@@ -53,6 +54,7 @@ class ResilientSession(requests.Session):
     :param clock: seconds, never going back; default: `time.monotonic`.
     :param wait: waits that many seconds before a retry (default: `time.sleep`); what it raises ends the call.
     :param random: a number in [0, 1), for jitter; default: `random.random`.
+    :raises ValueError: for a partition that is no name of up to 40 letters, digits, "_", "." and "-".
     """
 
     __attrs__ = [*requests.Session.__attrs__, "_untrusted", "_clock"]  # noqa: RUF012 - what pickle keeps
@@ -107,7 +109,11 @@ class ResilientSession(requests.Session):
         super().mount(prefix, adapter)
 
     def within(self, seconds: float) -> AbstractContextManager[object]:
-        """Give all calls that are made inside, in this thread or task, one total deadline together."""
+        """Give all calls that are made inside, in this thread or task, one total deadline together.
+
+        :param seconds: for all of them; it can only shorten the policy's `total_timeout`. A call that begins after them
+            raises `DeadlineExceeded`.
+        """
         clock = self._clock or process.current().runtime.clock
         return total_deadline.several_calls(self, clock() + seconds)
 

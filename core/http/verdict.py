@@ -25,6 +25,7 @@ class Verdict:
     """What `Policy.classify` answers. Made by one of the methods named like the meanings."""
 
     meaning: Meaning
+    """The kind of verdict."""
     seconds: float | None = None
     """When to ask again; None: as the headers say."""
     doubled: bool = False
