@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Now
 
 from package.models import Claim
@@ -31,6 +31,8 @@ def new_owner() -> str:
 def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> dict[Wanted, int]:
     """Claim what is free of `wanted`. Returns the primary keys of the claims that were got.
 
+    A claim whose lease has ended while it had an owner counts one more death: an owner that lives gives it back.
+
     `tickets`: only what somebody queued (see `package.tickets`) and nobody has done meanwhile.
     """
     with transaction.atomic():
@@ -47,11 +49,17 @@ def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> d
         free = claims.filter(Q(until=None) | Q(until__lt=Now()), pk__in=keys)
         if connection.features.has_select_for_update_skip_locked:  # whom somebody else takes right now is not free
             free = claims.filter(pk__in=free.select_for_update(skip_locked=True).values("pk"))
-        got = free.update(owner=owner, until=Now() + LEASE)
+        deaths = Case(When(until=None, then=F("deaths")), default=F("deaths") + 1)
+        got = free.update(owner=owner, until=Now() + LEASE, deaths=deaths)
         if got < len(keys):
             taken = claims.filter(pk__in=keys, owner=owner).values_list("pk", flat=True)
             keys = {pk: keys[pk] for pk in taken}
     return {wanted: pk for pk, wanted in keys.items()}
+
+
+def deaths_of(keys: Iterable[int]) -> dict[int, int]:
+    """Return, of each claim whose owner's process died, how often in a row that happened."""
+    return dict(Claim.objects.filter(pk__in=keys, deaths__gt=0).order_by().values_list("pk", "deaths"))
 
 
 def still_ours(owner: str, keys: Iterable[int]) -> set[int]:
@@ -69,14 +77,22 @@ def release(keys: Iterable[int]) -> None:
     Claim.objects.filter(pk__in=keys).delete()
 
 
-def give_back(keys: Iterable[int], *, sent: datetime) -> None:
-    """Let go of claims that are to be claimed again: they stay queued, and the next message comes at `sent`."""
-    Claim.objects.filter(pk__in=keys).update(owner="", until=None, sent=sent)
+def give_back(keys: Iterable[int], *, sent: datetime, deaths: int = 0) -> None:
+    """Let go of claims that are to be claimed again: they stay queued, and the next message comes at `sent`.
+
+    :param deaths: what they counted, where nothing was fetched; after a fetch their count begins anew.
+    """
+    Claim.objects.filter(pk__in=keys).update(owner="", until=None, sent=sent, deaths=deaths)
+
+
+def put_back(keys: Iterable[int]) -> None:
+    """Let go of claims that are to be claimed again soon, by anybody. They keep their count of deaths."""
+    Claim.objects.filter(pk__in=keys).update(owner="", until=None)
 
 
 def release_all(owner: str) -> None:
-    """Let go of everything that `owner` has, undone; what was queued stays so."""
+    """Let go of everything that `owner` has, undone; what was queued stays so, and what deaths were counted."""
     with transaction.atomic():
         mine = Claim.objects.filter(pk__in=lock(Claim.objects.filter(owner=owner)))
-        mine.filter(queued=None).delete()
+        mine.filter(queued=None, deaths=0).delete()
         mine.update(owner="", until=None)

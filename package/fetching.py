@@ -82,6 +82,21 @@ class Work:
                 row.validators = {}  # what was known may be what is wrong
                 self._note(part, row, client, self._unexpected(part, exc), again=self._again)
 
+    def give_up(self, why: str, reason: str, through: Sessions) -> None:
+        """Note every part as failed, without asking for it. `why`: what follows the name of its server."""
+        for part in self._parts:
+            row = self._row(part)
+            result = FetchResult(
+                part.source,
+                FetchOutcome.FAILED,
+                part.name,
+                error=f"{part.server.name} {why}",
+                reason=reason,
+                upstream=part.upstream,
+                stored=row.last_success,
+            )
+            self._note(part, row, through.client(part.server, row), result, again=self._again)
+
     def _row(self, part: Part) -> SourceStatus:
         key = part.source, part.name
         self.touched.add(key)

@@ -189,6 +189,9 @@ class Claim(models.Model):
     queued = models.DateTimeField(null=True, blank=True, help_text="Since when a worker of Celery is to fetch it.")
     sent = models.DateTimeField(null=True, blank=True, help_text="When it was last sent to them.")
     everything = models.BooleanField(default=False, help_text="All of it is to be fetched, due or not.")
+    deaths = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Times in a row that the process of its owner died during the fetch."
+    )
 
     class Meta:
         ordering = ("package_id", "source")  # by "package" would join it, and so miss those of deleted packages

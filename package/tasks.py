@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any
@@ -17,7 +18,8 @@ from django.utils import timezone
 
 from core.http import observe
 from core.http.django import batch_job_metrics
-from package import claims, sources, tickets
+from package import claims, deaths, sources, tickets
+from package.deaths import Danger
 from package.fetching import LONGEST, Work
 from package.leaving import leave_alone
 from package.models import Claim, Package
@@ -62,6 +64,21 @@ def plan() -> None:
 def fetch(package_id: int, source: str, tries: int = 0) -> None:
     """Fetch what is queued of a package, from one source, if nobody else does or has."""
     owner = claims.new_owner()
+    try:
+        _fetch_claimed(owner, package_id, source, tries)
+    except BaseException:  # a soft time limit, a shutdown, a database that is away: the fetch did not kill the process
+        with suppress(OperationalError, InterfaceError):
+            claims.release_all(owner)
+        raise
+
+
+def send(package_id: int, source: str, tries: int = 0, eta: datetime | None = None) -> None:
+    """Send the message for a ticket. Raises `kombu.exceptions.OperationalError` where the broker is away."""
+    when: dict[str, Any] = {} if eta is None else {"eta": eta}
+    fetch.apply_async((package_id, source), {"tries": tries} if tries else {}, queue=source, **when)
+
+
+def _fetch_claimed(owner: str, package_id: int, source: str, tries: int) -> None:
     claim = claims.claim(owner, {(package_id, source)}, tickets=True).get((package_id, source))
     if claim is None:
         _wait_for_its_owner(package_id, source, tries)
@@ -72,21 +89,21 @@ def fetch(package_id: int, source: str, tries: int = 0) -> None:
     if package is None or not parts:
         claims.release([claim])
         return
+    rows = [row for row in package.sources.all() if row.source == source]
+    if deaths.danger(ticket.deaths, rows) is Danger.DEADLY:
+        work = Work(package, parts, claim=claim)
+        deaths.put_off(work, sessions())
+        store([work], owner)
+        return
     pause, at = _pauses().of(parts[0]), _awaited(ticket)
     if at is None and pause is None:
         _fetch(package, parts, ticket, tries)
     elif at := at or _try_again(ticket, 0, pause.retry_at if pause else None):  # nothing was asked, so this is no try
-        claims.give_back([claim], sent=at)
+        claims.give_back([claim], sent=at, deaths=ticket.deaths)
         send(package_id, source, tries, eta=at)
     elif pause is not None:
         for result in leave_alone(ticket, parts, pause):
             tell_of_fallback(result)
-
-
-def send(package_id: int, source: str, tries: int = 0, eta: datetime | None = None) -> None:
-    """Send the message for a ticket. Raises `kombu.exceptions.OperationalError` where the broker is away."""
-    when: dict[str, Any] = {} if eta is None else {"eta": eta}
-    fetch.apply_async((package_id, source), {"tries": tries} if tries else {}, queue=source, **when)
 
 
 def _fetch(package: Package, parts: list[Part], ticket: Claim, tries: int) -> None:

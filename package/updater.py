@@ -9,20 +9,21 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
-from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Prefetch, QuerySet
-from django.utils import timezone
+from django.db import InterfaceError, OperationalError, connection
 
 from core.http import observe, process
-from package import claims, sources
+from package import claims, deaths, sources
+from package.claiming import Claimer, Task, read
 from package.crew import Crew
-from package.fetching import LONGEST, Work
+from package.deaths import Danger
+from package.fetching import LONGEST
 from package.lanes import Lanes, Unit
-from package.leaving import leave, of_unit
+from package.leaving import leave
 from package.models import Package, SourceStatus
 from package.pauses import Pause, Pauses, is_suspect, was_asked
 from package.queue import parts_due
@@ -46,8 +47,6 @@ _CHUNK = 200
 """Packages that are read at a time."""
 _UNFINISHED = 5000
 """Packages that may wait for one of their sources before more are begun: they take up memory."""
-_READ = ("slug", "title", "repo_url", "repo_host", "repo_missing_since", "pypi_url", "pypi_missing_since")
-"""What fetching looks at: a thread of the crew must have no need of the database."""
 
 Progress = Callable[[Package, list[FetchResult], bool], None]
 """Told of each package, of what was tried of it, and whether that was put aside before."""
@@ -63,14 +62,6 @@ class _InHand:
     asked: bool = False
     """At least one of them was asked."""
     results: list[FetchResult] = field(default_factory=list)
-
-
-@dataclass
-class _Task:
-    """A unit under way, and the work that it means."""
-
-    unit: Unit
-    work: Work
 
 
 class _Upstreams:
@@ -111,8 +102,7 @@ class Run:
         self._stopper = stopper
         self._progress = progress
         self._everything = everything
-        self._owner = claims.new_owner()
-        self._began = timezone.now()
+        self._claimer = Claimer(everything=everything)
         self._clock = process.current().runtime.clock
         self._upstreams = _Upstreams(workers)
         self._lanes = Lanes(self._upstreams)
@@ -121,8 +111,12 @@ class Run:
         """Packages that had their turn, while no source of theirs could be asked."""
         self._patience = PATIENCE
         self._warned: set[str] = set()
+        self._dangerous: dict[Danger, list[Unit]] = {Danger.RISKY: [], Danger.DEADLY: []}
+        """What is left for the end, as it may kill this process, or has killed others."""
+        self._up_to = Danger.NONE
+        """From `RISKY` on, one unit at a time is fetched: so it is known which one killed the process."""
         self._sessions = Sessions.made(wait=stopper.wait, before=stopper.heed)
-        self._crew: Crew[_Task] = Crew(workers, self._fetch)
+        self._crew: Crew[Task] = Crew(workers, self._fetch)
 
     def run(self) -> Summary:
         """Work until nothing is left to do, or the run is to end."""
@@ -130,21 +124,23 @@ class Run:
         try:
             with summary.measured(), observe(self._upstreams.pauses.observe):
                 self._go_on()
+                self._put_off_deadly()
         except (OperationalError, InterfaceError) as exc:
             self._lose_the_database(exc)
         except BaseException:  # aborted: what is in hand is for others
             self._stopper.stop("aborted")  # the crew's threads go on until they hear of it
-            claims.release_all(self._owner)
+            claims.release_all(self._claimer.owner)
             raise
         finally:
             self._crew.close()
             self._sessions.close()
+        self._begin_risky()  # what had no turn is told of with the rest
         summary.left = len(self._queue) + len(self._in_hand)
         waits = any(unit.told for unit, _ in self._lanes.rest())
         summary.stopped = self._stopper.reason if summary.left or waits else ""
         if not summary.database_failed:
             try:
-                leave(self._lanes, summary, self._began)
+                leave(self._lanes, summary, self._claimer.began)
             except (OperationalError, InterfaceError) as exc:
                 self._lose_the_database(exc)
                 summary.stopped = self._stopper.reason
@@ -157,7 +153,7 @@ class Run:
                     self._hand_out()
                 if self._crew.busy:
                     self._take_in()
-                elif self._stopper.reason or not self._wait():
+                elif self._stopper.reason or not (self._wait() or self._begin_risky()):
                     return
         except Stopped:
             return
@@ -174,12 +170,27 @@ class Run:
         self._stopper.wait(seconds)
         return True
 
+    def _begin_risky(self) -> bool:
+        """Go on with what may kill the process, one unit at a time; False: there is none."""
+        risky, self._dangerous[Danger.RISKY] = self._dangerous[Danger.RISKY], []
+        for unit in risky:
+            if unit.told:
+                self._lanes.put_back(unit, self._clock())
+            else:
+                self._lanes.put(unit, self._clock())
+        if risky:
+            self._up_to = Danger.RISKY
+        return bool(risky)
+
     def _lose_the_database(self, error: Exception) -> None:
         logger.error("The database failed; the run ends here", exc_info=error)
         self._stopper.stop(f"the database failed: {type(error).__name__}")
         self.summary.database_failed = True
         while self._crew.busy:
             self._crew.finished(None)
+        with suppress(OperationalError, InterfaceError):  # it may be back: then nobody has to wait for the leases
+            connection.close_if_unusable_or_obsolete()
+            claims.release_all(self._claimer.owner)
 
     def _plan(self) -> bool:
         """Begin with more packages; False: there are none, or enough are in hand."""
@@ -187,7 +198,7 @@ class Run:
             return False
         keys = list(islice(self._queue, _CHUNK))
         light = SourceStatus.objects.only("package", "source", "part", "next_due", "last_success")
-        packages = _read(keys, light)
+        packages = read(keys, light)
         for key in keys:
             self._queue.popleft()
             if key in packages:  # not deleted meanwhile
@@ -208,10 +219,17 @@ class Run:
             self._upstreams.parts[key] = parts[0]
             self._lanes.put(Unit(package.pk, source, key, tuple(part.name for part in parts)), self._clock())
 
+    @property
+    def _idle(self) -> int:
+        """How many more units may be begun."""
+        if self._up_to is Danger.RISKY:
+            return 0 if self._crew.busy else 1
+        return self._crew.idle
+
     def _hand_out(self) -> None:
         """Give every idle worker something to do, as far as there is something."""
-        while self._crew.idle and not self._stopper.reason:
-            units = list(islice(self._ready(), self._crew.idle))
+        while self._idle and not self._stopper.reason:
+            units = list(islice(self._ready(), self._idle))
             if not units:
                 return
             for task in self._claim(units):
@@ -237,51 +255,43 @@ class Run:
             told = [FetchResult(unit.source, FetchOutcome.PUT_ASIDE, part, error=pause.why) for part in unit.parts]
             self._had_its_turn(unit.package, told)
 
-    def _claim(self, units: Sequence[Unit]) -> list[_Task]:
-        """Make work of those units that nobody else does or has done."""
-        rows = SourceStatus.objects.filter(source__in={unit.source for unit in units})
-        with transaction.atomic():
-            got = claims.claim(self._owner, {(unit.package, unit.source) for unit in units})
-            packages = _read([package for package, _ in got], rows)
-            tasks, others = [], []
-            for unit in units:
-                claim, package = got.pop((unit.package, unit.source), None), packages.get(unit.package)
-                parts = self._still_wanted(unit, package) if package is not None else []
-                if claim is not None and package is not None and parts:
-                    tasks.append(_Task(unit, Work(package, parts, again=unit.tries > 0, claim=claim)))
-                    continue
-                others.append((unit, claim, package))
-            claims.release([claim for _, claim, _ in others if claim is not None])
-        for unit, claim, package in others:
+    def _claim(self, units: Sequence[Unit]) -> list[Task]:
+        """Return the work that is to be done now; settle what becomes of the other units."""
+        claimed = self._claimer.claim(units, self._up_to)
+        for danger, unit in claimed.later:
             self._lanes.done(unit, answered=None)
-            there = package is not None and of_unit(unit, sources.parts_of(package))
-            done = "was fetched by another run" if there else ""
-            self._pass_over(unit, "is being fetched by another run" if claim is None else done)
-        return tasks
+            self._dangerous[danger].append(unit)
+        for unit, why in claimed.others:
+            self._lanes.done(unit, answered=None)
+            self._pass_over(unit, why)
+        return claimed.tasks
 
-    def _still_wanted(self, unit: Unit, package: Package) -> list[Part]:
-        """Return the parts that nobody has fetched since the run, or the last pass over them, began."""
-        rows = {row.part: row for row in package.sources.all() if row.source == unit.source}
-        # Another run may have had it in hand before this one began, and finished since: then it is no longer due.
-        first_try = not (unit.tries or self._everything)
-        due = {(part.source, part.name) for part in parts_due(package, everything=not first_try)}
-        parts = []
-        for part in of_unit(unit, sources.parts_of(package)):
-            row = rows.get(part.name)
-            since = None if row is None else row.last_success if unit.tries else row.last_attempt
-            if (since is None or since < self._began) and (part.source, part.name) in due:
-                parts.append(part)
-        return parts
+    def _put_off_deadly(self) -> None:
+        """Send what has killed too many processes to the end of the queue: behind all that this run has tried."""
+        units = self._dangerous[Danger.DEADLY]
+        if not units:
+            return
+        claimed = self._claimer.claim(units, Danger.DEADLY)
+        for task in claimed.tasks:
+            deaths.put_off(task.work, self._sessions)
+        store([task.work for task in claimed.tasks], self._claimer.owner)
+        for task in claimed.tasks:
+            self._count_unasked(task.unit, task.work.results)
+        for unit, why in claimed.others:
+            self._pass_over(unit, why)
 
     def _pass_over(self, unit: Unit, why: str) -> None:
         """Note that there is nothing to do. `why`: another run does it, or did; "": it is of no package any more."""
         results = [FetchResult(unit.source, FetchOutcome.SKIPPED, part, error=why) for part in unit.parts if why]
+        self._count_unasked(unit, results)
+
+    def _count_unasked(self, unit: Unit, results: list[FetchResult]) -> None:
         for result in results:
             self.summary.count(result)
         if not unit.told:
             self._had_its_turn(unit.package, results)
 
-    def _fetch(self, task: _Task) -> None:
+    def _fetch(self, task: Task) -> None:
         """Do a task; in a thread of the crew."""
         with self._sessions.within(LONGEST):
             task.work.do(self._sessions)
@@ -289,18 +299,18 @@ class Run:
     def _take_in(self) -> None:
         """Store and count what is done, all of it at once; wait for the first."""
         seconds = None
-        if self._crew.idle and not self._stopper.reason:
+        if self._idle and not self._stopper.reason:
             now = self._clock()
             at = self._lanes.next_at(now)
             seconds = None if at is None else max(at - now, 0.0)
         tasks = self._crew.finished(seconds)
         if not tasks:
             return
-        store([task.work for task in tasks], self._owner)
+        store([task.work for task in tasks], self._claimer.owner)
         for task in tasks:
             self._settle(task)
 
-    def _settle(self, task: _Task) -> None:
+    def _settle(self, task: Task) -> None:
         """Put aside what is worth another try, and count the rest."""
         unit, results, now = task.unit, task.work.results, self._clock()
         asked = [result for result in results if was_asked(result)]
@@ -390,9 +400,3 @@ def run(
 def _waits(result: FetchResult) -> bool:
     """Say whether its source was not asked because it is to be left alone, until a moment that is known."""
     return not was_asked(result) and result.retry_at is not None and result.retry_at > datetime.now(UTC)
-
-
-def _read(keys: Sequence[int], rows: QuerySet[SourceStatus]) -> dict[int, Package]:
-    """Read packages, and these rows of theirs."""
-    packages = Package.objects.filter(pk__in=keys).only(*_READ)
-    return {package.pk: package for package in packages.prefetch_related(Prefetch("sources", rows))}

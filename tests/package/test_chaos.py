@@ -101,7 +101,8 @@ def site(
     upstreams: Upstreams, postgresql: PostgreSQL, broker: RedisServer, tmp_path: Path, django_db_blocker: Any
 ) -> Iterator[Site]:
     with django_db_blocker.unblock(), database(postgresql.url):
-        site = Site(upstreams, tmp_path, postgresql.url, CELERY_BROKER_URL=broker.url)
+        patient = {"TOO_MANY_DEATHS": "1000"}  # no package is to be put off because it was hit twice by chance
+        site = Site(upstreams, tmp_path, postgresql.url, CELERY_BROKER_URL=broker.url, **patient)
         site.fill()
         yield site
 

@@ -569,15 +569,8 @@ class TestDatabase:
         assert task.apply(args).state == "SUCCESS"
         assert failures == []
 
-    def test_that_fails_when_it_is_to_store_loses_nothing(
-        self,
-        package: Package,
-        pypi: CannedPyPI,
-        queue: Queue,
-        sent: list[Message],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        """The message comes back, finds the lease of whoever failed, and waits for that."""
+    @pytest.fixture
+    def store_fails_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         errors = [OperationalError("gone")]
         store = tasks.store
 
@@ -587,6 +580,29 @@ class TestDatabase:
             store(*args, **how)
 
         monkeypatch.setattr(tasks, "store", fail)
+
+    @pytest.mark.usefixtures("store_fails_once")
+    def test_that_fails_when_it_is_to_store_loses_nothing(
+        self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]
+    ) -> None:
+        """The message comes back, and finds the ticket free."""
+        pypi.knows("fortune")
+        queue(package)
+        assert fetch.apply((package.pk, "pypi")).state == "SUCCESS"
+        assert sent == []
+        assert Package.objects.get().pypi_license == "MIT"
+        assert not Claim.objects.filter(source="pypi").exists()
+
+    @pytest.mark.usefixtures("store_fails_once")
+    def test_that_is_gone_when_the_ticket_is_to_be_freed_loses_nothing(
+        self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The message comes back, finds the lease of whoever failed, and waits for that."""
+
+        def fail(_: str) -> None:
+            raise OperationalError("gone")
+
+        monkeypatch.setattr(claims, "release_all", fail)
         pypi.knows("fortune")
         queue(package)
         assert fetch.apply((package.pk, "pypi")).state == "SUCCESS"

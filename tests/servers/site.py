@@ -99,6 +99,11 @@ class Site:
         return {(claim.package.slug, claim.source) for claim in Claim.objects.using(_ALIAS).select_related("package")}
 
     @property
+    def queue(self) -> list[str]:
+        """All packages, in the order in which they are to be refreshed."""
+        return list(in_order(Package.objects.using(_ALIAS).all()).values_list("slug", flat=True))
+
+    @property
     def due(self) -> list[str]:
         packages = Package.objects.using(_ALIAS).filter(next_due__gt=timezone.now())
         return list(in_order(Package.objects.using(_ALIAS).exclude(pk__in=packages)).values_list("slug", flat=True))

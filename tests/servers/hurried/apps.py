@@ -1,3 +1,4 @@
+import os
 from datetime import timedelta
 
 from django.apps import AppConfig
@@ -26,7 +27,7 @@ class HurriedConfig(AppConfig):
         from package import fetching  # noqa: PLC0415 - Django has to be set up first
 
         fetching.LONGEST = 2.0  # before others take it from there
-        from package import claims, tasks, tickets, updater  # noqa: PLC0415 - as above
+        from package import claims, deaths, tasks, tickets, updater  # noqa: PLC0415 - as above
         from tests.servers.hurried import marking  # noqa: PLC0415 - as above
 
         assert tasks.LONGEST == updater.LONGEST == fetching.LONGEST
@@ -35,4 +36,5 @@ class HurriedConfig(AppConfig):
         claims.LEASE = timedelta(seconds=6)
         tickets.RESEND = timedelta(seconds=8)
         tasks._FIRST_PAUSE, tasks._LONGEST_PAUSE = timedelta(seconds=0.3), timedelta(seconds=2)
+        deaths.TOO_MANY = int(os.environ.get("TOO_MANY_DEATHS", deaths.TOO_MANY))
         marking.mark_fetches()
