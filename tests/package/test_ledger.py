@@ -10,7 +10,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from package.asking import Client, Server
+from package.asking import READING, Client, Server
 from package.ledger import FRESH, NOT_READY, next_due, record
 from package.models import SourceStatus
 from package.results import GOOD, FetchOutcome, FetchResult, SkippedField
@@ -129,7 +129,7 @@ class TestRecord:
     @pytest.mark.parametrize("outcome", [FetchOutcome.UPDATED, FetchOutcome.UNCHANGED])
     def test_validators_of_an_answer_are_kept(self, outcome: FetchOutcome) -> None:
         """They say what the next time need not bring."""
-        assert note(row(), outcome).validators == {"reading": 1, "urls": {}}
+        assert note(row(), outcome).validators == {"reading": READING, "urls": {}}
 
     def test_validators_of_a_partly_usable_answer_are_not_kept(self) -> None:
         """What could not be used is to be read, and told of, again."""

@@ -23,7 +23,7 @@ from core.http.testing import OutboundHTTP
 from package import claims
 from package import downloads as downloads_module
 from package import pypi as pypi_module
-from package.asking import Client
+from package.asking import READING, Client
 from package.errors import LeftAlone, NotReady, Unusable
 from package.models import Package, SourceStatus, Version
 from package.pauses import RESERVE
@@ -508,7 +508,7 @@ class TestStopper:
 def known(name: str) -> dict[str, Any]:
     """Return what the ledger holds after an answer with an ETag about the downloads of a project."""
     url = f"https://pypistats.test/api/packages/{name}/recent?period=month"
-    return {"reading": 1, "urls": {url: {"etag": '"1"'}}}
+    return {"reading": READING, "urls": {url: {"etag": '"1"'}}}
 
 
 def during_waits(action: Callable[[], object], outbound_http: OutboundHTTP) -> None:
