@@ -20,7 +20,7 @@ def fetch(name: str, client: Client) -> Reading:
     return reading
 
 
-def _last_month(data: Mapping[str, object]) -> int | None:
+def _last_month(data: Mapping[str, object]) -> int:
     recent = data.get("data")
     if not isinstance(recent, dict):
         raise BadField("missing")

@@ -15,7 +15,7 @@ from packaging.version import Version as ParsedVersion
 from core.utils import status_choices_switch
 from package.models import Package, Version
 from package.python_versions import allows_python3, specifiers_in
-from package.reading import BadField, Json, Reading, date, get, model_field, text
+from package.reading import KEEP, BadField, Json, Reading, date, get, model_field, text
 
 _PYTHON_3 = "Programming Language :: Python :: 3"
 _PYTHON_2 = "Programming Language :: Python :: 2"
@@ -42,36 +42,38 @@ class ProjectReading(Reading):
         names = super().save(package)
         if self.number is None:
             return names
-        version = Version(package=package, number=self.number, modified=timezone.now(), **self.version)
+        values = self.withdrawn(Version) | self.version
+        version = Version(package=package, number=self.number, modified=timezone.now(), **values)
         Version.objects.bulk_create(
             [version],
             update_conflicts=True,  # in one statement, whether it is known or not
             unique_fields=["package", "number"],
-            update_fields=[*self.version, "modified"],
+            update_fields=[*values, "modified"],
         )
         package.latest_version = version
         return [*names, "latest_version"]
 
     @property
     def updated(self) -> tuple[str, ...]:
-        return (*super().updated, *(f"version.{name}" for name in self.version))
+        return (*super().updated, *(f"version.{name}" for name in (*self.version, *self.withdrawn(Version))))
 
 
 def read_project(data: Json) -> ProjectReading:
     """Read everything that is of use in the JSON of a project. `data["info"]` is an object."""
     reading = ProjectReading()
     info: Json = data["info"]
+    reading.malformed = not all(isinstance(info.get(key), str) for key in ("name", "version"))
     for name, reader in _PACKAGE_READERS.items():
-        reading.take(name, partial(reader, info))
+        reading.take(name, partial(reader, info), withdraw=True)
     numbers: dict[str, Any] = {}
     reading.put(numbers, Version, "number", partial(_latest_release, data))
     reading.number = numbers.get("number")
-    if reading.number is None:
-        return reading
-    reading.put(reading.version, Version, "upload_time", partial(_upload_time, data, reading.number))
-    if info.get("version") == reading.number:  # `info` tells of that release, and of no other
-        for name, reader in _VERSION_READERS.items():
-            reading.put(reading.version, Version, name, partial(reader, info))
+    if reading.number is not None:
+        reading.put(reading.version, Version, "upload_time", partial(_upload_time, data, reading.number))
+        if info.get("version") == reading.number:  # `info` tells of that release, and of no other
+            for name, reader in _VERSION_READERS.items():
+                withdraw = name != "development_status"  # which the classifiers of a release need not name
+                reading.put(reading.version, Version, name, partial(reader, info), withdraw=withdraw)
     return reading
 
 
@@ -117,7 +119,7 @@ def _requires_python(info: Json) -> str | None:
     return specifier
 
 
-def _supports_python3(info: Json) -> bool | None:
+def _supports_python3(info: Json) -> Any:
     """From the classifiers; where they name no Python, from requires_python."""
     classifiers = _readable(_classifiers, info) or []
     if any(c == _PYTHON_3 or c.startswith((f"{_PYTHON_3}.", f"{_PYTHON_3} ::")) for c in classifiers):
@@ -125,7 +127,7 @@ def _supports_python3(info: Json) -> bool | None:
     required = _requires_python(info)
     if required:
         return allows_python3(required)
-    return False if any(c.startswith(_PYTHON_2) for c in classifiers) else None
+    return False if any(c.startswith(_PYTHON_2) for c in classifiers) else _nothing(info)
 
 
 def _readable(reader: Callable[[Any], Any], info: Any) -> Any:
@@ -136,7 +138,16 @@ def _readable(reader: Callable[[Any], Any], info: Any) -> Any:
         return None
 
 
-def _licenses(info: Json) -> list[str] | None:
+def _nothing(info: Json) -> Any:
+    """Return what a reader returns that finds nothing in the classifiers: `KEEP` where they cannot be read."""
+    try:
+        _classifiers(info)
+    except BadField:
+        return KEEP
+    return None
+
+
+def _licenses(info: Json) -> Any:
     """PEP 639's expression; else the free text, unless that is a whole license, and what the classifiers name."""
     expression = get(info, "license_expression", str, "text") if "license_expression" in info else None
     if expression:
@@ -150,7 +161,7 @@ def _licenses(info: Json) -> list[str] | None:
     except BadField:
         if not licenses:
             raise
-    return list(dict.fromkeys(licenses)) or None
+    return list(dict.fromkeys(licenses)) or _nothing(info)
 
 
 def _one_line(value: str) -> str:
@@ -169,9 +180,9 @@ def _name_of_license(value: str) -> str:
     return name
 
 
-def _license(info: Json) -> str | None:
+def _license(info: Json) -> Any:
     licenses = _licenses(info)
-    return licenses[0] if licenses else None
+    return licenses[0] if isinstance(licenses, list) else licenses
 
 
 def _documentation_url(info: Json) -> str | None:

@@ -1,7 +1,7 @@
 """From what servers say to values for the fields of a package: each read on its own, none trusted.
 
-A reader returns the value, or None where the server says nothing about it. It raises `BadField` where what the
-server says cannot be used.
+A reader returns the value, None where the server says that there is none, or `KEEP` where it says nothing. It raises
+`BadField` where what the server says cannot be used. docs/sources.md tells what each of them does to what is stored.
 """
 
 from __future__ import annotations
@@ -27,8 +27,16 @@ _AHEAD = timedelta(days=1)
 """By so much a clock or a time zone may be wrong."""
 
 
+KEEP = object()
+"""What a reader returns where nothing can be said: what is stored stays."""
+
+
 class BadField(Exception):  # noqa: N818 - it ends the reading of a field, not the work
     """What a server says of a field cannot be used; the text says why."""
+
+
+class Malformed(BadField):
+    """What should be there is missing, or of another type: so what else is empty may be empty for the same reason."""
 
 
 @dataclass
@@ -40,18 +48,36 @@ class Reading:
     moved_to: str = ""
     """The repository's new address, where it has one."""
 
-    def take(self, name: str, read: Callable[[], Any]) -> None:
-        """Keep what `read` returns for the package's field `name`, if it is something and the model accepts it."""
-        self.put(self.package, Package, name, read)
+    malformed: bool = False
+    """Something that every answer has is missing in this one, or of another type."""
+    _empty: list[tuple[type[models.Model], str]] = field(default_factory=list)
 
-    def put(self, into: dict[str, Any], model: type[models.Model], name: str, read: Callable[[], Any]) -> None:
+    def take(self, name: str, read: Callable[[], Any], *, withdraw: bool = False) -> None:
+        """Keep what `read` returns for the package's field `name`, if it is something and the model accepts it.
+
+        :param withdraw: None empties what is stored. See `withdrawn`.
+        """
+        self.put(self.package, Package, name, read, withdraw=withdraw)
+
+    def put(
+        self,
+        into: dict[str, Any],
+        model: type[models.Model],
+        name: str,
+        read: Callable[[], Any],
+        *,
+        withdraw: bool = False,
+    ) -> None:
         """As `take`, for a field of any model."""
         try:
             value = read()
-            if value is not None:
+            if value is None and withdraw:
+                self._empty.append((model, name))
+            elif value is not None and value is not KEEP:
                 into[name] = model_field(model, name).clean(value, None)
         except BadField as exc:
             reason = str(exc)
+            self.malformed = self.malformed or isinstance(exc, Malformed)
         except ValidationError as exc:
             reason = " ".join(exc.messages)
         else:
@@ -59,16 +85,26 @@ class Reading:
         field_name = name if model is Package else f"version.{name}"
         self.skipped.append(SkippedField(field_name, reason))
 
+    def withdrawn(self, model: type[models.Model] = Package) -> dict[str, Any]:
+        """Return the fields of `model` of which the server says that there is nothing, and what they become.
+
+        None are where the answer is malformed: then what is empty may be so for the same reason.
+        """
+        if self.malformed:
+            return {}
+        return {name: model_field(model, name).get_default() for of, name in self._empty if of is model}
+
     def save(self, package: Package) -> list[str]:
         """Put the values on `package`, and save what is not a field of it. Returns the names of the fields set."""
-        for name, value in self.package.items():
+        values = self.withdrawn() | self.package
+        for name, value in values.items():
             setattr(package, name, value)
-        return list(self.package)
+        return list(values)
 
     @property
     def updated(self) -> tuple[str, ...]:
         """Names of the fields that were read."""
-        return tuple(self.package)
+        return (*self.package, *self.withdrawn())
 
 
 def model_field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
@@ -78,12 +114,12 @@ def model_field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
 def get(values: Json, key: str, kind: type, described: str) -> Any:
     """Return `values[key]`, None where it is null or empty."""
     if key not in values:
-        raise BadField("missing")
+        raise Malformed("missing")
     value = values[key]
     if value is None or value in ([], {}) or (isinstance(value, str) and not value.strip()):
         return None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise BadField(f"must be {described}, is {type(value).__name__}")
+        raise Malformed(f"must be {described}, is {type(value).__name__}")
     return value
 
 
@@ -92,7 +128,7 @@ def inside(values: Any, *keys: str) -> Json:
     for key in keys:
         values = get(values, key, dict, "an object") if isinstance(values, Mapping) else None
     if not isinstance(values, Mapping):
-        raise BadField("missing")
+        raise Malformed("missing")
     return values
 
 
@@ -115,7 +151,7 @@ def time_at(values: Any, *keys: str) -> datetime | None:
 def text(value: Any) -> str:
     """Return `value`, stripped, if it is text that every database can store."""
     if not isinstance(value, str):
-        raise BadField(f"must be text, is {type(value).__name__}")
+        raise Malformed(f"must be text, is {type(value).__name__}")
     if "\0" in value:
         raise BadField("holds a NUL")
     try:
@@ -130,9 +166,11 @@ def text_of(values: Json, key: str) -> str | None:
     return None if value is None else text(value)
 
 
-def count_of(values: Json, key: str, largest: int = _LARGEST) -> int | None:
+def count_of(values: Json, key: str, largest: int = _LARGEST) -> int:
     value = get(values, key, int, "a whole number")
-    return None if value is None else count(value, largest)
+    if value is None:
+        raise Malformed("must be a whole number, is empty")
+    return count(value, largest)
 
 
 def count(value: int, largest: int = _LARGEST) -> int:

@@ -28,6 +28,8 @@ _ROW = [
 FETCH_FIELDS = ("next_due", "last_fetched", "last_exception", "last_exception_at", "last_exception_count")
 _REASON = "database"
 """The reason of a failure that is not the source's."""
+_SHOWN = 200
+"""Characters of a value that is emptied."""
 _ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}
 Rows = dict[tuple[str, str], SourceStatus]
 
@@ -84,7 +86,8 @@ class _Batch:
         # Claims are locked first, then packages, each in the order of their keys: so no two wait for each other.
         self._held = claims.still_ours(owner, [work.claim for work in works if work.claim is not None])
         there = Package.objects.select_for_update().filter(pk__in=keys).order_by("pk")
-        self._packages = {package.pk: package for package in there.only(*_ADDRESSES, *FETCH_FIELDS)}
+        withdrawn = {name for work in works for _, reading in work.readings for name in reading.withdrawn()}
+        self._packages = {package.pk: package for package in there.only("slug", *_ADDRESSES, *FETCH_FIELDS, *withdrawn)}
         self._rows: dict[int, Rows] = defaultdict(dict)
         known = SourceStatus.objects.filter(package_id__in=keys)
         for row in known.only("package_id", "source", "part", "outcome", "error", "failures", "next_due"):
@@ -111,7 +114,10 @@ class _Batch:
         """Save the package; returns the rows of the ledger that are to be saved with it."""
         names: set[str] = set()
         for index, reading in work.readings:
-            names.update(self._save_carefully(work, index, reading) if self._careful else reading.save(work.package))
+            saved = self._save_carefully(work, index, reading) if self._careful else reading.save(work.package)
+            names.update(saved)
+            for name in reading.withdrawn().keys() & saved:
+                _tell_withdrawn(package, work.results[index].source, name)
         for name in work.changed & set(_ADDRESSES):
             setattr(package, name, getattr(work.package, name))
         rows = self._rows[package.pk]
@@ -139,6 +145,12 @@ class _Batch:
             _refused(work, index, _not_stored(exc))
             return []
         return names
+
+
+def _tell_withdrawn(stored: Package, source: str, name: str) -> None:
+    """Log that a field is emptied, if there was something in it."""
+    if before := getattr(stored, name):
+        logger.warning("%s: %s emptied, as %s no longer has it: %s", stored.slug, name, source, repr(before)[:_SHOWN])
 
 
 def _put_off(work: Work, why: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from package.asking import Client, Server
 from package.models import Package
-from package.reading import BadField, Json, Reading, can_be_right, count_of, get, text_of, time_at
+from package.reading import BadField, Json, Malformed, Reading, can_be_right, count_of, get, text_of, time_at
 from package.repos.address import Address, NotARepository, split
 
 __all__ = ["Address", "NotARepository", "Repository", "split"]
@@ -74,24 +74,26 @@ class Repository:
     def read(self, data: Json, *, stars: str, forks: str, path: str) -> Reading:
         """Read what all hosts tell of a repository, each by keys of its own."""
         reading = Reading()
-        reading.take("repo_description", partial(description_of, data))
         reading.take("repo_watchers", partial(count_of, data, stars))
         reading.take("repo_forks", partial(count_of, data, forks))
-        self.take_address(reading, data, path)
+        self.take_description(reading, data, path)
         return reading
 
-    def take_address(self, reading: Reading, data: Json, key: str) -> None:
-        """Read under which path it is known today."""
+    def take_description(self, reading: Reading, data: Json, key: str) -> None:
+        """Read what it is, and under which path it is known today."""
 
         def moved_to() -> str | None:
             path = text_of(data, key)
-            if path and self.path_in(path.split("/")) != path:
+            if not path:
+                raise Malformed("is empty")
+            if self.path_in(path.split("/")) != path:
                 raise BadField("is no name of a repository")
             return self.moved_to(path) or None
 
         found: dict[str, Any] = {}
         reading.put(found, Package, "repo_url", moved_to)
         reading.moved_to = found.get("repo_url", "")
+        reading.take("repo_description", partial(description_of, data), withdraw=True)
 
 
 def description_of(data: Json) -> str | None:

@@ -13,7 +13,7 @@ from django.conf import settings
 from package.asking import Client, Server
 from package.errors import Gone, Unusable
 from package.reading import BadField, Reading, count, count_of, date, get, text_at, text_of, time_at
-from package.repos.base import Address, Repository, description_of
+from package.repos.base import Address, Repository
 from package.repos.commits import Commit, History, commits_in, recall, remember
 from package.repos.refusals import Concern, Refusal, Refusals, statuses, token_refused
 
@@ -65,8 +65,7 @@ class Bitbucket(Repository):
     def metadata(self, client: Client) -> Reading:
         data = client.get(self._repository).data or {}
         reading = Reading()
-        reading.take("repo_description", partial(description_of, data))
-        self.take_address(reading, data, "full_name")
+        self.take_description(reading, data, "full_name")
         return reading
 
     def watchers(self, client: Client) -> Reading:

@@ -241,28 +241,88 @@ def test_a_field_that_cannot_be_used_costs_nothing_else(
 EMPTY = [None, "", [], {}, " ", "\n"]
 
 
-@pytest.mark.parametrize("value", EMPTY, ids=repr)
-@pytest.mark.parametrize(
-    ("key", "fields"),
-    [
-        ("classifiers", {"pypi_classifiers"}),
-        ("requires_python", {"pypi_requires_python"}),
-        ("license_expression", LICENSES),
-        ("project_urls", {"documentation_url"}),
-    ],
-)
-def test_nothing_stored_is_blanked(
-    package: Package, pypi: CannedPyPI, key: str, fields: set[str], value: object
+UNLICENSED = {"license_expression": None, "license": None, "classifiers": ["Programming Language :: Python :: 3"]}
+WITHDRAWN: dict[str, tuple[Project, Project]] = {
+    **{
+        f"{key} {value!r}": ({key: value}, {field: empty})
+        for key, field, empty in (
+            ("classifiers", "pypi_classifiers", []),
+            ("requires_python", "pypi_requires_python", ""),
+            ("project_urls", "documentation_url", ""),
+        )
+        for value in EMPTY
+    },
+    "no documentation among the links": ({"project_urls": {"Source": "https://x.example/"}}, {"documentation_url": ""}),
+    "an empty link": ({"project_urls": {"Documentation": ""}}, {"documentation_url": ""}),
+    "license": (
+        UNLICENSED,
+        {"pypi_license": "", "pypi_licenses": [], "version.license": "", "version.licenses": []},
+    ),
+    "license UNKNOWN": ({**UNLICENSED, "license": "UNKNOWN"}, {"pypi_license": "", "version.licenses": []}),
+    "what tells of Python 3": (
+        {"requires_python": None, "classifiers": []},
+        {"supports_python3": None, "version.supports_python3": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WITHDRAWN)
+def test_what_is_withdrawn_is_emptied(
+    package: Package, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
-    """Where PyPI says nothing any more, what it said before stays."""
+    """What PyPI had, and says that it has no longer, stands here no longer; what it was is in the log, once."""
+    change, emptied = WITHDRAWN[case]
     pypi.knows("fortune")
     package.fetch_metadata()
     before = stored(package)
-    pypi.knows("fortune", **{key: value})
-    package.fetch_metadata()
+    caplog.clear()
+    pypi.knows("fortune", **change)
+    for _ in range(2):
+        result = of(package.fetch_metadata())
     after = stored(package)
-    assert {name: after[name] for name in fields if not after[name] or after[name] == [""]} == {}
-    assert after["documentation_url"] == before["documentation_url"]
+    assert (result.outcome, set(emptied) - set(result.updated)) == (FetchOutcome.UPDATED, set())
+    assert {name: after[name] for name in emptied} == emptied
+    logged = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for name in emptied:
+        if not name.startswith("version."):
+            [text] = [text for text in logged if f"fortune: {name} emptied" in text]
+            assert repr(before[name]) in text
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"name": None},
+        {"version": None},
+        {"name": 7},
+        {"license_expression": 5},
+        {"classifiers": [None]},
+        {"requires_python": ["3"]},
+    ],
+    ids=repr,
+)
+def test_an_answer_that_is_broken_withdraws_nothing(package: Package, pypi: CannedPyPI, broken: dict[str, Any]) -> None:
+    """Where one thing is of another kind than it should be, what is empty may be so for the same reason."""
+    pypi.knows("fortune")
+    package.fetch_metadata()
+    before = stored(package)
+    everything = {"classifiers": [], "requires_python": None, "license_expression": None, "project_urls": None}
+    data = project("fortune")
+    data["info"].update(everything | broken)
+    pypi.says("fortune", data)
+    package.fetch_metadata()
+    assert {**stored(package), "pypi_info": 0} == {**before, "pypi_info": 0}
+
+
+def test_a_field_that_cannot_be_used_withdraws_no_other(package: Package, pypi: CannedPyPI) -> None:
+    """A link that is none keeps the old one; what the same answer withdraws is withdrawn."""
+    pypi.knows("fortune")
+    package.fetch_metadata()
+    pypi.knows("fortune", requires_python=None, project_urls={"Documentation": "UNKNOWN"})
+    result = of(package.fetch_metadata())
+    package.refresh_from_db()
+    assert {field.field for field in result.skipped} == {"documentation_url"}
+    assert (package.documentation_url, package.pypi_requires_python) == ("https://fortune.example/docs/", "")
 
 
 @pytest.mark.parametrize("nothing", [{}, {"description": "Only this"}], ids=repr)

@@ -78,6 +78,25 @@ def test_what_is_fetched(case: Case) -> None:
     assert fields[0] >= {"repo_description"}
 
 
+def test_a_description_that_was_deleted(case: Case) -> None:
+    """It is withdrawn; one that is missing from the answer is not."""
+    case.fake.description = ""
+    assert case.fetch("metadata").reading.withdrawn() == {"repo_description": ""}
+
+    class Without(faults.Fault):
+        async def play(self, turn: faults.Turn) -> faults.Answer:
+            response = await turn.respond()
+            data = json.loads(response.text or "")
+            del data["description"]
+            response.text = json.dumps(data)
+            return response
+
+    case.upstream.fault = Without()
+    fetched = case.fetch("metadata")
+    assert fetched.reading.withdrawn() == {}
+    assert fetched.reasons == {"repo_description": "missing"}
+
+
 def test_nothing_new(case: Case) -> None:
     """Servers that send validators are asked with them, and answer 304 where nothing has changed."""
     case.upstream.validators = True

@@ -141,11 +141,21 @@ def test_one_odd_field(case: Case, key: str, value: object, field: str, reason: 
 
 @pytest.mark.parametrize("description", [None, "", "  "])
 def test_no_description(case: Case, description: object) -> None:
-    """Saying nothing does not replace what is stored."""
+    """A description that its owner has deleted is one that there is no longer."""
     says(case, description=description)
     fetched = case.fetch("metadata")
-    assert "repo_description" not in fetched.values
+    assert fetched.reading.withdrawn() == {"repo_description": ""}
+    assert "repo_description" in fetched.reading.updated
     assert not fetched.reasons
+
+
+@pytest.mark.parametrize("broken", [{"full_name": None}, {"stargazers_count": None}, {"forks_count": "2"}], ids=repr)
+def test_no_description_in_a_broken_answer(case: Case, broken: dict[str, Any]) -> None:
+    """Where more is missing than the description, that says nothing about the description."""
+    says(case, description=None, **broken)
+    fetched = case.fetch("metadata")
+    assert fetched.reading.withdrawn() == {}
+    assert fetched.reasons
 
 
 def test_long_description(case: Case) -> None:
