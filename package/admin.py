@@ -1,13 +1,17 @@
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AdminURLFieldWidget
 from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from package.web_addresses import is_web_address, link
 from package.models import Category, Package, PackageExample, SourceStatus, Version
+from package.reading import model_field
 
 
 class JSONOrDefault(forms.JSONField):
@@ -18,7 +22,49 @@ class JSONOrDefault(forms.JSONField):
         return self.initial() if cleaned is None and callable(self.initial) else cleaned
 
 
-FIELDS: dict[Any, Any] = {models.JSONField: {"form_class": JSONOrDefault}, models.URLField: {"assume_scheme": "https"}}
+class AddressInput(AdminURLFieldWidget):
+    """Links to what is stored only where the site's pages would. Django's own links to ftp servers too."""
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        return {**context, "url_valid": context["url_valid"] and is_web_address(value)}
+
+
+FIELDS: dict[Any, Any] = {
+    models.JSONField: {"form_class": JSONOrDefault},
+    models.URLField: {"assume_scheme": "https", "widget": AddressInput},
+}
+
+
+def linked(model: type[models.Model], name: str) -> Callable[[models.Model], str]:
+    """Return a column with an address; Django's own for a URLField may be a link to anywhere."""
+
+    @admin.display(description=model_field(model, name).verbose_name, ordering=name)
+    def shown(row: models.Model) -> str:
+        return link(getattr(row, name))
+
+    shown.__name__ = name  # which Django makes a CSS class of
+    return shown
+
+
+class LinkingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
+    """Shows addresses as `linked` to those who may look at a row and not change it."""
+
+    formfield_overrides = FIELDS
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        addresses = {
+            field.name: linked(self.model, field.name)
+            for field in self.model._meta.fields  # noqa: SLF001 - documented as API
+            if isinstance(field, models.URLField)
+        }
+        return [
+            (title, {**options, "fields": [addresses.get(str(name), name) for name in options["fields"]]})
+            for title, options in fieldsets
+        ]
 
 
 @admin.register(Category)
@@ -87,14 +133,13 @@ class SourceStatusInline(admin.TabularInline):  # type: ignore[type-arg]  # not 
 
 
 @admin.register(Package)
-class PackageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
+class PackageAdmin(LinkingAdmin):
     list_display = ("title", "category", "latest_version", "last_fetched", "last_exception_count", "last_exception")
     list_filter = ("category", "supports_python3", "repo_host")
     inlines = (SourceStatusInline,)
     actions = ("fetch_next",)
     list_select_related = ("category", "latest_version__package")
     prepopulated_fields = {"slug": ("title",)}  # noqa: RUF012 - as above
-    formfield_overrides = FIELDS
     raw_id_fields = ("latest_version",)
     readonly_fields = ("last_fetched", "last_exception", "last_exception_at", "last_exception_count")
     search_fields = ("title", "slug", "pypi_url", "repo_url")
@@ -146,11 +191,18 @@ class SourceStatusAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subs
 
 
 @admin.register(PackageExample)
-class PackageExampleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
-    list_display = ("title", "package", "url", "active", "failures", "last_checked", "last_result")
+class PackageExampleAdmin(LinkingAdmin):
+    list_display = (
+        "title",
+        "package",
+        linked(PackageExample, "url"),
+        "active",
+        "failures",
+        "last_checked",
+        "last_result",
+    )
     list_filter = ("active",)
     list_select_related = ("package",)
     raw_id_fields = ("package",)
     readonly_fields = ("failures", "last_checked", "last_result")
-    formfield_overrides = FIELDS
     search_fields = ("title", "url", "package__title")
