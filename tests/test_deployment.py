@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import yaml
 
-from tests.servers.common import cannot
+from tests.servers.common import cannot, free_port, wait_until
 from tests.test_docs import ROOT, table
 
 COMPOSE = ROOT / "compose.yaml"
@@ -24,7 +25,9 @@ QUEUES = {"pypi", "pypistats", "github", "gitlab", "bitbucket", "codeberg", "for
 WORKERS = {f"worker-{name}" for name in ("pypi", "pypistats", "github", "gitlab", "other", "updates")}
 SITE = {"web", "beat", "migrate"} | WORKERS
 SERVICES = SITE | {"postgres", "valkey", "prometheus", "alertmanager", "grafana"}
-SECRETS = dict.fromkeys(("SECRET_KEY", "METRICS_TOKENS", "POSTGRES_PASSWORD", "GRAFANA_ADMIN_PASSWORD"), "for-a-test")
+SECRETS = dict.fromkeys(
+    ("SECRET_KEY", "METRICS_TOKENS", "POSTGRES_PASSWORD", "VALKEY_PASSWORD", "GRAFANA_ADMIN_PASSWORD"), "for-a-test"
+)
 """Without these nothing starts."""
 
 
@@ -85,6 +88,53 @@ def test_nothing_starts_without_its_secrets(secret: str) -> None:
     done = configured(**{**SECRETS, secret: ""})
     assert done.returncode != 0
     assert f"put {secret} into .env" in done.stderr
+
+
+def test_all_who_use_valkey_have_its_password() -> None:
+    """Broker and cache are reached with it, by the site and by what looks after its health."""
+    done = configured(**{**SECRETS, "VALKEY_PASSWORD": "of-valkey"})
+    found = yaml.safe_load(done.stdout)["services"]
+    for name in SITE:
+        environment = found[name]["environment"]
+        assert environment["CELERY_BROKER_URL"] == "redis://:of-valkey@valkey:6379/0"
+        assert environment["CACHE_URL"] == "redis://:of-valkey@valkey:6379/1"
+    assert found["valkey"]["environment"] == {"REDISCLI_AUTH": "of-valkey"}
+    assert "valkey-cli ping" in found["valkey"]["healthcheck"]["test"][1]
+
+
+def test_valkey_wants_its_password(tmp_path: Path) -> None:
+    """What its service runs, with a Redis server in Valkey's place: a password is needed, and no argument shows it."""
+    stand_ins = {
+        "chown": "exit 0",
+        "docker-entrypoint.sh": 'exec "$@"',
+        "valkey-server": f'exec {tool("redis-server", "redis-server")} "$@" --port $PORT --bind 127.0.0.1 --save ""',
+    }
+    for name, line in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    service, port = services()["valkey"], free_port()
+    (script,) = service["command"]
+    script = script.replace("$$", "$").replace("/tmp/", f"{tmp_path}/")
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PORT": str(port), "REDISCLI_AUTH": "s3cret"}
+    command = [*service["entrypoint"], script]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            with redis.Redis(port=port, password="s3cret") as known, redis.Redis(port=port) as unknown:
+                wait_until(lambda: answers(known), 60, "it answers")
+                assert known.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+                with pytest.raises(redis.AuthenticationError):
+                    unknown.ping()
+            assert b"s3cret" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
+            assert (tmp_path / "password.conf").stat().st_mode & 0o077 == 0
+        finally:
+            server.kill()
+
+
+def answers(server: redis.Redis) -> bool:
+    try:
+        return bool(server.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def test_no_secret_has_a_value() -> None:
