@@ -7,7 +7,8 @@ each process has a name of its own that says its role (`process_identity`), a lo
 """
 
 from .collector import Collector
+from .directory import IS_SUPPORTED
 from .process_identity import VARIABLE, take_part
-from .process_role import ROLES, ProcessRole, role_of
+from .process_role import ROLE_VARIABLE, ROLES, ProcessRole, role_of
 
-__all__ = ["ROLES", "VARIABLE", "Collector", "ProcessRole", "role_of", "take_part"]
+__all__ = ["IS_SUPPORTED", "ROLES", "ROLE_VARIABLE", "VARIABLE", "Collector", "ProcessRole", "role_of", "take_part"]

@@ -11,7 +11,6 @@ Locks are ``flock``: the kernel of one machine sees them, whatever container a p
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -22,6 +21,13 @@ from typing import NamedTuple
 
 from .process_role import ROLES
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+IS_SUPPORTED = fcntl is not None
+"""Whether this operating system has the locks."""
 ENDED = "ended"
 _PATIENCE = 2.0
 """Seconds: a scrape holds the directory for some hundredths of one."""

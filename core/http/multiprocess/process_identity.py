@@ -20,7 +20,7 @@ from prometheus_client import values
 from .. import fork
 from ..log import logger
 from . import compaction
-from .directory import files_of, has_room, hold, lock_of, locked
+from .directory import IS_SUPPORTED, files_of, has_room, hold, lock_of, locked
 from .process_role import ProcessRole, role_of
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -87,13 +87,17 @@ _taken: list[Identity] = []
 def take_part(part: ProcessRole | None = None) -> None:
     """Let this process keep its metrics in PROMETHEUS_MULTIPROC_DIR, if that is set: before any metric is made.
 
-    `part` is read from the command line. A process that has none, or cannot write there, keeps them to itself.
+    `part`: default: what OUTBOUND_HTTP_ROLE says, else the command line. The Django app calls it when Django makes the
+    configurations of all apps. A process that plays no part, or cannot write there, keeps its metrics to itself.
     """
     if VARIABLE not in os.environ or _taken:
         return
-    part = part or role_of(sys.argv)
+    part = part or role_of(sys.argv, os.environ)
     values.ValueClass = values.MutexValue
     if part is None or not os.environ[VARIABLE]:
+        return
+    if not IS_SUPPORTED:
+        logger.error("%s: not used, because it needs flock: each process shows its own metrics only", VARIABLE)
         return
     directory = Path(os.environ[VARIABLE]).absolute()
     os.environ[VARIABLE] = str(directory)  # the process may go elsewhere

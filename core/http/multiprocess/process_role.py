@@ -1,12 +1,23 @@
-"""Which part a process plays, by the program it runs."""
+"""Which part a process plays: by the environment, or by the program it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
+from ..log import logger
+
 ROLES = ("web", "worker", "job")
+ROLE_VARIABLE = "OUTBOUND_HTTP_ROLE"
+"""Environment variable that names the role where the command line does not say it."""
+
+_WORKERS = frozenset({"dramatiq", "huey_consumer", "huey_consumer.py", "rqworker"})
+"""Programs that run tasks, and nothing else."""
+_WORKERS_BY_ARGUMENT = {"celery": ("worker",), "rq": ("worker", "worker-pool")}
+"""Programs that run tasks when one of these is among their arguments. Their other commands make no calls."""
+_WORKER_COMMANDS = frozenset({"db_worker", "qcluster", "rqworker", "rqworker-pool", "run_huey", "rundramatiq"})
+"""Management commands that run tasks: of django-tasks, django-q2, django-rq, huey and django-dramatiq."""
 
 
 class ProcessRole(NamedTuple):
@@ -14,19 +25,39 @@ class ProcessRole(NamedTuple):
 
     role: str
     command: str = ""
-    """Of a job: the management command."""
+    """Of a job: the management command, or the name of the script."""
 
 
-def role_of(arguments: Sequence[str]) -> ProcessRole | None:
-    """Read it from ``sys.argv``; None: one that makes no calls, as Celery's beat and its `inspect`.
+def role_of(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> ProcessRole | None:
+    """Read it from OUTBOUND_HTTP_ROLE in `environment`, else from ``sys.argv``.
 
-    Whatever is neither Celery nor a management command serves the web: gunicorn, uvicorn, granian, …
+    None: the process makes no calls, as Celery's beat and its `inspect`. Whatever is neither a queue's worker nor a
+    management command serves the web: gunicorn, uvicorn, granian, … An unknown role is logged, and not used.
     """
-    program = PurePath(arguments[0] if arguments else "")
-    name = program.parent.name if program.name == "__main__.py" else program.name  # python -m celery
-    if name == "celery":
-        return ProcessRole("worker") if "worker" in arguments[1:] else None
+    named = (environment or {}).get(ROLE_VARIABLE, "")
+    guess = _guess(arguments)
+    if not named:
+        return guess
+    if named not in ROLES:
+        logger.error("%s=%r: not used, because it must be one of %s", ROLE_VARIABLE, named, ", ".join(ROLES))
+        return guess
+    if named != "job":
+        return ProcessRole(named)
+    return guess if guess and guess.role == "job" else ProcessRole(named, PurePath(_program(arguments)).stem)
+
+
+def _guess(arguments: Sequence[str]) -> ProcessRole | None:
+    name = _program(arguments)
+    if name in _WORKERS_BY_ARGUMENT:
+        return ProcessRole("worker") if {*_WORKERS_BY_ARGUMENT[name]} & {*arguments[1:]} else None
     if name in {"manage.py", "django-admin", "django"}:
         command = next((argument for argument in arguments[1:] if not argument.startswith("-")), "help")
+        if command in _WORKER_COMMANDS:
+            return ProcessRole("worker")
         return ProcessRole("web") if command == "runserver" else ProcessRole("job", command)
-    return ProcessRole("web")
+    return ProcessRole("worker" if name in _WORKERS else "web")
+
+
+def _program(arguments: Sequence[str]) -> str:
+    program = PurePath(arguments[0] if arguments else "")
+    return program.parent.name if program.name == "__main__.py" else program.name  # python -m celery
