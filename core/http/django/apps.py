@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from .. import multiprocess, process
 from ..log import logger
+from . import batch_job_metrics
+from . import settings as outbound_settings
+from .checks import check_outbound_http
 
 
 class OutboundHTTPConfig(AppConfig):
@@ -17,12 +23,12 @@ class OutboundHTTPConfig(AppConfig):
     label = "outbound_http"
     verbose_name = "Outbound HTTP"
 
-    def ready(self) -> None:
-        from .. import process  # noqa: PLC0415 - makes metrics
-        from . import batch_job_metrics  # noqa: PLC0415 - as above
-        from . import settings as outbound_settings  # noqa: PLC0415 - as above
-        from .checks import check_outbound_http  # noqa: PLC0415 - needs the settings
+    def __init__(self, app_name: str, app_module: ModuleType | None) -> None:
+        super().__init__(app_name, app_module)
+        # Django makes the configurations of all apps before it imports their models and views, which may make metrics.
+        multiprocess.take_part()
 
+    def ready(self) -> None:
         checks.register(check_outbound_http)
         for command, every in getattr(settings, "BATCH_JOBS", {}).items():
             batch_job_metrics.jobs().know(command, every)
