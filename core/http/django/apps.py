@@ -5,13 +5,12 @@ from __future__ import annotations
 from types import ModuleType
 
 from django.apps import AppConfig
-from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import multiprocess, process
 from ..log import logger
-from . import batch_job_metrics
+from . import batch_job_metrics, metrics_settings
 from . import settings as outbound_settings
 from .checks import check_outbound_http
 
@@ -30,7 +29,7 @@ class OutboundHTTPConfig(AppConfig):
 
     def ready(self) -> None:
         checks.register(check_outbound_http)
-        for command, every in getattr(settings, "BATCH_JOBS", {}).items():
+        for command, every in metrics_settings.batch_jobs().items():
             batch_job_metrics.jobs().know(command, every)
         outbound_settings.configure()
         try:

@@ -6,12 +6,13 @@ from typing import Any
 
 from django.core import checks
 
+from . import metrics_settings
 from . import settings as outbound_settings
 
 
 def check_outbound_http(**_: Any) -> list[checks.CheckMessage]:
-    hint = f"See docs/settings.md for what {outbound_settings.SETTING} may hold."
+    problems = (*outbound_settings.problems(), *metrics_settings.problems())
     return [
-        (checks.Warning if problem.is_warning else checks.Error)(problem.message, hint=hint, id=problem.id)
-        for problem in outbound_settings.problems()
+        (checks.Warning if problem.is_warning else checks.Error)(problem.message, hint=problem.hint, id=problem.id)
+        for problem in problems
     ]

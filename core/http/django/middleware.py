@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import MappingProxyType
+from typing import TypeAlias
 
-from django.http import HttpRequest, HttpResponse
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from . import views
+
+_GetResponse: TypeAlias = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
 class OperationsMiddleware:
@@ -15,13 +20,22 @@ class OperationsMiddleware:
 
     Prometheus and load balancers call a process by its address, over plain HTTP: ALLOWED_HOSTS and
     SECURE_SSL_REDIRECT would answer them 400 and 301. So this one comes first.
+
+    Under ASGI it is asynchronous where what comes after it is, so that Django needs no thread for it.
     """
 
+    sync_capable = True
+    async_capable = True
     _VIEWS = MappingProxyType({"/metrics": views.metrics, "/healthz": views.healthz})
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(self, get_response: _GetResponse) -> None:
         self._get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        view = self._VIEWS.get(request.path_info, self._get_response)
-        return view(request)
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        view = self._VIEWS.get(request.path_info)
+        if view is None:
+            return self._get_response(request)
+        return sync_to_async(view)(request) if self._is_async else view(request)

@@ -53,6 +53,11 @@ class Problem:
 
     id: str
     message: str
+    setting: str = SETTING
+
+    @property
+    def hint(self) -> str:
+        return f"See docs/settings.md for what {self.setting} may hold."
 
     @property
     def is_warning(self) -> bool:

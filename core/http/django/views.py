@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
@@ -14,8 +15,13 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from .. import multiprocess
+from . import metrics_settings
+
+_NO_DATABASE = "django.db.backends.dummy"
+"""Engine of the database `default` where a site's DATABASES is empty."""
 
 
+@login_not_required
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer a scrape: with a token of METRICS_TOKENS where there are any, else only under DEBUG."""
@@ -25,9 +31,12 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(encode(_collected()), content_type)
 
 
+@login_not_required
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - a view
-    """Answer 200 where this process reaches its database, 503 where it does not."""
+    """Answer 200 where this process reaches its database or the site has none, 503 where it does not reach it."""
+    if connection.settings_dict["ENGINE"] == _NO_DATABASE:
+        return HttpResponse("ok\n", "text/plain")
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -39,7 +48,7 @@ def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - a view
 def _collected() -> CollectorRegistry:
     """Return the metrics of this process; with PROMETHEUS_MULTIPROC_DIR, of all processes that share the directory."""
     directory = os.environ.get(multiprocess.VARIABLE)
-    if not directory:
+    if not directory or not multiprocess.IS_SUPPORTED:
         return REGISTRY
     registry = CollectorRegistry()
     registry.register(multiprocess.Collector(Path(directory)))
@@ -47,8 +56,7 @@ def _collected() -> CollectorRegistry:
 
 
 def _may_scrape(request: HttpRequest) -> bool:
-    configured = getattr(settings, "METRICS_TOKENS", ())
-    tokens = [token for token in configured if token]  # an empty one would match an empty one
+    tokens = metrics_settings.tokens()
     if not tokens:
         return bool(settings.DEBUG)
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")

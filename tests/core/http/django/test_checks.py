@@ -39,6 +39,26 @@ def test_says_what_is_wrong(settings: Any, value: Any, id_: str, says: str) -> N
     assert "docs/settings.md" in str(error.hint)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "id_", "says"),
+    [
+        ("METRICS_TOKENS", "secret", "core.http.E007", "must be a list of strings"),
+        ("METRICS_TOKENS", [None], "core.http.E007", "must be a list of strings"),
+        ("BATCH_JOBS", ["nightly"], "core.http.E008", "must be a dictionary"),
+        ("BATCH_JOBS", {"nightly": "24h"}, "core.http.E008", "BATCH_JOBS['nightly'] = '24h'"),
+        ("BATCH_JOBS", {"nightly": 0}, "core.http.E008", "more than 0"),
+    ],
+)
+def test_says_what_is_wrong_with_the_metrics(settings: Any, name: str, value: Any, id_: str, says: str) -> None:
+    """A mistake in the settings of /metrics has the name of the setting, and shows no token."""
+    setattr(settings, name, value)
+    [error] = check_outbound_http()
+    assert (error.id, error.hint) == (id_, f"See docs/settings.md for what {name} may hold.")
+    assert error.msg.startswith(name)
+    assert says in error.msg
+    assert "secret" not in error.msg
+
+
 def test_says_everything_at_once(settings: Any) -> None:
     """Three mistakes take one run of the check to find, not three."""
     settings.OUTBOUND_HTTP = {"default": {"retries": -1}, "user_agent": 5, "upstream": {}}

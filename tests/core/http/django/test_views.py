@@ -91,6 +91,14 @@ class TestAccess:
         settings.METRICS_TOKENS = ["secret", ""]
         assert scrape(authorization).status_code == 403
 
+    @pytest.mark.parametrize("token", ["s", "secret"])
+    def test_a_text_instead_of_a_list_opens_nothing(
+        self, scrape: Callable[..., Any], settings: Any, token: str
+    ) -> None:
+        """METRICS_TOKENS = "secret" is no list of six tokens of one letter; `manage.py check` says what it must be."""
+        settings.METRICS_TOKENS = "secret"
+        assert scrape(f"Bearer {token}").status_code == 403
+
     def test_tokens_may_be_any_text(self, scrape: Callable[..., Any], settings: Any) -> None:
         """A token outside ASCII is compared, not an error."""
         settings.METRICS_TOKENS = ["schlüssel"]
