@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from . import fork
+from . import fork, unread_settings
 from .engine.upstream import Upstream
 from .events import OTHER, Event, Observer, emit
 from .observers.logs import log_event
@@ -113,10 +113,15 @@ def _default_observers(config: Config) -> tuple[Observer, ...]:
     return (log_event, metrics)
 
 
+def _default_registry() -> ProcessRegistry:
+    unread_settings.warn()
+    return ProcessRegistry()
+
+
 class _Process:
     def __init__(self) -> None:
         self.runtime = Runtime()
-        self.make: Callable[[], ProcessRegistry] = ProcessRegistry
+        self.make: Callable[[], ProcessRegistry] = _default_registry
         self.registry: ProcessRegistry | None = None
         self.observers: tuple[Observer, ...] = ()
         self.lock = threading.RLock()

@@ -102,10 +102,26 @@ def test_imports_go_in_no_circle() -> None:
 def test_the_library_knows_neither_the_site_nor_a_framework(module: str) -> None:
     """Django is for django/ only, pytest for testing.py, PySocks for wire/socks_proxy.py, and the site for none."""
     outside = {name.split(".")[0] for name in imports_of(module) if not name.startswith(".")}
-    known = {"django": {"django", "rich"}, "testing": {"pytest"}}.get(package_of(module), set())
+    known = {"django": {"django"}, "testing": {"pytest"}}.get(package_of(module), set())
     if module == "wire.socks_proxy":
         known = {"socks"}
     assert outside & ({"django", "rich", "pytest", "httpx", "socks"} | SITE) <= known
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) != "django"])
+def test_django_is_not_imported_by_name_either(module: str) -> None:
+    """Outside of django/, only unread_settings names modules of Django, to look them up where they are loaded."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    named = {text for text in texts if re.fullmatch(r"django(\.\w+)+", text)}
+    looked_up = {
+        argument.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.modules.get"
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
+    }
+    assert named == (looked_up if module == "unread_settings" else set())
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) in DECISIONS])

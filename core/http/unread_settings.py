@@ -1,0 +1,22 @@
+"""Warns a Django site whose setting OUTBOUND_HTTP is not read, because the app that reads it is not installed.
+
+Django is not imported here, for most adopters have none: where the process uses it, its modules are loaded already.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .log import logger
+
+_SETTING = "OUTBOUND_HTTP"
+
+
+def warn() -> None:
+    """Log a warning if Django is set up and has the setting. Call it where the defaults are used instead."""
+    django_apps, django_conf = sys.modules.get("django.apps"), sys.modules.get("django.conf")
+    if django_apps is None or django_conf is None or not django_apps.apps.ready:
+        return  # before it is ready, our app may be about to read the setting
+    if django_conf.settings.configured and hasattr(django_conf.settings, _SETTING):
+        text = '%s is not used, and all upstreams have the defaults: add "%s.django" to INSTALLED_APPS'
+        logger.warning(text, _SETTING, __package__)
