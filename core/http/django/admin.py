@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.contrib.admin import AdminSite
+from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, resolve, reverse
 from django.views.decorators.http import require_safe
 
 from .. import process
@@ -14,17 +16,20 @@ from ..status import status_report
 from .status_text import caveat, rows, title
 
 
+@login_not_required  # the admin asks for a login itself, on a page of its own
 def upstreams(request: HttpRequest) -> HttpResponseBase:
     """Show staff what `manage.py upstreams` shows operators. Raises `Http404` on a site without the admin."""
     try:
-        reverse("admin:index")
+        index = resolve(reverse("admin:index"))  # here: on import there may be no admin yet, or none at all
     except NoReverseMatch:
         raise Http404("This site has no admin") from None
-    return admin.site.admin_view(_page)(request)  # here: on import there may be no admin yet, or none at all
+    site = getattr(index.func, "admin_site", admin.site)  # who may see it is for the one to say that the site uses
+    return site.admin_view(_page)(request, site)
 
 
 @require_safe
-def _page(request: HttpRequest) -> TemplateResponse:
+def _page(request: HttpRequest, site: AdminSite) -> TemplateResponse:
     found = status_report(process.current())
     own = {"title": "Upstreams", "caveat": caveat(found), "rows": rows(found), "at": title(found)}
-    return TemplateResponse(request, "outbound_http/upstreams.html", {**admin.site.each_context(request), **own})
+    request.current_app = site.name
+    return TemplateResponse(request, "outbound_http/upstreams.html", {**site.each_context(request), **own})

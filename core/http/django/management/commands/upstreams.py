@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from rich.console import Console
-from rich.table import Table
 
 from .... import process
 from ....status import StatusReport, UpstreamStatus, status_report
@@ -42,13 +40,17 @@ class Command(BaseCommand):
             raise SystemExit(_CACHE_AWAY)
 
     def _show(self, found: StatusReport) -> None:
-        console = Console(file=self.stdout, markup=False, emoji=False, highlight=False)  # type: ignore[arg-type]  # it writes like a file
-        if console.is_terminal:
-            console.print(_table(found))
-            return
         self.stdout.write(title(found))
         for row in rows(found):
-            self.stdout.write(_line(row))
+            self.stdout.write(self._lines(row) if self.stdout.isatty() else _line(row))
+
+    def _lines(self, row: Row) -> str:
+        """Put what is known of an upstream on lines of their own, for people."""
+        heading = self.style.ERROR(row.upstream) if row.in_trouble else self.style.MIGRATE_HEADING(row.upstream)
+        error = f"{row.last_error}\n{'':14}{row.request}" if row.request else row.last_error
+        quotas = f"\n{'':14}".join(row.quotas) or "none told"
+        parts = (("breaker", row.breaker), ("gate", row.gate), ("quota", quotas), ("last error", error))
+        return "\n".join(("", heading, *(f"  {name:10}  {value}" for name, value in parts)))
 
 
 def _line(row: Row) -> str:
@@ -56,18 +58,6 @@ def _line(row: Row) -> str:
     quota = "; ".join(row.quotas) or "none told"
     error = f"{row.last_error}: {row.request}" if row.request else row.last_error
     return f"{row.upstream}: breaker {row.breaker} | gate {row.gate} | quota {quota} | last error {error}"
-
-
-def _table(found: StatusReport) -> Table:
-    table = Table(title=title(found), show_lines=True)
-    table.add_column("upstream", overflow="fold", max_width=24)  # or a long host would take the room of all
-    for heading in ("breaker", "gate", "quota", "last error"):
-        table.add_column(heading, overflow="fold")
-    for row in rows(found):
-        quota, error = "\n".join(row.quotas) or "none told", f"{row.last_error}\n{row.request}".rstrip()
-        cells = (row.upstream, row.breaker, row.gate, quota, error)
-        table.add_row(*cells, style="red" if row.in_trouble else None)
-    return table
 
 
 def _as_dict(found: StatusReport) -> dict[str, Any]:
