@@ -9,9 +9,9 @@ from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from package.web_addresses import is_web_address, link
 from package.models import Category, Package, PackageExample, SourceStatus, Version
 from package.reading import model_field
+from package.web_addresses import is_web_address, link
 
 
 class JSONOrDefault(forms.JSONField):

@@ -10,8 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
 
-from package.web_addresses import is_web_address
 from package.models import Package, PackageExample
+from package.web_addresses import is_web_address
 from tests.package.conftest import MakePackage
 
 LINKS = ["https://example.org/", "HTTP://Example.org:8080/a?b=c&d#e", "http://[::1]/", "https://user@example.org/%20"]
