@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -19,13 +19,14 @@ from requests.utils import rewind_body
 from urllib3.util import Timeout
 
 from . import errors, process, total_deadline
+from .arguments import check_function
 from .engine.call import Call
 from .engine.steps import Stop, Wait
 from .engine.upstream import Clock, Random, Upstream
 from .events import OTHER, Target
 from .origin import Origin, origin_of
 from .outcome import Attempt, Outcome, Reason
-from .policy import Policy
+from .policy import Policy, check_policy, refuse_options
 from .registry import Registry
 from .wire import compat, response_body, streaming_slot
 from .wire.deadline_adapter import DeadlineAdapter, is_seconds
@@ -75,7 +76,13 @@ class ResilientAdapter(DeadlineAdapter):
         pool_connections: int = POOL_HOSTS,
         pool_maxsize: int = POOL_CONNECTIONS,
         pool_block: bool = False,
+        **unknown: Never,
     ) -> None:
+        refuse_options(type(self), unknown)
+        check_policy(policy)
+        for name, value in (("clock", clock), ("wait", wait), ("random", random)):
+            if value is not None:
+                check_function(name, value, "a function, or None")
         super().__init__(pool_connections, pool_maxsize, pool_block=pool_block)
         self._policy = policy
         self._clock = clock

@@ -8,7 +8,7 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from .adapter import POOL_CONNECTIONS, POOL_HOSTS, ResilientAdapter
-from .policy import Policy
+from .policy import Policy, check_policy
 from .wire import compat
 
 
@@ -29,6 +29,7 @@ def make_resilient(session: requests.Session, policy: Policy | None = None) -> t
     """
     if not isinstance(session, requests.Session):
         raise TypeError(f"session={session!r}: must be a requests.Session, which is what the adapter can be mounted on")
+    check_policy(policy)
     plain = {prefix: adapter for prefix, adapter in session.adapters.items() if type(adapter) is HTTPAdapter}
     kept = {prefix: adapter for prefix, adapter in session.adapters.items() if prefix not in plain}
     if plain:

@@ -4,45 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .arguments import (
+    NamedFields,
+    call_of,
+    check_flag,
+    check_integer,
+    check_number,
+    check_part,
+    check_seconds,
+    hint,
+    shown,
+)
 from .verdict import Classify
 
+_T = TypeVar("_T")
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}\Z")
-
-
-def _check_number(name: str, value: Any, allowed: str, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r}: must be {allowed}")
-    if not low <= value <= high:  # false for NaN too
-        raise ValueError(f"{name}={_shown(value)}: must be {allowed}")
-
-
-def _shown(value: float) -> str:
-    try:
-        return repr(value)
-    except ValueError:  # Python refuses to write out numbers of more than 4,300 digits
-        return "a number of thousands of digits"
-
-
-def _check_part(name: str, value: Any, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(f"{name}={value!r}: must be {kind.__name__}(…) or None")
-
-
-def _check_seconds(name: str, value: Any, *, zero: bool = False) -> None:
-    day = 86_400
-    allowed = f"a number of seconds {'from' if zero else 'above'} 0 to {day}"
-    _check_number(name, value, allowed, 0 if zero else math.nextafter(0, 1), day)
-
-
-def _check_integer(name: str, value: Any, low: int, high: int) -> None:
-    allowed = f"a whole number from {low} to {high}"
-    if isinstance(value, float):
-        raise TypeError(f"{name}={value!r}: must be {allowed}")
-    _check_number(name, value, allowed, low, high)
 
 
 def _members(name: str, value: Any, allowed: str) -> Iterable[Any]:
@@ -58,7 +38,7 @@ def _statuses(value: Any) -> frozenset[int]:
         if isinstance(status, bool) or not isinstance(status, int):
             raise TypeError(f"retry_statuses contains {status!r}: must be {allowed}")
         if not 100 <= status <= 599:
-            raise ValueError(f"retry_statuses contains {_shown(status)}: must be {allowed}")
+            raise ValueError(f"retry_statuses contains {shown(status)}: must be {allowed}")
         statuses.add(int(status))
     return frozenset(statuses)
 
@@ -75,8 +55,20 @@ def _methods(value: Any) -> frozenset[str]:
     return frozenset(methods)
 
 
+if TYPE_CHECKING:
+
+    class FrozenSetOf(Generic[_T]):
+        """A field that is given as any collection, and read as a frozenset."""
+
+        def __init__(self, values: Iterable[_T]) -> None: ...
+        def __get__(self, instance: object, owner: Any) -> frozenset[_T]: ...
+        def __set__(self, instance: object, value: Iterable[_T]) -> None: ...
+else:
+    FrozenSetOf = frozenset
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CircuitBreaker:
+class CircuitBreaker(NamedFields):
     """When an upstream counts as down, and for how long: the pattern of Nygard's "Release It!".
 
     Times are seconds. Raises `TypeError` and `ValueError` for wrong values, as `Policy` does.
@@ -99,18 +91,18 @@ class CircuitBreaker:
     """Ceiling of that, in seconds. Not below `open_for`."""
 
     def __post_init__(self) -> None:
-        _check_integer("failures_in_a_row", self.failures_in_a_row, 1, 10_000)
-        _check_number("failure_rate", self.failure_rate, "a number above 0, up to 1", math.nextafter(0, 1), 1)
-        _check_integer("minimum_attempts", self.minimum_attempts, 1, 1_000_000)
-        _check_number("window", self.window, "a number of seconds from 1 to 3600", 1, 3600)
-        _check_seconds("open_for", self.open_for)
-        _check_seconds("open_max", self.open_max)
+        check_integer("failures_in_a_row", self.failures_in_a_row, 1, 10_000)
+        check_number("failure_rate", self.failure_rate, "a number above 0, up to 1", math.nextafter(0, 1), 1)
+        check_integer("minimum_attempts", self.minimum_attempts, 1, 1_000_000)
+        check_number("window", self.window, "a number of seconds from 1 to 3600", 1, 3600)
+        check_seconds("open_for", self.open_for)
+        check_seconds("open_max", self.open_max)
         if self.open_for > self.open_max:
             raise ValueError(f"open_for={self.open_for!r}: must not be longer than open_max={self.open_max!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RetryBudget:
+class RetryBudget(NamedFields):
     """How many attempts may be retries: at most ``minimum + ratio * attempts``, both of the last `window` seconds.
 
     The model and the defaults are those of Finagle's RetryBudget. Raises `TypeError` and `ValueError` for wrong values,
@@ -125,13 +117,13 @@ class RetryBudget:
     """Seconds for which attempts and retries count. From 1 to 3,600."""
 
     def __post_init__(self) -> None:
-        _check_number("ratio", self.ratio, "a number from 0 to 1", 0, 1)
-        _check_integer("minimum", self.minimum, 0, 1_000_000)
-        _check_number("window", self.window, "a number of seconds from 1 to 3600", 1, 3600)
+        check_number("ratio", self.ratio, "a number from 0 to 1", 0, 1)
+        check_integer("minimum", self.minimum, 0, 1_000_000)
+        check_number("window", self.window, "a number of seconds from 1 to 3600", 1, 3600)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
+class Policy(NamedFields):
     """How calls to an upstream are retried, spaced and cut off. Times are seconds, sizes are bytes.
 
     Raises `TypeError` for a value of the wrong type and `ValueError` for one out of range or at odds with
@@ -151,7 +143,7 @@ class Policy:
     """Seconds that one attempt may take, of wall-clock time: from the name look-up to the last byte of the body."""
     total_timeout: float = 60.0
     """Seconds that the whole call may take: attempts, delays, waiting and redirects. Not below `attempt_timeout`."""
-    retry_statuses: frozenset[int] = frozenset(
+    retry_statuses: FrozenSetOf[int] = FrozenSetOf(  # noqa: RUF009 - a frozenset
         {
             408,  # the server gave up waiting for the request
             425,  # the server wants the request again, outside TLS early data
@@ -163,7 +155,7 @@ class Policy:
         }
     )
     """Statuses that are worth another attempt: 408, 425, 429, 500, 502, 503, 504."""
-    retry_methods: frozenset[str] = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+    retry_methods: FrozenSetOf[str] = FrozenSetOf({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # noqa: RUF009
     """Methods that may be sent twice: idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was
     sent."""
     max_response_bytes: int | None = 32 * 2**20
@@ -189,27 +181,28 @@ class Policy:
     runs in every call, so it should be quick; if it raises, the status decides and the log says so."""
 
     def __post_init__(self) -> None:
-        _check_integer("retries", self.retries, 0, 100)
-        _check_seconds("backoff", self.backoff, zero=True)
-        _check_seconds("backoff_max", self.backoff_max, zero=True)
-        _check_number("jitter", self.jitter, "a number from 0 to 1", 0, 1)
-        _check_seconds("attempt_timeout", self.attempt_timeout)
-        _check_seconds("total_timeout", self.total_timeout)
+        check_integer("retries", self.retries, 0, 100)
+        check_seconds("backoff", self.backoff, zero=True)
+        check_seconds("backoff_max", self.backoff_max, zero=True)
+        check_number("jitter", self.jitter, "a number from 0 to 1", 0, 1)
+        check_seconds("attempt_timeout", self.attempt_timeout)
+        check_seconds("total_timeout", self.total_timeout)
         if self.max_response_bytes is not None:
-            _check_integer("max_response_bytes", self.max_response_bytes, 0, 2**63)
+            check_integer("max_response_bytes", self.max_response_bytes, 0, 2**63)
         if self.max_json_nodes is not None:
-            _check_integer("max_json_nodes", self.max_json_nodes, 0, 2**63)
+            check_integer("max_json_nodes", self.max_json_nodes, 0, 2**63)
         if self.max_concurrency is not None:
-            _check_integer("max_concurrency", self.max_concurrency, 1, 10_000)
+            check_integer("max_concurrency", self.max_concurrency, 1, 10_000)
         if self.requests_per_second is not None:
             allowed = "a number above 0, up to 10000"
-            _check_number("requests_per_second", self.requests_per_second, allowed, math.nextafter(0, 1), 10_000)
-        _check_part("circuit_breaker", self.circuit_breaker, CircuitBreaker)
-        _check_part("retry_budget", self.retry_budget, RetryBudget)
+            check_number("requests_per_second", self.requests_per_second, allowed, math.nextafter(0, 1), 10_000)
+        check_part("circuit_breaker", self.circuit_breaker, CircuitBreaker)
+        check_part("retry_budget", self.retry_budget, RetryBudget)
         if self.classify is not None and not callable(self.classify):
-            raise TypeError(f"classify={self.classify!r}: must be a function of status, headers and body, or None")
-        if not isinstance(self.rate_limit_gate, bool):
-            raise TypeError(f"rate_limit_gate={self.rate_limit_gate!r}: must be True or False")
+            path = " (its dotted path is for OUTBOUND_HTTP only)" if isinstance(self.classify, str) else ""
+            allowed = f"a function of status, headers and body{path}, or None"
+            raise TypeError(f"classify={self.classify!r}: must be {allowed}")
+        check_flag("rate_limit_gate", self.rate_limit_gate)
         object.__setattr__(self, "retry_statuses", _statuses(self.retry_statuses))
         object.__setattr__(self, "retry_methods", _methods(self.retry_methods))
         if self.backoff > self.backoff_max:
@@ -227,3 +220,28 @@ WEB_REQUEST = Policy(retries=1, backoff=0.5, attempt_timeout=2.0, total_timeout=
 A web worker is killed after 30 s (gunicorn's default) and keeps a visitor waiting meanwhile, so such a call
 must come to an end long before: 2 s + 0.5 s + 2 s leave room within 5 s.
 """
+
+
+def check_policy(value: object) -> None:
+    """Raise `TypeError` unless `value` is what `policy=` takes: a `Policy` or None."""
+    if value is None or isinstance(value, Policy):
+        return
+    given = f"a {type(value).__name__}" if isinstance(value, str | bytes) else repr(value)  # it may be a secret
+    instead = ""
+    if isinstance(value, Mapping):
+        instead = f": write {call_of(Policy, value)}"
+    elif isinstance(value, CircuitBreaker | RetryBudget):
+        field = "circuit_breaker" if isinstance(value, CircuitBreaker) else "retry_budget"
+        instead = f": write Policy({field}={value!r})"
+    elif value is Policy:
+        instead = ": write Policy()"
+    raise TypeError(f"policy={given}: must be a Policy or None{instead}")
+
+
+def refuse_options(owner: type, options: Mapping[str, Any]) -> None:
+    """Raise `TypeError` for keyword arguments that `owner` does not take: most are fields of the policy."""
+    known = [field.name for field in fields(Policy)]
+    for name in options:
+        if name in known:
+            raise TypeError(f"{name}= is a field of the policy: write {owner.__name__}(Policy({name}=…))")
+        raise TypeError(f"{owner.__name__} takes no {name}=; of the fields of Policy: {hint(name, known)}")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from . import fork, unread_settings
+from .arguments import check_function
 from .engine.upstream import Upstream
 from .events import OTHER, Event, Observer, emit
 from .observers.logs import log_event
@@ -90,6 +91,7 @@ class observe:  # noqa: N801 - used like a function
     """
 
     def __init__(self, observer: Observer) -> None:
+        check_function("observer", observer, "a function of one event")
         self._observer = observer
         with _process.lock:
             _process.observers = (*_process.observers, observer)

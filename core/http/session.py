@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from math import inf
+from typing import Any, Never
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -18,9 +19,10 @@ from requests.utils import default_user_agent
 
 from . import process, total_deadline
 from .adapter import ResilientAdapter, request_origin
+from .arguments import check_flag, check_number
 from .engine.upstream import Clock, Random
 from .origin import origin_of
-from .policy import Policy
+from .policy import Policy, refuse_options
 from .wire import address_guard, compat, redaction
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
@@ -68,9 +70,13 @@ class ResilientSession(requests.Session):
         clock: Clock | None = None,
         wait: Callable[[float], object] | None = None,
         random: Random | None = None,
+        **unknown: Never,
     ) -> None:
+        refuse_options(type(self), unknown)
+        check_flag("untrusted", untrusted)
         super().__init__()
-        if not _PARTITION.fullmatch(partition):
+        is_text = isinstance(partition, str)
+        if not (is_text and _PARTITION.fullmatch(partition)):
             # Without the value: somebody may have taken it for the place of the credential itself.
             raise ValueError("partition= must be a name of up to 40 letters, digits, '_', '.' and '-'")
         self._clock = clock
@@ -114,6 +120,7 @@ class ResilientSession(requests.Session):
         :param seconds: for all of them; it can only shorten the policy's `total_timeout`. A call that begins after them
             raises `DeadlineExceeded`.
         """
+        check_number("seconds", seconds, "a number of seconds", -inf, inf)
         clock = self._clock or process.current().runtime.clock
         return total_deadline.several_calls(self, clock() + seconds)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
+
+from .arguments import check_flag, check_number
 
 MOST_BODY_BYTES = 65_536
 """Of a body that `Policy.classify` gets: errors are explained at its beginning."""
@@ -34,8 +37,13 @@ class Verdict:
     """For people, after "the upstream": what the calls that are refused meanwhile say."""
 
     def __post_init__(self) -> None:
-        if self.seconds is not None and not 0 <= self.seconds < float("inf"):
-            raise ValueError(f"seconds={self.seconds!r}: must be a number of seconds, or None")
+        if not isinstance(self.meaning, Meaning):
+            raise TypeError(f"meaning={self.meaning!r}: write Verdict.{'(), Verdict.'.join(Meaning)}()")
+        if self.seconds is not None:
+            check_number("seconds", self.seconds, "a number of seconds, or None", 0, sys.float_info.max)
+        check_flag("doubled", self.doubled)
+        if not isinstance(self.why, str):
+            raise TypeError(f"why={self.why!r}: must be text")
 
     @classmethod
     def success(cls) -> Verdict:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +29,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from .. import process, registry
+from ..arguments import hint
 from ..events import OTHER
 from ..origin import canonical_host
 from ..policy import CircuitBreaker, Policy, RetryBudget
@@ -124,9 +124,7 @@ class _Reader:
     def _unknown(self, number: str, where: str, values: Mapping[Any, Any], known: tuple[str, ...]) -> None:
         for key in values:
             if key not in known:
-                close = get_close_matches(str(key), known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                self._wrong(number, f"{where}: unknown setting {key!r}; {hint}")
+                self._wrong(number, f"{where}: unknown setting {key!r}; {hint(key, known)}")
 
     def _policy(self, where: str, base: Policy, values: Any) -> Policy:
         values = self._mapping("E002", where, values)
@@ -191,10 +189,10 @@ def _part(name: str, value: Any) -> Any:
     kind = _PARTS.get(name)
     if kind is None or not isinstance(value, Mapping):
         return value
-    known = {part.name for part in fields(kind)}
+    known = [part.name for part in fields(kind)]
     unknown = [key for key in value if key not in known]
     if unknown:
-        raise ValueError(f"{name} has no field {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise ValueError(f"{name} has no field {unknown[0]!r}; {hint(unknown[0], known)}")
     return kind(**value)
 
 

@@ -1,0 +1,60 @@
+"""What type checkers say of code that uses core.http."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import requests
+
+from core import http
+from tests.servers.common import cannot
+
+ROOT = Path(__file__).parents[2]
+API = Path(__file__).parent / "api.py"
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command, str(API)], cwd=ROOT, text=True, capture_output=True, timeout=300, check=False
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_mypy_strict_accepts_it(tmp_path: Path) -> None:
+    """Right uses pass with --strict, and wrong ones do not."""
+    options = (
+        "--strict",
+        "--config-file=",
+        "--python-version=3.11",
+        f"--cache-dir={tmp_path}",
+        "--follow-imports=silent",
+    )
+    assert run("mypy", *options) == ""
+
+
+def test_pyright_strict_accepts_it() -> None:
+    """So it is with pyright, in strict mode."""
+    if not (find_spec("pyright") and shutil.which("node")):
+        cannot("pyright or node is not there; Debian's package nodejs has the latter")
+    assert run("pyright", "--pythonpath", sys.executable) == ""
+
+
+def test_every_public_name_is_used() -> None:
+    """A name that is added to the public ones is added here."""
+    nodes = list(ast.walk(ast.parse(API.read_text(encoding="utf-8"))))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    used |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    assert set(http.__all__) - used == set()
+
+
+def test_type_checkers_know_all_public_names_of_requests() -> None:
+    """What requests exports, core.http.requests exports as well."""
+    assert http.requests.__file__
+    tree = ast.parse(Path(http.requests.__file__).read_text(encoding="utf-8"))
+    imported = {alias.asname for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert set(requests.__all__) - imported == {"Session", "session"}  # which are ours
