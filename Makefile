@@ -17,7 +17,7 @@ METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run demo serve test uncovered lowest check conformance lint types docs generate migrate lock wheel clean
+.PHONY: help run demo serve test uncovered lowest check conformance recipes lint types docs generate migrate lock wheel clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ check: lint types test  ## run everything that must pass
 conformance: $(VENV)-conformance/.installed  ## run the test suites of requests, responses and vcrpy on ResilientSession
 	$(VENV)-conformance/bin/python -m tests.conformance $(ARGS)
 
+recipes: $(VENV)-recipes/.installed  ## run the examples of docs/client-libraries.md with the real packages
+	$(VENV)-recipes/bin/python -m pytest -c tests/recipes/pytest.ini tests/recipes $(ARGS)
+
 lint: $(VENV)/.dev  ## look for mistakes and misplaced white space
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -83,6 +86,8 @@ lock: $(VENV)/.dev  ## resolve the dependencies anew, into requirements/; with U
 	$(COMPILE) --python-version 3.11 --group conformance --constraint requirements/site.txt \
 		--output-file requirements/conformance.txt
 	$(COMPILE) --python-version 3.11 --group docs --constraint requirements/site.txt --output-file requirements/docs.txt
+	$(COMPILE) --python-version 3.11 pyproject.toml --group recipes --constraint requirements/dev.txt \
+		--output-file requirements/recipes.txt
 
 wheel: $(VENV)/.dev  ## build the library's source distribution, and the wheel from it, into dist/
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from core.http import api
 from core.http.requests import web
 
+collect_ignore = ["recipes"]  # which have an environment of their own: make recipes
 pytest_plugins = ["core.http.testing", "pytester", "tests.servers.redis"]
 
 # The fixture below is made once for all examples of a property; properties use no state of the process.
