@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from django.db import models
 
 from package.asking import Client
+from package.names import check_name
 from package.reading import BadField, Reading, count_of
 
 SOURCE = "pypistats"
@@ -15,6 +16,7 @@ SOURCE = "pypistats"
 def fetch(name: str, client: Client) -> Reading:
     """Read the downloads of the last month. Raises as `Client.get`."""
     data = client.get(f"api/packages/{name.lower()}/recent", {"period": "month"}).data or {}
+    check_name("the download statistics", name, data.get("package"))
     reading = Reading()
     reading.take("pypi_downloads", lambda: _last_month(data))
     return reading

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from package.asking import Client
 from package.errors import Gone, Unusable
+from package.names import check_name
 from package.pypi_fields import ProjectReading, read_project
 from package.repos.address import shown
 
@@ -20,4 +21,5 @@ def fetch(url: str, name: str, client: Client) -> ProjectReading:
         raise Gone(f"PyPI has no project {name!r} (HTTP {client.status})", exc.reason) from exc
     if not data or not isinstance(data.get("info"), dict):
         raise Unusable("PyPI's answer is JSON, but does not describe a project", "other")
+    check_name("PyPI", name, data["info"].get("name"))
     return read_project(data)

@@ -42,6 +42,14 @@ def test_may_be_billions(package: Package, pypi: CannedPyPI) -> None:
     assert Package.objects.get().pypi_downloads == 2**31 + 5
 
 
+@pytest.mark.parametrize(("name", "stored"), [("fortune", True), ("Fortune", True), ("misfortune", False), (7, True)])
+def test_are_those_of_this_project(package: Package, pypi: CannedPyPI, name: object, stored: bool) -> None:
+    """Where the answer says whose they are, those of another project are not stored."""
+    pypi.statistics_answer(200, json={"data": {"last_month": 5}, "package": name})
+    assert (refresh(package).outcome is FetchOutcome.UPDATED) == stored
+    assert Package.objects.get().pypi_downloads == (5 if stored else 0)
+
+
 def test_of_nobody_are_zero(package: Package, pypi: CannedPyPI) -> None:
     """No downloads is a number too."""
     refresh(package)

@@ -282,6 +282,27 @@ class TestFailures:
         assert "fortune" in warnings[0]
 
 
+@pytest.mark.parametrize("name", ["misfortune", "fortune2", "for-tune", "fortune\ud800", "x" * 10_000])
+def test_an_answer_about_another_project_is_not_stored(fetched: Package, pypi: CannedPyPI, name: str) -> None:
+    """A cache or a mirror that mixes up its answers does not give a package the data of another one."""
+    before = snapshot(fetched)
+    pypi.says("fortune", project(name, license_expression="GPL-3.0-only"))
+    result = refresh(fetched)
+    assert (result.outcome, result.reason) == (FetchOutcome.FAILED, "other_project")
+    assert len(result.error) < 300
+    assert snapshot(fetched) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["Some_Fortune.Teller", "some-fortune-teller", "SOME--fortune__teller", " some.fortune.teller "]
+)
+def test_a_name_may_be_written_in_any_way(make_package: MakePackage, pypi: CannedPyPI, name: str) -> None:
+    """PyPI has one project for all spellings, and shows the one that its owner likes best."""
+    package = make_package("some-fortune.teller")
+    pypi.says("some-fortune.teller", project(name, project_urls=None))
+    assert refresh(package).outcome is FetchOutcome.UPDATED
+
+
 def test_tries_again_what_may_pass(package: Package, pypi: CannedPyPI, outbound_http: OutboundHTTP) -> None:
     """A hiccup of PyPI costs some seconds and no data."""
     pypi.mock.get(pypi.url("fortune"), status=503)
