@@ -24,6 +24,7 @@ def make_resilient(session: requests.Session, policy: Policy | None = None) -> t
     What belongs to the session is as before: `Policy.total_timeout` bounds each hop of a redirect, not all of them
     together, and URLs that users submit still need a `ResilientSession`.
 
+    :param session: of any class that is a `requests.Session`.
     :param policy: as for `ResilientAdapter`; default: that of the upstream, with the state of the process.
     :raises TypeError: `session` is no `requests.Session`, or `policy` no `Policy`.
     """

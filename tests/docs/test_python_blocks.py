@@ -31,7 +31,11 @@ from tests.pages import PAGES, ROOT, Block, blocks
 
 PYTHON = {page: found for page in PAGES if (found := [block for block in blocks(page) if block.language == "python"])}
 ELSEWHERE = re.compile(r"tests/[\w/]+\.py")
-REDIS = "django.core.cache.backends.redis.RedisCache"
+CACHE = {
+    "BACKEND": "django.core.cache.backends.redis.RedisCache",
+    "LOCATION": "redis://cache.test",
+    "OPTIONS": {"serializer": "core.http.django.json_serializer.JSONSerializer"},
+}
 KNOWN = re.compile(rf"|conftest|test|settings|{ELSEWHERE.pattern}|needs [\w.]+|raises \w+|not run: .+", re.DOTALL)
 
 
@@ -115,5 +119,5 @@ def test_the_settings_of_a_page_are_valid(block: Block) -> None:
     run(block, names)
     found = {name: value for name, value in names.items() if name.isupper()}
     assert len(found) > 2 or "OUTBOUND_HTTP" in found
-    with override_settings(CACHES={"default": {"BACKEND": REDIS, "LOCATION": "redis://cache.test"}}, **found):
+    with override_settings(**{"CACHES": {"default": CACHE}, **found}):
         assert check_outbound_http() == []
