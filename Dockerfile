@@ -1,7 +1,9 @@
 # The site: one image for web, workers, beat and every management command.
 FROM python:3.13-slim-bookworm
 
+# Without the threshold, glibc keeps what a thread used for a large answer: 600 MiB after eight of 8 MiB, instead of 230.
 ENV PYTHONUNBUFFERED=1 \
+    MALLOC_MMAP_THRESHOLD_=1048576 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 

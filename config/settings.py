@@ -200,24 +200,44 @@ for _each in map(_host, GITLAB_SERVERS):
         _name = f"{_name}-"
 _IMPATIENT = {"total_timeout": 50}
 """For hosts that may want to be left alone for a minute: no call that begins meanwhile has so much time to wait."""
+_MIB = 2**20
+_GITLAB = {
+    "classify": "package.repos.gitlab.classify",
+    "max_response_bytes": 4 * _MIB,  # a hundred commits of 1 kB and their messages
+    **_IMPATIENT,
+}
+# max_response_bytes: at least twice the largest answer about a package that the site would list, and no more than the
+# update job can hold: an answer takes up to nine times its bytes while it is read (with one emoji in it, its text has
+# four bytes a character, and is there twice), and 45 MiB of objects (max_json_nodes), on top of the 70 MiB of the
+# process. With 8 MiB that stays below 200 MiB. See docs/settings.md.
 OUTBOUND_HTTP = {
     "default": {"max_concurrency": 4, "classify": "package.repos.refusals.classify"},
     "upstreams": {
-        "pypi": {"hosts": [_host(PYPI_URL)], "max_concurrency": 8},  # answered by caches all over the world
-        "pypistats": {"hosts": [_host(PYPISTATS_URL)]},
+        "pypi": {
+            "hosts": [_host(PYPI_URL)],
+            "max_concurrency": 8,  # answered by caches all over the world
+            "max_response_bytes": 8 * _MIB,  # django has 0.6 MB; outside of Django botocore 3.8, checkov 5.7
+        },
+        "pypistats": {"hosts": [_host(PYPISTATS_URL)], "max_response_bytes": _MIB // 16},  # 100 bytes
         "github": {
             "hosts": [_host(GITHUB_API_URL)],
             "requests_per_second": 14,  # its secondary limit: 900 a minute
             "classify": "package.repos.github.classify",
+            "max_response_bytes": 2 * _MIB,  # a hundred contributors of 1 kB, or one commit
             **_IMPATIENT,
         },
-        "gitlab": {"hosts": [_host(GITLAB_URL)], "classify": "package.repos.gitlab.classify", **_IMPATIENT},
-        "bitbucket": {"hosts": [_host(BITBUCKET_API_URL)], "classify": "package.repos.bitbucket.classify"},
-        "codeberg": {"hosts": [_host(CODEBERG_URL)], "classify": "package.repos.forgejo.classify"},
-        **{
-            name: {"hosts": [host], "classify": "package.repos.gitlab.classify", **_IMPATIENT}
-            for name, host in _gitlab.items()
+        "gitlab": {"hosts": [_host(GITLAB_URL)], **_GITLAB},
+        "bitbucket": {
+            "hosts": [_host(BITBUCKET_API_URL)],
+            "classify": "package.repos.bitbucket.classify",
+            "max_response_bytes": 4 * _MIB,  # a hundred commits of 3 kB, and of each its message three times
         },
+        "codeberg": {
+            "hosts": [_host(CODEBERG_URL)],
+            "classify": "package.repos.forgejo.classify",
+            "max_response_bytes": 2 * _MIB,  # fifty commits of 2 kB and their messages
+        },
+        **{name: {"hosts": [host], **_GITLAB} for name, host in _gitlab.items()},
     },
     "shared_cache": "default" if _cache_url else None,
     "user_agent": env.str("OUTBOUND_USER_AGENT", "djangopackages (+https://djangopackages.org)"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from core.http import CircuitOpen, DeadlineExceeded, RateLimited, process
+from core.http import CircuitOpen, DeadlineExceeded, RateLimited, ResponseTooLarge, process
 from core.http.origin import origin_of
 from core.http.outcome import Attempt, Result
 from package.credentials import Credentials, sending
@@ -31,6 +32,8 @@ from package.refusing import error_of, not_sent
 READING = 2
 """Raised whenever answers are read in another way: so that no answer of before passes for unchanged."""
 _VALIDATOR = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
+_PARSING = Lock()
+"""Held while an answer is parsed: that takes up to ten times the memory of its body, and gains nothing from threads."""
 _FAILURES = {
     "blocked": "is where nothing may be fetched from",
     "too_large": "sent too large an answer",
@@ -256,7 +259,10 @@ class Client:
     def _json(self, response: requests.Response, kind: type) -> Any:
         name = self.server.name
         try:
-            data = response.json()
+            with _PARSING:
+                data = response.json()
+        except ResponseTooLarge as exc:
+            raise Unusable(f"{name} {_FAILURES['too_large']}: {exc}", "too_large") from exc
         except (ValueError, RecursionError) as exc:
             raise Unusable(f"{name}'s answer is not JSON", "other") from exc
         if not isinstance(data, kind):

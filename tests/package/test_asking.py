@@ -276,6 +276,16 @@ class TestClassification:
             client(session=small).get("thing")
         assert (caught.value.reason, caught.value.again) == ("too_large", False)
 
+    def test_of_json_that_has_too_many_nodes(self, responses: RequestsMock) -> None:
+        """It is refused before it is built, and is no fault of ours that would need a traceback."""
+        responses.get(URL, json={"a": [[], [], []]})
+        with (
+            ResilientSession(Policy(max_json_nodes=3)) as small,
+            pytest.raises(Unusable, match=r"PyPI sent too large an answer: .*max_json_nodes=3") as caught,
+        ):
+            client(session=small).get("thing")
+        assert (caught.value.reason, caught.value.again) == ("too_large", False)
+
     def test_of_an_address_that_is_not_public(self) -> None:
         """A server that a user named may not be one of ours."""
         with (

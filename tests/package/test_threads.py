@@ -463,7 +463,7 @@ class TestMishaps:
             raise OperationalError("gone")
 
         parts.append(stub("", Reading()))
-        monkeypatch.setattr(updater, "_read", fail)
+        monkeypatch.setattr(updater, "read", fail)
         summary = refresh(packages)
         assert (summary.tried, summary.left, summary.database_failed) == (0, 12, True)
 

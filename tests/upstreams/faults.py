@@ -151,6 +151,20 @@ class Huge(Fault):
         return stream
 
 
+@dataclass(eq=False)
+class Packed(Fault):
+    """Other JSON than is due, as small as gzip makes it."""
+
+    body: bytes = b"{}"
+
+    def __post_init__(self) -> None:
+        self.body = gzip.compress(self.body)
+
+    async def play(self, turn: Turn) -> Answer:
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        return web.Response(body=self.body, headers=headers)
+
+
 class BrokenGzip(Fault):
     async def play(self, turn: Turn) -> Answer:
         body = gzip.compress(b'{"description": "for the greater part not gzip"}')[:10] + b"\xff" * 100
