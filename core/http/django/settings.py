@@ -144,7 +144,8 @@ class _Reader:
             try:
                 yield _canonical(host)
             except ValueError:
-                self._wrong("E003", f'{where}: \'hosts\' has {host!r}: must be "host" or "host:port", without scheme')
+                shown = re.sub(r".*@", "***@", host) if isinstance(host, str) else host  # in a URL, a password
+                self._wrong("E003", f'{where}: \'hosts\' has {shown!r}: must be "host" or "host:port", without scheme')
 
     def _user_agent(self, value: Any) -> str | None:
         if value is None or (isinstance(value, str) and value and value.isascii() and value.isprintable()):

@@ -37,8 +37,8 @@ _SLOWEST_RETRY = 5.0
 _SLOW = 2.0
 """Seconds: an exchange that takes longer does not keep the promise that all know within a second."""
 _STUCK = 5.0
-_SECRET = re.compile(r"//\S*@|\?\S*")
-"""What may be secret in the URL of a cache, where an error quotes it."""
+_SECRET = re.compile(r"//\S*@|\?\S*|(?<=integer value as ).*")
+"""What may be secret in the URL of a cache, where an error quotes it: a half of its password may pass for the port."""
 
 
 class StateSharing:

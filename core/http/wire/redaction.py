@@ -25,8 +25,9 @@ def url(value: str) -> str:
 
 
 def url_in(exc: _E, secret: str) -> _E:
-    """Mask the URL `secret` where `exc`, or what it wraps, quotes it, in place."""
-    return _replaced(exc, {written: url(written) for written in (secret, repr(secret)[1:-1])})
+    """Mask the URL `secret` where `exc`, or what it wraps, quotes it or a part of its userinfo, in place."""
+    masks = {written: url(written) for written in (secret, repr(secret)[1:-1])}
+    return error(_replaced(exc, masks), _userinfo_of(secret))
 
 
 def quoted(*values: object) -> set[str]:
@@ -39,16 +40,30 @@ def secrets_of(*urls: str | None, headers: Iterable[str] = ()) -> set[str]:
     """List what is secret in these URLs (userinfo, query) and in the values of these headers."""
     found: set[str] = set(headers)
     for each in urls:
+        found |= _userinfo_of(each or "")
         try:
             parts = urlsplit(each or "")
         except ValueError:
             continue
-        userinfo = parts.netloc.rpartition("@")[0]
-        found |= {userinfo, *userinfo.split(":"), parts.query}
+        found.add(parts.query)
         if parts.fragment:
             found.add(f"#{parts.fragment}")  # in URLs only: it is never sent, and test tools explain by its parts
     found |= {unquote(secret) for secret in found}
     return {secret for secret in found if len(secret) >= _SHORTEST}
+
+
+def _userinfo_of(value: str) -> set[str]:
+    """List the userinfo of a URL, and its parts.
+
+    Where the URL cannot be parsed, a "/", "?" or "#" in a password may be why: then all up to the last "@" counts.
+    """
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+        userinfo = parts.netloc.rpartition("@")[0]
+    except ValueError:
+        userinfo = value.partition("//")[2].rpartition("@")[0]
+    return {part for part in (userinfo, *re.split(r"[:/?#\\]", userinfo)) if len(part) >= _SHORTEST}
 
 
 def error(exc: _E, secrets: set[str], handled: BaseException | None = None) -> _E:

@@ -141,7 +141,6 @@ def test_a_problem_says_where_what_and_what_is_allowed(setting: Any, number: str
         "",
         "https://pypi.example",
         "pypi.example/simple",
-        "user@pypi.example",
         "pypi.example:port",
         "pypi.example:99999",
         "a b",
@@ -162,6 +161,16 @@ def test_what_is_no_host_is_refused(host: Any) -> None:
     ((number, message),) = problems(upstreams(pypi={"hosts": ["pypi.example", host]}))
     assert number == "E003"
     assert message.startswith(f"OUTBOUND_HTTP['upstreams']['pypi']: 'hosts' has {host!r}: must be \"host\" or")
+
+
+@pytest.mark.parametrize(
+    "host", ["https://user:s3cret@pypi.example", "user:s3cret@pypi.example", "s3c@ret@pypi.example"]
+)
+def test_a_host_with_userinfo_is_refused_without_it(host: str) -> None:
+    """Who took an address for a host does not find its password in the log."""
+    ((number, message),) = problems(upstreams(pypi={"hosts": [host]}))
+    assert number == "E003"
+    assert "'hosts' has '***@pypi.example': must be" in message
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -880,6 +880,13 @@ def test_nothing_secret_is_said(fleet: Fleet, caplog: pytest.LogCaptureFixture) 
     assert "redis:***host:1/0***" in caplog.text
 
 
+def test_half_a_password_is_not_said_either(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """One with a slash in it, where what is before that passes for the port."""
+    fleet.cache.error = ValueError("Port could not be cast to integer value as 's3cret'")
+    fleet.process().exchange()
+    assert "(ValueError: Port could not be cast to integer value as ***)" in caplog.text
+
+
 def test_failures_do_not_hurry_a_cache_that_is_down(fleet: Fleet) -> None:
     """While it fails it is asked in ever longer pauses, however much goes wrong upstream."""
     process = fleet.process()

@@ -208,3 +208,15 @@ def test_a_redirect_that_leads_nowhere_tells_no_secret(
     server = serve(*4 * [reply(302, b"", f"Location: {location}")])
     told = told_by(lambda: session.get(server.url))
     assert [secret for secret in SECRETS if secret in told] == []
+
+
+@pytest.mark.parametrize("letter", ["/", "?", "#", "\\", "[", "]", "@", ":", " ", "%"])
+@pytest.mark.parametrize("through", ["url", "proxy"])
+def test_a_password_that_is_not_encoded_is_not_told(session: ResilientSession, letter: str, through: str) -> None:
+    """One that ends the host for whoever parses the URL: a half of it then passes for the port."""
+    url = f"https://user:s3cret{letter}s3cret@127.0.0.1:1/"
+    target, proxies = (url, {}) if through == "url" else ("http://127.0.0.1:1/", {"http": url})
+    with pytest.raises((requests.RequestException, ValueError)) as raised:  # the latter from requests, of a bad proxy
+        session.get(target, proxies=proxies)
+    told = "".join(traceback.format_exception(raised.value)).splitlines()
+    assert [line for line in told if "s3cret" in line and not line.startswith("    ")] == []
