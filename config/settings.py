@@ -9,9 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
+
+from config import environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -78,10 +79,8 @@ TEMPLATES = [
 ]
 
 DATABASES = {
-    "default": dj_database_url.parse(
-        env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}"),
-        conn_max_age=60,
-        conn_health_checks=True,
+    "default": environment.database(
+        "DATABASE_URL", env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}").strip()
     )
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
@@ -94,12 +93,10 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 
 _cache_url = env.str("CACHE_URL", "").strip()
 if _cache_url:
-    if not _cache_url.startswith(("redis://", "rediss://", "unix://")):
-        raise ImproperlyConfigured("CACHE_URL: must be the address of a Redis server such as redis://host:6379/0")
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": _cache_url,
+            "LOCATION": environment.redis_address("CACHE_URL", _cache_url),
             "OPTIONS": {
                 # Not pickle, Django's own choice: whoever can write to the server would run code in every process.
                 "serializer": "core.http.django.json_serializer.JSONSerializer",
@@ -149,21 +146,8 @@ LOGGING = {
 # The site's own settings
 
 
-def _address(name: str, value: str) -> str:
-    """Return the address of a server without a slash at its end, if it is one; `name` is the variable that holds it."""
-    value = value.strip().rstrip("/")
-    try:
-        parts = urlsplit(value)
-        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address:
-        raise ImproperlyConfigured(f"{name}={value!r}: must be an http or https address such as https://host")
-    return value
-
-
 def _server(name: str, default: str) -> str:
-    return _address(name, env.str(name, default))
+    return environment.web_address(name, env.str(name, default))
 
 
 def _host(address: str) -> str:
@@ -174,7 +158,7 @@ PYPI_URL = _server("PYPI_URL", "https://pypi.org")
 PYPISTATS_URL = _server("PYPISTATS_URL", "https://pypistats.org")
 GITHUB_API_URL = _server("GITHUB_API_URL", "https://api.github.com")
 GITLAB_URL = _server("GITLAB_URL", "https://gitlab.com")
-GITLAB_SERVERS = [_address("GITLAB_SERVERS", server) for server in _list("GITLAB_SERVERS", [])]
+GITLAB_SERVERS = [environment.web_address("GITLAB_SERVERS", server) for server in _list("GITLAB_SERVERS", [])]
 """GitLab servers besides that one, by their addresses."""
 BITBUCKET_API_URL = _server("BITBUCKET_API_URL", "https://api.bitbucket.org/2.0")
 CODEBERG_URL = _server("CODEBERG_URL", "https://codeberg.org")
@@ -257,7 +241,9 @@ for _job, _, _every in (item.partition("=") for item in _list("EXPECTED_JOBS", [
         )
     BATCH_JOBS[_job.strip()] = float(_number) * _UNITS[_unit]
 
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "redis://localhost:6379/0")
+CELERY_BROKER_URL = environment.broker_address(
+    "CELERY_BROKER_URL", env.str("CELERY_BROKER_URL", "").strip() or "redis://localhost:6379/0"
+)
 """Needed by those who use Celery only."""
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 5, "socket_timeout": 30}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

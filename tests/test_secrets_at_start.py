@@ -1,0 +1,138 @@
+"""A configured address that is wrong is refused by the name of its variable: no error holds a part of its password."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from urllib.parse import quote
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from tests.servers.common import free_port
+from tests.test_settings import MINIMAL, ROOT, settings_with
+
+PASSWORDS = [
+    *(f"s3cret{letter}s3cret" for letter in "@#/?:%[]\\ "),
+    "123/s3cret",
+    "s3cret%2Fs3cret",
+    "s3cret\N{ACCOUNT OF}s3cret",
+]
+ADDRESSES = {
+    "DATABASE_URL": "postgres",
+    "CACHE_URL": "redis",
+    "CELERY_BROKER_URL": "redis",
+    **dict.fromkeys(("PYPI_URL", "GITHUB_API_URL", "GITLAB_SERVERS"), "https"),
+}
+SHAPES = {
+    "well formed": "{scheme}://user:{password}@127.0.0.1:1/1",
+    "no user": "{scheme}://:{password}@127.0.0.1:1/1",
+    "bad port": "{scheme}://user:{password}@127.0.0.1:port/1",
+    "port too high": "{scheme}://user:{password}@127.0.0.1:99999/1",
+    "no scheme": "user:{password}@127.0.0.1:1/1",
+    "unknown scheme": "nope://user:{password}@127.0.0.1:1/1",
+    "one slash": "{scheme}:/user:{password}@127.0.0.1:1/1",
+    "no colon": "{scheme}//user:{password}@127.0.0.1:1/1",
+    "no end of IPv6": "{scheme}://user:{password}@[127.0.0.1/1",
+    "no at": "{scheme}://user:{password}127.0.0.1:1/1",
+    "option": "{scheme}://user:{password}@127.0.0.1:1/1?option=1",
+    "password alone": "{password}",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_settings_refuse_without_the_password(name: str, shape: str) -> None:
+    """In no shape of the address and no spelling of the password; the error names the variable and says what to do."""
+    errors: list[Exception] = []
+    for password in PASSWORDS:
+        value = SHAPES[shape].format(scheme=ADDRESSES[name], password=password)
+        try:
+            settings_with(**{name: value})
+        except ImproperlyConfigured as exc:
+            errors.append(exc)
+    for error in errors:
+        said = "".join(traceback.format_exception(error))
+        assert str(error).startswith(f"{name}: must be ")
+        assert "percent-encoded" in said
+        assert "s3cret" not in said
+    if shape not in {"well formed", "no user", "option", "no at"}:
+        assert len(errors) == len(PASSWORDS)
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_a_password_that_is_encoded_is_taken(name: str, password: str) -> None:
+    """What the error says to do helps."""
+    settings_with(**{name: f"{ADDRESSES[name]}://user:{quote(password, safe='')}@127.0.0.1:1/1"})
+
+
+@pytest.mark.parametrize("value", ["redis://s3cret@127.0.0.1:1/s3cret", "redis://user:123/s3cret127.0.0.1:1/1"])
+@pytest.mark.parametrize("name", ["CACHE_URL", "CELERY_BROKER_URL"])
+def test_the_database_of_a_redis_server_is_a_number(name: str, value: str) -> None:
+    """What comes after the slash would be quoted by Celery when it finds that it is none."""
+    with pytest.raises(ImproperlyConfigured, match=name):
+        settings_with(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "value", ["sqlite:////srv/a@b#c.sqlite3", "sqlite://:memory:", "postgres:///name", "postgis://h/n"]
+)
+def test_databases_without_a_password_are_taken(value: str) -> None:
+    """A path may hold any letter."""
+    assert settings_with(DATABASE_URL=value)["DATABASES"]["default"]["NAME"]
+
+
+@pytest.mark.parametrize(
+    "value", ["redis+socket:///run/redis", "amqp://u:p@h//", "sentinel://:p@h:1/0;sentinel://:p@h:2/0", "memory://", ""]
+)
+def test_brokers_of_every_kind_are_taken(value: str) -> None:
+    """All that Celery knows; nothing is Redis on this machine."""
+    assert settings_with(CELERY_BROKER_URL=value)["CELERY_BROKER_URL"] == (value or "redis://localhost:6379/0")
+
+
+COMMANDS = {
+    "check": ("DATABASE_URL", ["manage.py", "check", "--database", "default"]),
+    "migrate": ("DATABASE_URL", ["manage.py", "migrate"]),
+    "upstreams": ("CACHE_URL", ["manage.py", "upstreams"]),
+    "celery": ("CELERY_BROKER_URL", ["-m", "celery", "--app", "config", "inspect", "ping", "--timeout", "1"]),
+    "gunicorn": ("CACHE_URL", ["-m", "gunicorn", "config.wsgi", "--check-config"]),
+}
+"""Each with a variable that it needs."""
+
+
+def run(command: str, password: str) -> tuple[str, int, str]:
+    """Run a command with an address where nobody answers. Returns the variable, the exit status and what it says."""
+    name, arguments = COMMANDS[command]
+    address = f"{ADDRESSES[name]}://user:{password}@127.0.0.1:{free_port()}/1"
+    environment = {**os.environ, **MINIMAL, "DJANGO_SETTINGS_MODULE": "config.settings", name: address}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return name, done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_refuse_a_wrong_address(command: str) -> None:
+    """The last line names the variable and says what to do, and nothing repeats the password."""
+    name, status, said = run(command, "s3cret/s3cret")
+    assert status != 0
+    assert f"{name}: must be the address of a" in said.strip().splitlines()[-1]
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_keep_the_password_of_a_server_that_does_not_answer(command: str) -> None:
+    """Whether they need it at once or not, neither the password nor its encoded form is said."""
+    _, _, said = run(command, "s3cret%2Fs3cret")
+    assert "s3cret" not in said
+    assert "must be" not in said
