@@ -83,7 +83,7 @@ class ExamplesSummary(RunSummary):
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "outcomes": {outcome.value: self.outcomes[outcome] for outcome in CheckOutcome},
+            "outcomes": {outcome.value.replace(" ", "_"): self.outcomes[outcome] for outcome in CheckOutcome},
             "deactivated": self.deactivated,
             "activated": self.activated,
             "refused": self.refused,

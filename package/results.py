@@ -25,6 +25,11 @@ class FetchOutcome(StrEnum):
     PUT_ASIDE = "put aside"
     """For later in the same run: never the last word on a part."""
 
+    @property
+    def key(self) -> str:
+        """Its name in what is printed for programs."""
+        return self.value.replace(" ", "_")
+
 
 GOOD = frozenset({FetchOutcome.UPDATED, FetchOutcome.UNCHANGED, FetchOutcome.PARTLY})
 """The source answered, and what is stored is what it says."""

@@ -74,7 +74,7 @@ class Summary(RunSummary):
         outcomes = [outcome for outcome in FetchOutcome if outcome is not FetchOutcome.PUT_ASIDE]
         return {
             "sources": {
-                source: {outcome.value: counter[outcome] for outcome in outcomes}
+                source: {outcome.key: counter[outcome] for outcome in outcomes}
                 for source, counter in self.outcomes.items()
             },
             "left_alone": {source: left.as_dict() for source, left in self.left_alone.items()},

@@ -50,3 +50,17 @@ def blocks(page: Path) -> list[Block]:
 def examples(page: str, language: str = "python") -> list[str]:
     """Return the blocks of code in `language` on a page of docs/, in order."""
     return [block.code for block in blocks(ROOT / "docs" / page) if block.language == language]
+
+
+def text_of(page: str, heading: str) -> str:
+    """Return the section of a page that begins with `heading`."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return text[text.index(heading) :].split("\n## ")[0]
+
+
+def documented_keys(where: str) -> set[str]:
+    """Return the keys that docs/operations.md documents of what a run prints as JSON, with threads or with Celery."""
+    rows = re.findall(
+        r"^\| (`.*?) \| (.*?) \|", text_of("operations.md", "## What a run says to programs"), re.MULTILINE
+    )
+    return {key for keys, column in rows if column in {"both", where} for key in re.findall(r"`(\w+)`", keys)}

@@ -32,6 +32,8 @@ NOTHING_REACHED = 1
 MISUSE = 2
 MOST = 1_000_000
 """Rows, hours or seconds: more is a slip of the pen."""
+JSON_VERSION = 1
+"""Of what --json prints: raised when a key is renamed, removed or gets another meaning, not when one is added."""
 
 
 class Tell(Protocol):
@@ -64,7 +66,11 @@ def add_options(parser: CommandParser, *, verb: str, rows: str, patience: str = 
     parser.add_argument("--limit", type=count, metavar="N", help=f"{verb} at most N {rows}")
     text = f"begin nothing new, and wait no more, after S seconds{patience and f' (default: {patience})'}"
     parser.add_argument("--time-budget", type=positive, metavar="S", help=text)
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON; all else goes to stderr")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the summary as one JSON object (docs/operations.md); all else goes to stderr",
+    )
 
 
 def conduct(
@@ -106,7 +112,7 @@ def carry_out(
             raise SystemExit(128 + (received[-1] if received else signal.SIGINT)) from None
         job.items(summary.items)
         if options["json"]:
-            command.stdout.write(json.dumps(summary.as_dict()))
+            command.stdout.write(json.dumps({"version": JSON_VERSION, **summary.as_dict()}))
         else:
             show(summary, Console(file=command.stdout, markup=False, highlight=False))  # type: ignore[arg-type]  # it writes like a file
         if received:

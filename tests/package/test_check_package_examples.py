@@ -506,12 +506,13 @@ class TestOutput:
         b, c, d = (PackageExample.objects.get(url__contains=f"{host}.test").pk for host in "bcd")
         assert summary.pop("seconds") >= 0
         assert summary == {
+            "version": 1,
             "outcomes": {
                 "answers": 2,
                 "gone": 1,
                 "unclear": 1,
                 "unreachable": 0,
-                "left alone": 0,
+                "left_alone": 0,
                 "refused": 1,
                 "failed": 0,
                 "skipped": 0,

@@ -635,6 +635,7 @@ class TestOutput:
         assert summary.pop("seconds") >= 0
         page = "https://github.com/fresh/name"
         assert summary == {
+            "version": 1,
             "dry_run": False,
             "outcomes": {"unchanged": 1, "moved": 1, "rewritten": 1, "gone": 1, "failed": 1, "skipped": 1},
             "moved": [{"package": "moved", "from": "https://***@github.com/owner/moved?***", "to": page}],

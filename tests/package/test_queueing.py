@@ -19,6 +19,7 @@ from package import tasks, tickets
 from package.management.queueing import TELL
 from package.models import Claim, Package, SourceStatus
 from tests.package.conftest import MakePackage
+from tests.pages import documented_keys
 
 Command = Callable[..., int]
 Sent = list[tuple[int, str]]
@@ -165,8 +166,9 @@ class TestJSON:
         at_each_look(outbound_http, finish(6))
         assert update_packages("--celery", "--json") == 0
         captured = capsys.readouterr()
-        done = {"packages": 3, "queued": 6, "left": 0, "left_alone": {}, "stopped": "", "seconds": 1.0}
+        done = {"version": 1, "packages": 3, "queued": 6, "left": 0, "left_alone": {}, "stopped": "", "seconds": 1.0}
         assert json.loads(captured.out) == done
+        assert set(done) == documented_keys("`--celery`")
         assert "[6/6] sources of packages are done" in captured.err
 
     def test_tells_what_is_left(self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,6 +316,7 @@ class TestStopping:
         assert update_packages("--celery", "--json", *options) == 130
         told = json.loads(capsys.readouterr().out)
         assert told | {"seconds": 0} == {
+            "version": 1,
             "packages": 2,
             "queued": 4,
             "left": 4,

@@ -36,6 +36,7 @@ from package import pypi as pypi_module
 from package.models import Package, SourceStatus
 from package.pypi_fields import ProjectReading
 from tests.package.conftest import CannedPyPI, MakePackage
+from tests.pages import documented_keys, text_of
 from tests.upstreams.pypi import FakePyPI, project, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -433,21 +434,32 @@ class TestOutput:
         summary = json.loads(captured.out)
         assert summary["sources"]["pypi"] == {
             "updated": 1,
-            "partly updated": 1,
+            "partly_updated": 1,
             "unchanged": 0,
-            "not found": 1,
+            "not_found": 1,
             "failed": 1,
-            "not ready": 0,
-            "left alone": 0,
+            "not_ready": 0,
+            "left_alone": 0,
             "skipped": 1,
         }
         assert (summary["tried"], summary["left"], summary["stopped"]) == (4, 0, "")
+        assert summary["version"] == 1
         assert summary["put_aside"] > 0
         assert summary["unchanged"] == 0
         assert summary["left_alone"] == {}
         assert summary["attempts"] - summary["retries"] == 8 + summary["put_aside"] - 1
         assert summary["seconds"] >= summary["backoff_seconds"] > 0
         assert "[2/5] good" in captured.err
+
+    def test_json_is_documented(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
+        """docs/operations.md has a row for every key and names every outcome; all of them are in snake_case."""
+        assert update_packages("--json") == 0
+        summary = json.loads(capsys.readouterr().out)
+        assert set(summary) == documented_keys("threads")
+        outcomes = {outcome for counts in summary["sources"].values() for outcome in counts}
+        section = text_of("operations.md", "## What a run says to programs")
+        assert [outcome for outcome in outcomes if f"`{outcome}`" not in section] == []
+        assert all(re.fullmatch("[a-z_]+", name) for name in {*summary, *outcomes})
 
     def test_json_of_what_is_left_alone(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
@@ -638,7 +650,7 @@ class TestStopping:
         assert outbound_http.clock.now <= 0.5
         summary = json.loads(capsys.readouterr().out)
         assert (summary["tried"], summary["left"], summary["stopped"]) == (3, 0, "SIGINT received")
-        assert summary["sources"]["pypi"]["left alone"] == 3
+        assert summary["sources"]["pypi"]["left_alone"] == 3
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_the_second_signal_aborts(

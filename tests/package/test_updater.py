@@ -200,9 +200,9 @@ class TestRun:
         )
         pypi.mock.get(pypi.url("down"), status=501)
         summary, _ = refresh(*packages)
-        nothing = {outcome.value: 0 for outcome in FetchOutcome if outcome is not PUT_ASIDE}
+        nothing = {outcome.key: 0 for outcome in FetchOutcome if outcome is not PUT_ASIDE}
         assert summary.as_dict()["sources"] == {
-            "pypi": {**nothing, "updated": 1, "partly updated": 1, "not found": 1, "failed": 1, "skipped": 1},
+            "pypi": {**nothing, "updated": 1, "partly_updated": 1, "not_found": 1, "failed": 1, "skipped": 1},
             "pypistats": {**nothing, "unchanged": 4},
         }
         assert (summary.attempts, summary.unchanged, summary.retries, summary.backoff_seconds) == (9, 4, 1, 1.0)
