@@ -6,6 +6,7 @@ A reader returns the value, None where the server says that there is none, or `K
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ _LARGEST = 2**31 - 1
 """What every database takes for an IntegerField."""
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 """Of what people date themselves, such as commits: histories are older than git, but none of Python's than Python."""
+_FAR_ZONE = re.compile(r"(.+T.+\d)([+-])(\d{2,4}):?(\d\d)", re.ASCII)
 _AHEAD = timedelta(days=1)
 """By so much a clock or a time zone may be wrong."""
 
@@ -199,8 +201,22 @@ def can_be_right(time: datetime, earliest: datetime = EARLIEST) -> bool:
 
 
 def _time(value: Any) -> datetime:
+    written = text(value)
     try:
-        time = datetime.fromisoformat(text(value))
+        try:
+            time = datetime.fromisoformat(written)
+        except ValueError:
+            time = _far_from_utc(written)
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise BadField("is not an ISO 8601 date") from None
+
+
+def _far_from_utc(written: str) -> datetime:
+    """Read a time with an offset of more than a day, which Git and its hosts keep as it was committed: "+518:00"."""
+    match = _FAR_ZONE.fullmatch(written)
+    if match is None:
+        raise ValueError(written)
+    time, sign, hours, minutes = match.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return datetime.fromisoformat(time) + (offset if sign == "-" else -offset)
