@@ -213,18 +213,30 @@ def _development_status(info: Json) -> int | None:
 
 
 def _latest_release(data: Json) -> str | None:
-    """Return the newest release that was not yanked; a pre-release only where there is nothing else."""
+    """Return the newest release that was not yanked; a pre-release only where there is nothing else.
+
+    A release without files, or with a version that is not PEP 440's, is as old as PyPI: the latest only where there is
+    nothing else, and PyPI says so.
+    """
     numbers = []
     for number, files in _releases(data).items():
-        if any(isinstance(file, Mapping) and not file.get("yanked") for file in files):
+        if not all(map(_is_yanked, files)):
             try:
                 parsed = ParsedVersion(number)
-            except ValueError:  # not PEP 440: from before PyPI asked for it
+            except ValueError:
                 continue
             numbers.append((not parsed.is_prerelease, parsed, number))
-    if not numbers:
+    if numbers:
+        return text(max(numbers)[2])
+    number, releases = data["info"].get("version"), data.get("releases")
+    listed = releases.get(number) if isinstance(releases, dict) and isinstance(number, str) else None
+    if not isinstance(listed, list) or data["info"].get("yanked") or (listed and all(map(_is_yanked, listed))):
         raise BadField("no release is left that was not yanked")
-    return text(max(numbers)[2])
+    return text(number)
+
+
+def _is_yanked(file: Any) -> bool:
+    return not isinstance(file, Mapping) or bool(file.get("yanked"))
 
 
 def _releases(data: Json) -> dict[str, list[Any]]:
@@ -240,8 +252,11 @@ def _releases(data: Json) -> dict[str, list[Any]]:
 
 
 def _upload_time(data: Json, number: str | None) -> datetime | None:
-    """Return when the first file of the release was uploaded."""
-    files = [file for file in _releases(data).get(number or "", []) if isinstance(file, Mapping)]
+    """Return when the first file of the release was uploaded; None where it has no files."""
+    listed = _releases(data).get(number or "", [])
+    if not listed:
+        return None
+    files = [file for file in listed if isinstance(file, Mapping)]
     times = [time for file in files if (time := file.get("upload_time_iso_8601") or file.get("upload_time"))]
     if not times:
         raise BadField("missing")
