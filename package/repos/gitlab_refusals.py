@@ -65,5 +65,12 @@ REFUSALS = Refusals(
         says=r"^403 forbidden",
         text="does not show this of the project",
     ),
+    Refusal(
+        # Nothing was ever pushed. A project that is gone, or private, is "404 Project Not Found".
+        concern=Concern.PART,
+        statuses=statuses(404),
+        says=r"^404 repository not found",
+        text="has nothing to tell of a project without a repository",
+    ),
     TOO_MANY_REQUESTS,  # without the headers that newer servers send
 )

@@ -197,6 +197,8 @@ CASES = {
     ),
     "GitLab: feature": gitlab(403, {"message": "403 Forbidden"}, Concern.PART),
     "GitLab: feature, without a token": gitlab(403, {"message": "403 Forbidden"}, Concern.PART, token=False),
+    "GitLab: nothing pushed": gitlab(404, {"message": "404 Repository Not Found"}, Concern.PART, token=False),
+    "GitLab: gone": gitlab(404, {"message": "404 Project Not Found"}, None),
     "GitLab: external authorization": gitlab(
         403, {"message": "External authorization denied access to this project"}, Concern.PACKAGE
     ),
