@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('package', '0003_claims'),
+        ('package', '0004_deaths'),
     ]
 
     operations = [
