@@ -20,6 +20,7 @@ html_title = "core.http"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 highlight_language = "text"  # of blocks that name no language: commands, log lines and PromQL
 

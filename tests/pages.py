@@ -25,7 +25,7 @@ class Block:
     language: str
     code: str
     marker: str
-    """What the comment ``<!-- example: … -->`` before it says; "" without one: it is run as it is."""
+    """What the comment ``<!-- example: … -->`` before it says, or ``<!-- examples: … -->`` of its page; "": neither."""
 
     @property
     def where(self) -> str:
@@ -35,13 +35,14 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """Return all fenced blocks of a page, in order."""
     text = page.read_text(encoding="utf-8")
+    all_of_them = re.search(r"^<!-- examples: ([^>]+) -->$", text, re.MULTILINE)
     return [
         Block(
             page,
             text.count("\n", 0, found.start("code")) + 1,
             found["language"],
             found["code"],
-            (found["marker"] or "").strip(),
+            (found["marker"] or (all_of_them[1] if all_of_them else "")).strip(),
         )
         for found in _BLOCK.finditer(text)
     ]

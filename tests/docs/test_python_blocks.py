@@ -1,6 +1,6 @@
 """Every block of Python on a page is run as it stands there, or says in a comment before it why not.
 
-``<!-- example: … -->`` before a block is one of
+``<!-- example: … -->`` before a block, or ``<!-- examples: … -->`` for all blocks of a page, is one of
 
 - ``conftest`` and ``test``: a conftest.py and a file of tests, run by pytest;
 - ``settings``: settings of Django, with which `manage.py check` finds nothing wrong;
