@@ -23,7 +23,7 @@ from .arguments import check_flag, check_number
 from .engine.upstream import Clock, Random
 from .origin import origin_of
 from .policy import Policy, refuse_options
-from .wire import address_guard, compat, redaction
+from .wire import address_guard, compat, plain_requests, redaction
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
 MOST_UNTRUSTED = 2 * 2**20
@@ -93,8 +93,12 @@ class ResilientSession(requests.Session):
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As in requests; the configured User-Agent takes the place of requests' own."""
+        prepare = super().prepare_request
+        plain = None
         try:
-            prepared = super().prepare_request(request)
+            if _is(prepare, plain_requests.PREPARE_REQUEST):
+                plain = plain_requests.prepare(self, request)
+            prepared = plain or prepare(request)
         except requests.RequestException as exc:
             exc.attempts = ()  # type: ignore[attr-defined]  # requests does not know it
             raise self._without_secrets(exc, request)  # noqa: B904 - the same
@@ -102,6 +106,14 @@ class ResilientSession(requests.Session):
         if configured and prepared.headers.get("User-Agent") == default_user_agent():
             prepared.headers["User-Agent"] = configured
         return prepared
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> dict[str, Any]:
+        """As in requests, which reads the whole environment at every call; here that is done when it has changed."""
+        merge = super().merge_environment_settings
+        plain = None
+        if _is(merge, plain_requests.MERGE_ENVIRONMENT_SETTINGS):
+            plain = plain_requests.settings(self, url, proxies, stream, verify, cert)
+        return plain or merge(url, proxies, stream, verify, cert)
 
     def _without_secrets(self, exc: requests.RequestException, request: requests.Request) -> requests.RequestException:
         if isinstance(exc, InvalidHeader):  # it quotes the header's value
@@ -215,6 +227,11 @@ class _SessionAdapter(ResilientAdapter):
         if not self.untrusted or (self._policy is not None and limit != _DEFAULT_MOST):
             return limit
         return MOST_UNTRUSTED if limit is None else min(limit, MOST_UNTRUSTED)
+
+
+def _is(method: Any, function: object) -> bool:
+    """Say whether a method is that function: neither a patch nor another base of a subclass has taken its place."""
+    return getattr(method, "__func__", None) is function
 
 
 def _text(url: Any) -> str:

@@ -74,6 +74,11 @@ def set_cookies(request: requests.PreparedRequest, jar: RequestsCookieJar) -> No
     request._cookies = jar  # noqa: SLF001
 
 
+def has_cookies(jar: RequestsCookieJar) -> bool:
+    """Say whether there is anything in a jar: its length costs an iteration over all of it."""
+    return bool(jar._cookies)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
 def cookie_policy_of(jar: Any) -> object:
     """Return the policy of a cookie jar; None for a jar of another kind."""
     return jar._policy if isinstance(jar, http.cookiejar.CookieJar) else None  # type: ignore[attr-defined]  # noqa: SLF001
@@ -242,6 +247,7 @@ def _of_python() -> dict[str, bool]:
         "http.client.HTTPResponse._safe_read": _takes(answer, "_safe_read", "self", "amt"),
         "http.client.HTTPResponse._read_status": _takes(answer, "_read_status", "self"),
         "http.client.HTTPResponse._close_conn": _takes(answer, "_close_conn", "self"),
+        "http.cookiejar.CookieJar._cookies": getattr(http.cookiejar.CookieJar(), "_cookies", None) == {},
         "http.cookiejar.CookieJar._policy": hasattr(http.cookiejar.CookieJar(), "_policy"),
         # Without a connection there is no instance that has it.
         "ssl.SSLSocket._sslobj": "_sslobj" in inspect.unwrap(ssl.SSLSocket.read).__code__.co_names,

@@ -1,0 +1,41 @@
+"""The credentials in a netrc file, as requests finds them: where it would be is computed when that has changed."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import requests.sessions
+import requests.utils
+
+_sessions: Any = requests.sessions  # which re-exports what it calls
+_ORIGINAL = _sessions.get_netrc_auth, os.path.expanduser
+
+
+class _Places(NamedTuple):
+    variables: tuple[str | None, str | None, Any]
+    paths: tuple[str, ...]
+
+
+_places = _Places((None, None, None), ())
+
+
+def auth_for(url: str) -> tuple[str, str] | None:
+    """Return what `requests.utils.get_netrc_auth` does. Each call looks whether there is a file now."""
+    if (_sessions.get_netrc_auth, os.path.expanduser) == _ORIGINAL and not any(
+        [os.path.exists(path) for path in _paths()]  # noqa: PTH110, C419 - as requests asks, and as cheaply as it goes
+    ):
+        return None
+    found: tuple[str, str] | None = _sessions.get_netrc_auth(url)
+    return found
+
+
+def _paths() -> tuple[str, ...]:
+    global _places  # noqa: PLW0603 - replaced as a whole, so that threads need no lock
+    named, home, names = variables = (os.environ.get("NETRC"), os.environ.get("HOME"), requests.utils.NETRC_FILES)
+    places = _places
+    if home is None or os.name != "posix" or places.variables != variables:  # else the system has a say in where it is
+        files = [f"~/{name}" for name in names] if named is None else [named]
+        paths = tuple(map(os.path.expanduser, files))
+        places = _places = _Places(variables, paths)
+    return places.paths
