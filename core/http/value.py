@@ -15,4 +15,4 @@ _Class = TypeVar("_Class")
 @dataclass_transform(frozen_default=True)
 def value(cls: type[_Class]) -> type[_Class]:
     """Make `cls` a dataclass with slots that compares and hashes by its fields."""
-    return dataclass(slots=True, unsafe_hash=True)(cls)
+    return dataclass(slots=True, weakref_slot=True, unsafe_hash=True)(cls)

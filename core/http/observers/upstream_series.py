@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 
 from prometheus_client import Counter, Histogram
 
@@ -24,6 +25,7 @@ from ..events import (
     RetryStarted,
     RetrySuppressed,
     Suppression,
+    Target,
 )
 from ..outcome import Outcome, Reason, Rejection, Result
 from .metric_families import MetricFamilies
@@ -111,6 +113,8 @@ class UpstreamSeries:
     def begin(self) -> None:
         """Set the gauges to what they are in a process that has made no call yet."""
         self._not_closed = 0
+        self._in_flight: dict[int, weakref.ref[Target]] = {}
+        """The targets of the attempts in flight. Not their number: an interrupt would leave it wrong for ever."""
         self.active_requests.set(0)
         for state, gauge in self.breaker_state.items():
             gauge.set(1 if state is BreakerState.CLOSED and self._upstream != OTHER else 0)
@@ -122,17 +126,24 @@ class UpstreamSeries:
         self._limit = math.inf if concurrency is None else concurrency
         self.concurrency_limit.set(self._limit)
 
-    def attempt_started(self, _: AttemptStarted) -> None:
-        self.active_requests.inc()
+    def attempt_started(self, event: AttemptStarted) -> None:
+        in_flight, key = self._in_flight, id(event.target)
+        in_flight[key] = weakref.ref(event.target, lambda _: in_flight.pop(key, None))
+        self._tell_in_flight()
 
     def attempt_ended(self, event: AttemptEnded) -> None:
-        self.active_requests.dec()
+        self._in_flight.pop(id(event.target), None)
+        self._tell_in_flight()
         if event.outcome is not None:
             outcome = event.outcome
             found = self._by_attempt.get((event.target.method, outcome.status, outcome.result, outcome.reason))
             counter, duration = found or self._attempt(event.target.method, outcome)
             counter.inc()
             duration.observe(event.seconds)
+
+    def _tell_in_flight(self) -> None:
+        with self._lock:
+            self.active_requests.set(len(self._in_flight))
 
     def retry_started(self, event: RetryStarted) -> None:
         self.retries[event.reason].inc()
