@@ -141,7 +141,11 @@ def current() -> ProcessRegistry:
     registry = _process.registry
     if registry is None:
         with _process.lock:
-            registry = _process.registry = _process.registry or _process.make()
+            made = _process.registry or _process.make()
+            # A signal handler may have made a call, and with it a registry, in the middle of that.
+            registry = _process.registry = _process.registry or made
+        if made is not registry:
+            made.forget()
     return registry
 
 

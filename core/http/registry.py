@@ -7,6 +7,7 @@ import threading
 import time as time_module
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -146,18 +147,19 @@ class Registry:
     def _named(self, name: str) -> Upstream:
         upstream = self._configured.get(name)
         if upstream is None:
-            upstream = self._configured[name] = self._make(name)
+            upstream = self._configured.setdefault(name, self._make(name))
         return upstream
 
     def _other(self, origin: Origin, *, untrusted: bool) -> Upstream:
         table = self._untrusted if untrusted else self._others
         upstream = table.get(origin)
         if upstream is None:
-            upstream = table[origin] = self._make(OTHER)
+            upstream = table.setdefault(origin, self._make(OTHER))
             if len(table) > MOST_OTHER_HOSTS:
                 table.popitem(last=False)[1].forget()
         else:
-            table.move_to_end(origin)
+            with suppress(KeyError):  # a signal handler or a finalizer had all forgotten since the line above
+                table.move_to_end(origin)
         return upstream
 
     def _make(self, name: str) -> Upstream:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 _SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ATTEMPTS = (1, 2, 3, 4, 5, 10)
 _QUOTA = ("upstream", "partition", "resource")
 
 
 class MetricFamilies:
-    """The metrics, in one registry. They are made once for each: the registry refuses a name that it has."""
+    """The metrics. They are made once for each registry, which refuses a name that it has."""
 
-    def __init__(self, registry: CollectorRegistry, timeouts: Iterable[float]) -> None:
+    def __init__(self, timeouts: Iterable[float]) -> None:
         """Make the metrics; `timeouts` (seconds) become edges of the duration buckets."""
         seconds = tuple(sorted({*_SECONDS, *timeouts}))
+        self._to_register: deque[Any] = deque()
+        self._begun: object = None
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"outbound_http_{name}", text, labels, registry=registry)
+            return self._made(Counter(f"outbound_http_{name}", text, labels, registry=None))
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"outbound_http_{name}", text, labels, buckets=buckets, registry=registry)
+            return self._made(Histogram(f"outbound_http_{name}", text, labels, buckets=buckets, registry=None))
 
         def gauge(name: str, text: str, mode: Any, *labels: str) -> Gauge:
-            return Gauge(f"outbound_http_{name}", text, labels, registry=registry, multiprocess_mode=mode)
+            return self._made(Gauge(f"outbound_http_{name}", text, labels, registry=None, multiprocess_mode=mode))
 
         self.calls = counter("calls", "Logical calls, after retries.", "upstream", "outcome", "reason")
         self.call_duration = histogram(
@@ -62,3 +66,19 @@ class MetricFamilies:
         )
         self.ratelimit_wait = counter("ratelimit_wait_seconds", "Time spent waiting at the gate.", "upstream")
         self.fallbacks = counter("fallbacks", "Times that what was stored had to serve.", "upstream", "source")
+
+    def register(self, registry: CollectorRegistry) -> None:
+        """Let `registry` collect the metrics. Goes on where an exception of a signal handler interrupted it."""
+        while self._to_register:
+            metric = self._to_register[0]
+            again, self._begun = self._begun is metric, metric
+            try:
+                registry.register(metric)
+            except ValueError:  # the registry has the name
+                if not again:
+                    raise
+            self._to_register.popleft()
+
+    def _made(self, metric: _Metric) -> _Metric:
+        self._to_register.append(metric)
+        return metric

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -30,15 +31,20 @@ from .upstream_series import UpstreamSeries
 class PrometheusObserver:
     """Counts events. One for each registry of metrics: the names are taken after that."""
 
-    def __init__(self, registry: CollectorRegistry, timeouts: Iterable[float]) -> None:
-        """Make the metrics; `timeouts` (seconds) become edges of the duration buckets."""
-        self.families = MetricFamilies(registry, timeouts)
+    def __init__(self, registry: CollectorRegistry | None, timeouts: Iterable[float]) -> None:
+        """Make the metrics; `timeouts` (seconds) become edges of the duration buckets.
+
+        :param registry: None: `register` comes later.
+        """
+        self.families = MetricFamilies(timeouts)
         self._lock = threading.RLock()
         self._children: dict[str, UpstreamSeries] = {}
         self._inherited = False
         """The gauges tell of the process that this one was forked from."""
         self._counting = threading.local()
         fork.renew_in_children(self)
+        if registry is not None:
+            self.register(registry)
 
     def __call__(self, event: Event) -> None:
         """Count `event`; of some there is nothing to count."""
@@ -46,33 +52,63 @@ class PrometheusObserver:
         if how is None:
             return
         here = self._counting.__dict__
-        if here.get("busy"):  # a signal handler makes a call in the middle of this: the counter's lock is held
+        if here.get("busy"):
             here.setdefault("later", []).append(event)
             return
         here["busy"] = True
         try:
             if self._inherited:
                 self.renew()
-            how(self._children.get(event.upstream) or self.prepare(event.upstream), event)
+            how(self._children.get(event.upstream) or self._prepare(event.upstream), event)
         finally:
             here["busy"] = False
         while here.get("later"):
             self(here["later"].pop(0))
 
-    def prepare(self, upstream: str) -> UpstreamSeries:
+    def register(self, registry: CollectorRegistry) -> None:
+        """Let `registry` collect the metrics."""
+        with self._busy() as others:
+            if not others:
+                self.families.register(registry)
+
+    def prepare(self, upstream: str) -> None:
         """Create every series of `upstream` at zero: `increase()` does not see the first count of a late one."""
+        with self._busy() as others:
+            if not others:
+                self._prepare(upstream)
+
+    def limit(self, limits: Mapping[str, int | None]) -> None:
+        """Tell how many attempts of each upstream may be in flight; of those that are left out, any number."""
+        with self._busy() as others:
+            if not others:
+                for upstream in limits:
+                    self._prepare(upstream)
+                for upstream, children in tuple(self._children.items()):
+                    children.limit(limits.get(upstream))
+
+    @contextmanager
+    def _busy(self) -> Iterator[bool]:
+        """Note that this thread is at it; True: it was already.
+
+        A signal handler or a finalizer makes a call in the middle of this, and prometheus_client's locks cannot be
+        entered again. What it leaves undone is what it interrupts; and its events are counted later.
+        """
+        here = self._counting.__dict__
+        if here.get("busy"):
+            yield True
+            return
+        here["busy"] = True
+        try:
+            yield False
+        finally:
+            here["busy"] = False
+
+    def _prepare(self, upstream: str) -> UpstreamSeries:
         with self._lock:
             children = self._children.get(upstream)
             if children is None:
                 children = self._children[upstream] = UpstreamSeries(self.families, upstream)
         return children
-
-    def limit(self, limits: Mapping[str, int | None]) -> None:
-        """Tell how many attempts of each upstream may be in flight; of those that are left out, any number."""
-        for upstream in limits:
-            self.prepare(upstream)
-        for upstream, children in tuple(self._children.items()):
-            children.limit(limits.get(upstream))
 
     def after_fork(self) -> None:
         self._lock = threading.RLock()
@@ -114,5 +150,6 @@ def renew() -> None:
 def prometheus_observer(timeouts: frozenset[float]) -> PrometheusObserver:
     """Return the process's observer. `timeouts` shape the buckets on the first call: metrics cannot change."""
     if not _made:
-        _made.append(PrometheusObserver(REGISTRY, timeouts))
+        _made.append(PrometheusObserver(None, timeouts))
+    _made[0].register(REGISTRY)
     return _made[0]
