@@ -6,16 +6,21 @@ the interpreter waits for its threads before it exits.)
 
 Nothing is counted up and down: an exception that a signal handler raises in between would leave it wrong for ever. How
 many threads there are is how many live, and a look-up that nobody waits for is one that nothing refers to.
+
+There is no lock either. A signal handler, or a finalizer that the garbage collector runs, may make a call while its
+thread is in the middle of a look-up. The second look-up waits for one of the threads; if that waited for a lock which
+the first look-up holds, none of the three would go on.
 """
 
 from __future__ import annotations
 
 import _thread
 import socket
-import threading
+import sys
+import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
@@ -25,40 +30,60 @@ from .. import fork
 AddressInfo: TypeAlias = tuple[int, int, int, str, Any]
 """What `socket.getaddrinfo` returns for each address: family, type, protocol, canonical name, address."""
 _Key: TypeAlias = tuple[str, int]
+_CHECK_THREADS = 0.25
+"""Seconds after which a caller that waits checks again that there is a thread: two of them may have left it to each
+other."""
 
 
 class _LookUp:
     """Held by those who wait for it, and by the thread that has begun with it."""
 
-    __slots__ = ("__weakref__", "_waiting", "addresses", "done", "error", "key")
+    __slots__ = ("__weakref__", "_claims", "_waiting", "addresses", "done", "error", "key")
 
     def __init__(self, key: _Key) -> None:
         self.key = key
         self.done = False
         self.addresses: Sequence[AddressInfo] = ()
         self.error: OSError | None = None
+        self._claims = [True]
         self._waiting: list[SimpleQueue[None]] = []
 
-    def wait(self, timeout: float) -> bool:
-        """Wait until it is done; False: it is not. Not with an `Event`: an interrupt can leave its lock held."""
+    def mailbox(self) -> SimpleQueue[None]:
+        """Return where something arrives when it is done. Not an `Event`: an interrupt can leave its lock held."""
         mailbox: SimpleQueue[None] = SimpleQueue()
         self._waiting.append(mailbox)
-        if not self.done:
-            with suppress(Empty):
-                mailbox.get(timeout=timeout)
-        return self.done
+        return mailbox
 
     def run(self) -> None:
+        """Look the name up, unless another thread has begun with it."""
+        if not self._claim():
+            return
+        error: OSError | None = None
         try:
             self.addresses = socket.getaddrinfo(*self.key, 0, socket.SOCK_STREAM)
         except OSError as exc:
-            self.error = exc
+            error = exc
         except Exception as exc:  # noqa: BLE001 - whatever a replaced getaddrinfo raises, its thread must go on
-            self.error = OSError(f"the name could not be looked up: {type(exc).__name__}")
+            error = OSError(f"the name could not be looked up: {type(exc).__name__}")
         finally:
-            self.done = True  # first: who comes after those that are told sees it
-            for mailbox in tuple(self._waiting):
-                mailbox.put(None)
+            self._end(error)
+
+    def fail(self, error: OSError) -> None:
+        """End it with `error`, unless a thread has begun with it."""
+        if self._claim():
+            self._end(error)
+
+    def _claim(self) -> bool:
+        try:
+            return self._claims.pop()  # one call into C: one thread gets it
+        except IndexError:
+            return False
+
+    def _end(self, error: OSError | None) -> None:
+        self.error = error
+        self.done = True  # first: who comes after those that are told sees it
+        for mailbox in tuple(self._waiting):
+            mailbox.put(None)
 
 
 class _Worker:
@@ -76,22 +101,36 @@ class Resolver:
         fork.renew_in_children(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.RLock()
-        self._workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
+        self._workers: dict[int, weakref.ref[_Worker]] = {}
+        """Those that live, in the order in which they came."""
         self._queue: deque[weakref.ref[_LookUp]] = deque()
-        self._latest: weakref.WeakValueDictionary[_Key, _LookUp] = weakref.WeakValueDictionary()
+        self._latest: dict[_Key, weakref.ref[_LookUp]] = {}
         """By name: the look-up that was asked for last, which others may join until it is done."""
 
     def resolve(self, host: str, port: int, timeout: float) -> Sequence[AddressInfo]:
         """Return the addresses of `host`. Callers that ask for the same name at the same time share a look-up.
 
+        Once the interpreter is finalizing it runs no other thread any more: the look-up is made in the calling thread,
+        and takes as long as it takes.
+
         :raises TimeoutError: after `timeout` seconds; the look-up may go on in its thread.
         :raises OSError: as `socket.getaddrinfo`: `socket.gaierror` above all.
         """
-        look_up = self._ask((host, port))
+        if sys.is_finalizing():
+            look_up = _LookUp((host, port))
+            look_up.run()
+        else:
+            look_up = self._ask((host, port))
+        ends = time.monotonic() + timeout
+        mailbox = look_up.mailbox()
         try:
-            if not look_up.wait(timeout):
-                raise TimeoutError(f"looking up the name took longer than {timeout:.3f} s")
+            while not look_up.done:
+                left = ends - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"looking up the name took longer than {timeout:.3f} s")
+                self._provide_thread(look_up)
+                with suppress(Empty):
+                    mailbox.get(timeout=min(left, _CHECK_THREADS))
             if look_up.error is not None:
                 raise _another(look_up.error)
             return look_up.addresses
@@ -99,38 +138,67 @@ class Resolver:
             del look_up  # or the traceback of the error keeps it in the queue
 
     def _ask(self, key: _Key) -> _LookUp:
-        with self._lock:
-            look_up = self._latest.get(key)
-            if look_up is None or look_up.done:
-                look_up = self._latest[key] = _LookUp(key)
-                self._queue.append(weakref.ref(look_up))
-            if self._queue and len(self._workers) < self._most:
-                self._start_thread(look_up)
-        return look_up
+        known = self._known(self._latest.get(key))
+        if known is not None:
+            return known
+        new = _LookUp(key)
+        self._queue.append(weakref.ref(new))  # first: whoever joins it may be the one who interrupts this
+        found = weakref.ref(new, lambda dead: _forget(self._latest, key, dead))
+        known = self._known(self._latest.setdefault(key, found))
+        if known is None:
+            self._latest[key] = found
+        return known or new
 
-    def _start_thread(self, look_up: _LookUp) -> None:
+    @staticmethod
+    def _known(found: weakref.ref[_LookUp] | None) -> _LookUp | None:
+        known = None if found is None else found()
+        return None if known is None or known.done else known
+
+    def _provide_thread(self, look_up: _LookUp) -> None:
+        """Start a thread where there is something to do, and there may be another one."""
         worker = _Worker()
-        self._workers.add(worker)
+        if not self._queue or not self._enter(worker):
+            return
         try:
             # Not `Thread.start`, which waits: an exception that a signal handler raises there becomes a KeyError.
             _thread.start_new_thread(self._work, (worker,))
         except RuntimeError as exc:
-            self._workers.discard(worker)
-            if "shutdown" in str(exc):  # the interpreter ends: nobody is kept waiting but this caller
+            self._workers.pop(id(worker), None)
+            if "shutdown" in str(exc):  # of a subinterpreter
                 look_up.run()
             elif not self._workers:  # no more threads can be had, and none of ours is there to do it
-                raise socket.gaierror(socket.EAI_AGAIN, f"the name could not be looked up: {exc}") from None
+                for asked in self._queued():
+                    asked.fail(socket.gaierror(socket.EAI_AGAIN, f"the name could not be looked up: {exc}"))
+
+    def _enter(self, worker: _Worker) -> bool:
+        """Count a thread among those that live; False: there are as many as there may be."""
+        workers, key = self._workers, id(worker)
+        workers[key] = weakref.ref(worker, lambda _: workers.pop(key, None))
+        if tuple(workers).index(key) < self._most:
+            return True
+        workers.pop(key, None)
+        return False
 
     def _work(self, worker: _Worker) -> None:
         while True:
-            with self._lock:
-                if not self._queue:
-                    self._workers.discard(worker)  # as one: who asks now needs another
-                    return
-                look_up = self._queue.popleft()()
-            if look_up is not None and not look_up.done:
+            for look_up in self._queued():
                 look_up.run()
-            del look_up  # or it is not forgotten until this thread has another
+            self._workers.pop(id(worker), None)  # first: who asks from here on starts another
+            if not self._queue or not self._enter(worker):  # who asked before is seen here
+                return
+
+    def _queued(self) -> Iterator[_LookUp]:
+        """Take what is in the queue, but for those that nobody waits for any more."""
+        while self._queue:
+            with suppress(IndexError):  # another thread took it
+                look_up = self._queue.popleft()()
+                if look_up is not None:
+                    yield look_up
+
+
+def _forget(latest: dict[_Key, weakref.ref[_LookUp]], key: _Key, dead: weakref.ref[_LookUp]) -> None:
+    if latest.get(key) is dead:
+        latest.pop(key, None)
 
 
 def _another(error: OSError) -> OSError:
