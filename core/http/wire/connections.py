@@ -61,8 +61,7 @@ class KeepingOverTLS(Keeping):
             context = tls_contexts.for_one_connection(proxy.ssl_context)
             connection.proxy_config = proxy._replace(ssl_context=context)
         try:
-            with tls_contexts.turn(connection.ssl_context):
-                super().connect()  # type: ignore[misc]  # urllib3's
+            tls_contexts.in_turn(connection.ssl_context, super().connect)  # type: ignore[misc]  # urllib3's
         except tls_contexts.TurnTimeoutError as exc:
             _reach(Stage.TLS)
             raise ConnectTimeoutError(connection, str(exc)) from exc

@@ -10,8 +10,8 @@ from __future__ import annotations
 import ssl
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -97,25 +97,28 @@ def for_one_connection(given: Any) -> Any:
     return given if settings is None else _make(*settings)
 
 
-@contextmanager
-def turn(given: ssl.SSLContext | None) -> Iterator[None]:
-    """Wait, no longer than the attempt lasts, for the handshakes that others have begun with this very context.
+def in_turn(given: ssl.SSLContext | None, connect: Callable[[], None]) -> None:
+    """Call `connect` after the handshakes that others have begun with this very context.
 
-    Raises `TurnTimeoutError`.
+    Raises `TurnTimeoutError` where they last as long as the attempt, and so in a signal handler that makes a call in
+    the middle of one. (It could not begin another: truststore's own lock cannot be entered again.)
     """
     attempt = attempt_context.current()
     if given is None or attempt is None or _side_by_side(given):
-        yield
+        connect()
         return
-    lock, locked = _contexts.turn(given), False
-    try:
-        locked = lock.acquire(timeout=attempt.left())
-        if not locked:
-            raise TurnTimeoutError("other handshakes with the same TLS context took all the time of the attempt")
-        yield
-    finally:
-        if locked:
-            lock.release()
+    lock = _contexts.turn(given)
+    # The lock is taken by the loop itself: an exception of a signal handler may come right after a call of `acquire`,
+    # before the line that would have it released, and then every later handshake would time out.
+    for taken in iter(partial(lock.acquire, timeout=attempt.left()), None):
+        try:
+            if not taken:
+                raise TurnTimeoutError("other handshakes with the same TLS context took all the time of the attempt")
+            connect()
+        finally:
+            if taken:
+                lock.release()
+        break
 
 
 def _urllib3s_class() -> Any:

@@ -98,16 +98,25 @@ def test_an_interrupt(stage: str, interrupt: Callable[[], object], serve: Serve,
         assert session.get(server.url).content == b"fine"
 
 
-def test_what_signal_handlers_raise_costs_nothing_for_good() -> None:
-    """Wherever the exceptions arrive, no slot, no deadline, no connection pool and no look-up thread is lost."""
+@pytest.mark.parametrize("what", [[], ["--calls"]], ids=["raises", "makes a call"])
+@pytest.mark.parametrize("seed", ["1", "3"])
+def test_what_signal_handlers_do_costs_nothing_for_good(what: list[str], seed: str) -> None:
+    """Wherever they come in, none of these is lost: slots, deadlines, connections, look-up threads, turns, metrics."""
     # In a process of its own: what measures coverage has locks too, and would not get over it.
-    command = [sys.executable, "-m", "tests.core.http.hostile.interrupted", "1000"]
+    command = [sys.executable, "-m", "tests.core.http.hostile.interrupted", "500", "--seed", seed, *what]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told.pop("seconds") < ALIVE
     assert told.pop("look-ups") <= 8
-    assert told == {"answered": True, "failed": [], "slots": 0, "breaker": "closed"}
+    assert told == {
+        "answered": True,
+        "failed": [],
+        "slots": 0,
+        "breaker": "closed",
+        "turn taken": False,
+        "in flight": 0,
+    }
 
 
 def test_a_signal_handler_may_make_a_call_in_the_middle_of_one() -> None:
