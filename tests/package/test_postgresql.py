@@ -20,6 +20,7 @@ SUBSET = [
     "test_load_sample.py",
     "test_lost_messages.py",
     "test_models.py",
+    "test_project_shapes.py",
     "test_pypi.py",
     "test_pypi_fields.py",
     "test_storing.py",

@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 
 from core.http.testing import OutboundHTTP
 from package import claims, tasks, tickets
+from package.asking import READING
 from package.errors import Gone, LeftAlone, NotReady, Unreachable, Unusable
 from package.models import Claim, Package, SourceStatus
 from package.reading import Reading
@@ -208,7 +209,7 @@ class TestFetch:
     ) -> None:
         """A package that brings one to light costs one task, and not one each quarter of an hour."""
         parts.append(stub("", Reading()))
-        SourceStatus.objects.create(package=package, source="stub", validators={"reading": 1})
+        SourceStatus.objects.create(package=package, source="stub", validators={"reading": READING})
         queue(package)
         fetch(package.pk, "stub")
         assert Package.objects.get().last_exception == "unexpected KeyError; see the log"
