@@ -282,3 +282,27 @@ def test_a_child_of_a_full_file_system_is_not_killed(tmp_path: Path, monkeypatch
     identity.after_fork()
     with pytest.raises(OSError, match="nearly full"):
         identity()
+
+
+def test_without_flock_each_process_shows_its_own(tmp_path: Path) -> None:
+    """On Windows the package is imported, and the process keeps its metrics to itself and says why."""
+    program = """
+import sys
+sys.modules["fcntl"] = None
+from core.http.multiprocess import IS_SUPPORTED, take_part
+take_part()
+from prometheus_client import Counter, REGISTRY
+Counter("calls", "Help.").inc()
+print(IS_SUPPORTED, REGISTRY.get_sample_value("calls_total"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False 1.0\n"
+    assert "PROMETHEUS_MULTIPROC_DIR: not used, because it needs flock" in done.stderr
+    assert list(tmp_path.iterdir()) == []
