@@ -218,8 +218,12 @@ class ResilientAdapter(DeadlineAdapter):
 def request_origin(request: requests.PreparedRequest) -> Origin:
     """Read where `request` goes. Raises `InvalidURL` where that is nowhere, or would be two requests in one."""
     headers: Any = request.headers
-    pairs = headers.lower_items() if isinstance(headers, CaseInsensitiveDict) else headers.items()  # faster by half
-    if _FORBIDDEN.search("".join([_as_text(part) for pair in pairs for part in pair])):
+    pairs = list(headers.lower_items() if isinstance(headers, CaseInsensitiveDict) else headers.items())
+    try:
+        text = "".join([name + value for name, value in pairs])
+    except TypeError:  # some are bytes
+        text = "".join([_as_text(part) for pair in pairs for part in pair])
+    if _FORBIDDEN.search(text):
         raise InvalidHeader("Invalid header: it holds a line break or a NUL", request=request)
     url = request.url or ""
     if _FORBIDDEN.search(url):

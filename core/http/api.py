@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import requests
+import requests.sessions
+from requests.cookies import RequestsCookieJar
 
 from .adapter import ResilientAdapter
 from .session import ResilientSession
 
 _adapter = ResilientAdapter()
+
+
+@cache
+def _template(adapter: ResilientAdapter) -> ResilientSession:
+    """Make a session that is only copied: three adapters that nothing is sent through would be made for every call."""
+    session = ResilientSession()
+    for prefix in ("https://", "http://"):
+        session.mount(prefix, adapter)
+    return session
 
 
 def request(method: str, url: str, *, _adapter: ResilientAdapter = _adapter, **kwargs: Any) -> requests.Response:
@@ -21,9 +33,10 @@ def request(method: str, url: str, *, _adapter: ResilientAdapter = _adapter, **k
     :param url: with http or https.
     :param kwargs: what `requests.request` takes. ``timeout=``, in seconds, can only shorten the policy's.
     """
-    session = ResilientSession()  # not closed: the connections are not its own
-    session.mount("https://", _adapter)
-    session.mount("http://", _adapter)
+    session = ResilientSession.__new__(ResilientSession)  # not closed: the connections are not its own
+    # (Some change the function that makes the default headers, say for another User-Agent.)
+    sessions: Any = requests.sessions
+    vars(session).update(vars(_template(_adapter)), cookies=RequestsCookieJar(), headers=sessions.default_headers())
     return session.request(method, url, **kwargs)
 
 

@@ -29,6 +29,7 @@ from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 MOST_UNTRUSTED = 2 * 2**20
 """Bytes of a body, decoded, that comes from a URL that a user submitted."""
 _DEFAULT_MOST = Policy().max_response_bytes
+_RESOLVE_REDIRECTS = requests.Session.resolve_redirects
 _PARTITION = re.compile(r"[A-Za-z0-9_.-]{0,40}")
 
 
@@ -145,6 +146,15 @@ class ResilientSession(requests.Session):
         except ValueError:
             raise requests.exceptions.InvalidURL("A redirect leads to no URL", response=resp) from None
         return target
+
+    def resolve_redirects(
+        self, resp: requests.Response, req: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As in requests; where there is no redirect, nothing is prepared for one."""
+        resolve = super().resolve_redirects
+        if _is(resolve, _RESOLVE_REDIRECTS) and not self.get_redirect_target(resp):
+            return iter(())
+        return resolve(resp, req, *args, **kwargs)
 
     def close(self) -> None:
         """As in requests; an adapter that is mounted twice is closed once."""

@@ -22,11 +22,11 @@ class Scope:
 
     __slots__ = ("__weakref__", "_deadline", "attempts", "limit", "outer", "owner", "spans_calls")
 
-    def __init__(self, owner: Session, limit: float | None, *, spans_calls: bool = False) -> None:
+    def __init__(self, owner: Session, limit: float | None, outer: Scope | None, *, spans_calls: bool = False) -> None:
         self.owner = owner
         self.limit = limit
         self.spans_calls = spans_calls
-        self.outer = _innermost()
+        self.outer = outer
         self._deadline: float | None = None
         self.attempts: tuple[Attempt, ...] = ()
         """Of all its hops so far."""
@@ -70,30 +70,33 @@ def _innermost() -> Scope | None:
 def current(adapter: BaseAdapter) -> Scope | None:
     """Return the session call that `adapter` works for; None where its session is not a ResilientSession."""
     scope = _innermost()
-    if scope is None or all(mounted is not adapter for mounted in scope.owner.adapters.values()):
-        return None
-    return scope
+    if scope is not None:
+        for mounted in scope.owner.adapters.values():
+            if mounted is adapter:
+                return scope
+    return None
 
 
 def session_call(owner: Session) -> Entered:
     """Open a scope for a call of the session `owner`, or join the one that it has open already."""
-    outer = _of(owner)
+    innermost = _innermost()
+    outer = _of(owner, innermost)
     if outer is None:
-        return Entered(Scope(owner, None))
-    return Entered(Scope(owner, outer.limit) if outer.spans_calls else outer)
+        return Entered(Scope(owner, None, innermost))
+    return Entered(Scope(owner, outer.limit, innermost) if outer.spans_calls else outer)
 
 
 def several_calls(owner: Session, limit: float) -> Entered:
     """Let no call of `owner` that is made inside go on after `limit`, on its clock."""
-    outer = _of(owner)
+    innermost = _innermost()
+    outer = _of(owner, innermost)
     if outer is not None and outer.limit is not None:
         limit = min(limit, outer.limit)
-    return Entered(Scope(owner, limit, spans_calls=True))
+    return Entered(Scope(owner, limit, innermost, spans_calls=True))
 
 
-def _of(owner: Session) -> Scope | None:
+def _of(owner: Session, scope: Scope | None) -> Scope | None:
     """Return the innermost scope, if it is `owner`'s; limits of other sessions lie in between."""
-    scope = _innermost()
     while scope is not None and scope.owner is not owner:
         scope = scope.outer if scope.spans_calls else None
     return scope

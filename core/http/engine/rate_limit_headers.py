@@ -27,6 +27,12 @@ _EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0))
 """From which number on it is a Unix time (of 2001 or later), and how many of its units make a second."""
 
 
+def says_when(headers: Mapping[str, str]) -> bool:
+    """Say whether there is any header that the functions below read. Most answers have none."""
+    names = "".join(headers).lower()
+    return "retry-after" in names or "ratelimit" in names or "rate-limit" in names
+
+
 def server_time(headers: Mapping[str, str], now: datetime) -> datetime:
     """Return the time of the server's clock: its Date, plus the Age of an answer from a cache. `now`: there is none."""
     try:
@@ -60,9 +66,6 @@ def quota(headers: Mapping[str, str], now: datetime) -> Quota | None:
     (X); RateLimit of the later drafts. The reset comes as seconds, a Unix time (in seconds, milliseconds or finer), a
     date or a duration.
     """
-    names = "".join(headers).lower()
-    if "ratelimit" not in names and "rate-limit" not in names:  # most answers: no need to look nine times
-        return None
     for prefix in _PREFIXES:
         limit, remaining = (_count(headers.get(prefix + part)) for part in ("Limit", "Remaining"))
         if limit is None and remaining is None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from ..outcome import Outcome, Quota, Reason, Result
 from ..verdict import Meaning, Verdict
-from .rate_limit_headers import MAX_DELAY, longest, quota, retry_after, server_time
+from .rate_limit_headers import MAX_DELAY, longest, quota, retry_after, says_when, server_time
 
 
 def answered(
@@ -26,9 +26,11 @@ def answered(
     :param now: aware.
     :param verdict: of `Policy.classify`: goes before the status.
     """
-    there = server_time(headers, now)
-    asked = retry_after(headers, there) if status >= 300 or verdict is not None else None
-    left = quota(headers, there)
+    asked = left = None
+    if says_when(headers):  # else the time of the server, which is costly to read, is of no use either
+        there = server_time(headers, now)
+        asked = retry_after(headers, there) if status >= 300 or verdict is not None else None
+        left = quota(headers, there)
     limited = status == 429
     if limited or status == 403:
         exhausted = left is not None and left.remaining == 0

@@ -9,7 +9,7 @@ from django.test import override_settings
 from pytest_httpserver import HTTPServer
 
 from core import http
-from core.http import api
+from core.http import api, process
 from core.http.testing import FakeClock
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import Then, reply
@@ -137,3 +137,11 @@ def test_the_shared_adapter_belongs_to_all_calls(responses: responses_library.Re
     responses.get(URL)
     assert api._adapter.poolmanager.connection_pool_kw["maxsize"] >= 100
     assert isinstance(http.get(URL), requests.Response)
+
+
+def test_a_changed_default_of_requests_is_obeyed(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who replaces the function that makes requests' default headers after the import has others in every call."""
+    process.use(lambda: process.ProcessRegistry(observers=()))
+    monkeypatch.setattr(requests.utils, "default_user_agent", lambda: "mine/1.0")
+    httpserver.expect_request("/", headers={"User-Agent": "mine/1.0"}).respond_with_data("fine")
+    assert http.get(httpserver.url_for("/")).text == "fine"
