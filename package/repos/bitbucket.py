@@ -20,6 +20,8 @@ from package.repos.refusals import Concern, Refusal, Refusals, statuses, token_r
 WEB = "https://bitbucket.org"
 _PAGES = 20
 """Of commits, a hundred each: so many are read at a time."""
+_LONGEST_ADDRESS = 2000
+"""Characters of an address that is stored until the next run goes on there."""
 _MOST = 200_000
 """Commits; a history that is longer is none."""
 _NAME = re.compile(r"\s*<[^<>]*>\s*$")
@@ -170,9 +172,12 @@ class Bitbucket(Repository):
             raise Gone("Bitbucket does not know these commits", "gone")
         try:
             commits = commits_in(get(data, "values", list, "a list") or [], _commit)
-            return commits, (text_of(data, "next") or "") if "next" in data else ""
+            follow = (text_of(data, "next") or "") if "next" in data else ""
         except BadField as exc:
             raise Unusable(f"Bitbucket's list of commits cannot be used: {exc}", "other") from exc
+        if len(follow) > _LONGEST_ADDRESS:
+            raise Unusable("Bitbucket's address of the next page is too long", "other")
+        return commits, follow
 
     def _commits(self, **query: str) -> str:
         return f"{self._repository}/commits?{urlencode({**query, 'pagelen': 100})}"

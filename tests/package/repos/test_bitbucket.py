@@ -165,6 +165,7 @@ NAMELESS = {"date": "2024-01-01T00:00:00Z"}
     "page",
     [
         {"values": [], "next": 7},
+        {"values": [{**NAMELESS, "hash": "a"}], "next": f"https://api.bitbucket.test/2.0/{'x' * 2000}"},
         {"values": 7},
         {"values": [7]},
         {"size": 5},

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from package.errors import Unusable
-from package.repos.commits import Commit, History, participants, today
+from package.repos.commits import Commit, History, commits_in, participants, today
 
 
 def ago(days: int, name: str = "", id_: str = "") -> Commit:
@@ -64,6 +64,14 @@ def test_pages_that_begin_again() -> None:
     history.add([ago(1), ago(2)])
     with pytest.raises(Unusable):
         history.add([ago(3), ago(1)])
+
+
+def test_names_of_commits_are_of_a_commits_length() -> None:
+    """The newest is stored: what is longer than any hash is no name, and a page of such is unusable."""
+    short, long = ago(1, id_="a" * 64), ago(2, id_="b" * 65)
+    assert [commit.id for commit in commits_in([short, long], lambda commit: commit)] == [short.id, ""]
+    with pytest.raises(Unusable):
+        commits_in([long], lambda commit: commit)
 
 
 def test_both_halves() -> None:
