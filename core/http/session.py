@@ -24,6 +24,7 @@ from .engine.upstream import Clock, Random
 from .origin import origin_of
 from .policy import Policy, refuse_options
 from .wire import address_guard, compat, plain_requests, redaction
+from .wire.cookie_jar import BoundedCookieJar
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
 MOST_UNTRUSTED = 2 * 2**20
@@ -81,6 +82,7 @@ class ResilientSession(requests.Session):
             # Without the value: somebody may have taken it for the place of the credential itself.
             raise ValueError("partition= must be a name of up to 40 letters, digits, '_', '.' and '-'")
         self._clock = clock
+        self.cookies = BoundedCookieJar()
         adapter = _SessionAdapter(
             policy, untrusted=untrusted, partition=partition, clock=clock, wait=wait, random=random
         )

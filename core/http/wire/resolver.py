@@ -142,7 +142,8 @@ class Resolver:
         if known is not None:
             return known
         new = _LookUp(key)
-        self._queue.append(weakref.ref(new))  # first: whoever joins it may be the one who interrupts this
+        # First: whoever joins it may be the one who interrupts this. Where all threads hang, nothing takes it out.
+        self._queue.append(weakref.ref(new, lambda dead: _take_out(self._queue, dead)))
         found = weakref.ref(new, lambda dead: _forget(self._latest, key, dead))
         known = self._known(self._latest.setdefault(key, found))
         if known is None:
@@ -199,6 +200,11 @@ class Resolver:
 def _forget(latest: dict[_Key, weakref.ref[_LookUp]], key: _Key, dead: weakref.ref[_LookUp]) -> None:
     if latest.get(key) is dead:
         latest.pop(key, None)
+
+
+def _take_out(queue: deque[weakref.ref[_LookUp]], dead: weakref.ref[_LookUp]) -> None:
+    with suppress(ValueError, IndexError):  # a thread has taken it, or changes the queue right now
+        queue.remove(dead)
 
 
 def _another(error: OSError) -> OSError:

@@ -16,6 +16,8 @@ from .checked_body import CheckedBody, EncodedBodyTooLargeError
 from .requests_exceptions import ResponseTooLarge
 
 _CHUNK = 64 * 1024
+_MOST_OF_REDIRECT = 2**20
+"""Bytes of the body of a redirect: the last response of a call keeps those of all its redirects, up to thirty."""
 _BROKEN = (
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
@@ -103,7 +105,7 @@ def keep(response: requests.Response, limit: int | None) -> None:
 def read_of_redirect(response: requests.Response, limit: int | None) -> None:
     """Read the body of a redirect. Only its Location counts, so a body that is broken or too large is dropped."""
     try:
-        read(response, limit)
+        read(response, _MOST_OF_REDIRECT if limit is None else min(limit, _MOST_OF_REDIRECT))
     except (ChunkedEncodingError, ContentDecodingError, ResponseTooLarge):
         response.close()
         compat.set_content(response, b"")
