@@ -115,13 +115,13 @@ def server() -> Iterator[MisbehavingServer]:
     ("extras", "more", "program"),
     [
         ("", set(), SCRIPT),
-        ("[django]", {"django", "rich"}, DJANGO_SITE),
+        ("[django]", {"django"}, DJANGO_SITE),
         (
             "[socks]",
             {"pysocks"},
             f"{SCRIPT}\n    session.get_adapter('http://').proxy_manager_for('socks5://127.0.0.1')",
         ),
-        ("[django,socks]", {"django", "rich", "pysocks"}, DJANGO_SITE),
+        ("[django,socks]", {"django", "pysocks"}, DJANGO_SITE),
     ],
     ids=["alone", "django", "socks", "all"],
 )
