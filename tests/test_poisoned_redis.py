@@ -75,7 +75,7 @@ def test_the_shared_cache_runs_none(redis_server: RedisServer, stored: redis.Red
             for key in keys(upstream.netloc):
                 stored.set(key, pickled)
             upstream.routes = {"": reply(200)}
-            with Member(redis_server.url, upstream.netloc, retries=0) as member:
+            with Member(redis_server.url, upstream.netloc, retries=0, socket_timeout=DEADLINE) as member:
                 assert member.get().outcome == "200"
                 upstream.routes = {"": reply(503)}
                 wait_until(lambda member=member: (member.get(), member.state() == "open")[1], DEADLINE, "it is down")  # type: ignore[misc]
@@ -84,7 +84,7 @@ def test_the_shared_cache_runs_none(redis_server: RedisServer, stored: redis.Red
                     stored.set(key, pickled)
                 log = member.end(DEADLINE)
             text = "WARNING The shared cache holds no state under core.http:1:example: what is there is ignored"
-            assert log.count("The shared cache") == log.count(text) == 1, f"protocol {number}: {log}"
+            assert log.count(text) == 1, f"protocol {number}: {log}"
             assert "Traceback" not in log
             assert not order.made.exists()
             stored.flushall()
