@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from package.models import SourceStatus
-from tests.servers.celery import worker
+from tests.servers.celery import beat, worker
 from tests.servers.common import wait_until
 from tests.servers.redis import running_redis
 from tests.servers.site import LONGEST, Site, database
@@ -109,9 +109,10 @@ def test_of_celery(database_url: str, upstreams: Upstreams, deadly: str, tmp_pat
     with running_redis() as broker:
         site = Site(upstreams, tmp_path, database_url, CELERY_BROKER_URL=broker.url)
         site.fill()
-        with worker(site.environment, site.log("worker")) as works:
+        # A worker that notices a death only after the time limit of the task drops the message; `plan` sends another.
+        with worker(site.environment, site.log("worker")) as works, beat(site.environment, site.log("beat")):
             site.run("update_packages", "--celery", "--detach")
-            wait_until(kill_or_done, 2 * LONGEST, "it is put off")
+            wait_until(kill_or_done, 4 * LONGEST, "it is put off")
             wait_until(site.settled, LONGEST, "all is done")
             assert fetched(upstreams, deadly) >= 2
             assert behind(site) == {deadly}
