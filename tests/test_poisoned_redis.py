@@ -22,7 +22,7 @@ from tests.servers.fleet import Member
 from tests.servers.redis import RedisServer
 from tests.test_settings import settings_with
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 
 class Order:

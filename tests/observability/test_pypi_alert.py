@@ -31,7 +31,7 @@ from tests.upstreams.world import World
 SCALE = 60
 """Hours are minutes, and minutes seconds."""
 NAME = "UpstreamErrorBudgetBurnFast"
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds for an alert to come; it takes some ten. To be resolved takes some thirty: breakers have to cool down."""
 
 

@@ -112,7 +112,7 @@ def test_of_celery(database_url: str, upstreams: Upstreams, deadly: str, tmp_pat
         # A worker that notices a death only after the time limit of the task drops the message; `plan` sends another.
         with worker(site.environment, site.log("worker")) as works, beat(site.environment, site.log("beat")):
             site.run("update_packages", "--celery", "--detach")
-            wait_until(kill_or_done, 4 * LONGEST, "it is put off")
+            wait_until(kill_or_done, 2 * LONGEST, "it is put off")
             wait_until(site.settled, LONGEST, "all is done")
             assert fetched(upstreams, deadly) >= 2
             assert behind(site) == {deadly}

@@ -23,7 +23,7 @@ from tests.servers.common import DIRECT, cannot, free_port, wait_until
 from tests.servers.program import Program
 
 JOB = "site"
-_LONGEST = 60.0
+_LONGEST = 180.0
 """Seconds that a start may take, or a scrape."""
 _ALIGNED = 0.01
 """Seconds, and some more, by which Prometheus may shift the time of a scrape to have them at regular intervals."""

@@ -14,7 +14,7 @@ import pytest
 
 from tests.servers.common import cannot, free_port, wait_until
 
-_LONGEST_START = 60.0
+_LONGEST_START = 180.0
 
 
 class RedisServer:
