@@ -48,7 +48,7 @@ lowest: PYTHON = python3.11
 lowest: SLOW = chaos killed_runs outages postgresql pypi_fields threads without_broker
 lowest: $(VENV)-lowest/.installed  ## run most tests on the lowest versions that pyproject.toml allows
 	$(VENV)-lowest/bin/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder \
-		tests/core tests/package $(SLOW:%=--ignore=tests/package/test_%.py) $(ARGS)
+		tests/core tests/package $(SLOW:%=--ignore-glob='*/test_%.py') $(ARGS)
 
 check: lint types test  ## run everything that must pass
 

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from package.models import Category, Package, PackageExample, SourceStatus, Version
-from package.reading import model_field
+from package.sources.fields import model_field
 from package.web_addresses import is_web_address, link
 
 

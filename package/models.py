@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import models
 from django.urls import reverse
+from django.utils.module_loading import import_string
 from django.utils.timesince import timesince
 
 from core.utils import PackageStatus
-from package.names import pypi_name
-
-if TYPE_CHECKING:
-    from package.results import FetchResult
-    from package.sources import Sessions
+from package.sources.project_names import pypi_name
+from package.sources.results import FetchResult
 
 
 class TimestampedModel(models.Model):
@@ -106,14 +104,11 @@ class Package(TimestampedModel):
         """The project's name on PyPI, from whatever form `pypi_url` has; "" where it has none."""
         return pypi_name(self.pypi_url, urlsplit(settings.PYPI_URL).hostname)
 
-    def fetch_metadata(self, sessions: Sessions | None = None, *, again: bool = False) -> list[FetchResult]:
-        """Refresh this package from every source it has; a source that fails does not stop the others.
-
-        `again`: out of turn, so that what failed before has not failed once more.
-        """
-        from package.update import update_package  # noqa: PLC0415 - it needs this module
-
-        return update_package(self, sessions, again=again)
+    def fetch_metadata(self) -> list[FetchResult]:
+        """Refresh this package from every source it has; a source that fails does not stop the others."""
+        # By name, since the job knows the models.
+        refresh_one: Callable[[Package], list[FetchResult]] = import_string("package.jobs.refresh_one.refresh_one")
+        return refresh_one(self)
 
 
 class Version(TimestampedModel):

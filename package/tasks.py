@@ -18,17 +18,18 @@ from django.utils import timezone
 
 from core.http import observe
 from core.http.django import batch_job_metrics
-from package import claims, deaths, sources, tickets
-from package.deaths import Danger
-from package.fetching import LONGEST, Work
-from package.leaving import leave_alone
+from package.jobs import claims, deaths, dispatch
+from package.jobs.deaths import Danger
+from package.jobs.due import due, parts_due
+from package.jobs.fetching import LONGEST, Work
+from package.jobs.leftovers import leave_alone
+from package.jobs.pauses import Pauses, was_asked
+from package.jobs.refresh_one import sessions, tell_of_fallback
+from package.jobs.storing import store
 from package.models import Claim, Package
-from package.pauses import Pauses, was_asked
-from package.queue import due, parts_due
-from package.results import FetchOutcome
-from package.sources import Part
-from package.storing import store
-from package.update import sessions, tell_of_fallback
+from package.sources import registry
+from package.sources.registry import Part
+from package.sources.results import FetchOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +56,9 @@ class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
 def plan() -> None:
     """Queue what is due, and send again what was lost. In the default queue: those of sources are for fetching."""
     with batch_job_metrics.jobs().run("plan") as job:
-        for packages in tickets.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
+        for packages in dispatch.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
             job.items({"success": packages})
-        tickets.send_again(send)
+        dispatch.send_again(send)
 
 
 @shared_task(base=Patient, soft_time_limit=int(LONGEST) + 10, time_limit=int(LONGEST) + 20)
@@ -136,7 +137,7 @@ def _wanted(package: Package, ticket: Claim) -> list[Part]:
     tried = any(row.source == ticket.source and _is_since(row.last_attempt, since) for row in rows.values())
     due = {(part.source, part.name) for part in parts_due(package, everything=ticket.everything)}
     wanted = []
-    for part in sources.parts_of(package):
+    for part in registry.parts_of(package):
         key = (part.source, part.name)
         row = rows.get(key)
         # Parts that were not asked for because another part failed are as good as tried: they did not come either.

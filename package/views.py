@@ -8,10 +8,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from core.http import WEB_REQUEST
+from package.jobs.refresh_one import refresh_one, tell_of_fallback
 from package.models import Package
-from package.results import GOOD
-from package.sources import Sessions
-from package.update import tell_of_fallback
+from package.sources.results import GOOD
+from package.sources.sessions import Sessions
 
 _sessions = Sessions.made(WEB_REQUEST)
 _PATIENCE = 10.0
@@ -37,7 +37,7 @@ def fetch_package(request: HttpRequest, slug: str) -> HttpResponse:
     """Refresh a package while its visitor waits: with the policy that is short enough for that."""
     package = get_object_or_404(Package, slug=slug)
     with _sessions.within(_PATIENCE):
-        results = package.fetch_metadata(_sessions, again=True)
+        results = refresh_one(package, _sessions, again=True)
     for result in results:
         tell_of_fallback(result)
         if result.outcome in GOOD:

@@ -11,11 +11,11 @@ from django.conf import settings
 
 from config import celery_app
 from config.settings import OUTBOUND_HTTP
-from package import downloads, pypi, sources
-from package.claims import LEASE
-from package.fetching import LONGEST
+from package.jobs.claims import LEASE
+from package.jobs.fetching import LONGEST
 from package.models import Package
 from package.repos import base
+from package.sources import pypi, pypistats, registry
 from tests.test_deployment import services
 
 URLS = {
@@ -47,7 +47,7 @@ def listened_to() -> list[str]:
 
 def test_every_source_has_a_queue_with_a_worker() -> None:
     """What is queued is done; and each queue has one kind of worker."""
-    own = {pypi.SOURCE, downloads.SOURCE, sources.NOWHERE} | kinds()
+    own = {pypi.SOURCE, pypistats.SOURCE, registry.NOWHERE} | kinds()
     assert sorted(listened_to()) == sorted({*own, settings.CELERY_TASK_DEFAULT_QUEUE})
 
 
@@ -55,7 +55,7 @@ def test_every_source_has_a_queue_with_a_worker() -> None:
 def test_every_package_is_queued_where_somebody_listens(host: str) -> None:
     """Wherever its code lives, and if that is nowhere."""
     package = Package(slug="a", pypi_url="a", repo_url=URLS[host], repo_host="forgejo" if host == "forgejo" else "")
-    queues = {part.source for part in sources.parts_of(package)}
+    queues = {part.source for part in registry.parts_of(package)}
     assert queues == {"pypi", "pypistats", host}
     assert queues <= set(listened_to())
 

@@ -8,10 +8,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, Self
 
-from package.asking import Client, Server
 from package.models import Package
-from package.reading import BadField, Json, Malformed, Reading, can_be_right, count_of, get, text_of, time_at
 from package.repos.address import Address, NotARepository, split
+from package.sources.client import Client
+from package.sources.fields import BadField, Json, Malformed, Reading, can_be_right, count_of, get, text_of, time_at
+from package.sources.server import Server
 
 __all__ = ["Address", "NotARepository", "Repository", "split"]
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Self
 
 from django.utils import timezone
 
-from package.asking import READING, Answer, Client
-from package.errors import NotModified, Unusable
-from package.reading import BadField, can_be_right, count, text_at
+from package.sources.client import READING, Answer, Client
+from package.sources.errors import NotModified, Unusable
+from package.sources.fields import BadField, can_be_right, count, text_at
 
 WEEKS = 52
 _MOST_PEOPLE = 200

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Self
 
 from django.conf import settings
 
-from package.asking import Answer, Client, Server
-from package.errors import Gone, Unusable
-from package.reading import Reading, date_of, inside, text_at, time_at
 from package.repos.base import Address, Repository, take_archived
 from package.repos.commits import Commit, counted, recent
 from package.repos.refusals import Concern, Refusal, Refusals, statuses, token_refused
+from package.sources.client import Answer, Client
+from package.sources.errors import Gone, Unusable
+from package.sources.fields import Reading, date_of, inside, text_at, time_at
+from package.sources.server import Server
 
 _WEB = "https://codeberg.org"
 _BRIEF = {"stat": "false", "verification": "false", "files": "false"}

@@ -13,19 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import requests
 
 from core.http import Verdict
 from core.http.engine.rate_limit_gate import MAX_CLOSED
 from core.http.engine.rate_limit_headers import longest, quota, retry_after, server_time
 from core.http.verdict import MOST_BODY_BYTES
-from package.credentials import asking_with_token
-from package.errors import AskError, Gone, LeftAlone, NotOffered, TokenUnwelcome, Unusable
-
-if TYPE_CHECKING:
-    import requests
-
-    from package.asking import Server
+from package.sources.credentials import asking_with_token
+from package.sources.errors import AskError, Gone, LeftAlone, NotOffered, TokenUnwelcome, Unusable
+from package.sources.server import Server
 
 MINUTE, HOUR = 60.0, 3600.0
 _EXPLAINING = ("message", "error", "error_description", "documentation_url", "detail")

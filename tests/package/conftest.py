@@ -16,13 +16,14 @@ import pytest
 import responses as responses_library
 from django.db import connections
 
-from package import sources
-from package.asking import Client, Server
-from package.errors import LeftAlone, Unreachable
 from package.models import Category, Package
-from package.reading import Reading
-from package.results import FetchResult
-from package.sources import Part
+from package.sources import registry
+from package.sources.client import Client
+from package.sources.errors import LeftAlone, Unreachable
+from package.sources.fields import Reading
+from package.sources.registry import Part
+from package.sources.results import FetchResult
+from package.sources.server import Server
 from tests.upstreams.pypi import project
 
 MakePackage = Callable[..., Package]
@@ -108,7 +109,7 @@ def stub(
 def parts(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
     """Return what every package is asked about: nothing, until a test puts its own parts there."""
     own: list[Part] = []
-    monkeypatch.setattr(sources, "parts_of", lambda _: list(own))
+    monkeypatch.setattr(registry, "parts_of", lambda _: list(own))
     return own
 
 

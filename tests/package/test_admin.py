@@ -13,10 +13,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from package.jobs.due import due
+from package.jobs.run import run
+from package.jobs.stopper import Stopper
 from package.models import Category, Package, PackageExample, SourceStatus, Version
-from package.queue import due
-from package.stopping import Stopper
-from package.updater import run
 from tests.package.conftest import CannedPyPI, MakePackage
 
 # Django 5.2 says so wherever a form has an address; what our form does about it has a test of its own below.

@@ -12,11 +12,11 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from core.http.testing import OutboundHTTP
-from package.asking import Client as AskingClient
 from package.models import Package, SourceStatus
-from package.reading import Reading
-from package.results import SkippedField
-from package.sources import Part
+from package.sources.client import Client as AskingClient
+from package.sources.fields import Reading
+from package.sources.registry import Part
+from package.sources.results import SkippedField
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.upstreams.pypi import project
 

@@ -12,8 +12,8 @@ import dj_database_url
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
+from package.jobs.due import in_order
 from package.models import Category, Claim, Package
-from package.queue import in_order
 from tests.servers.common import free_port
 from tests.servers.program import Program
 from tests.upstreams.judging import differences

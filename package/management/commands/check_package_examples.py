@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from package.examples import APART, PERMANENT_IN_A_ROW, CheckOutcome, ExamplesSummary, check, to_check
-from package.management.running import add_options, conduct, refuse_unknown
+from package.jobs.example_checks import APART, PERMANENT_IN_A_ROW, CheckOutcome, ExamplesSummary, check, to_check
+from package.management.long_command import add_options, conduct, refuse_unknown
 
 
 class Command(BaseCommand):

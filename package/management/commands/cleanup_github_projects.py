@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from package.cleanup import CleanupOutcome, CleanupSummary, cleanup, on_github
-from package.management.running import add_options, conduct, refuse_unknown
+from package.jobs.repository_cleanup import CleanupOutcome, CleanupSummary, cleanup, on_github
+from package.management.long_command import add_options, conduct, refuse_unknown
 
 
 class Command(BaseCommand):

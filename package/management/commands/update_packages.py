@@ -11,14 +11,14 @@ from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
-from package.management import running
-from package.management.queueing import BrokerAway, Queued, enqueue
+from package.jobs.due import due, in_order, stale
+from package.jobs.run import PATIENCE, run
+from package.jobs.stopper import Stopper
+from package.jobs.summary import Summary
+from package.management import long_command
+from package.management.celery_dispatch import BrokerAway, Queued, enqueue
 from package.models import Package
-from package.queue import due, in_order, stale
-from package.results import FetchOutcome, FetchResult
-from package.stopping import Stopper
-from package.summary import Summary
-from package.updater import PATIENCE, run
+from package.sources.results import FetchOutcome, FetchResult
 
 WORKERS = 32
 """More would wait for their turn, by the limits that the settings give each source."""
@@ -37,13 +37,13 @@ class Command(BaseCommand):
         parser.add_argument("--all", action="store_true", help="refresh all of every package, due or not")
         parser.add_argument(
             "--stale-hours",
-            type=running.positive,
+            type=long_command.positive,
             metavar="H",
             help="refresh all of the packages not refreshed for H hours (default: what the ledger says is due)",
         )
         parser.add_argument(
             "--workers",
-            type=running.count,
+            type=long_command.count,
             default=WORKERS,
             metavar="N",
             help=f"ask in N threads, as far as the limits of each source let them (default: {WORKERS})",
@@ -51,23 +51,23 @@ class Command(BaseCommand):
         parser.add_argument("--celery", action="store_true", help="let workers of Celery do it; show how far they are")
         parser.add_argument("--detach", action="store_true", help="with --celery: do not wait until it is done")
         patience = f"no limit, but wait no longer than {PATIENCE:g} s for what is put aside"
-        running.add_options(parser, verb="refresh", rows="packages", patience=patience)
+        long_command.add_options(parser, verb="refresh", rows="packages", patience=patience)
 
     def handle(self, *_: Any, **options: Any) -> None:
         primary_keys, everything = _choose(options)
         if options["detach"] and not options["celery"]:
-            raise CommandError("--detach goes with --celery", returncode=running.MISUSE)
+            raise CommandError("--detach goes with --celery", returncode=long_command.MISUSE)
         if options["celery"]:
             self._enqueue(primary_keys, options, everything=everything)
             return
 
-        def work(stopper: Stopper, tell: running.Tell) -> Summary:
+        def work(stopper: Stopper, tell: long_command.Tell) -> Summary:
             def progress(package: Package, results: list[FetchResult], again: bool) -> None:
                 tell(f"{package.slug}: {_outcomes(results)}", _reasons(results), again=again)
 
             return run(primary_keys, stopper, progress, everything=everything, workers=options["workers"])
 
-        running.conduct(self, options, len(primary_keys), work, _show, row="package")
+        long_command.conduct(self, options, len(primary_keys), work, _show, row="package")
 
     def _enqueue(self, primary_keys: list[int], options: dict[str, Any], *, everything: bool) -> None:
         write = (self.stderr if options["json"] else self.stdout).write
@@ -76,7 +76,7 @@ class Command(BaseCommand):
             return enqueue(primary_keys, stopper, write, everything=everything, wait=not options["detach"])
 
         try:
-            running.carry_out(self, options, work, _show_queued, row="package")
+            long_command.carry_out(self, options, work, _show_queued, row="package")
         except BrokerAway as exc:
             raise CommandError(
                 f"The broker at CELERY_BROKER_URL cannot be reached: {exc}. What was queued is sent later; "
@@ -88,10 +88,10 @@ def _choose(options: dict[str, Any]) -> tuple[list[int], bool]:
     """Return the packages to refresh, and whether all of each, or what is due."""
     slugs, everything, hours = options["slug"], options["all"], options["stale_hours"]
     if sum((bool(slugs), everything, hours is not None)) > 1:
-        raise CommandError("Give slugs, --all or --stale-hours: one of them", returncode=running.MISUSE)
+        raise CommandError("Give slugs, --all or --stale-hours: one of them", returncode=long_command.MISUSE)
     if slugs:
         packages = in_order(Package.objects.filter(slug__in=slugs))
-        running.refuse_unknown(slugs)
+        long_command.refuse_unknown(slugs)
     elif everything:
         packages = in_order(Package.objects.all())
     elif hours is not None:

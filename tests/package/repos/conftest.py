@@ -12,9 +12,9 @@ import pytest
 from pytest_django import Settings
 
 from core.http import ResilientSession
-from package.asking import Client
-from package.reading import Reading
 from package.repos import Repository, get_repo_for_repo_url
+from package.sources.client import Client
+from package.sources.fields import Reading
 from tests.upstreams.repositories import FakeRepo
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.upstream import Upstream

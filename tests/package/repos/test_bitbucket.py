@@ -9,9 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import responses as responses_library
 
-from package.asking import READING, Client, Server
-from package.errors import Unreachable, Unusable
 from package.repos import bitbucket, get_repo_for_repo_url
+from package.sources.client import READING, Client
+from package.sources.errors import Unreachable, Unusable
+from package.sources.server import Server
 from tests.package.repos.conftest import Case, Fetched, MakeCase, weeks_of
 from tests.upstreams import faults
 

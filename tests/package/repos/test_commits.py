@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from package.errors import Unusable
 from package.repos.commits import Commit, History, commits_in, participants, today
+from package.sources.errors import Unusable
 
 
 def ago(days: int, name: str = "", id_: str = "") -> Commit:

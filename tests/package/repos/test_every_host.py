@@ -12,8 +12,8 @@ import pytest
 import requests
 from pytest_django import Settings
 
-from package.errors import AskError, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
 from package.repos import get_repo_for_repo_url
+from package.sources.errors import AskError, Gone, LeftAlone, NotModified, NotReady, Unreachable, Unusable
 from tests.package.repos.conftest import KINDS, Case, MakeCase, weeks_of
 from tests.upstreams import faults
 from tests.upstreams.quota import Quota

@@ -9,9 +9,9 @@ import pytest
 import responses as responses_library
 
 from core.http import ResilientSession
-from package.asking import Client
-from package.errors import Gone, Unreachable, Unusable
 from package.repos import commits, forgejo, get_repo_for_repo_url
+from package.sources.client import Client
+from package.sources.errors import Gone, Unreachable, Unusable
 from tests.package.repos.conftest import Case, MakeCase, weeks_of
 from tests.upstreams import faults
 

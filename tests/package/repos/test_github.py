@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from package.errors import LeftAlone, NotModified
+from package.sources.errors import LeftAlone, NotModified
 from tests.package.repos.conftest import Case, MakeCase
 from tests.upstreams import faults
 from tests.upstreams.faults import Answer, Fault, Turn

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from package.errors import NotModified, Unusable
 from package.repos import commits, get_repo_for_repo_url, gitlab
+from package.sources.errors import NotModified, Unusable
 from tests.package.repos.conftest import Case, MakeCase, weeks_of
 from tests.upstreams import faults
 from tests.upstreams.server import Upstreams

@@ -24,17 +24,18 @@ class HurriedConfig(AppConfig):
 
         Time of a fetch < soft limit < hard limit < lease < when a message is sent again < when the broker does.
         """
-        from package import fetching  # noqa: PLC0415 - Django has to be set up first
+        from package.jobs import fetching  # noqa: PLC0415 - Django has to be set up first
 
         fetching.LONGEST = 2.0  # before others take it from there
-        from package import claims, deaths, tasks, tickets, updater  # noqa: PLC0415 - as above
+        from package import tasks  # noqa: PLC0415 - as above
+        from package.jobs import claims, deaths, dispatch, run  # noqa: PLC0415 - as above
         from tests.servers.hurried import marking  # noqa: PLC0415 - as above
 
-        assert tasks.LONGEST == updater.LONGEST == fetching.LONGEST
+        assert tasks.LONGEST == run.LONGEST == fetching.LONGEST
         tasks.Patient.retry_backoff_max = 4  # before Celery makes tasks of them
         tasks.fetch.soft_time_limit, tasks.fetch.time_limit = 3, 4
         claims.LEASE = timedelta(seconds=6)
-        tickets.RESEND = timedelta(seconds=8)
+        dispatch.RESEND = timedelta(seconds=8)
         tasks._FIRST_PAUSE, tasks._LONGEST_PAUSE = timedelta(seconds=0.3), timedelta(seconds=2)
         deaths.TOO_MANY = int(os.environ.get("TOO_MANY_DEATHS", deaths.TOO_MANY))
         marking.mark_fetches()

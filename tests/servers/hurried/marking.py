@@ -10,8 +10,8 @@ from typing import Any
 import requests
 
 from core.http import ResilientSession
-from package.fetching import Work
-from package.sources import Sessions
+from package.jobs.fetching import Work
+from package.sources.sessions import Sessions
 from tests.upstreams.fetches import HEADER
 
 _here = threading.local()

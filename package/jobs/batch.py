@@ -1,0 +1,103 @@
+"""Runs over many rows: each on its own, the run ended in good order, and a summary of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+
+from core.http import observe, process
+from core.http.events import AttemptEnded, Event, RetryStarted
+from package.jobs.stopper import Stopped, Stopper
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RunSummary:
+    """What every run has to tell."""
+
+    tried: int = 0
+    """Rows that had their turn; of packages that are refreshed, only those of which a source was asked."""
+    left: int = 0
+    """Rows that had no turn, or whose turn was cut short."""
+    stopped: str = ""
+    """Why it ended early; "" where it did not."""
+    database_failed: bool = False
+    attempts: int = 0
+    unchanged: int = 0
+    """Attempts that were answered by 304: nothing to transfer, nothing to read."""
+    retries: int = 0
+    backoff_seconds: float = 0.0
+    seconds: float = 0.0
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+    """Events come from any thread."""
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Count the seconds, and what core.http does meanwhile."""
+        clock = process.current().runtime.clock
+        started = clock()
+        with observe(self._observe):
+            yield
+        self.seconds = clock() - started
+
+    def _observe(self, event: Event) -> None:
+        if isinstance(event, AttemptEnded) and event.outcome is not None:
+            with self._lock:
+                self.attempts += 1
+                self.unchanged += event.outcome.status == 304
+        elif isinstance(event, RetryStarted):
+            with self._lock:
+                self.retries += 1
+                self.backoff_seconds += event.waited
+
+    def cost(self, rows: str) -> str:
+        """Say what it took."""
+        return (
+            f"{self.tried} {rows} in {self.seconds:.1f} s; {self.attempts} attempts, {self.retries} retries, "
+            f"{self.backoff_seconds:.1f} s lost to backoff"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "tried": self.tried,
+            "left": self.left,
+            "stopped": self.stopped,
+            "attempts": self.attempts,
+            "unchanged": self.unchanged,
+            "retries": self.retries,
+            "backoff_seconds": round(self.backoff_seconds, 3),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def each(primary_keys: Sequence[int], stopper: Stopper, summary: RunSummary, visit: Callable[[int], None]) -> None:
+    """Call `visit` for each of these rows, until the run is to end. `Stopped` out of it means: not this one either."""
+    for position, primary_key in enumerate(primary_keys):
+        summary.left = len(primary_keys) - position
+        if stopper.reason:
+            break
+        try:
+            visit(primary_key)
+        except Stopped:
+            break
+        except (OperationalError, InterfaceError) as exc:  # nothing could be saved of the others either
+            logger.exception("The database failed; the run ends here")
+            stopper.stop(f"the database failed: {type(exc).__name__}")
+            summary.database_failed = True
+            break
+        summary.tried += 1
+    else:
+        summary.left = 0
+    summary.stopped = stopper.reason if summary.left else ""
+
+
+def printable(text: str) -> str:
+    """Return `text` without what would make a mess of a terminal or a log."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,210 @@
+"""Whether the pages that users gave as examples still answer. One becomes inactive only when it is gone for good.
+
+Only answers count that say so; a server that is down, limits our rate or cannot be reached says nothing of the page.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import requests
+from django.db import InterfaceError, OperationalError
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
+from django.utils import timezone
+
+from core.http import BlockedAddress, CircuitOpen, RateLimited, ResilientSession
+from core.http.django.batch_job_metrics import ItemOutcome
+from core.http.origin import origin_of
+from core.http.wire import redaction
+from package.jobs.batch import RunSummary, each, printable
+from package.jobs.stopper import Stopped, Stopper
+from package.models import PackageExample
+
+logger = logging.getLogger(__name__)
+
+PERMANENT = frozenset({404, 410, 451})
+"""Not 401 and 403: a login, or a wall against bots, is not the end of a page."""
+PERMANENT_IN_A_ROW = 3
+"""Permanent answers after which an example becomes inactive."""
+APART = timedelta(hours=6)
+"""Between two answers that count: a deployment gone wrong is to have been noticed by then."""
+_LEADS_NOWHERE = (
+    BlockedAddress,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+)
+
+
+class CheckOutcome(StrEnum):
+    ANSWERS = "answers"
+    GONE = "gone"
+    UNCLEAR = "unclear"
+    """There was an answer, but it says neither that the page is there nor that it is gone for good."""
+    UNREACHABLE = "unreachable"
+    LEFT_ALONE = "left alone"
+    """The server is down, or asked to be left alone: nothing was sent."""
+    REFUSED = "refused"
+    """Its address leads where nothing is fetched: somebody has to look at it."""
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """It was changed or deleted meanwhile."""
+
+
+_REACHED = (CheckOutcome.ANSWERS, CheckOutcome.GONE, CheckOutcome.UNCLEAR)
+_NOT_REACHED = (CheckOutcome.UNREACHABLE, CheckOutcome.LEFT_ALONE, CheckOutcome.FAILED)
+
+
+@dataclass
+class ExamplesSummary(RunSummary):
+    outcomes: Counter[CheckOutcome] = field(default_factory=Counter)
+    deactivated: list[str] = field(default_factory=list)
+    activated: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    """For somebody to look at."""
+
+    @property
+    def reached_nothing(self) -> bool:
+        """Examples were tried, and no server answered."""
+        return self._count(_NOT_REACHED) > 0 == self._count(_REACHED)
+
+    @property
+    def items(self) -> Mapping[ItemOutcome, int]:
+        """Examples, by what came of the look at them."""
+        skipped = self._count((CheckOutcome.SKIPPED, CheckOutcome.LEFT_ALONE))
+        failed = self.outcomes[CheckOutcome.FAILED]
+        return {"success": self.outcomes.total() - failed - skipped, "failure": failed, "skipped": skipped}
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "outcomes": {outcome.value.replace(" ", "_"): self.outcomes[outcome] for outcome in CheckOutcome},
+            "deactivated": self.deactivated,
+            "activated": self.activated,
+            "refused": self.refused,
+            **super().as_dict(),
+        }
+
+    def _count(self, outcomes: Sequence[CheckOutcome]) -> int:
+        return sum(self.outcomes[outcome] for outcome in outcomes)
+
+
+def to_check(slugs: Sequence[str] = (), *, inactive: bool = False) -> QuerySet[PackageExample]:
+    """Return the examples to check in their order: those whose answer counts first, those checked longest ago first.
+
+    :param slugs: only those of these packages.
+    :param inactive: also those that checks made inactive; what somebody hid by hand stays hidden.
+    """
+    wanted = Q(active=True)
+    if inactive:
+        wanted |= Q(failures__gte=PERMANENT_IN_A_ROW)
+    examples = PackageExample.objects.filter(wanted)
+    if slugs:
+        examples = examples.filter(package__slug__in=slugs)
+    counts = ~Q(failures__range=(1, PERMANENT_IN_A_ROW - 1)) | Q(last_checked=None)
+    counts |= Q(last_checked__lte=timezone.now() - APART)
+    examples = examples.annotate(counts=ExpressionWrapper(counts, BooleanField()))
+    return examples.order_by(F("counts").desc(), F("last_checked").asc(nulls_first=True), F("pk"))
+
+
+def check(primary_keys: Sequence[int], stopper: Stopper, tell: Callable[[str, str], None]) -> ExamplesSummary:
+    """Check these examples, one after the other, each saved on its own, and tell `tell` of each."""
+    summary = ExamplesSummary()
+    with summary.measured(), ResilientSession(untrusted=True, wait=stopper.wait) as session:
+
+        def visit(primary_key: int) -> None:
+            example = PackageExample.objects.select_related("package").filter(pk=primary_key).first()
+            if example is None or not (example.active or example.failures >= PERMANENT_IN_A_ROW):
+                outcome, line, note = CheckOutcome.SKIPPED, f"example {primary_key}", "was deleted or hidden meanwhile"
+            else:
+                line = describe(example)
+                outcome, note = _check(example, session, summary)
+            summary.outcomes[outcome] += 1
+            tell(f"{line}: {outcome}", note)
+
+        each(primary_keys, stopper, summary, visit)
+    return summary
+
+
+def consequences(example: PackageExample, outcome: CheckOutcome, now: datetime) -> dict[str, Any]:
+    """Say which fields of `example` change because of `outcome`."""
+    if outcome is CheckOutcome.ANSWERS:
+        return {"failures": 0, "active": True, "last_checked": now}
+    if outcome is CheckOutcome.LEFT_ALONE:  # nothing was sent
+        return {}
+    if outcome is not CheckOutcome.GONE or not example.active:
+        return {"last_checked": now}
+    # With as many failures as make it inactive, an active one was made active by hand: counting begins anew.
+    failures = example.failures if example.failures < PERMANENT_IN_A_ROW else 0
+    if failures and example.last_checked and now - example.last_checked < APART:
+        return {}  # last_checked stays: or with a run each hour no two answers would ever be far enough apart
+    return {"failures": failures + 1, "active": failures + 1 < PERMANENT_IN_A_ROW, "last_checked": now}
+
+
+def describe(example: PackageExample) -> str:
+    """Name `example` in logs; of its address only the host, for the rest of it may be a secret."""
+    try:
+        host = origin_of(example.url).host
+    except ValueError:
+        host = "no host"
+    return f"{example.package.slug}: example {example.pk} ({printable(host)})"
+
+
+def _check(example: PackageExample, session: requests.Session, summary: ExamplesSummary) -> tuple[CheckOutcome, str]:
+    name = describe(example)
+    try:
+        outcome, note = _ask(example.url, session)
+        changes = consequences(example, outcome, timezone.now())
+        if outcome is CheckOutcome.GONE and not changes:
+            note += ", too soon after the last one to count"
+        if not _save(example, note, changes):
+            return CheckOutcome.SKIPPED, "was changed meanwhile"
+    except Stopped as exc:  # it had its turn: or a run with too little time for it would never get to the others
+        _save(example, f"no answer: {exc}", {"last_checked": timezone.now()})
+        raise
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as exc:  # whatever it is, the others get their turn
+        redaction.error(exc, redaction.secrets_of(example.url))
+        logger.exception("%s: not checked", name)
+        return CheckOutcome.FAILED, f"unexpected {type(exc).__name__}; see the log"
+    if outcome is CheckOutcome.REFUSED:
+        logger.warning("%s: %s", name, note)
+        summary.refused.append(name)
+    if example.active and not changes.get("active", True):
+        logger.warning("%s becomes inactive: %s, %d times in a row", name, note, PERMANENT_IN_A_ROW)
+        summary.deactivated.append(name)
+    elif not example.active and changes.get("active"):
+        logger.info("%s is active again: %s", name, note)
+        summary.activated.append(name)
+    return outcome, note
+
+
+def _ask(url: str, session: requests.Session) -> tuple[CheckOutcome, str]:
+    """Ask for `url`. Many servers refuse HEAD; so GET, and the body is left unread."""
+    try:
+        with session.get(url, stream=True) as response:
+            status = response.status_code
+    except (CircuitOpen, RateLimited) as exc:
+        why = "is down" if isinstance(exc, CircuitOpen) else "limits our rate"
+        return CheckOutcome.LEFT_ALONE, f"its server {why}; nothing is sent before {exc.retry_at:%H:%M:%S} UTC"
+    except _LEADS_NOWHERE as exc:
+        return CheckOutcome.REFUSED, f"its address is not one that is fetched: {type(exc).__name__}"
+    except requests.TooManyRedirects:
+        return CheckOutcome.UNCLEAR, "too many redirects"
+    except requests.RequestException as exc:
+        return CheckOutcome.UNREACHABLE, f"could not be reached: {type(exc).__name__}"
+    if 200 <= status < 300:
+        return CheckOutcome.ANSWERS, f"HTTP {status}"
+    return (CheckOutcome.GONE if status in PERMANENT else CheckOutcome.UNCLEAR), f"HTTP {status}"
+
+
+def _save(example: PackageExample, note: str, changes: dict[str, Any]) -> bool:
+    """Store what changes, unless somebody has changed or deleted the example meanwhile."""
+    same = PackageExample.objects.filter(pk=example.pk, url=example.url, active=example.active)
+    return bool(same.update(last_result=note[:200], **changes))

@@ -1,0 +1,193 @@
+"""Storing what came of packages: their fields, the ledger and the end of their claims, all or nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
+
+from package.jobs import claims, ledger
+from package.jobs.fetching import Work
+from package.models import Package, SourceStatus
+from package.sources import registry
+from package.sources.fields import Reading
+from package.sources.results import GOOD, FetchOutcome, FetchResult
+
+logger = logging.getLogger(__name__)
+
+_ADDRESSES = ("repo_url", "repo_host", "pypi_url")
+_KEY = ("package", "source", "part")
+_ROW = [
+    field.name
+    for field in SourceStatus._meta.concrete_fields  # noqa: SLF001 - documented as API
+    if field.name not in {"id", *_KEY}
+]
+FETCH_FIELDS = ("next_due", "last_fetched", "last_exception", "last_exception_at", "last_exception_count")
+_REASON = "database"
+"""The reason of a failure that is not the source's."""
+_SHOWN = 200
+"""Characters of a value that is emptied."""
+_ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}
+Rows = dict[tuple[str, str], SourceStatus]
+
+
+def store(works: Sequence[Work], owner: str = "", end: Callable[[Iterable[int]], None] = claims.release) -> None:
+    """Save everything that came of `works`, together; values that the database refuses are left out on their own.
+
+    What was taken over by others meanwhile, or is of an address that has changed since, is not stored.
+
+    :param owner: who has the claims that the works stand on.
+    :param end: what is done with those claims.
+    :raises OperationalError, InterfaceError: the database is gone; nothing was stored.
+    """
+    try:
+        with transaction.atomic():
+            _Batch(works, owner, end).store()
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # noqa: BLE001 - told of each on its own, below
+        for work in works:
+            _store_alone(work, owner, end)
+
+
+def _store_alone(work: Work, owner: str, end: Callable[[Iterable[int]], None]) -> None:
+    """Save what can be saved of `work`, and let go of its claim in any case."""
+    try:
+        with transaction.atomic():
+            _Batch([work], owner, end, careful=True).store()
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as exc:
+        logger.exception("%s: nothing of what came could be stored", work.package.slug)
+        error = _not_stored(exc)
+        work.results[:] = [
+            replace(result, outcome=FetchOutcome.FAILED, error=error, reason=_REASON, again=False, updated=())
+            for result in work.results
+        ]
+        with transaction.atomic():
+            end(claims.still_ours(owner, [work.claim] if work.claim is not None else []))
+
+
+class _Batch:
+    """Works that are stored in one transaction, which is open."""
+
+    def __init__(
+        self, works: Sequence[Work], owner: str, end: Callable[[Iterable[int]], None], *, careful: bool = False
+    ) -> None:
+        """`careful`: each reading has a savepoint of its own."""
+        self._works = works
+        self._owner = owner
+        self._end = end
+        self._careful = careful
+        keys = {work.package.pk for work in works}
+        # Claims are locked first, then packages, each in the order of their keys: so no two wait for each other.
+        self._held = claims.still_ours(owner, [work.claim for work in works if work.claim is not None])
+        there = Package.objects.select_for_update().filter(pk__in=keys).order_by("pk")
+        withdrawn = {name for work in works for _, reading in work.readings for name in reading.withdrawn()}
+        self._packages = {package.pk: package for package in there.only("slug", *_ADDRESSES, *FETCH_FIELDS, *withdrawn)}
+        self._rows: dict[int, Rows] = defaultdict(dict)
+        known = SourceStatus.objects.filter(package_id__in=keys)
+        for row in known.only("package_id", "source", "part", "outcome", "error", "failures", "next_due"):
+            self._rows[row.package_id][row.source, row.part] = row
+
+    def store(self) -> None:
+        kept: list[SourceStatus] = []
+        for work in self._works:
+            package = self._packages.get(work.package.pk)
+            if package is None:
+                _put_off(work, "was deleted meanwhile")
+            elif work.claim is not None and work.claim not in self._held:
+                _put_off(work, "another run took it over")
+            elif any(registry.address_of(package, source) != before for source, before in work.addresses.items()):
+                _put_off(work, "its address was changed meanwhile")
+            else:
+                kept += self._store(work, package)
+        for row in kept:
+            row.pk = None  # the constraint tells which row it is; with a key, SQLite would see two conflicts
+        SourceStatus.objects.bulk_create(kept, update_conflicts=True, unique_fields=_KEY, update_fields=_ROW)
+        self._end(self._held)
+
+    def _store(self, work: Work, package: Package) -> list[SourceStatus]:
+        """Save the package; returns the rows of the ledger that are to be saved with it."""
+        names: set[str] = set()
+        for index, reading in work.readings:
+            saved = self._save_carefully(work, index, reading) if self._careful else reading.save(work.package)
+            names.update(saved)
+            for name in reading.withdrawn().keys() & saved:
+                _tell_withdrawn(package, work.results[index].source, name)
+        for name in work.changed & set(_ADDRESSES):
+            setattr(package, name, getattr(work.package, name))
+        rows = self._rows[package.pk]
+        rows.update({key: work.rows[key] for key in work.touched})
+        expected = [(part.source, part.name) for part in registry.parts_of(package)]
+        if stale := [rows.pop(key).pk for key in rows.keys() - set(expected)]:  # of an address that it had before
+            SourceStatus.objects.filter(pk__in=[pk for pk in stale if pk]).delete()
+        _sum_up(package, work, [rows.get(key) for key in expected])
+        for name in FETCH_FIELDS:
+            setattr(work.package, name, getattr(package, name))
+        changed = {name: getattr(work.package, name) for name in (*names, *work.changed, *FETCH_FIELDS)}
+        Package.objects.filter(pk=package.pk).update(**changed, modified=timezone.now())
+        return [rows[key] for key in work.touched & rows.keys()]
+
+    def _save_carefully(self, work: Work, index: int, reading: Reading) -> list[str]:
+        try:
+            with transaction.atomic():
+                names = reading.save(work.package)
+                work.package.save(update_fields=names)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as exc:
+            result = work.results[index]
+            logger.exception("%s: what %s says could not be stored", work.package.slug, result.source)
+            _refused(work, index, _not_stored(exc))
+            return []
+        return names
+
+
+def _tell_withdrawn(stored: Package, source: str, name: str) -> None:
+    """Log that a field is emptied, if there was something in it."""
+    if before := getattr(stored, name):
+        logger.warning("%s: %s emptied, as %s no longer has it: %s", stored.slug, name, source, repr(before)[:_SHOWN])
+
+
+def _put_off(work: Work, why: str) -> None:
+    """Note that nothing of `work` was stored, and that this is nobody's failure."""
+    work.results[:] = [
+        FetchResult(result.source, FetchOutcome.SKIPPED, result.part, error=why) for result in work.results
+    ]
+
+
+def _not_stored(error: Exception) -> str:
+    return f"could not be stored: {type(error).__name__}; see the log"
+
+
+def _refused(work: Work, index: int, error: str) -> None:
+    """Turn a success into the failure that it is."""
+    result = work.results[index]
+    work.results[index] = replace(result, outcome=FetchOutcome.FAILED, error=error, reason=_REASON, updated=())
+    row = work.rows[result.source, result.part]
+    row.outcome, row.error, row.reason = FetchOutcome.FAILED.value, error, _REASON
+    row.validators, row.memory, row.last_success = {}, {}, result.stored
+    row.failures = work.failures.get((result.source, result.part), 0) + 1
+    row.next_due = ledger.next_due(FetchOutcome.FAILED, row.failures, work.now)
+
+
+def _sum_up(package: Package, work: Work, ledger_rows: Sequence[SourceStatus | None]) -> None:
+    """Say on the package what the ledger says of its parts; None: nothing yet."""
+    rows = [row for row in ledger_rows if row is not None]
+    if any(result.outcome in _ANSWERED for result in work.results):
+        package.last_fetched = max(package.last_fetched or work.now, work.now)
+    failing = [row for row in rows if row.outcome == FetchOutcome.FAILED]
+    if failing:
+        package.last_exception = "; ".join(dict.fromkeys(row.error for row in failing))
+        package.last_exception_count = max(row.failures for row in failing)
+    elif not any(row.outcome == FetchOutcome.LEFT_ALONE and row.failures for row in rows):
+        package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
+    if any(result.outcome is FetchOutcome.FAILED for result in work.results):
+        package.last_exception_at = max(package.last_exception_at or work.now, work.now)
+    dues = [row.next_due if row is not None else None for row in ledger_rows]
+    package.next_due = None if None in dues else min(filter(None, dues), default=None)

@@ -1,0 +1,83 @@
+"""What a run over packages came to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from core.http.django.batch_job_metrics import ItemOutcome
+from package.jobs.batch import RunSummary
+from package.jobs.refresh_one import tell_of_fallback
+from package.sources.results import FetchOutcome, FetchResult
+
+
+@dataclass
+class Left:
+    """What a run left of one source to the next run, because the source is to be left alone."""
+
+    parts: int = 0
+    why: str = ""
+    until: datetime | None = None
+    """When it may be asked again; None: nobody knows."""
+
+    def add(self, result: FetchResult) -> None:
+        """Count a part. Of several moments, which servers of one source may name, the last counts."""
+        later = result.retry_at is not None and (self.until is None or result.retry_at > self.until)
+        if not self.parts or later:
+            self.why, self.until = result.error, result.retry_at
+        self.parts += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"parts": self.parts, "why": self.why, "until": self.until and self.until.isoformat()}
+
+
+@dataclass
+class Summary(RunSummary):
+    """What a run came to: parts by source and outcome."""
+
+    outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)
+    """The last word on each part, by source."""
+    unreachable: int = 0
+    """Parts of which no usable answer came."""
+    left_alone: dict[str, Left] = field(default_factory=dict)
+    """By source."""
+    put_aside: int = 0
+    """How often something was put aside for later in the run."""
+
+    @property
+    def reached_nothing(self) -> bool:
+        """Packages were tried, and nothing of any of them could be fetched."""
+        wanted = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
+        return 0 < self.unreachable == wanted
+
+    def count(self, result: FetchResult) -> None:
+        """Count the last word on a part."""
+        self.outcomes.setdefault(result.source, Counter())[result.outcome] += 1
+        alone = result.outcome is FetchOutcome.LEFT_ALONE
+        self.unreachable += alone or not result.reached or result.reason == "unexpected"
+        if alone:
+            self.left_alone.setdefault(result.source, Left()).add(result)
+        tell_of_fallback(result)
+
+    @property
+    def items(self) -> Mapping[ItemOutcome, int]:
+        """Parts of packages, by what came of them."""
+        parts = sum(self.outcomes.values(), Counter[FetchOutcome]())
+        failed = parts[FetchOutcome.FAILED]
+        skipped = parts[FetchOutcome.SKIPPED] + parts[FetchOutcome.LEFT_ALONE]
+        return {"success": parts.total() - failed - skipped, "failure": failed, "skipped": skipped}
+
+    def as_dict(self) -> dict[str, Any]:
+        outcomes = [outcome for outcome in FetchOutcome if outcome is not FetchOutcome.PUT_ASIDE]
+        return {
+            "sources": {
+                source: {outcome.key: counter[outcome] for outcome in outcomes}
+                for source, counter in self.outcomes.items()
+            },
+            "left_alone": {source: left.as_dict() for source, left in self.left_alone.items()},
+            "put_aside": self.put_aside,
+            **super().as_dict(),
+        }

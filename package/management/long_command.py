@@ -1,0 +1,214 @@
+"""The manners of a command that works through many rows: options, progress, signals, exit statuses.
+
+0 the work was done, even if some of it failed; 1 nothing could be reached; 2 misuse; 128 + n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol, TypeVar
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+
+from core.http.django import batch_job_metrics
+from core.http.django.batch_job_metrics import ItemOutcome
+from package.jobs.stopper import Stopper
+from package.models import Package
+
+NOTHING_REACHED = 1
+MISUSE = 2
+MOST = 1_000_000
+"""Rows, hours or seconds: more is a slip of the pen."""
+JSON_VERSION = 1
+"""Of what --json prints: raised when a key is renamed, removed or gets another meaning, not when one is added."""
+
+
+class Tell(Protocol):
+    """Told what came of each row, in short, and what more there is to say where there is room."""
+
+    def __call__(self, line: str, more: str, *, again: bool = False) -> None:
+        """`again`: of a row that was told of before."""
+
+
+class Summary(Protocol):
+    """What a run came to."""
+
+    database_failed: bool
+
+    @property
+    def items(self) -> Mapping[ItemOutcome, int]:
+        """What it worked on, for Prometheus."""
+
+    @property
+    def reached_nothing(self) -> bool: ...
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+S = TypeVar("S", bound=Summary)
+
+
+def add_options(parser: CommandParser, *, verb: str, rows: str, patience: str = "") -> None:
+    """Add --limit, --time-budget and --json. `patience`: how long the run waits without a time budget."""
+    parser.add_argument("--limit", type=count, metavar="N", help=f"{verb} at most N {rows}")
+    text = f"begin nothing new, and wait no more, after S seconds{patience and f' (default: {patience})'}"
+    parser.add_argument("--time-budget", type=positive, metavar="S", help=text)
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the summary as one JSON object (docs/operations.md); all else goes to stderr",
+    )
+
+
+def conduct(
+    command: BaseCommand,
+    options: dict[str, Any],
+    total: int,
+    work: Callable[[Stopper, Tell], S],
+    show: Callable[[S, Console], None],
+    *,
+    row: str,
+) -> None:
+    """Do `work` over `total` rows, as `carry_out`, and show how it goes on."""
+    plain = command.stderr if options["json"] else command.stdout
+
+    def with_progress(stopper: Stopper) -> S:
+        with progress_bar(total, plain.write) as tell:
+            return work(stopper, tell)
+
+    carry_out(command, options, with_progress, show, row=row)
+
+
+def carry_out(
+    command: BaseCommand,
+    options: dict[str, Any],
+    work: Callable[[Stopper], S],
+    show: Callable[[S, Console], None],
+    *,
+    row: str,
+) -> None:
+    """Do `work` and print its summary. Raises `SystemExit` where the exit status is not 0."""
+    with batch_job_metrics.jobs().run(command.__module__.rpartition(".")[2]) as job:
+        stopper = Stopper(options["time_budget"])
+        received: list[int] = []
+        try:
+            with signals(stopper, received):
+                summary = work(stopper)
+        except KeyboardInterrupt:
+            command.stderr.write(f"Aborted: the {row} in hand was not saved.")
+            raise SystemExit(128 + (received[-1] if received else signal.SIGINT)) from None
+        job.items(summary.items)
+        if options["json"]:
+            command.stdout.write(json.dumps({"version": JSON_VERSION, **summary.as_dict()}))
+        else:
+            show(summary, Console(file=command.stdout, markup=False, highlight=False))  # type: ignore[arg-type]  # it writes like a file
+        if received:
+            raise SystemExit(128 + received[0])
+        if summary.reached_nothing or summary.database_failed:
+            raise SystemExit(NOTHING_REACHED)
+
+
+def refuse_unknown(slugs: list[str]) -> None:
+    """Raise `CommandError` unless there is a package for each of `slugs`."""
+    known = set(Package.objects.filter(slug__in=slugs).values_list("slug", flat=True))
+    if unknown := [slug for slug in slugs if slug not in known]:
+        raise CommandError(f"No such package: {', '.join(unknown)}", returncode=MISUSE)
+
+
+@contextmanager
+def signals(stopper: Stopper, received: list[int]) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM stop the run in good order and the second one abort it."""
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+        stopper.stop(f"{signal.Signals(number).name} received")
+        os.write(2, b"Stopping after the attempt in hand; once more to abort.\n")  # print() may be interrupted itself
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def progress_bar(total: int, write: Callable[[str], object]) -> Iterator[Tell]:
+    """Show how the run goes on: as a bar on a terminal; elsewhere, `write` a line for each row."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(total, write)
+        return
+    what = TextColumn("{task.description:<48.48}", markup=False)
+    with ProgressBar(what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(line: str, more: str, *, again: bool = False) -> None:  # noqa: ARG001 - there is no room for more
+            bar.update(task, advance=not again, description=line)
+
+        with _logging_above_the_bar():
+            yield advance
+
+
+def _lines(total: int, write: Callable[[str], object]) -> Tell:
+    done = 0
+
+    def advance(line: str, more: str, *, again: bool = False) -> None:
+        nonlocal done
+        done += not again
+        write(f"[{'again' if again else f'{done}/{total}'}] {line}{f' ({more})' if more else ''}")
+
+    return advance
+
+
+@contextmanager
+def _logging_above_the_bar() -> Iterator[None]:
+    """Write log lines to sys.stderr as it is now: rich's, which knows where the bar is."""
+    handlers = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
+    streams = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, streams, strict=True):
+            if stream is not None:
+                handler.setStream(stream)
+
+
+def count(text: str) -> int:
+    """Read a number of rows."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1 to {MOST}")
+    return value
+
+
+def positive(text: str) -> float:
+    """Read a time."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0, up to {MOST}")
+    return value

@@ -1,0 +1,92 @@
+"""What an answer means that is not what was asked for; and what of that is told to those who run the site."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import requests
+
+from core.http import CircuitOpen, RateLimited, process
+from core.http.engine.rate_limit_gate import LEFT_ALONE, MAX_CLOSED
+from core.http.outcome import Attempt, Rejection
+from package.sources.errors import AskError, Gone, LeftAlone, NotReady, Unreachable, Unusable
+from package.sources.server import Server
+
+logger = logging.getLogger(__name__)
+
+_GONE = frozenset({404, 410, 451})
+_EARLY = 60.0
+"""Seconds. A pause may be over for the next question a moment before it is over for what was told of it."""
+_UPSTREAM = "the upstream "
+"""What comes before the reason in the text of a `RateLimited`."""
+
+_lock = Lock()
+_told: WeakKeyDictionary[Any, dict[tuple[str, str], float]] = WeakKeyDictionary()
+"""For each registry of upstreams: until when, on its clock, what was told of which server holds."""
+
+
+def error_of(server: Server, response: requests.Response, reason: str, *, again: bool) -> AskError:
+    """Return what to raise for an answer that is none. What people have to do about it is logged, once.
+
+    :param reason: why core.http counts the call as failed; "": it does not.
+    :param again: it is worth asking again in a few seconds.
+    """
+    error = server.refusal(server, response)
+    if isinstance(error, LeftAlone) and error.advice:
+        _tell_once(server.api, error)
+    return error or _by_status(server.name, response, reason, again)
+
+
+def not_sent(name: str, error: CircuitOpen | RateLimited) -> LeftAlone:
+    """Return what to raise for a question that was not sent."""
+    rejection = Rejection.BREAKER_OPEN if isinstance(error, CircuitOpen) else Rejection.RATE_LIMITED
+    return left_alone(name, rejection, str(error), error.retry_at)
+
+
+def left_alone(name: str, rejection: Rejection, why: str, retry_at: datetime) -> LeftAlone:
+    """Return what to raise for a server that core.http leaves alone. `why`: ends as it says it, "the upstream …"."""
+    text = "is down"
+    if rejection is not Rejection.BREAKER_OPEN:
+        said = why.partition(_UPSTREAM)[2]  # what `classify` said of an earlier answer
+        text = said if said and said != LEFT_ALONE else "limits our rate"
+    return LeftAlone(f"{name} {text}; nothing is sent before {retry_at:%H:%M:%S} UTC", rejection.value, retry_at)
+
+
+def _by_status(name: str, response: requests.Response, reason: str, again: bool) -> AskError:
+    status = response.status_code
+    if status == 202:
+        return NotReady(f"{name} is still working on the answer", "not_ready")
+    if status in _GONE:
+        return Gone(f"{name} has no such thing (HTTP {status})", "gone")
+    if status == 429 or reason == "http_429":
+        text, seconds = f"{name} limits our rate (HTTP {status})", _pause(response)
+        if seconds:
+            return LeftAlone(text, "http_429", datetime.now(UTC) + timedelta(seconds=seconds))
+        return Unreachable(text, "http_429")
+    if status >= 500 or reason:
+        return Unreachable(f"{name} answered HTTP {status}", reason or "http_5xx", again=again)
+    return Unusable(f"{name} answered HTTP {status}", "other")
+
+
+def _pause(response: requests.Response) -> float:
+    """Return for how many seconds the server asked to be left alone; 0: it did not say."""
+    attempts: tuple[Attempt, ...] = getattr(response, "attempts", ())
+    return min(attempts[-1].outcome.retry_after or 0.0, MAX_CLOSED) if attempts else 0.0
+
+
+def _tell_once(api: str, error: LeftAlone) -> None:
+    """Log what has to be done about `error`, unless it was for this server while the pause lasts."""
+    left = (error.retry_at - datetime.now(UTC)).total_seconds() if error.retry_at else 0.0
+    registry = process.current()
+    now = registry.runtime.clock()
+    with _lock:
+        told = _told.setdefault(registry, {})
+        if now < told.get((api, error.advice), now):
+            return
+        told[api, error.advice] = now + max(left - _EARLY, 0.0)
+    until = f"; nothing is sent before {error.retry_at:%H:%M:%S} UTC" if error.retry_at else ""
+    logger.warning("%s%s. %s", error, until, error.advice)

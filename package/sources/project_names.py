@@ -1,0 +1,50 @@
+"""Names of projects on PyPI, in every form in which people write them down."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from packaging.utils import canonicalize_name
+
+from package.sources.errors import Unusable
+
+_NAME = re.compile(r"[A-Z0-9]([A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)  # PEP 508
+_HOST = re.compile(r"((www|warehouse)\.)?pypi\.(org|io|python\.org)|warehouse\.python\.org")
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
+_LONGEST_SHOWN = 100
+"""Characters of a name."""
+_PROJECT_PATHS = ("project", "pypi", "p", "simple")
+
+
+def pypi_name(value: str, own_host: str | None = None) -> str:
+    """Return the project's name from a bare name or the URL of one of its pages; "" where there is none.
+
+    `own_host` is a host that counts as PyPI besides those that PyPI had over the years.
+    """
+    value = value.strip()
+    if not re.search(r"[/?#]", value):
+        return value if _NAME.fullmatch(value) and not _HOST.fullmatch(value.lower()) else ""
+    try:
+        url = urlsplit(value if _SCHEME.match(value) else f"//{value}")
+        host = url.hostname or ""
+    except ValueError:
+        return ""
+    if host != own_host and not _HOST.fullmatch(host):
+        return ""
+    first, name = [*filter(None, map(unquote, url.path.split("/"))), "", ""][:2]
+    if first == "pypi" and not name:  # the addresses of PyPI's first decade: /pypi?name=…
+        name = parse_qs(url.query).get("name", [""])[0]
+    return name if first in _PROJECT_PATHS and _NAME.fullmatch(name) else ""
+
+
+def check_name(server: str, asked: str, answered: Any) -> None:
+    """Raise `Unusable` if an answer names another project than was `asked` for. One that names none says nothing."""
+    if (
+        isinstance(answered, str)
+        and answered.strip()
+        and canonicalize_name(answered.strip()) != canonicalize_name(asked)
+    ):
+        text = f"the answer of {server} is about another project, {answered[:_LONGEST_SHOWN]!r} in place of {asked!r}"
+        raise Unusable(text, "other_project")

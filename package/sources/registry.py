@@ -1,0 +1,118 @@
+"""What a package is asked about, and whom: each part of it on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from django.conf import settings
+
+from core.http import process
+from core.http.engine.upstream import Upstream
+from core.http.events import OTHER
+from core.http.origin import origin_of
+from package.models import Package
+from package.repos import get_repo_for_repo_url
+from package.repos.base import NotARepository
+from package.sources import pypi, pypistats
+from package.sources.client import Client
+from package.sources.error_answers import left_alone
+from package.sources.errors import LeftAlone, Unusable
+from package.sources.fields import Reading
+from package.sources.server import Server
+from package.sources.sessions import TOKEN
+
+NOWHERE = "repository"
+"""The source of a package whose address is none of a repository: nobody is asked."""
+
+
+_BY_NAME = frozenset({pypi.SOURCE, pypistats.SOURCE})
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing to fetch."""
+
+    source: str
+    name: str
+    server: Server
+    fetch: Callable[[Client], Reading]
+    untrusted: bool = False
+    missing_since: str = ""
+    """The package's field that tells since when the source does not know it; "" where there is none."""
+
+    @property
+    def upstream(self) -> str:
+        """The name under which core.http knows the server."""
+        return OTHER if self.untrusted else process.current().config.name_of(origin_of(self.server.api))
+
+    @property
+    def partition(self) -> str:
+        """Whose quota of the upstream it uses up, as core.http knows it."""
+        return TOKEN if self.server.token else ""
+
+    @property
+    def known(self) -> Upstream:
+        """What this process knows of the server."""
+        where = origin_of(self.server.api)
+        return process.current().upstream(where, untrusted=self.untrusted, partition=self.partition)
+
+    def refusal(self) -> tuple[float, LeftAlone] | None:
+        """Return what a call would raise now, and for how many seconds yet; None: it may be sent."""
+        refused = None if self.source == NOWHERE else self.known.refusal(process.current().runtime.clock())
+        if refused is None:
+            return None
+        retry_at = datetime.now(UTC) + timedelta(seconds=refused.retry_in)
+        return refused.retry_in, left_alone(self.server.name, refused.rejection, refused.why, retry_at)
+
+    @property
+    def key(self) -> str:
+        """What stands and falls together: the upstream; of those without a name, the host."""
+        if self.source == NOWHERE:
+            return NOWHERE
+        upstream = self.upstream
+        return origin_of(self.server.api).netloc if upstream == OTHER else upstream
+
+
+def address_of(package: Package, source: str) -> tuple[str, ...]:
+    """Return where `source` is asked about `package`: what comes is of no use once that has changed."""
+    return (package.pypi_url,) if source in _BY_NAME else (package.repo_url, package.repo_host)
+
+
+def parts_of(package: Package) -> list[Part]:
+    """Return everything that can be fetched of `package`."""
+    parts = []
+    if package.pypi_url.strip():
+        server = Server("PyPI", settings.PYPI_URL)
+        fetch = partial(pypi.fetch, package.pypi_url, package.pypi_name)
+        parts.append(Part(pypi.SOURCE, "", server, fetch, missing_since="pypi_missing_since"))
+        if package.pypi_name:
+            server = Server("PyPI's download statistics", settings.PYPISTATS_URL)
+            parts.append(Part(pypistats.SOURCE, "", server, partial(pypistats.fetch, package.pypi_name)))
+    if package.repo_url.strip():
+        parts += _parts_of_repository(package)
+    return parts
+
+
+def _parts_of_repository(package: Package) -> list[Part]:
+    try:
+        repository = get_repo_for_repo_url(package.repo_url, package.repo_host)
+    except NotARepository as exc:
+        return [Part(NOWHERE, "", Server("The repository", settings.GITHUB_API_URL), partial(_refuse, str(exc)))]
+    return [
+        Part(
+            repository.source,
+            name,
+            repository.server,
+            partial(fetch, repository),
+            untrusted=repository.untrusted,
+            missing_since="" if number else "repo_missing_since",  # what is gone has no first part either
+        )
+        for number, (name, fetch) in enumerate(repository.parts.items())
+    ]
+
+
+def _refuse(why: str, _: Client) -> Reading:
+    raise Unusable(why, "not_a_repository")

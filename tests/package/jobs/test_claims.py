@@ -1,0 +1,196 @@
+"""Who fetches what: nobody fetches what somebody else does, and nobody waits for the dead."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from package.jobs import claims
+from package.jobs.fetching import LONGEST
+from package.models import Claim, Package
+from tests.package.conftest import MakePackage, at_once
+
+
+def wanted(*packages: Package, sources: Sequence[str] = ("pypi", "github")) -> list[claims.Wanted]:
+    return [(package.pk, source) for package in packages for source in sources]
+
+
+def expire() -> None:
+    """Let the lease of everybody be over."""
+    Claim.objects.exclude(until=None).update(until=timezone.now() - timedelta(seconds=5))
+
+
+def queue(package: Package, source: str) -> Claim:
+    return Claim.objects.create(package=package, source=source, queued=timezone.now())
+
+
+def test_what_is_free_is_got(package: Package) -> None:
+    """Everything that is asked for and that nobody has, each with a claim of its own."""
+    got = claims.claim("me", wanted(package))
+    assert set(got) == set(wanted(package))
+    assert len(set(got.values())) == 2
+
+
+def test_what_somebody_has_is_not_got_by_others(make_package: MakePackage) -> None:
+    """Of what two want, the second gets what is left."""
+    first, second = make_package("a"), make_package("b")
+    claims.claim("me", wanted(first))
+    assert set(claims.claim("you", wanted(first, second))) == set(wanted(second))
+
+
+def test_a_source_of_a_package_is_no_other_source_of_it(package: Package) -> None:
+    """Whoever asks PyPI about a package keeps nobody from asking GitHub."""
+    claims.claim("me", wanted(package, sources=["pypi"]))
+    assert set(claims.claim("you", wanted(package))) == {(package.pk, "github")}
+
+
+def test_what_was_released_is_free(package: Package) -> None:
+    """Done is done: whoever comes next may."""
+    claims.release(claims.claim("me", wanted(package)).values())
+    assert not Claim.objects.exists()
+    assert set(claims.claim("you", wanted(package))) == set(wanted(package))
+
+
+def test_whoever_dies_is_not_waited_for_any_longer_than_the_lease(package: Package) -> None:
+    """When it is over another takes over, and the first has nothing any more."""
+    mine = claims.claim("me", wanted(package))
+    expire()
+    yours = claims.claim("you", wanted(package))
+    assert yours == mine
+    assert claims.still_ours("me", mine.values()) == set()
+    assert claims.still_ours("you", mine.values()) == set(mine.values())
+
+
+def test_a_lease_outlasts_the_slowest_server() -> None:
+    """Nobody loses a claim who is still at work, and has some seconds to store what came."""
+    assert timedelta(seconds=LONGEST + 20) <= claims.LEASE
+
+
+def test_a_lease_begins_anew_for_each_owner(package: Package) -> None:
+    """Whoever takes over has the whole of it."""
+    claims.claim("me", wanted(package))
+    expire()
+    claims.claim("you", wanted(package))
+    assert claims.claim("me", wanted(package)) == {}
+
+
+def test_nobody_is_given_what_nobody_queued(package: Package) -> None:
+    """A message about a ticket that does not exist, or not any more, means nothing."""
+    assert claims.claim("me", wanted(package), tickets=True) == {}
+    assert not Claim.objects.exists()
+
+
+def test_what_is_queued_is_free(package: Package) -> None:
+    """For the worker that gets the message, and for a run that comes first."""
+    ticket = queue(package, "pypi")
+    assert claims.claim("me", wanted(package), tickets=True) == {(package.pk, "pypi"): ticket.pk}
+    expire()
+    assert claims.claim("you", wanted(package))[package.pk, "pypi"] == ticket.pk
+
+
+def test_what_is_given_back_stays_queued(package: Package) -> None:
+    """Whoever cannot do it now leaves it to the next message."""
+    queue(package, "pypi")
+    got = claims.claim("me", wanted(package), tickets=True)
+    claims.give_back(got.values(), sent=timezone.now())
+    assert claims.claim("you", wanted(package), tickets=True) == got
+
+
+def test_a_deleted_package_leaves_no_claims(make_package: MakePackage) -> None:
+    """Neither its own nor those of others are in anybody's way."""
+    gone, stays = make_package("gone"), make_package("stays")
+    mine = claims.claim("me", wanted(gone, stays))
+    Package.objects.get(slug="gone").delete()
+    assert claims.still_ours("me", mine.values()) == {mine[key] for key in wanted(stays)}
+    claims.release(mine.values())
+    assert not Claim.objects.exists()
+
+
+def test_whoever_aborts_lets_go_of_everything_that_is_its_own(make_package: MakePackage) -> None:
+    """And of nothing that others have."""
+    claims.claim("me", wanted(make_package("a")))
+    others = claims.claim("you", wanted(make_package("b")))
+    claims.release_all("me")
+    assert set(Claim.objects.values_list("pk", flat=True)) == set(others.values())
+
+
+def test_whoever_aborts_loses_nobodys_tickets(package: Package) -> None:
+    """What was queued for workers, and a run had in hand as it was aborted, is queued still, and free."""
+    ticket = queue(package, "pypi")
+    claims.claim("me", wanted(package))
+    claims.release_all("me")
+    assert claims.claim("worker", wanted(package), tickets=True) == {(package.pk, "pypi"): ticket.pk}
+
+
+@pytest.mark.usefixtures("shared_database")
+class TestRace:
+    """Several at the same moment, each with a connection of its own."""
+
+    OWNERS = ("a", "b", "c", "d")
+
+    @pytest.fixture
+    def everything(self, make_package: MakePackage) -> list[claims.Wanted]:
+        return wanted(*(make_package(f"p{number}") for number in range(30)))
+
+    def test_each_goes_to_one(self, everything: list[claims.Wanted]) -> None:
+        """Whoever wins, and in whatever order they ask: nothing is got twice, and nothing by nobody."""
+        orders = [everything, everything[::-1], everything[20:] + everything[:20], everything[1::2] + everything[::2]]
+        got = at_once(*(partial(claims.claim, owner, order) for owner, order in zip(self.OWNERS, orders, strict=True)))
+        assert Counter(key for each in got for key in each) == Counter(everything)
+
+    def test_what_is_let_go_goes_to_one(self, everything: list[claims.Wanted]) -> None:
+        """Those that ask again and again, and let go of what they got, do not get into each other's way."""
+
+        def work(owner: str, step: int) -> Counter[claims.Wanted]:
+            done: Counter[claims.Wanted] = Counter()
+            for start in range(0, len(everything), 5):
+                got = claims.claim(owner, everything[start : start + 15][::step])
+                done.update(got)
+                claims.release(got.values())
+            return done
+
+        done = at_once(*(partial(work, owner, step) for owner, step in zip(self.OWNERS, (1, -1, 1, -1), strict=True)))
+        assert set().union(*done) == set(everything)
+        assert not Claim.objects.exists()
+
+    def test_what_a_dead_one_had_goes_to_one(self, everything: list[claims.Wanted]) -> None:
+        """When its lease is over there is one heir."""
+        mine = claims.claim("dead", everything)
+        expire()
+        got = at_once(*(partial(claims.claim, owner, everything) for owner in self.OWNERS))
+        assert Counter(key for each in got for key in each) == Counter(everything)
+        with transaction.atomic():
+            assert claims.still_ours("dead", mine.values()) == set()
+
+    def test_a_ticket_goes_to_one_worker(self, everything: list[claims.Wanted]) -> None:
+        """However many messages there are about it."""
+        now = timezone.now()
+        Claim.objects.bulk_create(Claim(package_id=key, source=source, queued=now) for key, source in everything)
+        got = at_once(*(partial(claims.claim, owner, everything, tickets=True) for owner in self.OWNERS))
+        assert Counter(key for each in got for key in each) == Counter(everything)
+
+
+@pytest.mark.django_db
+def test_all_insert_in_the_same_order() -> None:
+    """Two that insert the same rows wait for each other, but never in a circle."""
+    wanted = {(package, source) for package in range(20, 0, -1) for source in ("pypi", "github", "pypistats")}
+    claims.claim(claims.new_owner(), wanted)
+    assert list(Claim.objects.order_by("pk").values_list("package_id", "source")) == sorted(wanted)
+
+
+@pytest.mark.django_db
+def test_nothing_else_is_locked() -> None:
+    """Who stores one source of a package, and locks the package meanwhile, keeps nobody from claiming another one."""
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        claims.claim("one", {(1, "pypi"), (1, "github")})
+        assert claims.claim("other", {(1, "pypi"), (2, "pypi")}).keys() == {(2, "pypi")}
+    assert not [query["sql"] for query in queries if "package_package" in query["sql"]]

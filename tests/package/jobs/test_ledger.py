@@ -1,0 +1,195 @@
+"""The ledger: what a fetch means for the row of its part, and when that is due again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from package.jobs.ledger import FRESH, NOT_READY, next_due, record
+from package.models import SourceStatus
+from package.sources.client import READING, Client
+from package.sources.results import GOOD, FetchOutcome, FetchResult, SkippedField
+from package.sources.server import Server
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+BEFORE = NOW - timedelta(days=3)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+BAD = FetchOutcome.FAILED, FetchOutcome.NOT_FOUND
+RECORDED = [
+    outcome
+    for outcome in FetchOutcome
+    if outcome not in {FetchOutcome.LEFT_ALONE, FetchOutcome.SKIPPED, FetchOutcome.PUT_ASIDE}
+]
+
+
+def wait(outcome: FetchOutcome, failures: int = 0, chance: float = 0.0) -> timedelta:
+    return next_due(outcome, failures, NOW, lambda: chance) - NOW
+
+
+class TestNextDue:
+    """next_due."""
+
+    @pytest.mark.parametrize("outcome", sorted(GOOD))
+    def test_after_an_answer(self, outcome: FetchOutcome) -> None:
+        """A daily job that begins some hours earlier than yesterday finds it due again."""
+        assert wait(outcome) == FRESH
+        assert DAY / 2 < FRESH < DAY
+
+    def test_while_the_source_works_on_it(self) -> None:
+        """What was not ready is worth a look in an hour."""
+        assert wait(FetchOutcome.NOT_READY, failures=9) == NOT_READY == HOUR
+
+    def test_after_failures(self) -> None:
+        """Twice as long each time, up to a week."""
+        waits = [wait(FetchOutcome.FAILED, failures) / HOUR for failures in range(1, 11)]
+        assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 168, 168]
+
+    def test_of_what_is_gone(self) -> None:
+        """From a day to a month: it may come back, but seldom does."""
+        assert [wait(FetchOutcome.NOT_FOUND, failures) / DAY for failures in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]
+
+    def test_is_spread(self) -> None:
+        """What failed together does not come back together."""
+        assert wait(FetchOutcome.FAILED, 1, chance=0.5) == HOUR * 1.1
+        assert wait(FetchOutcome.NOT_FOUND, 9, chance=1.0) == 36 * DAY
+
+    def test_draws_a_number_of_its_own(self) -> None:
+        """Nobody has to hand chance in."""
+        assert len({next_due(FetchOutcome.FAILED, 5, NOW) for _ in range(20)}) > 1
+
+    @given(outcome=st.sampled_from(RECORDED), failures=st.integers(0, 2**31 - 1), chance=st.floats(0, 1))
+    def test_is_always_in_the_future_and_never_too_far_off(
+        self, outcome: FetchOutcome, failures: int, chance: float
+    ) -> None:
+        """However often something failed, it has its turn again within 36 days."""
+        longest = 30 * DAY if outcome is FetchOutcome.NOT_FOUND else 7 * DAY
+        assert HOUR <= wait(outcome, failures, chance) <= longest * 1.2
+
+    @given(outcome=st.sampled_from(BAD), failures=st.integers(1, 10_000), chance=st.floats(0, 1))
+    def test_never_comes_sooner_after_one_more_failure(
+        self, outcome: FetchOutcome, failures: int, chance: float
+    ) -> None:
+        """With the same luck, one failure more is one wait that is not shorter."""
+        assert wait(outcome, failures, chance) <= wait(outcome, failures + 1, chance)
+
+
+def row(**fields: Any) -> SourceStatus:
+    """Return a row that went well three days ago."""
+    return SourceStatus(
+        **{
+            "source": "pypi",
+            "outcome": "updated",
+            "http_status": 200,
+            "attempts": 1,
+            "seconds": 0.5,
+            "last_attempt": BEFORE,
+            "last_success": BEFORE,
+            "next_due": BEFORE + FRESH,
+            "validators": {"of": "old"},
+            "memory": {"of": "old"},
+            **fields,
+        }
+    )
+
+
+def note(
+    status: SourceStatus, outcome: FetchOutcome, *, again: bool = False, reason: str = "", **fields: Any
+) -> SourceStatus:
+    """Record what a client came to that needed two attempts."""
+    client = Client(requests.Session(), Server("PyPI", "https://pypi.test"), memory={"of": "new"})
+    client.status, client.attempts, client.seconds, client.reason = 503, 2, 1.23456, reason
+    record(status, FetchResult("pypi", outcome, **fields), client, NOW, again=again)
+    return status
+
+
+class TestRecord:
+    """record."""
+
+    @pytest.mark.parametrize("outcome", RECORDED)
+    def test_what_the_fetch_cost(self, outcome: FetchOutcome) -> None:
+        """Status, attempts and seconds of the last fetch, and when it was."""
+        noted = note(row(), outcome)
+        assert (noted.outcome, noted.http_status, noted.attempts, noted.seconds) == (outcome, 503, 2, 1.235)
+        assert noted.last_attempt == NOW
+        assert noted.next_due
+        assert noted.next_due > NOW
+
+    @pytest.mark.parametrize("outcome", sorted(GOOD))
+    def test_an_answer(self, outcome: FetchOutcome) -> None:
+        """Whatever was wrong before is over."""
+        noted = note(row(failures=5, error="out of order", reason="http_5xx"), outcome)
+        assert (noted.failures, noted.error, noted.reason) == (0, "", "")
+        assert (noted.last_success, noted.next_due) == (NOW, NOW + FRESH)
+        assert noted.memory == {"of": "new"}
+
+    @pytest.mark.parametrize("outcome", [FetchOutcome.UPDATED, FetchOutcome.UNCHANGED])
+    def test_validators_of_an_answer_are_kept(self, outcome: FetchOutcome) -> None:
+        """They say what the next time need not bring."""
+        assert note(row(), outcome).validators == {"reading": READING, "urls": {}}
+
+    def test_validators_of_a_partly_usable_answer_are_not_kept(self) -> None:
+        """What could not be used is to be read, and told of, again."""
+        assert note(row(), FetchOutcome.PARTLY).validators == {}
+
+    def test_what_could_not_be_used_is_said(self) -> None:
+        """A partly usable answer is no failure, and the ledger says what is missing."""
+        skipped = (SkippedField("repo_forks", "is no count"), SkippedField("repo_watchers", "missing"))
+        noted = note(row(), FetchOutcome.PARTLY, skipped=skipped)
+        assert (noted.error, noted.failures) == ("repo_forks: is no count; repo_watchers: missing", 0)
+
+    @pytest.mark.parametrize("outcome", [*BAD, FetchOutcome.NOT_READY])
+    def test_validators_outlive_a_failure(self, outcome: FetchOutcome) -> None:
+        """What is stored is still what they stand for, and since when it stands is still known."""
+        noted = note(row(), outcome, error="out of order")
+        assert (noted.validators, noted.last_success, noted.error) == ({"of": "old"}, BEFORE, "out of order")
+
+    @pytest.mark.parametrize("outcome", BAD)
+    def test_failures_are_counted(self, outcome: FetchOutcome) -> None:
+        """One after the other, each with a longer pause."""
+        status, dues = row(), []
+        for failures in (1, 2, 3):
+            note(status, outcome)
+            assert status.failures == failures
+            assert status.next_due
+            dues.append(status.next_due)
+        assert dues == sorted(dues)
+
+    @pytest.mark.parametrize("outcome", BAD)
+    def test_a_failure_is_one_however_many_passes_it_took(self, outcome: FetchOutcome) -> None:
+        """What is tried again within a run is the same failure still."""
+        status = note(row(), outcome)
+        for _ in range(5):
+            note(status, outcome, again=True)
+        assert status.failures == 1
+
+    def test_not_ready_is_no_failure(self) -> None:
+        """A source that asks for patience is not broken; nor does that mend what was."""
+        assert note(row(failures=3), FetchOutcome.NOT_READY).failures == 3
+
+    def test_left_alone_changes_nothing_but_what_is_said(self) -> None:
+        """Nothing was asked, so nothing is known but that; what a part noted for its next time is kept all the same."""
+        left = note(row(failures=2), FetchOutcome.LEFT_ALONE, error="it is down", reason="breaker_open")
+        before = row(failures=2)
+        assert (left.outcome, left.error, left.reason) == ("left alone", "it is down", "breaker_open")
+        changed = {
+            field.name
+            for field in SourceStatus._meta.concrete_fields
+            if field.name != "package" and getattr(left, field.name) != getattr(before, field.name)
+        }
+        assert changed == {"outcome", "error", "reason", "memory"}
+
+    @pytest.mark.parametrize(
+        ("result", "clients", "kept"), [("gone", "http_5xx", "gone"), ("", "http_5xx", "http_5xx"), ("", "", "")]
+    )
+    def test_the_reason_is_the_best_word_there_is(self, result: str, clients: str, kept: str) -> None:
+        """The one that came with the error, or core.http's."""
+        status = SourceStatus()
+        client = Client(requests.Session(), Server("PyPI", "https://pypi.test"))
+        client.reason = clients
+        record(status, FetchResult("pypi", FetchOutcome.FAILED, error="x", reason=result), client, NOW, again=False)
+        assert status.reason == kept

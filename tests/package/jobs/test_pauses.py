@@ -1,0 +1,282 @@
+"""Which sources are left alone, until when, and why: as core.http knows, as answers say, and at the end of a quota."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.http import process
+from core.http.engine.attempt_health import Health
+from core.http.engine.upstream import Upstream
+from core.http.events import BreakerState, Event, QuotaSeen
+from core.http.origin import origin_of
+from core.http.outcome import Quota
+from core.http.testing import OutboundHTTP
+from package.jobs.pauses import RESERVE, Pauses, is_suspect, was_asked
+from package.sources.fields import Reading
+from package.sources.registry import NOWHERE, TOKEN, Part
+from package.sources.results import FetchOutcome, FetchResult
+from package.sources.server import Server
+from tests.package.conftest import stub
+
+PYPI = stub("", Reading(), source="pypi", api="https://pypi.test")
+GITHUB = stub("repo", Reading(), source="github", api="https://api.github.test")
+WITH_TOKEN = replace(GITHUB, server=Server("GitHub", GITHUB.server.api, token="t"))
+MINE = stub("", Reading(), source="one", api="https://git.one.test")
+USERS = replace(MINE, untrusted=True)
+LEFT_ALONE, FAILED = FetchOutcome.LEFT_ALONE, FetchOutcome.FAILED
+
+pytestmark = pytest.mark.usefixtures("outbound_http")
+
+
+def upstream(part: Part) -> Upstream:
+    origin = origin_of(part.server.api)
+    return process.current().upstream(origin, untrusted=part.untrusted, partition=part.partition)
+
+
+def open_breaker(part: Part) -> None:
+    breaker = upstream(part).breaker
+    assert breaker is not None
+    now = process.current().runtime.clock()
+    while breaker.state is BreakerState.CLOSED:
+        permit = breaker.acquire(now, 10)
+        assert permit is not None
+        breaker.record(permit, Health.FAILURE, now)
+
+
+def close_gate(part: Part, seconds: float = 70, why: str = "") -> None:
+    upstream(part).gate.close(process.current().runtime.clock(), seconds, why=why)
+
+
+def seen(
+    remaining: int | None,
+    limit: int | None = 100,
+    reset: float | None = 60.0,
+    name: str = "github",
+    partition: str = "",
+) -> Event:
+    return QuotaSeen(name, Quota(limit, remaining, reset, "core"), partition)
+
+
+def refused(reason: str, seconds: float | None = None, outcome: FetchOutcome = LEFT_ALONE) -> FetchResult:
+    retry_at = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+    return FetchResult("stub", outcome, error="The stub says no", reason=reason, retry_at=retry_at)
+
+
+def until(pauses: Pauses, part: Part) -> float:
+    """Return when `part` may be asked; 0: now."""
+    pause = pauses.of(part)
+    return 0.0 if pause is None else pause.until
+
+
+# What core.http knows
+
+
+def test_who_is_well_is_not_left_alone() -> None:
+    """Nothing is known of anybody at first."""
+    assert [Pauses().of(part) for part in (PYPI, GITHUB, WITH_TOKEN, MINE, USERS)] == [None] * 5
+
+
+def test_an_upstream_that_is_down_is_left_alone(outbound_http: OutboundHTTP) -> None:
+    """For as long as its breaker is open; it is said who, why, and until when."""
+    outbound_http.clock.advance(100)
+    open_breaker(PYPI)
+    pause = Pauses().of(PYPI)
+    assert pause is not None
+    assert pause.until == 115
+    assert pause.why == f"The stub is down; nothing is sent before {pause.retry_at:%H:%M:%S} UTC"
+    assert timedelta(seconds=14) < pause.retry_at - datetime.now(UTC) <= timedelta(seconds=15)
+    outbound_http.clock.advance(15)
+    assert Pauses().of(PYPI) is None
+
+
+@pytest.mark.parametrize(("why", "text"), [("", "limits our rate"), ("refuses our token", "refuses our token")])
+def test_an_upstream_that_asked_for_it_is_left_alone(why: str, text: str) -> None:
+    """For as long as it asked for, and with the words that its answer was given."""
+    close_gate(WITH_TOKEN, 70, why)
+    pause = Pauses().of(WITH_TOKEN)
+    assert pause is not None
+    assert pause.until == 70
+    assert pause.why == f"GitHub {text}; nothing is sent before {pause.retry_at:%H:%M:%S} UTC"
+
+
+def test_what_core_http_knows_is_asked_anew(outbound_http: OutboundHTTP) -> None:
+    """Whoever opens a gate, a visitor or another process, opens it for jobs too."""
+    pauses = Pauses()
+    close_gate(PYPI, 7200)
+    outbound_http.clock.advance(3600)
+    assert until(pauses, PYPI) == 0, "one may go and see"
+    upstream(PYPI).gate.closed_for(3600, upstream)
+    assert until(pauses, PYPI) == 3601, "it is on its way"
+    upstream(PYPI).gate.answered(3600)
+    assert until(pauses, PYPI) == 0
+
+
+def test_quotas_are_told_apart_and_outages_are_not() -> None:
+    """A limit of those without a token is none of those with one; a server that is down is down for both."""
+    close_gate(GITHUB)
+    assert [until(Pauses(), part) for part in (GITHUB, WITH_TOKEN)] == [70, 0]
+    open_breaker(WITH_TOKEN)
+    assert [until(Pauses(), part) for part in (GITHUB, WITH_TOKEN)] == [70, 15]
+
+
+def test_servers_of_users_are_told_apart() -> None:
+    """What is learned from a URL that a user submitted is not held against a server that we chose."""
+    open_breaker(USERS)
+    assert [until(Pauses(), part) for part in (USERS, MINE)] == [15, 0]
+
+
+def test_nowhere_is_never_left_alone() -> None:
+    """An address that is that of no repository is told, whoever is down."""
+    nowhere = replace(GITHUB, source=NOWHERE)
+    open_breaker(GITHUB)
+    assert (Pauses().of(nowhere), is_suspect(nowhere)) == (None, False)
+    assert not Pauses().heed(nowhere, refused("unauthorized", 3600))
+
+
+def test_who_has_failed_is_suspect(outbound_http: OutboundHTTP) -> None:
+    """Until a breaker would not count another failure with it, or is open."""
+    assert not is_suspect(PYPI)
+    breaker = upstream(PYPI).breaker
+    assert breaker is not None
+    permit = breaker.acquire(0, 10)
+    assert permit is not None
+    breaker.record(permit, Health.FAILURE, 0)
+    assert is_suspect(PYPI)
+    assert not is_suspect(GITHUB)
+    outbound_http.clock.advance(31)
+    assert not is_suspect(PYPI)
+
+
+# The end of a quota
+
+
+@given(remaining=st.integers(0, 5000), limit=st.integers(1, 5000))
+def test_a_tenth_of_a_quota_is_for_others(remaining: int, limit: int) -> None:
+    """From there on the upstream is left alone, until the quota is full again."""
+    pauses = Pauses()
+    pauses.observe(seen(remaining, limit))
+    assert (pauses.of(GITHUB) is not None) is (remaining <= RESERVE * limit)
+
+
+def test_of_the_end_of_a_quota_it_is_said_how_much_is_left(outbound_http: OutboundHTTP) -> None:
+    """And for whom, and until when."""
+    pauses = Pauses()
+    pauses.observe(seen(7))
+    pause = pauses.of(GITHUB)
+    assert pause is not None
+    assert pause.why == f"github's last 7 of 100 calls are for others until {pause.retry_at:%H:%M:%S} UTC"
+    assert pause.until == 60
+    outbound_http.clock.advance(60)
+    assert pauses.of(GITHUB) is None
+
+
+def test_each_token_has_a_quota_of_its_own() -> None:
+    """That those without one have used theirs up holds up nobody else."""
+    pauses = Pauses()
+    pauses.observe(seen(1))
+    assert [until(pauses, part) for part in (GITHUB, WITH_TOKEN)] == [60, 0]
+    pauses.observe(seen(1, partition=TOKEN, reset=90))
+    assert [until(pauses, part) for part in (GITHUB, WITH_TOKEN)] == [60, 90]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [seen(None), seen(0, None), seen(0, 0), seen(0, reset=None), seen(0, reset=0), seen(0, name="other")],
+    ids=["none left?", "no limit", "limit 0", "no reset", "reset 0", "nobody's"],
+)
+def test_a_quota_that_makes_no_sense_keeps_nobody(event: Event) -> None:
+    """Nor does one of a server that nobody named: it may be another one's."""
+    pauses = Pauses()
+    pauses.observe(event)
+    assert [until(pauses, part) for part in (GITHUB, MINE, USERS)] == [0, 0, 0]
+
+
+def test_the_longer_of_two_reasons_counts() -> None:
+    """Whichever of them is known first."""
+    pauses = Pauses()
+    pauses.observe(seen(1, reset=60))
+    pauses.observe(seen(0, reset=50))
+    assert until(pauses, GITHUB) == 60
+    close_gate(GITHUB, 30)
+    assert until(pauses, GITHUB) == 60
+    close_gate(GITHUB, 90)
+    assert until(pauses, GITHUB) == 90
+
+
+# What answers say
+
+
+def test_what_core_http_does_not_know_is_kept() -> None:
+    """An answer that says when to come back is obeyed, and it is news once."""
+    pauses = Pauses()
+    assert pauses.heed(PYPI, refused("unauthorized", 3600))
+    assert not pauses.heed(PYPI, refused("unauthorized", 3600))
+    pause = pauses.of(PYPI)
+    assert pause is not None
+    assert (round(pause.until), pause.why) == (3600, "The stub says no")
+
+
+@pytest.mark.parametrize("know", [open_breaker, close_gate])
+def test_what_core_http_knows_is_not_kept(know: Callable[[Part], None], outbound_http: OutboundHTTP) -> None:
+    """It is the first to learn that a server is well again."""
+    pauses = Pauses()
+    know(PYPI)
+    assert not pauses.heed(PYPI, refused("rate_limited", 3600))
+    assert not pauses.heed(PYPI, refused("http_429"))
+    outbound_http.clock.advance(71)
+    assert pauses.of(PYPI) is None
+
+
+@pytest.mark.parametrize("reason", ["breaker_open", "rate_limited"])
+def test_who_was_refused_by_core_http_comes_back_soon(reason: str) -> None:
+    """Where another process sends the probe, or it has just succeeded, the hour that was named is not waited for."""
+    pauses = Pauses()
+    assert not pauses.heed(PYPI, refused(reason, 3600))
+    assert until(pauses, PYPI) == 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        refused("deadline_exceeded"),
+        refused("unauthorized", -5),
+        refused("http_5xx", outcome=FAILED),
+        refused("http_429", outcome=FAILED),
+        FetchResult("stub", FetchOutcome.UPDATED),
+    ],
+    ids=["no time", "over", "failed", "limited", "went well"],
+)
+def test_what_names_no_time_holds_up_nobody(result: FetchResult) -> None:
+    """How many failures are too many is the breaker's business."""
+    pauses = Pauses()
+    for _ in range(50):
+        assert not pauses.heed(PYPI, result)
+    assert pauses.of(PYPI) is None
+
+
+@pytest.mark.parametrize(
+    ("result", "asked"),
+    [
+        (FetchResult("stub", FetchOutcome.UPDATED), True),
+        (FetchResult("stub", FetchOutcome.NOT_FOUND, reason="gone"), True),
+        (FetchResult("stub", FetchOutcome.NOT_READY, reason="not_ready"), True),
+        (refused("timeout", outcome=FAILED), True),
+        (refused("unauthorized", 3600), True),
+        (refused("http_429", 60), True),
+        (refused("breaker_open", 15), False),
+        (refused("rate_limited", 60), False),
+        (refused("deadline_exceeded"), False),
+        (FetchResult("stub", FetchOutcome.SKIPPED, error="another run has it"), False),
+        (FetchResult("stub", FetchOutcome.SKIPPED, reason="part"), True),
+    ],
+    ids=lambda value: f"{value.outcome} {value.reason}" if isinstance(value, FetchResult) else None,
+)
+def test_tells_who_was_asked(result: FetchResult, asked: bool) -> None:
+    """What was refused here, or left to another run, was not asked; a refusal by the server is an answer."""
+    assert was_asked(result) is asked

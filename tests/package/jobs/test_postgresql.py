@@ -1,0 +1,54 @@
+"""The same on PostgreSQL: a private server is started, and the tests of what is stored run against it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.postgresql import running_postgresql
+
+ROOT = Path(__file__).resolve().parents[3]
+SUBSET = [
+    "jobs/test_claims.py",
+    "jobs/test_dispatch.py",
+    "jobs/test_leftovers.py",
+    "jobs/test_lost_messages.py",
+    "jobs/test_refresh_one.py",
+    "jobs/test_run.py",
+    "jobs/test_storing.py",
+    "jobs/test_tasks.py",
+    "jobs/test_threads.py",
+    "management/test_load_sample.py",
+    "sources/test_project_shapes.py",
+    "sources/test_pypi.py",
+    "sources/test_pypi_fields.py",
+    "sources/test_pypistats.py",
+    "test_models.py",
+]
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Start a server of our own; return the URL of a database on it."""
+    with running_postgresql() as server:
+        yield server.url
+
+
+def test_everything_is_stored_there_as_on_sqlite(postgresql: str) -> None:
+    """A site on PostgreSQL keeps the same data as one on SQLite."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/package/{name}" for name in SUBSET)],
+        cwd=ROOT,
+        env={**os.environ, "TEST_DATABASE_URL": postgresql},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, "\n".join(done.stdout.splitlines()[-60:])
+    assert " passed" in done.stdout

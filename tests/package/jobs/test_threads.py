@@ -1,0 +1,517 @@
+"""A run with several threads does what one with a single thread does; and however it ends, nothing is lost or left."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test import override_settings
+from django.utils import timezone
+from responses import RequestsMock
+
+from core.http import process, registry
+from core.http.testing import OutboundHTTP
+from package.jobs import run as run_module
+from package.jobs.due import due
+from package.jobs.run import Run, run
+from package.jobs.stopper import Stopper
+from package.jobs.summary import Summary
+from package.models import Category, Claim, Package, SourceStatus
+from package.sources.client import READING, Client
+from package.sources.errors import LeftAlone, NotReady, Unusable
+from package.sources.fields import Reading
+from package.sources.registry import Part
+from package.sources.results import FetchOutcome, FetchResult
+from tests.package.conftest import DEADLINE, MakePackage, at_once, stub
+from tests.upstreams.faults import BlackHole
+from tests.upstreams.server import Upstreams, serving
+from tests.upstreams.world import World
+
+UPDATED, SKIPPED, LEFT_ALONE = FetchOutcome.UPDATED, FetchOutcome.SKIPPED, FetchOutcome.LEFT_ALONE
+WORKERS = 4
+
+
+def refresh(packages: list[Package], *, stopper: Stopper | None = None, **how: Any) -> Summary:
+    keys = [package.pk for package in packages]
+    return run(keys, stopper or Stopper(), lambda *_: None, **{"workers": WORKERS, **how})
+
+
+def crew() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("crew-")]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_stays() -> Iterator[None]:
+    """Look that the threads of each run end, however it ended."""
+    yield
+    for thread in crew():
+        thread.join(DEADLINE)
+    assert crew() == []
+
+
+@pytest.fixture
+def packages(make_package: MakePackage) -> list[Package]:
+    return [make_package(f"p{number}") for number in range(12)]
+
+
+class Meeting:
+    """A source whose answers wait until so many are being asked for at once, or it is opened."""
+
+    def __init__(self, parties: int) -> None:
+        self._parties = parties
+        self._changed = threading.Condition()
+        self.asked = 0
+        self._open = False
+
+    def __call__(self, _: Client) -> Reading:
+        with self._changed:
+            self.asked += 1
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: self._open, DEADLINE)
+        return Reading({"repo_forks": 7})
+
+    def wait(self) -> None:
+        """Wait until all of them are there."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.asked >= self._parties, DEADLINE)
+
+    def open(self) -> None:
+        with self._changed:
+            self._open = True
+            self._changed.notify_all()
+
+
+@pytest.fixture
+def meeting(parts: list[Part]) -> Iterator[Meeting]:
+    """Return what every package is asked about: each of the threads holds one of them until it is opened."""
+    meeting = Meeting(WORKERS)
+    parts.append(stub("", meeting))
+    yield meeting
+    meeting.open()
+
+
+def when_all_are_there(meeting: Meeting, *actions: Callable[[], object]) -> threading.Thread:
+    """Take these actions as soon as all threads are at it, then let them go on."""
+
+    def act() -> None:
+        meeting.wait()
+        for action in actions:
+            action()
+        meeting.open()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(24, shares={"github": 0.4, "gitlab": 0.2, "bitbucket": 0.2, "codeberg": 0.2})
+
+
+class TestSite:
+    """Against stand-ins for all servers."""
+
+    @pytest.fixture
+    def upstreams(self, world: World, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstreams]:
+        monkeypatch.setattr(run_module, "_FIRST_PAUSE", 0.05)
+        with serving(world, latency=0.003) as servers:
+            named = {}
+            for name, value in servers.environment.items():
+                if name != "FORGEJO_URL":
+                    setattr(settings, name, value)
+                    host = value.removeprefix("http://").partition("/")[0]
+                    named[name.partition("_")[0].lower()] = {"hosts": [host], "max_concurrency": 3}
+            with override_settings(OUTBOUND_HTTP={"upstreams": named}):
+                process.use(runtime=registry.Runtime())  # the servers take time of their own
+                yield servers
+
+    @staticmethod
+    def store(world: World, upstreams: Upstreams, category: Category) -> list[Package]:
+        Package.objects.all().delete()
+        return Package.objects.bulk_create(
+            Package(
+                title=fake.title,
+                slug=fake.slug,
+                category=category,
+                pypi_url=fake.pypi,
+                repo_url=upstreams.repo_url(fake),
+                repo_host=fake.kind,
+            )
+            for fake in world.packages
+        )
+
+    @staticmethod
+    def stored() -> dict[str, Any]:
+        """Return all that was fetched, without moments and numbers of rows."""
+        moments = {"created", "modified", "last_fetched", "next_due", "latest_version_id", "id"}
+        return {
+            package.slug: {
+                **{name: value for name, value in vars(package).items() if name[0] != "_" and name not in moments},
+                "version": package.latest_version and package.latest_version.number,
+                "ledger": {(row.name, row.outcome, row.error, row.attempts) for row in package.sources.all()},
+            }
+            for package in Package.objects.select_related("latest_version").prefetch_related("sources")
+        }
+
+    def test_the_number_of_threads_does_not_matter(
+        self, world: World, upstreams: Upstreams, category: Category
+    ) -> None:
+        """What is stored, and what the summary tells, is the same; and nobody fetches anything twice."""
+        came = []
+        for workers in (8, 1, 8):  # the first time, GitHub has its statistics to compute
+            upstreams.clear()
+            summary = refresh(self.store(world, upstreams, category), workers=workers)
+            asked = {upstream: Counter(upstream.requests.paths) for upstream in upstreams.all}
+            came.append((self.stored(), summary.outcomes, summary.attempts, summary.tried, summary.left, asked))
+        assert came[1] == came[2]
+        assert not Claim.objects.exists()
+
+    def test_no_server_gets_more_at_once_than_it_may(
+        self, world: World, upstreams: Upstreams, category: Category
+    ) -> None:
+        """However many threads there are; and each gets as much as it may."""
+        packages, busy = self.store(world, upstreams, category), (upstreams.pypi, upstreams.github)
+        for each in busy:
+            each.fault = BlackHole()
+
+        def answer_when_full() -> None:
+            for each in busy:
+                each.requests.wait_for_in_flight(3)
+                each.fault = None
+
+        thread = threading.Thread(target=answer_when_full)
+        thread.start()
+        refresh(packages, workers=30)
+        thread.join(DEADLINE)
+        assert {each.requests.max_in_flight for each in busy} == {3}
+        assert all(each.requests.max_in_flight <= 3 for each in upstreams.all)
+
+
+class TestProgress:
+    """What is told meanwhile, and afterwards."""
+
+    def test_each_package_has_one_turn(self, packages: list[Package], parts: list[Part]) -> None:
+        """With everything that came of it, of whatever sources, and in whatever order they answered."""
+        parts += [stub("", Reading(), source=source) for source in ("a", "b", "c")]
+        told: list[tuple[str, list[str], bool]] = []
+
+        def tell(package: Package, results: list[FetchResult], again: bool) -> None:
+            told.append((package.slug, sorted(result.source for result in results), again))
+
+        summary = run([package.pk for package in packages], Stopper(), tell, workers=WORKERS)
+        assert sorted(told) == sorted((package.slug, ["a", "b", "c"], False) for package in packages)
+        assert (summary.tried, summary.left, summary.put_aside) == (12, 0, 0)
+        assert summary.outcomes == {source: {UPDATED: 12} for source in "abc"}
+
+    def test_it_is_told_by_the_thread_of_the_caller(self, packages: list[Package], parts: list[Part]) -> None:
+        """Whoever shows progress need not think of threads."""
+        parts.append(stub("", Reading()))
+        threads: set[threading.Thread] = set()
+        keys = [package.pk for package in packages]
+        run(keys, Stopper(), lambda *_: threads.add(threading.current_thread()), workers=WORKERS)
+        assert threads == {threading.current_thread()}
+
+    def test_packages_without_sources_are_among_them(self, packages: list[Package], parts: list[Part]) -> None:
+        """What has nothing to be asked for has its turn without a thread."""
+        summary = refresh(packages)
+        assert (summary.tried, summary.left, summary.outcomes) == (0, 0, {"pypi": {SKIPPED: 12}})
+
+    @pytest.mark.parametrize("workers", [2, 1000])
+    def test_any_number_of_threads_will_do(self, packages: list[Package], parts: list[Part], workers: int) -> None:
+        """More threads than packages, and more than connections are kept, do no harm."""
+        parts.append(stub("", Reading()))
+        summary = refresh(packages, workers=workers)
+        assert (summary.tried, summary.outcomes) == (12, {"stub": {UPDATED: 12}})
+
+
+def test_threads_have_no_need_of_the_database(
+    packages: list[Package], parts: list[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it is read and written by the run's own thread: one connection is enough for any number of workers."""
+    used: set[str] = set()
+    ensure_connection = BaseDatabaseWrapper.ensure_connection
+
+    def ensure(wrapper: BaseDatabaseWrapper) -> None:
+        used.add(threading.current_thread().name)
+        ensure_connection(wrapper)
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "ensure_connection", ensure)
+    first = stub(
+        "a", Reading({"repo_forks": 1}, moved_to="https://github.com/moved/away"), missing_since="repo_missing_since"
+    )
+    parts += [first, stub("b", Unusable("no JSON", "other")), stub("c", ZeroDivisionError("a bug"))]
+    refresh(packages)
+    assert used == {threading.current_thread().name}
+
+
+class TestPutAside:
+    """What is tried again in the same run."""
+
+    def test_parts_of_one_source_that_wait_for_different_reasons(
+        self, packages: list[Package], parts: list[Part]
+    ) -> None:
+        """Each of them gets its second try, though both become due at the same moment."""
+        answered: set[tuple[int, str]] = set()
+
+        def parts_of(package: Package) -> list[Part]:
+            def once(name: str, error: Exception) -> Part:
+                def fetch(client: Client) -> Reading:
+                    client.status = 200
+                    if (package.pk, name) not in answered:
+                        answered.add((package.pk, name))
+                        raise error
+                    return Reading()
+
+                return stub(name, fetch)
+
+            return [once("a", NotReady("not yet", "not_ready")), once("b", LeftAlone("no time", "deadline_exceeded"))]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("package.sources.registry.parts_of", parts_of)
+            summary = refresh(packages, stopper=Stopper(time_budget=600))
+        assert summary.outcomes == {"stub": {UPDATED: 24}}
+        assert not Claim.objects.exists()
+
+    def test_a_source_that_is_down_is_probed_by_one_and_caught_up_with(
+        self, packages: list[Package], outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The others are put aside meanwhile; when it heals, all are fetched, and at no time are there two probes."""
+        lock, under_way, down, probes = threading.Lock(), 0, True, []
+
+        def parts_of(package: Package) -> list[Part]:
+            def fetch(client: Client) -> Reading:
+                nonlocal under_way, down
+                with lock:
+                    under_way += 1
+                    probing = down and len(probes) >= WORKERS  # the first of them do not know yet
+                    probes.append(under_way if probing else 1)
+                try:
+                    if down:
+                        down = len(probes) < WORKERS + 5
+                        raise LeftAlone("it is down", "breaker_open", timezone.now() + timedelta(seconds=15))
+                    client.status = 200
+                    return Reading()
+                finally:
+                    with lock:
+                        under_way -= 1
+
+            return [stub("", fetch)]
+
+        monkeypatch.setattr("package.sources.registry.parts_of", parts_of)
+        summary = refresh(packages, stopper=Stopper(time_budget=3600))
+        assert set(probes) == {1}
+        assert len(probes) == WORKERS + 5 + 12
+        assert summary.outcomes == {"stub": {UPDATED: 12}}
+        assert summary.put_aside > 0
+        assert outbound_http.clock.now < 600
+
+
+class TestStop:
+    """Ctrl-C, SIGTERM and the time budget."""
+
+    def test_what_is_in_hand_is_finished_and_stored(self, packages: list[Package], meeting: Meeting) -> None:
+        """An order to stop, from whatever thread, begins nothing new and loses nothing that came."""
+        stopper = Stopper()
+        thread = when_all_are_there(meeting, partial(stopper.stop, "enough"))
+        summary = refresh(packages, stopper=stopper)
+        thread.join(DEADLINE)
+        assert meeting.asked == WORKERS
+        assert (summary.tried, summary.left, summary.stopped) == (WORKERS, 12 - WORKERS, "enough")
+        assert summary.outcomes == {"stub": {UPDATED: WORKERS}}
+        assert Package.objects.filter(repo_forks=7).count() == WORKERS
+        assert not Claim.objects.exists()
+
+    def test_a_package_that_is_cut_short_keeps_what_came(
+        self, packages: list[Package], parts: list[Part], meeting: Meeting
+    ) -> None:
+        """Parts that were there are stored, those that were not asked for are due still, and the package is left."""
+        stopper = Stopper()
+
+        def ask(client: Client) -> Reading:
+            client.get("x")
+            return Reading()
+
+        parts.append(stub("b", ask))
+        thread = when_all_are_there(meeting, partial(stopper.stop, "enough"))
+        summary = refresh(packages, stopper=stopper)
+        thread.join(DEADLINE)
+        assert (summary.tried, summary.left, summary.stopped) == (0, 12, "enough")
+        assert Package.objects.filter(repo_forks=7).count() == WORKERS
+        assert due().count() == 12
+        assert SourceStatus.objects.filter(part="", outcome=UPDATED).count() == WORKERS
+        assert not Claim.objects.exists()
+
+    def test_the_time_budget_ends_it_too(
+        self, packages: list[Package], meeting: Meeting, outbound_http: OutboundHTTP
+    ) -> None:
+        """When the time is up nothing new is begun."""
+        thread = when_all_are_there(meeting, partial(outbound_http.clock.advance, 60))
+        summary = refresh(packages, stopper=Stopper(time_budget=60))
+        thread.join(DEADLINE)
+        assert (meeting.asked, summary.tried) == (WORKERS, WORKERS)
+        assert summary.stopped == "the time budget is used up"
+
+    def test_whoever_aborts_waits_for_nobody(
+        self,
+        packages: list[Package],
+        make_package: MakePackage,
+        meeting: Meeting,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A second Ctrl-C ends the run though threads are busy, and what they had in hand is free for others."""
+        quick = make_package("quick", repo_host="quick")
+        monkeypatch.setattr(
+            "package.sources.registry.parts_of", lambda package: [stub("", Reading() if package.repo_host else meeting)]
+        )
+
+        def abort(package: Package, *_: object) -> None:
+            assert package == quick
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run([package.pk for package in (*packages, quick)][-WORKERS:], Stopper(), abort, workers=WORKERS)
+        assert crew() != []
+        assert not Claim.objects.exists()
+        assert not Package.objects.exclude(pk=quick.pk).filter(repo_forks=7).exists()
+
+    def test_whoever_aborts_has_no_more_asked(
+        self, packages: list[Package], parts: list[Part], meeting: Meeting, responses: RequestsMock
+    ) -> None:
+        """Threads that are busy then end with their attempt: nobody would store what comes."""
+        responses.get("https://stub.test/x", json={})
+        parts.append(stub("b", lambda client: client.get("x") and Reading()))
+
+        def abort(*_: object) -> None:
+            meeting.wait()
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Run, "_take_in", abort)
+            with pytest.raises(KeyboardInterrupt):
+                refresh(packages)
+        meeting.open()
+        for thread in crew():
+            thread.join(DEADLINE)
+        assert len(responses.calls) == 0
+
+
+class TestMishaps:
+    """What nobody foresaw."""
+
+    @pytest.mark.parametrize("workers", [1, WORKERS])
+    def test_a_bug_outside_of_all_parts_is_that_packages_own(
+        self,
+        packages: list[Package],
+        parts: list[Part],
+        caplog: pytest.LogCaptureFixture,
+        workers: int,
+    ) -> None:
+        """It is logged, noted and counted; the others are refreshed, the run ends, and the next one finds it mended."""
+        parts.append(stub("", Reading()))
+        self.spoil(packages[3])
+        summary = refresh(packages, workers=workers)
+        assert (summary.tried, summary.outcomes) == (12, {"stub": {UPDATED: 11, FetchOutcome.FAILED: 1}})
+        assert any(record.exc_info and "p3" in record.getMessage() for record in caplog.records)
+        spoilt = Package.objects.get(slug="p3")
+        assert (spoilt.last_exception, spoilt.last_exception_count) == ("unexpected KeyError; see the log", 1)
+        assert spoilt not in due()
+        assert not Claim.objects.exists()
+        assert refresh(packages, everything=True).outcomes == {"stub": {UPDATED: 12}}
+
+    def test_a_bug_that_strikes_all_of_them_is_no_success(self, packages: list[Package], parts: list[Part]) -> None:
+        """A run in which nothing could be done does not end as if it were in order."""
+        parts.append(stub("", Reading()))
+        self.spoil(*packages)
+        assert refresh(packages).reached_nothing
+
+    @staticmethod
+    def spoil(*packages: Package) -> None:
+        """Let the ledger hold something that nobody can read."""
+        rows = [SourceStatus(package=package, source="stub", validators={"reading": READING}) for package in packages]
+        SourceStatus.objects.bulk_create(rows)
+
+    def test_the_database_fails_while_threads_are_busy(
+        self, packages: list[Package], meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The run ends in good order as soon as they are done, and asks nobody for more."""
+
+        def fail(*_: object, **__: object) -> None:
+            raise OperationalError("gone")
+
+        monkeypatch.setattr(run_module, "store", fail)
+        thread = when_all_are_there(meeting)
+        summary = refresh(packages)
+        thread.join(DEADLINE)
+        assert meeting.asked == WORKERS
+        assert (summary.tried, summary.left, summary.database_failed) == (0, 12, True)
+        assert "OperationalError" in summary.stopped
+
+    def test_the_database_fails_while_packages_are_read(
+        self, packages: list[Package], parts: list[Part], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those that could not be read are among those that are left."""
+
+        def fail(*_: object, **__: object) -> None:
+            raise OperationalError("gone")
+
+        parts.append(stub("", Reading()))
+        monkeypatch.setattr(run_module, "read", fail)
+        summary = refresh(packages)
+        assert (summary.tried, summary.left, summary.database_failed) == (0, 12, True)
+
+
+@pytest.mark.usefixtures("shared_database")
+class TestTwoRuns:
+    """Two runs over the same packages at the same time, as two machines do them."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+        """Return what was asked for: packages have two sources each."""
+        asked: list[tuple[int, str]] = []
+
+        def parts_of(package: Package) -> list[Part]:
+            def fetch(source: str, _: Client) -> Reading:
+                asked.append((package.pk, source))
+                return Reading({"repo_forks": 7} if source == "a" else {"repo_watchers": 8})
+
+            return [stub("", partial(fetch, source), source=source) for source in ("a", "b")]
+
+        monkeypatch.setattr("package.sources.registry.parts_of", parts_of)
+        return asked
+
+    def test_nothing_is_fetched_twice(self, make_package: MakePackage, asked: list[tuple[int, str]]) -> None:
+        """What one of them has, or has done, the other passes over; together they do all of it."""
+        keys = [make_package(f"p{number}").pk for number in range(60)]
+        orders = [keys, keys[::-1]]
+        runs = [Run(order, Stopper(), lambda *_: None, everything=False, workers=3) for order in orders]
+        summaries = at_once(*(each.run for each in runs))
+        assert sorted(asked) == sorted((key, source) for key in keys for source in ("a", "b"))
+        for summary in summaries:
+            assert (summary.left, summary.stopped, summary.database_failed) == (0, "", False)
+        assert 60 <= sum(summary.tried for summary in summaries) <= 120, "each by one of them, or a source by each"
+        for source in ("a", "b"):
+            first, second = (summary.outcomes[source] for summary in summaries)
+            assert first + second == {UPDATED: 60, SKIPPED: 60}
+        assert Package.objects.filter(repo_forks=7, repo_watchers=8, last_exception="").count() == 60
+        assert SourceStatus.objects.filter(outcome=UPDATED).count() == 120
+        assert not Claim.objects.exists()
+
+    def test_what_a_killed_run_had_is_done_by_the_next(
+        self, make_package: MakePackage, asked: list[tuple[int, str]]
+    ) -> None:
+        """As soon as its leases are over; until then it is passed over, and said to be."""
+        keys = [make_package(f"p{number}").pk for number in range(3)]
+        Claim.objects.create(package_id=keys[0], source="a", owner="dead", until="2099-01-01T00:00:00Z")
+        Claim.objects.create(package_id=keys[1], source="a", owner="dead", until="2001-01-01T00:00:00Z")
+        summary = run(keys, Stopper(), lambda *_: None, workers=3)
+        assert summary.outcomes == {"a": {UPDATED: 2, SKIPPED: 1}, "b": {UPDATED: 3}}
+        assert (keys[0], "a") not in asked
+        assert Claim.objects.get().owner == "dead"
