@@ -29,8 +29,9 @@ from .outcome import Attempt, Outcome, Reason
 from .policy import Policy, check_policy, refuse_options
 from .registry import Registry
 from .wire import compat, response_body, streaming_slot
-from .wire.deadline_adapter import DeadlineAdapter, is_seconds
+from .wire.deadline_adapter import DeadlineAdapter
 from .wire.requests_exceptions import CircuitOpen, DeadlineExceeded, RateLimited, not_sent
+from .wire.timeouts import is_seconds
 
 _E = TypeVar("_E", bound=requests.Response | requests.RequestException)
 

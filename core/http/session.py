@@ -13,9 +13,9 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.adapters import BaseAdapter
 from requests.cookies import RequestsCookieJar
-from requests.exceptions import InvalidHeader, InvalidSchema
+from requests.exceptions import InvalidHeader, InvalidProxyURL, InvalidSchema, InvalidURL
 from requests.hooks import default_hooks
-from requests.utils import default_user_agent
+from requests.utils import default_user_agent, get_auth_from_url
 
 from . import process, total_deadline
 from .adapter import ResilientAdapter, request_origin
@@ -23,7 +23,7 @@ from .arguments import check_flag, check_number
 from .engine.upstream import Clock, Random
 from .origin import origin_of
 from .policy import Policy, refuse_options
-from .wire import address_guard, compat, plain_requests, redaction
+from .wire import address_guard, compat, plain_requests, redaction, unexpected_errors
 from .wire.cookie_jar import BoundedCookieJar
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
@@ -105,6 +105,12 @@ class ResilientSession(requests.Session):
         except requests.RequestException as exc:
             exc.attempts = ()  # type: ignore[attr-defined]  # requests does not know it
             raise self._without_secrets(exc, request)  # noqa: B904 - the same
+        except Exception as exc:
+            translated = self._of_preparation(exc, request)
+            if translated is None:
+                raise
+            translated.attempts = ()  # type: ignore[attr-defined]  # as above
+            raise translated from exc
         configured = process.current().config.user_agent
         if configured and prepared.headers.get("User-Agent") == default_user_agent():
             prepared.headers["User-Agent"] = configured
@@ -122,6 +128,13 @@ class ResilientSession(requests.Session):
         if isinstance(exc, InvalidHeader):  # it quotes the header's value
             return redaction.error(exc, redaction.quoted(*request.headers.values(), *self.headers.values()))
         return redaction.url_in(exc, _text(request.url))
+
+    def _of_preparation(self, exc: Exception, request: requests.Request) -> requests.RequestException | None:
+        """Return the error of requests for a URL's password, or an earlier challenge; None: neither is the cause."""
+        given = request.auth or self.auth
+        if isinstance(exc, UnicodeError) and not given and any(get_auth_from_url(_text(request.url))):
+            return InvalidURL("Invalid URL: its user name or password is not in Latin-1")
+        return unexpected_errors.of_challenge(exc, None)
 
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
         """As in requests; an untrusted session takes only adapters that check where they lead."""
@@ -180,6 +193,19 @@ class ResilientSession(requests.Session):
                 if isinstance(exc, InvalidSchema):
                     redaction.url_in(exc, _text(request.url))
                 raise
+            except Exception as exc:
+                challenge = unexpected_errors.of_challenge(exc, request)
+                if challenge is None:
+                    raise
+                challenge.attempts = call.attempts  # type: ignore[attr-defined]  # as above
+                raise challenge from exc
+
+    def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> dict[str, str]:
+        """As in requests; but the password of a proxy raises nothing worse than `InvalidProxyURL`."""
+        try:
+            return super().rebuild_proxies(prepared_request, proxies)
+        except UnicodeError:
+            raise InvalidProxyURL("The proxy's user name or password is not in Latin-1") from None
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """As in requests; an untrusted session takes no header along to another origin that may be a credential."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import ssl
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -14,16 +14,26 @@ from urllib.parse import urlsplit
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidProxyURL, InvalidURL
 from requests.utils import select_proxy
 from urllib3 import proxy_from_url
-from urllib3.util import Timeout, parse_url
+from urllib3.util import parse_url
 
 from .. import fork
 from ..engine.response_classification import answered
 from ..origin import origin_of
 from ..outcome import Outcome, Reason
 from ..policy import Policy
-from . import address_guard, compat, redaction, response_body, response_verdict, tls_contexts
+from . import (
+    address_guard,
+    compat,
+    redaction,
+    response_body,
+    response_verdict,
+    timeouts,
+    tls_contexts,
+    unexpected_errors,
+)
 from .attempt_context import AttemptContext, Stage
 from .connections import POOLS
 from .error_chain import chain
@@ -88,16 +98,19 @@ class DeadlineAdapter(HTTPAdapter):
         context = AttemptContext(seconds, configured=configured, untrusted=self.untrusted, fresh=fresh)
         try:
             with context:
-                response = self._send_once(request, policy, stream, _bounded(timeout, seconds), verify, cert, proxies)
+                bounded = timeouts.bounded(timeout, seconds)
+                response = self._send_once(request, policy, stream, bounded, verify, cert, proxies)
         except address_guard.Refused:
             error: requests.RequestException = BlockedAddress(BLOCKED, request=request)
         except CannotKeepDeadline as exc:
             error = UnsupportedSocket(str(exc), request=request)
         except requests.RequestException as exc:
             error = exc
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, TimeoutError) as exc:
-            error = requests.ConnectionError(exc, request=request)
-            error.__cause__ = exc
+        except Exception as exc:
+            if (translated := unexpected_errors.of_attempt(exc, context.stage, request)) is None:
+                raise
+            error = translated
+            del translated  # as below
         else:
             return response, answered(
                 response.status_code,
@@ -110,7 +123,7 @@ class DeadlineAdapter(HTTPAdapter):
         if outcome.transient and context.got_nothing:
             outcome = replace(outcome, stale=True)
         if outcome.reason is Reason.TIMEOUT:
-            outcome = replace(outcome, patience=_part_of(timeout, context.stage))
+            outcome = replace(outcome, patience=timeouts.part_of(timeout, context.stage))
         redaction.error(error, _secrets(request, proxies), handled)
         try:
             return _refined(error, outcome, context, handled, request)
@@ -149,16 +162,29 @@ class DeadlineAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         known = proxy in self.proxy_manager
-        manager = super().proxy_manager_for(proxy, **kwargs)
+        try:
+            manager = super().proxy_manager_for(proxy, **kwargs)
+        except requests.RequestException:  # some are ValueErrors too
+            raise
+        except ValueError as exc:  # a version of SOCKS that there is none of
+            raise InvalidProxyURL(exc) from exc
         if not known:
             manager.pool_classes_by_scheme = _pools_through(proxy)
         return manager
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        try:
+            return super().proxy_headers(proxy)
+        except UnicodeError:
+            raise InvalidProxyURL("The proxy's user name or password is not in Latin-1") from None
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
         """As in requests; a proxy that is spoken to over TLS has a context of its own for that."""
         proxy = select_proxy(request.url or "", proxies) if proxies else None
+        if proxy:
+            _check_host(request)
         where = parse_url(proxy) if proxy else None
         if not proxy or where is None or where.scheme != "https" or not where.host:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
@@ -213,39 +239,21 @@ def _pools_through(proxy: str) -> dict[str, Any]:
     return socks_proxy.POOLS
 
 
+def _check_host(request: requests.PreparedRequest) -> None:
+    """Raise `InvalidURL` for a host that cannot be one. Without a proxy, looking it up does."""
+    host = urlsplit(request.url or "").hostname or ""
+    with suppress(UnicodeError):
+        host.encode("idna")
+        if "%" not in host or ":" in host:  # http.client asserts that only the zone of an IPv6 address has one
+            return
+    raise InvalidURL("Invalid URL: its host is no name", request=request)
+
+
 def _context(request: requests.PreparedRequest, verify: Any, cert: Any) -> ssl.SSLContext:
     try:
         return tls_contexts.context(verify, cert)
     except ssl.SSLError as exc:  # the files are there, and hold something else
         raise requests.exceptions.SSLError(exc, request=request) from exc
-
-
-def _bounded(timeout: Any, seconds: float) -> Any:
-    """Shorten a `timeout=` to `seconds`. What requests would refuse goes to it as it is, for its own message."""
-    if timeout is None:
-        return seconds
-    if isinstance(timeout, tuple):
-        return tuple(_bounded(part, seconds) for part in timeout)
-    if isinstance(timeout, Timeout):
-        shortened = timeout.clone()
-        shortened.total = _bounded(timeout.total if is_seconds(timeout.total) else None, seconds)
-        return shortened
-    return seconds if is_seconds(timeout) and timeout > seconds else timeout
-
-
-def _part_of(timeout: Any, stage: Stage) -> float | None:
-    """Return the part of a `timeout=` that bounded what ran out of time, where it has parts."""
-    parts: Any = timeout
-    if isinstance(timeout, Timeout) and timeout.total is None:  # else the whole attempt has the limit already
-        parts = (timeout.connect_timeout, timeout.read_timeout)
-    if not isinstance(parts, tuple):
-        return None
-    part: Any = parts[0 if stage < Stage.SEND else 1]
-    return part if is_seconds(part) else None
-
-
-def is_seconds(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _refined(

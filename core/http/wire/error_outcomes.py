@@ -6,6 +6,7 @@ bad certificate alike. What it wraps does.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import re
 import socket
@@ -19,7 +20,8 @@ from ..errors import BlockedAddress, ResponseTooLarge
 from ..outcome import Outcome, Reason, failed
 from .attempt_context import Stage
 from .error_chain import chain
-from .requests_exceptions import UnsupportedSocket
+from .requests_exceptions import UnexpectedFailure, UnsupportedSocket
+from .unexpected_errors import EXHAUSTED
 
 # The first rule of which a kind is found in the chain of an error holds: its reason, transient?, sent?
 _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] = (
@@ -40,6 +42,7 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
         False,
         False,
     ),
+    ((UnexpectedFailure,), Reason.OTHER, False, True),
     ((ssl.SSLCertVerificationError, ssl.CertificateError), Reason.TLS, False, False),
     # before ConnectTimeoutError, which it is a subclass of
     ((urllib3.exceptions.NewConnectionError,), Reason.CONNECT, True, False),
@@ -74,6 +77,8 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
     ((requests.ConnectionError,), Reason.CONNECT, True, True),
     ((BaseException,), Reason.OTHER, False, True),
 )
+_OTHER_NUMBERS = (socket.gaierror, socket.herror, ssl.SSLError)
+"""Their `errno` is not the system's."""
 _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: 4\d\d")
 
 
@@ -82,7 +87,12 @@ def diagnose(error: BaseException, reached: Stage = Stage.NONE, handled: BaseExc
 
     `handled` is what the caller was handling already when the attempt began: Python chains that to `error` too.
     """
-    outcome = _diagnose(tuple(chain(error, handled)))
+    links = tuple(chain(error, handled))
+    if reached < Stage.SEND:
+        for link in links:
+            if isinstance(link, OSError) and link.errno in EXHAUSTED and not isinstance(link, _OTHER_NUMBERS):
+                return failed(Reason.OTHER, errno.errorcode[link.errno], transient=True, sent=False)
+    outcome = _diagnose(links)
     return outcome if reached is Stage.NONE else replace(outcome, sent=outcome.sent and reached >= Stage.SEND)
 
 

@@ -13,6 +13,8 @@ requests.RequestException
 │       └── DeadlineExceeded
 ├── requests.ConnectionError, requests.exceptions.ChunkedEncodingError
 │   └── HeadTruncated              the server closed in the middle of its headers
+├── requests.ConnectionError
+│   └── UnexpectedFailure          a library raised an error that requests does not expect, which is the cause
 ├── BlockedAddress
 ├── UnsupportedSocket              no socket could be had that keeps deadlines: says what is in the way
 └── ResponseTooLarge
@@ -124,6 +126,10 @@ class AttemptBodyTimeout(AttemptReadTimeout, requests.ConnectionError):
 
 class HeadTruncated(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
     """The server closed in the middle of its headers. For requests an answer, of which chunked ones fail to be read."""
+
+
+class UnexpectedFailure(requests.ConnectionError):
+    """A library failed on an answer, or on the way to it, in a way that requests does not expect: see `__cause__`."""
 
 
 class DeadlineExceeded(errors.DeadlineExceeded, requests.ReadTimeout):

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import io
-import zlib
 from collections.abc import Iterator
 
 import requests
 import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
-from . import attempt_context, compat
+from . import attempt_context, compat, unexpected_errors
 from .checked_body import CheckedBody, EncodedBodyTooLargeError
 from .requests_exceptions import ResponseTooLarge
 
 _CHUNK = 64 * 1024
 _MOST_OF_REDIRECT = 2**20
 """Bytes of the body of a redirect: the last response of a call keeps those of all its redirects, up to thirty."""
-_BROKEN = (
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    zlib.error,
-    AttributeError,  # of urllib3, where http.client has ended the body before it
-    ValueError,  # numbers that are none; a connection that was closed meanwhile
-)
-"""What reading a body raises besides what requests expects."""
 
 
 def replayable(request: requests.PreparedRequest) -> bool:
@@ -76,7 +66,7 @@ def whole(chunks: Iterator[bytes], response: requests.Response) -> Iterator[byte
     try:
         yield from chunks
         if compat.is_cut_short(response.raw):
-            raise ChunkedEncodingError("The compressed body ends in the middle", request=response.request)
+            raise ChunkedEncodingError("The compressed body ends in the middle", request=response.request)  # noqa: TRY301
     except requests.RequestException as exc:  # some of which are urllib3's as well
         exc.request = exc.request or response.request
         raise
@@ -84,7 +74,9 @@ def whole(chunks: Iterator[bytes], response: requests.Response) -> Iterator[byte
         raise too_large(response, getattr(response.raw, "most_bytes", None)) from exc
     except urllib3.exceptions.DecodeError as exc:
         raise ContentDecodingError(exc, request=response.request) from exc
-    except _BROKEN as exc:
+    except Exception as exc:
+        if not unexpected_errors.is_of_library(exc):
+            raise
         raise ChunkedEncodingError(exc, request=response.request) from exc
 
 

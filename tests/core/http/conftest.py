@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import responses as responses_library
@@ -59,6 +60,14 @@ def events(outbound_http: OutboundHTTP) -> list[Event]:
     seen: list[Event] = []
     process.use(lambda: process.ProcessRegistry(observers=(seen.append,)))
     return seen
+
+
+def raising(error: BaseException, module: str) -> Callable[..., Any]:
+    """Return a function that raises `error`, as one of that module would."""
+    names: dict[str, Any] = {"__name__": module, "error": error}
+    exec("def broken(*args, **kwargs):\n    raise error", names)
+    broken: Callable[..., Any] = names["broken"]
+    return broken
 
 
 class Metrics:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import http.client as http_client
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -12,6 +16,7 @@ import pytest
 import requests
 import requests_mock
 import responses as responses_library
+import urllib3
 import vcr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
@@ -93,6 +98,53 @@ def test_mock_patch_may_raise(get: Get) -> None:
     ):
         get(URL)
     assert send.call_count == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (ConnectionResetError("reset"), 4),
+        (TimeoutError("late"), 4),
+        (socket.gaierror(socket.EAI_AGAIN, "later"), 4),
+        (socket.gaierror(socket.EAI_NONAME, "no such name"), 1),
+        (OSError(errno.EHOSTUNREACH, "unreachable"), 4),
+        (ssl.SSLEOFError("broken off"), 4),
+        (http_client.RemoteDisconnected("closed"), 4),
+        (urllib3.exceptions.ProtocolError("broken"), 4),
+        (urllib3.exceptions.LocationParseError("nowhere"), 4),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_mocks_may_raise_what_a_network_does(error: Exception, attempts: int, session: ResilientSession) -> None:
+    """An error below requests is what requests makes of it, after as many attempts as that takes."""
+    with responses_library.RequestsMock() as mocked:
+        mocked.get(URL, body=error)
+        with pytest.raises(requests.ConnectionError) as raised:
+            session.get(URL)
+        assert len(mocked.calls) == attempts
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.exceptions.ProxyError("x"),
+        requests.exceptions.InvalidURL("x"),
+        AssertionError("x"),
+        ValueError("x"),
+        RuntimeError("x"),
+        FileNotFoundError(errno.ENOENT, "x"),
+        OSError("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_mocks_may_raise_anything_else(error: Exception, session: ResilientSession) -> None:
+    """Errors of requests, and those that no network raises, leave a session as they are."""
+    with responses_library.RequestsMock() as mocked:
+        mocked.get(URL, body=error)
+        with pytest.raises(type(error)) as raised:
+            session.get(URL)
+    assert raised.value is error
 
 
 def test_httpserver_sees_each_attempt(get: Get, flaky: tuple[str, list[str]]) -> None:

@@ -25,7 +25,7 @@ from core.http import Policy, ResilientSession, ResponseTooLarge
 from core.http.events import CallEnded, Event
 from core.http.outcome import Reason
 from core.http.testing import FakeClock
-from tests.core.http.conftest import Serve
+from tests.core.http.conftest import Serve, raising
 from tests.core.http.misbehave import Reply, reply
 
 if sys.version_info >= (3, 14):
@@ -322,6 +322,8 @@ def test_a_compressed_body_is_decompressed_bit_by_bit(size: int | None, serve: S
         UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
         ValueError("read of closed file"),
         AttributeError("'NoneType' object has no attribute 'readline'"),
+        KeyError("x"),
+        RecursionError(),
         urllib3.exceptions.ResponseNotChunked("no chunks"),
         urllib3.exceptions.IncompleteRead(1, 2),
     ],
@@ -333,18 +335,14 @@ def test_what_a_reader_of_bodies_raises_is_a_request_exception(
 ) -> None:
     """The server brought it about, wherever in urllib3 it comes from (AttributeError: psf/requests#3807)."""
     server = serve(reply(200, b"body"))
-
-    def broken(*_: Any, **__: Any) -> Any:
-        raise error
-
     with once.get(server.url, stream=True) as response:
-        response.raw._raw_read = broken
+        response.raw._raw_read = raising(error, "urllib3.response")
         with pytest.raises(requests.RequestException) as raised:
             WAYS[way](response)
     assert raised.value.request is response.request
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, MemoryError], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, KeyboardInterrupt, MemoryError])
 def test_what_the_caller_raises_while_it_reads_passes(error: type[BaseException], serve: Serve) -> None:
     """As a signal handler's exception does, or the want of memory."""
     server = serve(reply(200, b"body"))

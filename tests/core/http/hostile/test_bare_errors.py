@@ -1,0 +1,262 @@
+"""Only RequestExceptions leave a session, whatever a server or a URL brings about; the caller's errors pass."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from requests.auth import AuthBase, HTTPDigestAuth
+from requests.exceptions import InvalidHeader, InvalidProxyURL, InvalidURL
+
+from core.http import ResilientSession
+from core.http.events import Event
+from core.http.outcome import Reason
+from core.http.wire.requests_exceptions import UnexpectedFailure
+from tests.core.http.conftest import Serve, raising
+from tests.core.http.hostile.scenarios import FINE, PATIENT, certificate, ended, session_for
+from tests.core.http.misbehave import Reply, Then, reply
+
+LONG = "a" * 64
+"""One character more than a label of a name may have."""
+
+
+@pytest.fixture
+def session() -> Iterator[ResilientSession]:
+    with session_for(PATIENT) as session:
+        yield session
+
+
+# Challenges of digest authentication
+
+
+def challenge(value: str) -> Reply:
+    return reply(401, b"no", f"WWW-Authenticate: {value}", then=Then.KEEP)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Digest",
+        "Digest realm",
+        "Digest realm, nonce",
+        'Digest realm="a"',
+        'Digest nonce="b"',
+        'Digest realm="a","',
+        'Digest "',
+        "Digest ,,,=,=",
+        'digest realm="a',
+        'Digest realm="\\',
+        'Basic realm="x", Digest realm="a"',
+        "NTLM, Digest",
+    ],
+)
+def test_a_challenge_that_is_none(value: str, session: ResilientSession, serve: Serve) -> None:
+    """A challenge that lacks what the answer is made of is an InvalidHeader after one attempt; the next call works."""
+    server = serve(challenge(value), FINE)
+    with pytest.raises(InvalidHeader, match="WWW-Authenticate") as raised:
+        session.get(server.url, auth=HTTPDigestAuth("user", "passw0rd"))
+    assert [attempt.outcome.status for attempt in raised.value.attempts] == [401]  # type: ignore[attr-defined]
+    assert raised.value.request.headers
+    assert session.get(server.url, auth=HTTPDigestAuth("user", "passw0rd")).content == b"fine"
+
+
+@pytest.mark.parametrize("options", ["algorithm=FOO", 'algorithm=""', "algorithm", "qop", 'qop="auth-int"', "opaque"])
+def test_a_challenge_that_cannot_be_met(options: str, session: ResilientSession, serve: Serve) -> None:
+    """A challenge that requests does not know how to answer comes back as the 401 that it is."""
+    server = serve(*[challenge(f'Digest realm="a", nonce="b", {options}')] * 2)
+    assert session.get(server.url, auth=HTTPDigestAuth("user", "passw0rd")).status_code == 401
+
+
+def test_a_bad_challenge_after_a_good_one(session: ResilientSession, serve: Serve) -> None:
+    """HTTPDigestAuth keeps the last challenge, and fails on it before the next request: an InvalidHeader as well."""
+    good = challenge('Digest realm="a", nonce="b", qop="auth"')
+    server = serve(good, good, challenge('Digest realm="a"'))
+    session.auth = HTTPDigestAuth("user", "passw0rd")
+    assert session.get(server.url).status_code == 401
+    for statuses in ([401], []):
+        with pytest.raises(InvalidHeader) as raised:
+            session.get(server.url)
+        assert [attempt.outcome.status for attempt in raised.value.attempts] == statuses  # type: ignore[attr-defined]
+
+
+def test_credentials_that_digest_cannot_encode_pass(session: ResilientSession, serve: Serve) -> None:
+    """A user name that is no text is an argument of the caller's."""
+    server = serve(challenge('Digest realm="a", nonce="b"'))
+    with pytest.raises(UnicodeEncodeError):
+        session.get(server.url, auth=HTTPDigestAuth("\ud800", "passw0rd"))
+
+
+class _Own(AuthBase):
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.register_hook("response", lambda response, **_: response.headers["X-Missing"])
+        return request
+
+
+def test_what_another_handler_raises_passes(session: ResilientSession, serve: Serve) -> None:
+    """Only the author of a handler can tell whether an error of it is the server's fault."""
+    with pytest.raises(KeyError):
+        session.get(serve(reply(401, b"no")).url, auth=_Own())
+
+
+def test_what_a_hook_raises_passes(session: ResilientSession, serve: Serve) -> None:
+    """Be it raised by a library that the hook calls."""
+
+    def hook(response: requests.Response, **_: Any) -> None:
+        requests.utils.parse_header_links(response.status_code)  # type: ignore[arg-type]
+
+    with pytest.raises(AttributeError):
+        session.get(serve(FINE).url, hooks={"response": hook})
+
+
+# URLs
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{LONG}.test", "a" * 300, "%D0%B0me"])
+@pytest.mark.parametrize(
+    ("scheme", "proxy"),
+    [("http", "http"), ("https", "http"), ("https", "https"), ("http", "socks5h"), ("https", "socks4a")],
+)
+def test_a_host_that_only_a_proxy_would_look_up(
+    scheme: str, proxy: str, host: str, session: ResilientSession, serve: Serve, events: list[Event]
+) -> None:
+    """A name that cannot be one is an InvalidURL through a proxy too, and no proxy is asked for it."""
+    server = serve()
+    with pytest.raises(InvalidURL):
+        session.get(f"{scheme}://{host}/", proxies={scheme: f"{proxy}://{server.netloc}"})
+    (attempt,) = ended(events).attempts
+    assert (attempt.outcome.reason, attempt.outcome.sent) == (Reason.OTHER, False)
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "location", ["https://.a/", "http://.a/", "http://a..b/", "http://%D0%B0me/", f"https://{LONG}/"]
+)
+def test_a_redirect_to_a_host_that_only_a_proxy_would_look_up(
+    location: str, session: ResilientSession, serve: Serve
+) -> None:
+    """Nor does a Location get there."""
+    proxy = serve(reply(302, b"", f"Location: {location}", then=Then.KEEP))
+    with pytest.raises(InvalidURL):
+        session.get("http://example.org/", proxies={"http": proxy.url, "https": proxy.url})
+
+
+@pytest.mark.parametrize("user", ["us%E2%82%ACer", "us\u20acer", "%ff"])
+def test_a_url_with_a_user_that_basic_authentication_cannot_encode(user: str, session: ResilientSession) -> None:
+    """A URL is nothing that one could rely on, so it raises an InvalidURL, in which no password is."""
+    with pytest.raises(InvalidURL) as raised:
+        session.get(f"http://{user}:passw0rd@127.0.0.1/")
+    assert "passw0rd" not in str(raised.value)
+    assert raised.value.attempts == ()  # type: ignore[attr-defined]
+
+
+def test_a_user_argument_that_basic_authentication_cannot_encode_passes(session: ResilientSession) -> None:
+    """``auth=`` is an argument."""
+    with pytest.raises(UnicodeEncodeError):
+        session.get("http://user:passw0rd@127.0.0.1/", auth=("us\u20acer", "passw0rd"))
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://us%E2%82%ACer:passw0rd@", "https://us\u20acer:passw0rd@", "socks9://u:passw0rd@"]
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_address_of_a_proxy_that_is_none(proxy: str, scheme: str, session: ResilientSession, serve: Serve) -> None:
+    """What cannot be sent to a proxy, or is no kind of proxy, is an InvalidProxyURL, in which no password is."""
+    server = serve()
+    with pytest.raises(InvalidProxyURL) as raised:
+        session.get(f"{scheme}://example.org/", proxies={scheme: f"{proxy}{server.netloc}"})
+    assert "passw0rd" not in str(raised.value)
+    assert server.connections == 0
+
+
+def test_a_redirect_to_where_the_proxy_has_a_bad_address(session: ResilientSession, serve: Serve) -> None:
+    """The address of a proxy that only a redirect leads to is an InvalidProxyURL, too."""
+    server = serve(reply(302, b"", "Location: http://elsewhere.test/"))
+    proxies = {"http://elsewhere.test": "http://us%E2%82%ACer:passw0rd@proxy.test"}
+    with pytest.raises(InvalidProxyURL):
+        session.get(server.url, proxies=proxies)
+
+
+# Libraries that fail in other ways than they should
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), AssertionError(), TypeError("x"), RecursionError()], ids=repr)
+def test_a_library_that_fails_on_a_head(
+    error: Exception, session: ResilientSession, serve: Serve, monkeypatch: pytest.MonkeyPatch, events: list[Event]
+) -> None:
+    """An error that nobody expects of http.client is a ConnectionError, and not tried again."""
+    server = serve(FINE, FINE)
+    monkeypatch.setattr(http.client.HTTPResponse, "begin", raising(error, "http.client"))
+    with pytest.raises(UnexpectedFailure) as raised:
+        session.get(server.url)
+    assert raised.value.__cause__ is error
+    assert [(each.outcome.reason, each.outcome.sent) for each in ended(events).attempts] == [(Reason.OTHER, True)]
+    monkeypatch.undo()
+    assert session.get(server.url).content == b"fine"
+
+
+def test_a_library_that_fails_on_a_handshake(
+    session: ResilientSession, serve: Serve, monkeypatch: pytest.MonkeyPatch, events: list[Event]
+) -> None:
+    """The same before anything was sent is nothing that speaks against the upstream."""
+    monkeypatch.setattr("urllib3.connection.ssl_wrap_socket", raising(RuntimeError("x"), "ssl"))
+    with pytest.raises(UnexpectedFailure):
+        session.get(serve(FINE, context=certificate()).url)
+    assert [(each.outcome.reason, each.outcome.sent) for each in ended(events).attempts] == [(Reason.OTHER, False)]
+
+
+class TimeLimitError(Exception):
+    """What a task queue raises in the middle of anything."""
+
+
+@pytest.mark.parametrize(
+    ("error", "module"),
+    [(KeyError("x"), "somebody.elses"), (TimeLimitError(), "http.client"), (UserWarning(), "urllib3")],
+)
+@pytest.mark.parametrize("where", ["begin", "read"])
+def test_what_the_caller_raises_in_an_attempt_passes(
+    error: Exception, module: str, where: str, session: ResilientSession, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal handler, a time limit that another thread sets, a warning that the caller made an error."""
+    monkeypatch.setattr(http.client.HTTPResponse, where, raising(error, module))
+    with pytest.raises(type(error)):
+        session.get(serve(FINE).url)
+
+
+# Arguments
+
+
+def test_what_the_body_of_a_request_raises_passes(session: ResilientSession, serve: Serve) -> None:
+    """A generator is the caller's."""
+
+    def body() -> Iterator[bytes]:
+        yield b"first"
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        session.post(serve(FINE).url, data=body())
+
+
+def test_a_closed_file_as_the_body_of_a_request_passes(session: ResilientSession, serve: Serve, tmp_path: Path) -> None:
+    """So is a file, though http.client reads it."""
+    path = tmp_path / "body"
+    path.write_bytes(b"x" * 10)
+    with path.open("rb") as file:
+        request = session.prepare_request(requests.Request("POST", serve(FINE).url, data=file))
+    with pytest.raises(ValueError, match="closed file"):
+        session.send(request)
+
+
+def test_a_header_that_cannot_be_encoded_passes(session: ResilientSession, serve: Serve) -> None:
+    """And a header."""
+    with pytest.raises(UnicodeEncodeError):
+        session.get(serve(FINE).url, headers={"X-Name": "\u20ac"})
+
+
+def test_a_certificate_that_is_not_there_passes(session: ResilientSession, tmp_path: Path) -> None:
+    """And the name of a file."""
+    with pytest.raises(OSError, match="Could not find the TLS certificate file"):
+        session.get("https://127.0.0.1:1/", cert=str(tmp_path / "none.pem"))
