@@ -24,7 +24,7 @@ def health_of(outcome: Outcome, *, any_host: bool) -> Health:
         return Health.NEITHER
     if reason is Reason.OTHER and outcome.status is not None:  # a status that HTTP does not know: an answer
         return Health.SUCCESS
-    if reason is Reason.OTHER and not outcome.sent:  # a URL that leads nowhere
+    if reason is Reason.OTHER and not outcome.sent:  # a URL that leads nowhere, a machine without descriptors
         return Health.NEITHER
     if reason is Reason.DNS and any_host and not outcome.transient:  # a name that does not exist: often a slip
         return Health.NEITHER

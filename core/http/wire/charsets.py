@@ -13,6 +13,7 @@ from encodings.aliases import aliases
 from functools import cache
 
 import requests
+from requests.exceptions import ContentDecodingError
 
 from . import compat
 
@@ -52,7 +53,7 @@ def codec_of(charset: str) -> str | None:
 
 def decode(content: bytes, charset: str) -> str:
     """Decode as requests does: what cannot be decoded becomes U+FFFD, and an unknown charset is taken for UTF-8."""
-    codec = codec_of(charset) or "utf_8"
+    codec = _loaded(codec_of(charset) or "utf_8")
     if codec in _SINGLE_BYTE:
         return codecs.charmap_decode(content, "strict", _table(codec))[0]
     return content.decode(codec, "replace")
@@ -60,7 +61,7 @@ def decode(content: bytes, charset: str) -> str:
 
 def decode_chunks(chunks: Iterator[bytes], charset: str) -> Iterator[str]:
     """Decode piece by piece; as UTF-8 from where the bytes turn out to be nothing that the codec knows."""
-    codec = codec_of(charset) or "utf_8"
+    codec = _loaded(codec_of(charset) or "utf_8")
     if codec in _SINGLE_BYTE:
         for chunk in chunks:
             yield decode(chunk, codec)
@@ -98,7 +99,18 @@ def guess(content: bytes) -> str | None:
 def _guess(sample: bytes) -> str | None:
     plain = requests.Response()
     compat.set_content(plain, sample)
-    return plain.apparent_encoding
+    try:
+        return plain.apparent_encoding
+    except OSError as exc:  # as below
+        raise ContentDecodingError("The charset cannot be guessed", exc) from exc
+
+
+def _loaded(codec: str) -> str:
+    try:
+        codecs.lookup(codec)
+    except OSError as exc:  # Python imports codecs when they are used, and then no file descriptor was left
+        raise ContentDecodingError(f"The codec {codec} cannot be loaded", exc) from exc
+    return codec
 
 
 @cache

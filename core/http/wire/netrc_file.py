@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import netrc  # noqa: F401 - requests imports it in a call, and then a process without file descriptors cannot
 import os
 from typing import Any, NamedTuple
 

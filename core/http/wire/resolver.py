@@ -15,6 +15,8 @@ the first look-up holds, none of the three would go on.
 from __future__ import annotations
 
 import _thread
+import errno
+import os
 import socket
 import sys
 import time
@@ -62,7 +64,7 @@ class _LookUp:
         try:
             self.addresses = socket.getaddrinfo(*self.key, 0, socket.SOCK_STREAM)
         except OSError as exc:
-            error = exc
+            error = _lack_of_descriptors() or exc
         except Exception as exc:  # noqa: BLE001 - whatever a replaced getaddrinfo raises, its thread must go on
             error = OSError(f"the name could not be looked up: {type(exc).__name__}")
         finally:
@@ -169,7 +171,7 @@ class Resolver:
                 look_up.run()
             elif not self._workers:  # no more threads can be had, and none of ours is there to do it
                 for asked in self._queued():
-                    asked.fail(socket.gaierror(socket.EAI_AGAIN, f"the name could not be looked up: {exc}"))
+                    asked.fail(OSError(errno.EAGAIN, f"the name could not be looked up: {exc}"))
 
     def _enter(self, worker: _Worker) -> bool:
         """Count a thread among those that live; False: there are as many as there may be."""
@@ -205,6 +207,15 @@ def _forget(latest: dict[_Key, weakref.ref[_LookUp]], key: _Key, dead: weakref.r
 def _take_out(queue: deque[weakref.ref[_LookUp]], dead: weakref.ref[_LookUp]) -> None:
     with suppress(ValueError, IndexError):  # a thread has taken it, or changes the queue right now
         queue.remove(dead)
+
+
+def _lack_of_descriptors() -> OSError | None:
+    """Return the error of a process that has no file descriptor left: glibc then says that the name does not exist."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as exc:
+        return exc if exc.errno in {errno.EMFILE, errno.ENFILE} else None
+    return None
 
 
 def _another(error: OSError) -> OSError:
