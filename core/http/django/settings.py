@@ -104,7 +104,13 @@ class _Reader:
             if not isinstance(name, str) or not _NAME.fullmatch(name) or name == OTHER:
                 self._wrong("E003", f"{where}: a name is lower-case letters, digits, _ and -, and not 'other'")
                 continue
-            values = dict(self._mapping("E003", where, entry))
+            if not isinstance(entry, Mapping):
+                self._mapping("E003", where, entry)
+                continue
+            values = dict(entry)
+            if "host" in values:
+                self._wrong("E003", f"{where}: unknown setting 'host'; did you mean 'hosts'?")
+                continue
             for host in self._hosts(where, values.pop("hosts", None)):
                 if hosts.setdefault(host, name) != name:
                     self._wrong("E004", f"{where}: host {host!r} belongs to {hosts[host]!r} already")
@@ -118,13 +124,19 @@ class _Reader:
     def _mapping(self, number: str, where: str, value: Any) -> Mapping[Any, Any]:
         if isinstance(value, Mapping):
             return value
-        self._wrong(number, f"{where} = {value!r}: must be a dictionary")
+        if isinstance(value, Policy):
+            self._wrong(number, f"{where} is a Policy: write its fields as a dictionary, such as {{'retries': 3}}")
+        else:
+            self._wrong(number, f"{where} = {value!r}: must be a dictionary")
         return {}
 
     def _unknown(self, number: str, where: str, values: Mapping[Any, Any], known: tuple[str, ...]) -> None:
         for key in values:
-            if key not in known:
-                self._wrong(number, f"{where}: unknown setting {key!r}; {hint(key, known)}")
+            if key in known:
+                continue
+            is_misplaced = known is _KEYS and key in _POLICY_FIELDS
+            told = f"put it into {SETTING}['default']" if is_misplaced else hint(key, known)
+            self._wrong(number, f"{where}: unknown setting {key!r}; {told}")
 
     def _policy(self, where: str, base: Policy, values: Any) -> Policy:
         values = self._mapping("E002", where, values)
@@ -145,7 +157,8 @@ class _Reader:
                 yield _canonical(host)
             except ValueError:
                 shown = re.sub(r".*@", "***@", host) if isinstance(host, str) else host  # in a URL, a password
-                self._wrong("E003", f'{where}: \'hosts\' has {shown!r}: must be "host" or "host:port", without scheme')
+                allowed = '"host" or "host:port", without scheme, path or wildcard'
+                self._wrong("E003", f"{where}: 'hosts' has {shown!r}: must be {allowed}")
 
     def _user_agent(self, value: Any) -> str | None:
         if value is None or (isinstance(value, str) and value and value.isascii() and value.isprintable()):
@@ -156,14 +169,16 @@ class _Reader:
     def _cache(self, alias: Any) -> Cache | None:
         if alias is None:
             return None
-        where = f"{SETTING}['shared_cache'] = {alias!r}"
+        given = re.sub(r".*@", "***@", alias) if isinstance(alias, str) else alias  # in a URL, a password
+        where = f"{SETTING}['shared_cache'] = {given!r}"
+        if not isinstance(alias, str) or alias not in caches.settings:
+            known = ", ".join(caches.settings)
+            self._wrong("E006", f"{where}: must be None or the alias of a cache in CACHES: {known}")
+            return None
         try:
-            cache = caches[alias] if isinstance(alias, str) else None
+            cache = caches[alias]
         except (InvalidCacheBackendError, ImportError) as exc:
             self._wrong("E006", f"{where}: {exc}")
-            return None
-        if cache is None:
-            self._wrong("E006", f"{where}: must be None or the alias of a cache in CACHES")
             return None
         if isinstance(cache, LocMemCache | DummyCache):
             self._wrong("W001", f"{where}: {type(cache).__name__} shares nothing with other processes")
@@ -184,9 +199,12 @@ def _part(name: str, value: Any) -> Any:
     """
     if name == "classify" and isinstance(value, str):
         try:
-            return import_string(value)
+            found = import_string(value)
         except ImportError as exc:
             raise ValueError(f"classify={value!r}: cannot be imported: {exc}") from exc
+        if not callable(found):
+            raise ValueError(f"classify={value!r}: must lead to a function of status, headers and body")
+        return found
     kind = _PARTS.get(name)
     if kind is None or not isinstance(value, Mapping):
         return value
@@ -199,7 +217,7 @@ def _part(name: str, value: Any) -> Any:
 
 def _canonical(host: Any) -> str:
     """Read "host" or "host:port" as `Config.hosts` wants it. Raises `ValueError` for anything else."""
-    if not isinstance(host, str) or re.search(r"[\s/@?#\\*]", host):
+    if not isinstance(host, str) or re.search(r"^\.|[\s/@?#\\*]", host):
         raise ValueError(host)
     parts = urlsplit(f"//{host}")
     if not parts.hostname:
