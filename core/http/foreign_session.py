@@ -29,7 +29,9 @@ def make_resilient(session: requests.Session, policy: Policy | None = None) -> t
     :raises TypeError: `session` is no `requests.Session`, or `policy` no `Policy`.
     """
     if not isinstance(session, requests.Session):
-        raise TypeError(f"session={session!r}: must be a requests.Session, which is what the adapter can be mounted on")
+        raise TypeError(f"session={session!r}: must be an instance of requests.Session, to mount the adapter on")
+    if not hasattr(session, "adapters"):
+        raise TypeError(f"session={session!r}: its class must call requests.Session.__init__, which makes its adapters")
     check_policy(policy)
     plain = {prefix: adapter for prefix, adapter in session.adapters.items() if type(adapter) is HTTPAdapter}
     kept = {prefix: adapter for prefix, adapter in session.adapters.items() if prefix not in plain}

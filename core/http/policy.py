@@ -210,7 +210,7 @@ class Policy(NamedFields):
         if self.attempt_timeout > self.total_timeout:
             raise ValueError(
                 f"attempt_timeout={self.attempt_timeout!r}: "
-                f"must not be longer than total_timeout={self.total_timeout!r}"
+                f"must not be longer than total_timeout={self.total_timeout!r}, so set both"
             )
 
 
@@ -235,6 +235,8 @@ def check_policy(value: object) -> None:
         instead = f": write Policy({field}={value!r})"
     elif value is Policy:
         instead = ": write Policy()"
+    elif isinstance(value, str):
+        instead = "; the upstream of a call is found by the host of its URL"
     raise TypeError(f"policy={given}: must be a Policy or None{instead}")
 
 
@@ -244,4 +246,6 @@ def refuse_options(owner: type, options: Mapping[str, Any]) -> None:
     for name in options:
         if name in known:
             raise TypeError(f"{name}= is a field of the policy: write {owner.__name__}(Policy({name}=…))")
+        if name == "untrusted":
+            raise TypeError(f"{owner.__name__} takes no untrusted=: only ResilientSession can keep what it promises")
         raise TypeError(f"{owner.__name__} takes no {name}=; of the fields of Policy: {hint(name, known)}")

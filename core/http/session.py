@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.cookiejar import DefaultCookiePolicy
@@ -11,7 +12,7 @@ from typing import Any, Never
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import BaseAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.cookies import RequestsCookieJar
 from requests.exceptions import InvalidHeader, InvalidProxyURL, InvalidSchema, InvalidURL
 from requests.hooks import default_hooks
@@ -137,9 +138,25 @@ class ResilientSession(requests.Session):
         return unexpected_errors.of_challenge(exc, None)
 
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
-        """As in requests; an untrusted session takes only adapters that check where they lead."""
+        """As in requests; an untrusted session takes only adapters that check where they lead.
+
+        A plain `HTTPAdapter` for all of https:// or http:// is a `UserWarning`: a file that mounts one for its
+        `max_retries` no longer needs it, and its calls would not be resilient.
+        """
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix={prefix!r}: must be text, such as 'https://': write mount(prefix, adapter)")
+        if isinstance(adapter, type) or not hasattr(adapter, "send"):
+            raise TypeError(f"adapter={adapter!r}: must be an adapter, such as ResilientAdapter()")
         if getattr(self, "_untrusted", False) and not getattr(adapter, "untrusted", False):
             raise ValueError("An untrusted session takes no adapter of yours: it would reach what it must not")
+        is_made = hasattr(self, "_untrusted")  # requests' own __init__ mounts plain adapters
+        if is_made and type(adapter) is HTTPAdapter and prefix in {"https://", "http://"}:
+            warnings.warn(
+                f"{prefix} has a plain HTTPAdapter now, so its calls are not resilient: "
+                "remove this mount(), or mount a ResilientAdapter",
+                UserWarning,
+                stacklevel=2,
+            )
         super().mount(prefix, adapter)
 
     def within(self, seconds: float) -> AbstractContextManager[object]:

@@ -101,5 +101,16 @@ def test_a_resilient_session_stays_as_it_is(untrusted: bool) -> None:
 @pytest.mark.parametrize("thing", [None, requests, "https://example.org/", requests.Session, HTTPAdapter()])
 def test_what_is_no_session_is_refused(thing: Any) -> None:
     """A client of another library, or the class in place of a session, is refused with what is wanted."""
-    with pytest.raises(TypeError, match=r"must be a requests\.Session"):
+    with pytest.raises(TypeError, match=r"must be an instance of requests\.Session"):
         make_resilient(thing)
+
+
+def test_a_session_without_adapters_is_refused() -> None:
+    """A subclass that forgot to call requests' own __init__ learns it here."""
+
+    class Forgetful(requests.Session):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(TypeError, match=r"its class must call requests\.Session\.__init__"):
+        make_resilient(Forgetful())

@@ -6,10 +6,12 @@ import copy
 import pickle
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
 from core.http import (
     CircuitBreaker,
@@ -37,7 +39,10 @@ def refusal(function: Callable[..., object], *values: Any, **fields: Any) -> str
         ({"retries": 3}, "policy={'retries': 3}: must be a Policy or None: write Policy(retries=3)"),
         (3, "policy=3: must be a Policy or None"),
         (Policy, "policy=<class 'core.http.policy.Policy'>: must be a Policy or None: write Policy()"),
-        ("secret", "policy=a str: must be a Policy or None"),
+        (
+            "secret",
+            "policy=a str: must be a Policy or None; the upstream of a call is found by the host of its URL",
+        ),
         (True, "policy=True: must be a Policy or None"),
     ],
     ids=repr,
@@ -70,6 +75,38 @@ def test_a_part_of_a_policy_is_no_policy(part: Any) -> None:
 def test_fields_of_a_policy_are_no_options(owner: type, name: str, told: str) -> None:
     """ResilientSession(retries=3) says how to write it."""
     assert refusal(owner, **{name: 3}).startswith(told.format(owner=owner.__name__))
+
+
+def test_an_adapter_cannot_be_untrusted() -> None:
+    """The message names what can be, instead of the fields of a policy."""
+    message = "ResilientAdapter takes no untrusted=: only ResilientSession can keep what it promises"
+    assert refusal(ResilientAdapter, untrusted=True) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((ResilientAdapter(), "https://"), ": must be text, such as 'https://': write mount(prefix, adapter)"),
+        ((b"https://", ResilientAdapter()), ": must be text, such as 'https://': write mount(prefix, adapter)"),
+        (("https://", ResilientAdapter), ": must be an adapter, such as ResilientAdapter()"),
+        (("https://", Policy()), ": must be an adapter, such as ResilientAdapter()"),
+    ],
+)
+def test_what_cannot_be_mounted_is_refused(arguments: tuple[Any, Any], message: str) -> None:
+    """The arguments in the wrong order, a class or a policy fail at once, and the session is as before."""
+    session = ResilientSession()
+    before = dict(session.adapters)
+    assert refusal(session.mount, *arguments).endswith(message)
+    assert session.adapters == before
+
+
+def test_a_plain_adapter_for_all_calls_is_a_warning() -> None:
+    """A file that mounts one for its retries, and swaps its import line, learns that its calls are not resilient."""
+    session = ResilientSession()
+    with pytest.warns(UserWarning, match=r"https:// has a plain HTTPAdapter now.*remove this mount\(\)") as caught:
+        session.mount("https://", HTTPAdapter(max_retries=3))
+    assert [Path(warning.filename) for warning in caught] == [Path(__file__)]
+    session.mount("https://one.test/", HTTPAdapter())  # of that the caller has thought
 
 
 @pytest.mark.parametrize("name", ["clock", "wait", "random"])
