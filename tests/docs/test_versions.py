@@ -7,6 +7,7 @@ from datetime import date
 
 import pytest
 
+from core.http.django.apps import OLDEST_DJANGO
 from core.http.wire.supported_versions import FLOORS
 from tests.pages import ROOT
 
@@ -35,7 +36,7 @@ def test_the_versions_are_those_that_ci_installs(name: str) -> None:
         assert f"oldest=$(find_python {oldest})" in gate
         assert f"newest=$(find_python {newest})" in gate
         return
-    assert ".".join(map(str, FLOORS.get(name, (5, 2)))) == oldest
+    assert ".".join(map(str, FLOORS.get(name, OLDEST_DJANGO))) == oldest
     assert [version for version in locked(name, "lowest.txt") if f"{version}.".startswith(f"{oldest}.")]
     assert [version for version in locked(name, "dev.txt") if f"{version}.".startswith(f"{newest}.")]
 

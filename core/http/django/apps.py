@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import django
 from django.apps import AppConfig
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
@@ -13,6 +14,8 @@ from ..log import logger
 from . import batch_job_metrics, metrics_settings
 from . import settings as outbound_settings
 from .checks import check_outbound_http
+
+OLDEST_DJANGO = (5, 2)
 
 
 class OutboundHTTPConfig(AppConfig):
@@ -24,6 +27,11 @@ class OutboundHTTPConfig(AppConfig):
 
     def __init__(self, app_name: str, app_module: ModuleType | None) -> None:
         super().__init__(app_name, app_module)
+        if django.VERSION[:2] < OLDEST_DJANGO:
+            oldest = ".".join(map(str, OLDEST_DJANGO))
+            raise ImproperlyConfigured(
+                f"Django {django.get_version()} is too old for core.http: install Django>={oldest}"
+            )
         # Django makes the configurations of all apps before it imports their models and views, which may make metrics.
         multiprocess.take_part()
 

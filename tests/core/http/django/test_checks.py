@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
+from django.apps import AppConfig
+from django.core.exceptions import ImproperlyConfigured
 
 from core.http.django.checks import check_outbound_http
 
@@ -100,3 +103,12 @@ def test_the_command_passes_the_settings_as_they_are(tmp_path: Path) -> None:
     """Nothing is wrong with the site as it comes."""
     done = manage_check(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_old_django_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site on Django 4.2 reads what to install, instead of an ImportError when it includes the URLs."""
+    monkeypatch.setattr(django, "VERSION", (4, 2, 30, "final", 0))
+    with pytest.raises(
+        ImproperlyConfigured, match=r"^Django 4\.2\.30 is too old for core\.http: install Django>=5\.2$"
+    ):
+        AppConfig.create("core.http.django")
