@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "core" / "http" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+)
 _BLOCK = re.compile(
     r"^(?:<!-- example: (?P<marker>[^>]+) -->\n+)?"
     r"^(?P<fence>`{3,})(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)^(?P=fence)$",

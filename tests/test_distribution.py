@@ -97,6 +97,12 @@ def test_the_wheel_says_what_it_is(metadata: Message) -> None:
     assert "pip install outbound-http[django]" in str(metadata.get_payload())
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/adopt.md"])
+def test_the_pages_name_the_wheel(page: str, wheel: Path) -> None:
+    """What they say to install is what is built."""
+    assert f'pip install "dist/{wheel.name}[django]"' in (ROOT / page).read_text(encoding="utf-8")
+
+
 def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     """A wheel that is built from the sdist has the same files."""
     options = ("--sdist", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(tmp_path))

@@ -7,6 +7,7 @@
 - ``tests/….py``: that file runs it, because it changes the process;
 - ``needs NAME``: run where there is such a module, or such a name in one;
 - ``raises NAME``: run, and ends with that error;
+- ``imported as core.http``: run with that name for `outbound_http`, because a process takes one copy;
 - ``not run: why``.
 
 All others are run in order, in one namespace for each page, with a network on which every server answers 200 and {}.
@@ -30,13 +31,16 @@ from core.http.django.checks import check_outbound_http
 from tests.pages import PAGES, ROOT, Block, blocks
 
 PYTHON = {page: found for page in PAGES if (found := [block for block in blocks(page) if block.language == "python"])}
+AS_OURS = "imported as core.http"
 ELSEWHERE = re.compile(r"tests/[\w/]+\.py")
 CACHE = {
     "BACKEND": "django.core.cache.backends.redis.RedisCache",
     "LOCATION": "redis://cache.test",
     "OPTIONS": {"serializer": "core.http.django.json_serializer.JSONSerializer"},
 }
-KNOWN = re.compile(rf"|conftest|test|settings|{ELSEWHERE.pattern}|needs [\w.]+|raises \w+|not run: .+", re.DOTALL)
+KNOWN = re.compile(
+    rf"|conftest|test|settings|{ELSEWHERE.pattern}|needs [\w.]+|raises \w+|{AS_OURS}|not run: .+", re.DOTALL
+)
 
 
 def marked(marker: str) -> list[Any]:
@@ -59,7 +63,8 @@ def _network() -> Iterator[None]:
 
 def run(block: Block, names: dict[str, Any]) -> None:
     """Run a block as a part of a module; errors name the page and the line."""
-    code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec", dont_inherit=True)
+    source = block.code.replace("outbound_http", "core.http") if block.marker == AS_OURS else block.code
+    code = compile("\n" * (block.line - 1) + source, str(block.page), "exec", dont_inherit=True)
     exec(code, names)
 
 
@@ -70,7 +75,7 @@ def is_to_be_run(block: Block) -> bool:
         except (ImportError, AttributeError):
             return False
         return True
-    return not block.marker or block.marker.startswith("raises ")
+    return block.marker in {"", AS_OURS} or block.marker.startswith("raises ")
 
 
 @pytest.mark.parametrize("page", PYTHON, ids=lambda page: str(page.relative_to(ROOT)))
