@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.cookiejar import DefaultCookiePolicy
@@ -22,6 +21,7 @@ from . import process, total_deadline
 from .adapter import ResilientAdapter, request_origin
 from .arguments import check_flag, check_number
 from .engine.upstream import Clock, Random
+from .log import logger
 from .origin import origin_of
 from .policy import Policy, refuse_options
 from .wire import address_guard, compat, plain_requests, redaction, unexpected_errors
@@ -140,7 +140,7 @@ class ResilientSession(requests.Session):
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
         """As in requests; an untrusted session takes only adapters that check where they lead.
 
-        A plain `HTTPAdapter` for all of https:// or http:// is a `UserWarning`: a file that mounts one for its
+        A plain `HTTPAdapter` for all of https:// or http:// is logged as a WARNING: a file that mounts one for its
         `max_retries` no longer needs it, and its calls would not be resilient.
         """
         if not isinstance(prefix, str):
@@ -151,12 +151,8 @@ class ResilientSession(requests.Session):
             raise ValueError("An untrusted session takes no adapter of yours: it would reach what it must not")
         is_made = hasattr(self, "_untrusted")  # requests' own __init__ mounts plain adapters
         if is_made and type(adapter) is HTTPAdapter and prefix in {"https://", "http://"}:
-            warnings.warn(
-                f"{prefix} has a plain HTTPAdapter now, so its calls are not resilient: "
-                "remove this mount(), or mount a ResilientAdapter",
-                UserWarning,
-                stacklevel=2,
-            )
+            text = "A plain HTTPAdapter was mounted for %s, so its calls are not resilient: remove that, or mount a %s"
+            logger.warning(text, prefix, ResilientAdapter.__name__)
         super().mount(prefix, adapter)
 
     def within(self, seconds: float) -> AbstractContextManager[object]:
