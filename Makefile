@@ -9,8 +9,8 @@ COVERAGE = $(BIN)/coverage report --fail-under
 # no hash covers.
 INSTALL = pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 export COVERAGE_FILE = $(VENV)/.coverage
-# Processes that test: one more than a small machine has cores, because many tests wait for servers.
-TESTERS ?= 3
+# Processes that test: more than a small machine has cores, because many tests wait for servers.
+TESTERS ?= 5
 TEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 # Where the processes of the working copy keep their metrics, so that /metrics of `make serve` shows those of `make run`.
 METRICS = .metrics
@@ -37,18 +37,16 @@ test: $(VENV)/.dev  ## run the whole test suite
 
 # Python 3.12 and newer can count lines at nearly no cost; tracing them took two thirds more time.
 covered: export COVERAGE_CORE = sysmon
-covered: $(VENV)/.dev  ## the same on Python 3.12 or newer, and judge how many lines it covers
-	$(TEST) --cov --cov-report= $(ARGS)
+covered: TEST += --cov --cov-report=
+covered: test  ## the same on Python 3.12 or newer, and judge how many lines it covers
 	$(COVERAGE) 97 --include='core/http/*'
 	$(COVERAGE) 95 --omit='core/http/*'
 
-# Versions that old have no wheels for a newer Python. The slowest tests take minutes, and would find nothing here that the
-# others do not.
+# Versions that old have no wheels for a newer Python.
 lowest: PYTHON = python3.11
-lowest: SLOW = chaos killed_runs outages postgresql pypi_fields threads without_broker
-lowest: $(VENV)-lowest/.installed  ## run most tests on the lowest versions that pyproject.toml allows
+lowest: $(VENV)-lowest/.installed  ## run the faster tests of core and package on the lowest versions that pyproject.toml allows
 	$(VENV)-lowest/bin/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder \
-		tests/core tests/package $(SLOW:%=--ignore-glob='*/test_%.py') $(ARGS)
+		-m "not slow" tests/core tests/package $(ARGS)
 
 check: lint types test  ## run everything that must pass
 

@@ -22,6 +22,8 @@ from tests.servers.fleet import Member
 from tests.servers.redis import RedisServer
 from tests.test_settings import settings_with
 
+pytestmark = pytest.mark.slow
+
 DEADLINE = 180.0
 
 

@@ -30,6 +30,8 @@ from tests.servers.web import TOKEN, measured_site
 from tests.upstreams.server import serving
 from tests.upstreams.world import World
 
+pytestmark = pytest.mark.slow
+
 SHARES = {"github": 0.4, "gitlab": 0.2, "bitbucket": 0.2, "codeberg": 0.2}
 _databases = count(1)
 """Of the broker: each worker has one of its own, so that none gets what another, who was killed, left undone."""

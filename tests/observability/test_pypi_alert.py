@@ -28,6 +28,8 @@ from tests.upstreams.faults import Status
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 
+pytestmark = pytest.mark.slow
+
 SCALE = 60
 """Hours are minutes, and minutes seconds."""
 NAME = "UpstreamErrorBudgetBurnFast"

@@ -25,6 +25,8 @@ from tests.servers.web import TOKEN, Visitor, measured_site
 from tests.upstreams.server import serving
 from tests.upstreams.world import World
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 APPLICATION = """

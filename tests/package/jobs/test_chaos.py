@@ -26,6 +26,8 @@ from tests.upstreams.judging import state
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 KILLS = {"a worker": 8, "the broker": 6, "the database": 6}
 PACKAGES = 70

@@ -17,6 +17,8 @@ from tests.servers.site import LONGEST, Site, database
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 6
 SHARES = {"github": 0.4, "gitlab": 0.3, "codeberg": 0.3}  # a fetch from Bitbucket asks for the same twice
 

@@ -21,6 +21,8 @@ from tests.upstreams.faults import BlackHole
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 
+pytestmark = pytest.mark.slow
+
 WHY = "PyPI was not asked: in the last fetches of this package the worker process died (killed, or out of memory)"
 SHARES = {"github": 0.5, "codeberg": 0.5}
 

@@ -29,7 +29,7 @@ PATHS: dict[str, Callable[[FakePackage], str]] = {
     "forgejo": lambda package: f"/api/v1/repos/{package.full_name}",
 }
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures with /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="measures with /proc")]
 
 
 def bodies(bound: int) -> list[bytes]:

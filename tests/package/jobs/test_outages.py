@@ -29,6 +29,8 @@ from tests.upstreams.faults import Half, Status
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = 300  # of which the brown-out takes all, the others a part
 FEWER = 120
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.servers.postgresql import running_postgresql
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 SUBSET = [
     "jobs/test_claims.py",

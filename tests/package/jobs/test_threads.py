@@ -34,6 +34,8 @@ from tests.upstreams.faults import BlackHole
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 
+pytestmark = pytest.mark.slow
+
 UPDATED, SKIPPED, LEFT_ALONE = FetchOutcome.UPDATED, FetchOutcome.SKIPPED, FetchOutcome.LEFT_ALONE
 WORKERS = 4
 

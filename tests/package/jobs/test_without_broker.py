@@ -16,6 +16,8 @@ from tests.servers.site import LONGEST, Site, database
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def upstreams() -> Iterator[Upstreams]:

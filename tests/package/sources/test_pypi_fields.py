@@ -19,6 +19,8 @@ from package.sources.results import FetchOutcome
 from tests.package.conftest import CannedPyPI, MakePackage, of
 from tests.upstreams.pypi import project
 
+pytestmark = pytest.mark.slow
+
 Project = dict[str, Any]
 Change = Callable[[Project], object]
 
