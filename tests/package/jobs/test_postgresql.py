@@ -21,15 +21,10 @@ SUBSET = [
     "jobs/test_leftovers.py",
     "jobs/test_lost_messages.py",
     "jobs/test_refresh_one.py",
-    "jobs/test_run.py",
     "jobs/test_storing.py",
     "jobs/test_tasks.py",
     "jobs/test_threads.py",
-    "management/test_load_sample.py",
-    "sources/test_project_shapes.py",
-    "sources/test_pypi.py",
     "sources/test_pypi_fields.py",
-    "sources/test_pypistats.py",
     "test_models.py",
 ]
 
