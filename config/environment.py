@@ -50,6 +50,8 @@ def broker_address(name: str, value: str) -> str:
 def database(name: str, value: str) -> dj_database_url.DBConfig:
     """Return the entry of DATABASES for the address of a database. Raises as `web_address`."""
     is_file = value.startswith("sqlite:")  # without a password, and with any letter in its path
+    if is_file:
+        value = value.replace("#", "%23")  # which would end the path
     try:
         if is_file or _is_sound(value, dj_database_url.ENGINE_SCHEMES):
             return dj_database_url.parse(value, conn_max_age=60, conn_health_checks=True)

@@ -7,7 +7,7 @@ import logging
 import re
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
@@ -25,7 +25,12 @@ def _list(name: str, default: list[str]) -> list[str]:
     return [item.strip() for item in env.list(name, default) if item.strip()]
 
 
-DEBUG = env.bool("DEBUG", False)
+def _flag(name: str, default: bool) -> bool:
+    """Read true or false. A variable that is empty counts as one that is not set."""
+    return env.bool(name, default) if env.str(name, "").strip() else default
+
+
+DEBUG = _flag("DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", "")
 if not SECRET_KEY:
     if not DEBUG:
@@ -80,7 +85,7 @@ TEMPLATES = [
 
 DATABASES = {
     "default": environment.database(
-        "DATABASE_URL", env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}").strip()
+        "DATABASE_URL", env.str("DATABASE_URL", f"sqlite:///{quote(str(BASE_DIR / 'db.sqlite3'))}").strip()
     )
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
@@ -129,10 +134,10 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True
 
 if not DEBUG:
-    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", True)
-    SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", False)
-    SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0)
-    if env.bool("BEHIND_TLS_PROXY", False):
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("SECURE_COOKIES", True)
+    SECURE_SSL_REDIRECT = _flag("SECURE_SSL_REDIRECT", False)
+    SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0) if env.str("SECURE_HSTS_SECONDS", "").strip() else 0
+    if _flag("BEHIND_TLS_PROXY", False):
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 LOGGING = {

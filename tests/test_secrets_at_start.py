@@ -78,11 +78,18 @@ def test_the_database_of_a_redis_server_is_a_number(name: str, value: str) -> No
 
 
 @pytest.mark.parametrize(
-    "value", ["sqlite:////srv/a@b#c.sqlite3", "sqlite://:memory:", "postgres:///name", "postgis://h/n"]
+    ("value", "name"),
+    [
+        ("sqlite:////srv/a@b#c.sqlite3", "/srv/a@b#c.sqlite3"),
+        ("sqlite:////srv/a%23b.sqlite3", "/srv/a#b.sqlite3"),
+        ("sqlite://:memory:", ":memory:"),
+        ("postgres:///name", "name"),
+        ("postgis://h/n", "n"),
+    ],
 )
-def test_databases_without_a_password_are_taken(value: str) -> None:
+def test_databases_without_a_password_are_taken(value: str, name: str) -> None:
     """A path may hold any letter."""
-    assert settings_with(DATABASE_URL=value)["DATABASES"]["default"]["NAME"]
+    assert settings_with(DATABASE_URL=value)["DATABASES"]["default"]["NAME"] == name
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -46,10 +47,11 @@ class TestSecretKey:
             settings_with(SECRET_KEY="")
 
     def test_must_be_given_to_every_command(self) -> None:
-        """The last line that an operator sees names the variable."""
+        """All that an operator sees is one line that names the variable."""
         done = manage("check", SECRET_KEY="")
-        assert done.returncode != 0
-        assert "SECRET_KEY" in done.stderr.strip().splitlines()[-1]
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert "SECRET_KEY" in line
 
     def test_is_not_needed_under_debug(self) -> None:
         """A working copy runs without any set-up."""
@@ -215,6 +217,23 @@ class TestDefaults:
         assert (database["HOST"], database["PORT"], database["NAME"]) == ("db.example", 5433, "name")
         assert "init_command" not in database.get("OPTIONS", {})
 
+    def test_sqlite_is_in_the_checkout_whatever_its_path(self, tmp_path: Path) -> None:
+        """A checkout below a directory with # or ? in its name keeps its database in itself."""
+        checkout = tmp_path / "a#b?c%d"
+        (checkout / "config").mkdir(parents=True)
+        (checkout / "config" / "settings.py").write_text((ROOT / "config" / "settings.py").read_text())
+        environment = {name: value for name, value in MINIMAL.items() if name != "DATABASE_URL"}
+        with patch.dict(os.environ, environment):
+            os.environ.pop("DATABASE_URL", None)
+            settings = runpy.run_path(str(checkout / "config" / "settings.py"))
+        assert settings["DATABASES"]["default"]["NAME"] == str(checkout / "db.sqlite3")
+
+    def test_empty_variables_are_as_if_not_set(self) -> None:
+        """A deployment passes on variables that nobody has set."""
+        settings = settings_with(DEBUG="", SECURE_COOKIES="", SECURE_HSTS_SECONDS="")
+        assert (settings["DEBUG"], settings["SESSION_COOKIE_SECURE"]) == (False, True)
+        assert settings["SECURE_HSTS_SECONDS"] == 0
+
     def test_behind_a_proxy(self) -> None:
         """A proxy that ends TLS is trusted only where it is said to be there."""
         assert settings_with(BEHIND_TLS_PROXY="true")["SECURE_PROXY_SSL_HEADER"] == (
@@ -294,3 +313,31 @@ def test_the_site_passes_the_checks_for_deployment() -> None:
         SECURE_HSTS_SECONDS="3600",
     )
     assert done.returncode == 0, done.stderr
+
+
+class TestCommands:
+    """What an operator can mend is told in one line, and by a traceback where they ask for it."""
+
+    @pytest.mark.parametrize(
+        ("environment", "said"),
+        [
+            ({"DATABASE_URL": "postgres://u:secret@127.0.0.1:1/name"}, "The database does not answer: .*DATABASE_URL"),
+            ({"DATABASE_URL": "sqlite:////nowhere/site.sqlite3"}, "The database does not answer: .*DATABASE_URL"),
+            ({"DATABASE_URL": "sqlite://:memory:"}, "The database lacks tables.*`manage.py migrate`"),
+            ({"DATABASE_URL": ""}, "DATABASE_URL: must be the address of a database"),
+            ({"DEBUG": "perhaps"}, '"DEBUG" invalid'),
+        ],
+        ids=["down", "no file", "not migrated", "no address", "no truth value"],
+    )
+    def test_say_it_in_one_line(self, environment: dict[str, str], said: str) -> None:
+        """Whatever the command does with its database."""
+        done = manage("update_packages", "--all", **environment)
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert re.search(said, line)
+        assert "secret@" not in line
+
+    def test_traceback(self) -> None:
+        """Django's own option shows where it came from."""
+        done = manage("update_packages", "--all", "--traceback", DATABASE_URL="sqlite:////nowhere/site.sqlite3")
+        assert "Traceback" in done.stderr

@@ -44,7 +44,6 @@ class Command(BaseCommand):
         parser.add_argument(
             "--workers",
             type=long_command.count,
-            default=WORKERS,
             metavar="N",
             help=f"ask in N threads, as far as the limits of each source let them (default: {WORKERS})",
         )
@@ -54,9 +53,14 @@ class Command(BaseCommand):
         long_command.add_options(parser, verb="refresh", rows="packages", patience=patience)
 
     def handle(self, *_: Any, **options: Any) -> None:
-        primary_keys, everything = _choose(options)
         if options["detach"] and not options["celery"]:
             raise CommandError("--detach goes with --celery", returncode=long_command.MISUSE)
+        if options["celery"] and options["workers"] is not None:
+            raise CommandError(
+                "--workers does not go with --celery: start Celery's workers with --concurrency",
+                returncode=long_command.MISUSE,
+            )
+        primary_keys, everything = _choose(options)
         if options["celery"]:
             self._enqueue(primary_keys, options, everything=everything)
             return
@@ -65,7 +69,7 @@ class Command(BaseCommand):
             def progress(package: Package, results: list[FetchResult], again: bool) -> None:
                 tell(f"{package.slug}: {_outcomes(results)}", _reasons(results), again=again)
 
-            return run(primary_keys, stopper, progress, everything=everything, workers=options["workers"])
+            return run(primary_keys, stopper, progress, everything=everything, workers=options["workers"] or WORKERS)
 
         long_command.conduct(self, options, len(primary_keys), work, _show, row="package")
 

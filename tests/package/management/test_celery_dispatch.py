@@ -242,6 +242,14 @@ class TestDetach:
         assert "--detach goes with --celery" in capsys.readouterr().err
         assert not Claim.objects.exists()
 
+    def test_a_number_of_threads_does_not_go_with_celery(
+        self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The workers' own option says how many they are: misuse, and nothing is queued."""
+        assert update_packages("--celery", "--workers=3") == 2
+        assert "--concurrency" in capsys.readouterr().err
+        assert not Claim.objects.exists()
+
 
 @pytest.mark.usefixtures("broker_away")
 class TestBrokerAway:
