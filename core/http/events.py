@@ -1,7 +1,8 @@
 """What happens to a call, as values handed to observers. Metrics and logging are two observers.
 
 An observer is any callable that takes an event. It runs in the thread of the call, so it must be quick; what
-it raises never reaches the caller.
+it raises never reaches the caller. If it has an attribute `kinds`, a set or tuple of classes of
+events, it gets only those.
 """
 
 from __future__ import annotations
@@ -221,10 +222,28 @@ Event: TypeAlias = (
 Observer: TypeAlias = Callable[[Event], None]
 
 
-def emit(event: Event, observers: Iterable[Observer]) -> None:
-    """Hand `event` to each observer; one that raises is logged, and the others still get theirs."""
-    for observer in observers:
-        try:
-            observer(event)
-        except Exception:  # noqa: BLE001 - logged, with its traceback
-            logger.exception("Observer %r failed on %s", observer, type(event).__name__)
+class Audience:
+    """Observers, and which of them get the events of each kind: looked up once for a kind, not at each event."""
+
+    __slots__ = ("_by_kind", "observers")
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self.observers = tuple(observers)
+        self._by_kind: dict[type, tuple[Observer, ...]] = {}
+
+    def tell(self, event: Event) -> None:
+        """Hand `event` to those that ask for its kind; one that raises is logged, and the others still get theirs."""
+        kind = type(event)
+        listeners = self._by_kind.get(kind)
+        if listeners is None:
+            listeners = self._by_kind[kind] = tuple(each for each in self.observers if _wants(each, kind))
+        for observer in listeners:
+            try:
+                observer(event)
+            except Exception:  # noqa: BLE001 - logged, with its traceback
+                logger.exception("Observer %r failed on %s", observer, kind.__name__)
+
+
+def _wants(observer: Observer, kind: type) -> bool:
+    kinds = getattr(observer, "kinds", None)
+    return kind in kinds if isinstance(kinds, set | frozenset | tuple | list) else True  # a mock has any attribute

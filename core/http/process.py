@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from . import fork, unread_settings
 from .arguments import check_function
 from .engine.upstream import Upstream
-from .events import OTHER, Event, Observer, emit
+from .events import OTHER, Audience, Event, Observer
 from .observers.logs import log_event
 from .observers.prometheus import prometheus_observer
 from .origin import Origin
@@ -48,12 +48,13 @@ class ProcessRegistry(Registry):
         self.diagnostics = DiagnosticsRecorder()
         """What was last seen of each upstream."""
         logging_and_metrics = _default_observers(self.config) if observers is None else observers
-        self.observers = (*logging_and_metrics, self.diagnostics.observe)
+        all_observers = [*logging_and_metrics, self.diagnostics.observe]
         self._sharing: StateSharing | None = None
         if self.config.shared_cache is not None and runtime.is_real:  # a test's clock means nothing to other processes
             self._sharing = StateSharing(self.config.shared_cache, self._to_share, self.diagnostics)
             self._elect = self._sharing.elect
-            self.observers = (*self.observers, self._sharing.observe)
+            all_observers.append(self._sharing.observe)
+        self._audience = Audience(all_observers)
 
     def upstream(self, origin: Origin, *, untrusted: bool = False, partition: str = "") -> Upstream:
         """Look up the upstream that `origin` belongs to."""
@@ -63,10 +64,10 @@ class ProcessRegistry(Registry):
         return found
 
     def emit(self, event: Event) -> None:
-        """Hand `event` to all observers, and to those of `observe`."""
-        emit(event, self.observers)
-        if _process.observers:
-            emit(event, _process.observers)
+        """Hand `event` to all observers that ask for its kind, and to those of `observe`."""
+        self._audience.tell(event)
+        if _process.audience.observers:
+            _process.audience.tell(event)
 
     def forget(self) -> None:
         """Give up what is known of every upstream, and share nothing any more."""
@@ -84,8 +85,9 @@ class observe:  # noqa: N801 - used like a function
     """Add an observer of events (`core.http.events`) to the process.
 
     ``observe(observer)`` adds it for good, ``with observe(observer):`` until the end of the block. It gets every event
-    of every session, whatever the settings become, in the thread of the call that the event belongs to; so it must be
-    quick. What it raises is logged and never reaches the caller.
+    of every session, whatever the settings become, or those of the classes in its attribute ``kinds``, if it has one (a
+    set or a tuple). It runs in the thread of the call that the event belongs to, so it must be quick. What it raises is
+    logged and never reaches the caller.
 
     :param observer: is called with each event; what it returns is ignored.
     """
@@ -94,16 +96,16 @@ class observe:  # noqa: N801 - used like a function
         check_function("observer", observer, "a function of one event")
         self._observer = observer
         with _process.lock:
-            _process.observers = (*_process.observers, observer)
+            _process.audience = Audience((*_process.audience.observers, observer))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         with _process.lock:
-            left = list(_process.observers)
+            left = list(_process.audience.observers)
             left.remove(self._observer)
-            _process.observers = tuple(left)
+            _process.audience = Audience(left)
 
 
 def _default_observers(config: Config) -> tuple[Observer, ...]:
@@ -125,7 +127,7 @@ class _Process:
         self.runtime = Runtime()
         self.make: Callable[[], ProcessRegistry] = _default_registry
         self.registry: ProcessRegistry | None = None
-        self.observers: tuple[Observer, ...] = ()
+        self.audience = Audience(())
         self.lock = threading.RLock()
         fork.renew_in_children(self)
 
@@ -155,12 +157,12 @@ def on(runtime: Runtime) -> Iterator[None]:
 
     Afterwards all is as before: what `use` set and the observers that were added meanwhile are gone.
     """
-    make, before, observers = _process.make, _process.runtime, _process.observers
+    make, before, audience = _process.make, _process.runtime, _process.audience
     use(runtime=runtime)
     try:
         yield
     finally:
-        _process.observers = observers
+        _process.audience = audience
         use(make, runtime=before)
 
 

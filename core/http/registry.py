@@ -14,7 +14,7 @@ from typing import Any
 
 from . import fork
 from .engine.upstream import Clock, Elect, Random, Upstream
-from .events import OTHER, Event, Observer, emit
+from .events import OTHER, Audience, Event, Observer
 from .origin import Origin
 from .policy import Policy
 from .upstream_id import UpstreamId
@@ -71,7 +71,7 @@ class Registry:
         """Make a registry. `policy`: for every upstream, whatever the configuration says; its names still hold."""
         self.config = config or Config()
         self.runtime = runtime or Runtime()
-        self.observers = observers
+        self._audience = Audience(observers)
         self._policy = policy
         self._configured: dict[str, Upstream] = {}
         self._others: OrderedDict[Origin, Upstream] = OrderedDict()
@@ -116,8 +116,8 @@ class Registry:
         return Registry(config, policy=policy, runtime=runtime, observers=(self.emit,))
 
     def emit(self, event: Event) -> None:
-        """Hand `event` to all observers."""
-        emit(event, self.observers)
+        """Hand `event` to all observers that ask for its kind."""
+        self._audience.tell(event)
 
     def forget(self) -> None:
         """Give up what is known of every upstream."""

@@ -49,13 +49,11 @@ def _log_gate(event: GateClosed) -> None:
 
 
 def _log_call(event: CallEnded) -> None:
-    count = len(event.attempts)
+    count, level, verb = len(event.attempts), logging.DEBUG, ""
     if event.result is Result.FAILURE:
         level, verb = logging.WARNING, "failed"
     elif event.result is Result.SUCCESS and count > 1:
         level, verb = logging.INFO, "recovered"
-    else:
-        level, verb = logging.DEBUG, event.result.value
     if not logger.isEnabledFor(level):
         return
     history = ", ".join(_describe(attempt) for attempt in event.attempts)
@@ -65,7 +63,7 @@ def _log_call(event: CallEnded) -> None:
         level,
         "%s %s%s (upstream %s, %d attempt%s in %.1f s: %s%s)",
         _subject(event),
-        verb,
+        verb or event.result.value,
         f": {reason}" if reason else "",
         event.upstream,
         count,
@@ -138,3 +136,4 @@ _HOW: dict[type, Callable[[Any], None]] = {
     GateClosed: _log_gate,
     RetryScheduled: _log_retry,
 }
+log_event.kinds = frozenset(_HOW)  # type: ignore[attr-defined]  # see `events`

@@ -31,6 +31,9 @@ from .upstream_series import UpstreamSeries
 class PrometheusObserver:
     """Counts events. One for each registry of metrics: the names are taken after that."""
 
+    kinds: frozenset[type]
+    """The events in which there is anything to count."""
+
     def __init__(self, registry: CollectorRegistry | None, timeouts: Iterable[float]) -> None:
         """Make the metrics; `timeouts` (seconds) become edges of the duration buckets.
 
@@ -138,6 +141,7 @@ _HOW: dict[type, Callable[[UpstreamSeries, Any], None]] = {
     GateWaited: UpstreamSeries.gate_waited,
     QuotaSeen: UpstreamSeries.quota_seen,
 }
+PrometheusObserver.kinds = frozenset(_HOW)
 _made: list[PrometheusObserver] = []
 
 

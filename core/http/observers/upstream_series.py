@@ -6,8 +6,8 @@ import math
 import threading
 import time
 import weakref
-
-from prometheus_client import Counter, Histogram
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from ..events import (
     OTHER,
@@ -28,8 +28,11 @@ from ..events import (
     Target,
 )
 from ..outcome import Outcome, Reason, Rejection, Result
+from ..wire.compat import inner, inner_observe
 from .metric_families import MetricFamilies
 
+_Add: TypeAlias = Callable[[float], object]
+"""Adds to a counter, or notes a value in a histogram."""
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH"})
 _RESOURCES = frozenset(  # GitHub's, from its REST API's documentation of rate limits
     {
@@ -78,20 +81,26 @@ class UpstreamSeries:
         self._lock = threading.RLock()
         self._partitions = {""}
         self._limit = math.inf
-        self._by_attempt: dict[tuple[str, int | None, Result, Reason | None], tuple[Counter, Histogram]] = {}
+        self._by_attempt: dict[tuple[str, int | None, Result, Reason | None], tuple[_Add, _Add]] = {}
+        self._last: tuple[Any, ...] = (None, None, None, None)
+        """The last attempt's outcome and method, and its counter and duration."""
         self.active_requests = metrics.active_requests.labels(upstream)
         self.concurrency_limit = metrics.concurrency_limit.labels(upstream)
-        self.call_attempts = metrics.call_attempts.labels(upstream)
-        self.calls: dict[tuple[Result, Reason | Rejection | None], tuple[Counter, Histogram]] = {
+        self._set_active_requests = inner(self.active_requests, "set")
+        self.note_call_attempts = inner_observe(metrics.call_attempts.labels(upstream))
+        self.calls: dict[tuple[Result, Reason | Rejection | None], tuple[_Add, _Add]] = {
             (result, reason): (
-                metrics.calls.labels(upstream, result.value, reason.value if reason else ""),
-                metrics.call_duration.labels(upstream, result.value),
+                inner(metrics.calls.labels(upstream, result.value, reason.value if reason else ""), "inc"),
+                inner_observe(metrics.call_duration.labels(upstream, result.value)),
             )
             for result, reasons in _REASONS_OF_CALLS.items()
             for reason in reasons
         }
-        self._attempt_duration: dict[Result, Histogram] = {
-            r: metrics.attempt_duration.labels(upstream, r.value) for r in Result if r is not Result.REJECTED
+        self._successes = self.calls[Result.SUCCESS, None]
+        self._attempt_duration: dict[Result, _Add] = {
+            r: inner_observe(metrics.attempt_duration.labels(upstream, r.value))
+            for r in Result
+            if r is not Result.REJECTED
         }
         self.retries = {r: metrics.retries.labels(upstream, r.value) for r in Reason}
         self.retries_suppressed = {r: metrics.retries_suppressed.labels(upstream, r.value) for r in Suppression}
@@ -136,14 +145,17 @@ class UpstreamSeries:
         self._tell_in_flight()
         if event.outcome is not None:
             outcome = event.outcome
-            found = self._by_attempt.get((event.target.method, outcome.status, outcome.result, outcome.reason))
-            counter, duration = found or self._attempt(event.target.method, outcome)
-            counter.inc()
-            duration.observe(event.seconds)
+            method, (last_outcome, last_method, count, note_duration) = event.target.method, self._last
+            if outcome is not last_outcome or method != last_method:  # outcomes of usual answers are the same object
+                found = self._by_attempt.get((method, outcome.status, outcome.result, outcome.reason))
+                count, note_duration = found or self._attempt(method, outcome)
+                self._last = outcome, method, count, note_duration
+            count(1)
+            note_duration(event.seconds)
 
     def _tell_in_flight(self) -> None:
         with self._lock:
-            self.active_requests.set(len(self._in_flight))
+            self._set_active_requests(float(len(self._in_flight)))
 
     def retry_started(self, event: RetryStarted) -> None:
         self.retries[event.reason].inc()
@@ -153,11 +165,12 @@ class UpstreamSeries:
         self.retries_suppressed[event.reason].inc()
 
     def call_ended(self, event: CallEnded) -> None:
-        counter, duration = self.calls[event.result, event.reason]
-        counter.inc()
-        duration.observe(event.seconds)
+        success = event.result is Result.SUCCESS  # enums are slow to hash
+        count, note_duration = self._successes if success else self.calls[event.result, event.reason]
+        count(1)
+        note_duration(event.seconds)
         if event.attempts:
-            self.call_attempts.observe(len(event.attempts))
+            self.note_call_attempts(len(event.attempts))
         if event.budget_remaining is not None and event.budget_remaining != self._budget:  # hardly ever changed
             self._budget = event.budget_remaining
             self.budget_remaining.set(event.budget_remaining)
@@ -207,7 +220,7 @@ class UpstreamSeries:
             self._partitions.add(partition)
         return partition if partition in self._partitions else "other"
 
-    def _attempt(self, method: str, outcome: Outcome) -> tuple[Counter, Histogram]:
+    def _attempt(self, method: str, outcome: Outcome) -> tuple[_Add, _Add]:
         """Return the metrics of such attempts; labels stay within known methods and statuses."""
         status = outcome.status
         if method not in _METHODS:
@@ -218,4 +231,4 @@ class UpstreamSeries:
             self._upstream, method, str(status or ""), outcome.reason.value if outcome.reason else ""
         )
         key = (method, status, outcome.result, outcome.reason)
-        return self._by_attempt.setdefault(key, (counter, self._attempt_duration[outcome.result]))
+        return self._by_attempt.setdefault(key, (inner(counter, "inc"), self._attempt_duration[outcome.result]))

@@ -106,6 +106,8 @@ class StateSharing:
         self._urgent.add(key_of(event.upstream, f"{event.target.scheme}://{event.target.host}"))
         self._wake.put(None)
 
+    observe.kinds = frozenset({AttemptEnded, BreakerChanged, GateClosed})  # type: ignore[attr-defined]  # see `events`
+
     def elect(self, upstream: Upstream, now: float) -> bool | Wait:
         """Say whether this process may send the probe that is due: as `engine.Elect`."""
         if self.stopped or self._failing or now - self._busy_since > PATIENCE:

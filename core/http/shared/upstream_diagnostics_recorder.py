@@ -57,6 +57,8 @@ class DiagnosticsRecorder:
         elif isinstance(event, QuotaSeen) and event.upstream != OTHER:  # which does not say whose quota it is
             self._note_quota(event.upstream, event.quota, event.partition)
 
+    observe.kinds = frozenset({AttemptEnded, QuotaSeen})  # type: ignore[attr-defined]  # see `events`
+
     def note_transition(self, about: UpstreamId, transition: Transition) -> None:
         """Note when a breaker of this process opened or closed, in wall-clock time."""
         name = UNTRUSTED if about.untrusted else about.name

@@ -13,6 +13,7 @@ import inspect
 import platform
 import ssl
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -154,6 +155,23 @@ def _lacks_end(decoder: Any) -> bool:
         if isinstance(decoder, kind):
             return _LACKS_END[name](decoder)
     raise ContentDecodingError(f"core.http cannot tell whether what {type(decoder).__name__} decoded is complete")
+
+
+# prometheus_client, whose checks cost more than the counting; without these names, its public methods do it
+
+
+def inner(metric: Any, method: str) -> Callable[[float], object]:
+    """Return what "inc" or "set" of a counter or gauge that has its labels comes down to."""
+    return getattr(getattr(metric, "_value", metric), method)  # type: ignore[no-any-return]
+
+
+def inner_observe(histogram: Any) -> Callable[[float], object]:
+    """Return what `observe` of a histogram that has its labels comes down to."""
+    whole, buckets, bounds = (getattr(histogram, name, None) for name in ("_sum", "_buckets", "_upper_bounds"))
+    if not (whole and buckets and bounds):
+        return histogram.observe  # type: ignore[no-any-return]
+    add, adders = whole.inc, [bucket.inc for bucket in buckets]
+    return lambda amount: (add(amount), adders[bisect_left(bounds, amount)](1))
 
 
 # http.client and ssl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.http import Policy, observe, process
 from core.http.engine.upstream import MOST_PARTS
-from core.http.events import Event, RetrySuppressed, Suppression, Target
+from core.http.events import Event, GateWaited, RetrySuppressed, Suppression, Target
 from core.http.origin import Origin, canonical_host, origin_of
 from core.http.process import ProcessRegistry
 from core.http.registry import MOST_OTHER_HOSTS, OTHER, Config, Registry
@@ -158,6 +159,23 @@ def test_events_can_be_watched_for_a_while() -> None:
         upstream.observe(event)
     upstream.observe(event)
     assert (len(seen), len(watched)) == (3, 1)
+
+
+def test_an_observer_gets_the_kinds_of_events_that_it_asks_for() -> None:
+    """One with `kinds` gets no others; one without, or with something else of that name as mocks have, gets all."""
+
+    def picky(event: Event) -> None:
+        seen.append(event)
+
+    seen: list[Event] = []
+    picky.kinds = {GateWaited}  # type: ignore[attr-defined]
+    mocked = mock.MagicMock()
+    upstreams = ProcessRegistry(CONFIG, observers=(picky, mocked))
+    waited = GateWaited("pypi", 1.0)
+    upstreams.emit(RetrySuppressed("pypi", Target("GET", "https", "pypi.example", "/"), Suppression.DEADLINE))
+    upstreams.emit(waited)
+    assert seen == [waited]
+    assert mocked.call_count == 2
 
 
 @pytest.mark.parametrize(

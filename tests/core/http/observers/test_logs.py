@@ -16,7 +16,7 @@ from django.test import override_settings
 
 from core import http
 from core.http import Policy, ResilientSession, process
-from core.http.events import Event, emit
+from core.http.events import Audience, Event
 from core.http.process import ProcessRegistry
 from core.http.testing import FakeClock
 
@@ -249,7 +249,7 @@ def test_an_interrupt_in_an_observer_is_an_interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        emit(object(), [interrupted])  # type: ignore[arg-type]
+        Audience([interrupted]).tell(object())  # type: ignore[arg-type]
 
 
 def test_a_session_with_a_policy_is_logged_too(

@@ -19,7 +19,7 @@ from core.http.engine.call import Call
 from core.http.engine.mergeable_state import BreakerSnapshot, GateSnapshot
 from core.http.engine.steps import Send, Wait
 from core.http.engine.upstream import Upstream
-from core.http.events import BreakerChanged, BreakerFollowed, BreakerState, Event, Target, emit
+from core.http.events import Audience, BreakerChanged, BreakerFollowed, BreakerState, Event, Target
 from core.http.observers.logs import log_event
 from core.http.observers.prometheus import PrometheusObserver
 from core.http.origin import Origin
@@ -271,9 +271,9 @@ def test_following_is_logged_and_counted_as_a_state(caplog: pytest.LogCaptureFix
     """INFO, not WARNING; the gauge of states moves, the counter of transitions does not."""
     caplog.set_level(logging.INFO, "core.http")
     collected = CollectorRegistry()
-    observers = (log_event, PrometheusObserver(collected, ()))
-    emit(BreakerFollowed("pypi", "", BreakerState.CLOSED, BreakerState.OPEN, 12.4), observers)
-    emit(BreakerFollowed("other", "a.test", BreakerState.OPEN, BreakerState.CLOSED, 0.0), observers)
+    audience = Audience((log_event, PrometheusObserver(collected, ())))
+    audience.tell(BreakerFollowed("pypi", "", BreakerState.CLOSED, BreakerState.OPEN, 12.4))
+    audience.tell(BreakerFollowed("other", "a.test", BreakerState.OPEN, BreakerState.CLOSED, 0.0))
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("INFO", "Breaker of upstream pypi opens as in another process: nothing is sent for 12 s"),
         ("INFO", "Breaker of upstream other (a.test) closes as in another process: it answers again"),
