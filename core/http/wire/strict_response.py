@@ -12,7 +12,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.response import assert_header_parsing
 
-from . import compat
+from . import compat, plain_head
 
 _MAX_HEAD = 1024 * 1024
 """Bytes of status lines and headers, interim answers included. (http.client bounds a line and their number.)"""
@@ -56,16 +56,42 @@ class _Lines(io.BufferedReader):
 class StrictResponse(http.client.HTTPResponse):
     """An answer whose head has to be whole and well-formed. http.client takes half of the headers for all of them."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
+        super().__init__(sock, debuglevel, method, url)
         self.fp: Any = self.fp
+        self._has_no_body = method == "HEAD"
         if type(self.fp) is io.BufferedReader:  # and not what a test tool made of a string
             self.fp = _Lines(self.fp.detach())
 
     def begin(self) -> None:
-        super().begin()
+        head = None
+        if self.msg is None and isinstance(self.fp, _Lines) and not self.debuglevel:
+            head = plain_head.parse(self.fp.peek())
+        if head is None:
+            super().begin()
+            self._check_head()
+        else:
+            self._begin_with(head)
         if isinstance(self.fp, _Lines):
             self.fp.in_head = False
+        if self.status == http.client.SWITCHING_PROTOCOLS:  # nobody asked for it: who knows what comes next
+            self.will_close = True
+        elif self.length == 0 and self.chunked:  # 204, 304 or HEAD: urllib3 would wait for chunks
+            compat.close_connection(self)
+
+    def _begin_with(self, head: plain_head.PlainHead) -> None:
+        """Do what `begin` of http.client does, with a head that needs none of the checks."""
+        self.fp.read(head.size)
+        self.code = self.status = head.status
+        self.reason, self.version = head.reason, 11
+        self.headers = self.msg = head.message
+        self.chunked, self.length, self.will_close = head.length is None, head.length, head.closes
+        if self.chunked:
+            self.chunk_left = None
+        if self._has_no_body or head.status in {http.client.NO_CONTENT, http.client.NOT_MODIFIED}:
+            self.length = 0
+
+    def _check_head(self) -> None:
         if self.msg.defects:
             try:
                 assert_header_parsing(self.msg)  # which defects count is for urllib3 to say
@@ -74,11 +100,6 @@ class StrictResponse(http.client.HTTPResponse):
         lengths = {value.strip() for value in self.msg.get_all("Content-Length", ())}
         if len(lengths) > 1 or any(not (value.isascii() and value.isdigit() and len(value) <= 18) for value in lengths):
             raise InvalidHeader("Content-Length is not one number")
-
-        if self.status == http.client.SWITCHING_PROTOCOLS:  # nobody asked for it: who knows what comes next
-            self.will_close = True
-        elif self.length == 0 and self.chunked:  # 204, 304 or HEAD: urllib3 would wait for chunks
-            compat.close_connection(self)
 
     def _safe_read(self, amt: int) -> bytes:
         if amt < 0:  # a negative chunk size: read() would take it for "everything"
