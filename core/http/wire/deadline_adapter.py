@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidProxyURL, InvalidURL
 from requests.utils import select_proxy
 from urllib3 import proxy_from_url
@@ -38,6 +37,7 @@ from .attempt_context import AttemptContext, Stage
 from .connections import POOLS
 from .error_chain import chain
 from .error_outcomes import diagnose
+from .plain_adapter import PlainAdapter
 from .requests_exceptions import (
     AttemptBodyTimeout,
     AttemptConnectTimeout,
@@ -47,7 +47,7 @@ from .requests_exceptions import (
     HeadTruncated,
     UnsupportedSocket,
 )
-from .requests_response import ResilientResponse, made_resilient
+from .requests_response import ResilientResponse
 from .sockets import CannotKeepDeadline
 from .strict_response import HeadCutShort
 
@@ -73,7 +73,7 @@ _TLS_SETTINGS = frozenset(
 _CREDENTIALS = ("Authorization", "Cookie", "Proxy-Authorization")
 
 
-class DeadlineAdapter(HTTPAdapter):
+class DeadlineAdapter(PlainAdapter):
     """An `HTTPAdapter` on pools and TLS contexts of which every socket keeps the deadline of its attempt."""
 
     untrusted = False
@@ -226,9 +226,6 @@ class DeadlineAdapter(HTTPAdapter):
             super().cert_verify(conn, url, verify, cert)
             return
         conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
-
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        return made_resilient(super().build_response(req, resp))
 
 
 def _pools_through(proxy: str) -> dict[str, Any]:
