@@ -14,6 +14,8 @@ from .checked_body import CheckedBody, EncodedBodyTooLargeError
 from .requests_exceptions import ResponseTooLarge
 
 _CHUNK = 64 * 1024
+_AT_ONCE = 2**20
+"""Bytes of a body that are read with one call, for which room is made beforehand."""
 _MOST_OF_REDIRECT = 2**20
 """Bytes of the body of a redirect: the last response of a call keeps those of all its redirects, up to thirty."""
 
@@ -40,11 +42,15 @@ def read(response: requests.Response, limit: int | None) -> None:
 
 
 def _read(response: requests.Response, limit: int | None) -> bytes:
+    raw, at_once = response.raw, 0
+    if isinstance(raw, CheckedBody):
+        raw.most_bytes = limit
+        length = raw.length_remaining or 0
+        if length <= (_AT_ONCE if limit is None else min(limit, _AT_ONCE)) and "Content-Encoding" not in raw.headers:
+            at_once = length
     content = io.BytesIO()  # a list of chunks would cost 50 bytes for each, and a server may send them of one byte
     attempt = attempt_context.current()
-    if isinstance(response.raw, CheckedBody):
-        response.raw.most_bytes = limit
-    for chunk in response.iter_content(_CHUNK):
+    for chunk in response.iter_content(at_once or _CHUNK):
         if attempt is not None:
             attempt.left()  # decoding takes time too
         content.write(chunk)
