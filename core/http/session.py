@@ -24,7 +24,7 @@ from .engine.upstream import Clock, Random
 from .log import logger
 from .origin import origin_of
 from .policy import Policy, refuse_options
-from .wire import address_guard, compat, plain_requests, redaction, unexpected_errors
+from .wire import address_guard, compat, plain_requests, plain_send, redaction, unexpected_errors
 from .wire.cookie_jar import BoundedCookieJar
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
@@ -195,7 +195,10 @@ class ResilientSession(requests.Session):
             self._guard(request, kwargs)
         with total_deadline.session_call(self) as call:
             try:
-                return super().send(request, **kwargs)
+                send = super().send
+                if _is(send, plain_send.SEND) and plain_send.can_send(self, request, kwargs):
+                    return plain_send.send(self, request, **kwargs)
+                return send(request, **kwargs)
             except (CircuitOpen, RateLimited) as exc:
                 # Not before: what wraps requests' own method, as tracing does, would take it for an answer of a server.
                 hop = exc.request if isinstance(exc.request, requests.PreparedRequest) else request

@@ -1,0 +1,54 @@
+"""What `requests.Session.send` does, without looking for cookies in answers that have none."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import requests.sessions
+from requests import PreparedRequest, Response, Session
+from requests.cookies import RequestsCookieJar
+
+from .checked_body import CheckedBody
+from .cookie_jar import BoundedCookieJar
+
+SEND = Session.send
+"""The method of which this does the work, as it was at import."""
+_ARGUMENTS = frozenset({"allow_redirects", "cert", "proxies", "stream", "timeout", "verify"})
+_PLAIN_JARS = frozenset({RequestsCookieJar, BoundedCookieJar})
+_sessions: Any = requests.sessions  # which functions it has is looked up at each call: some tests replace them
+
+
+def can_send(session: Session, request: PreparedRequest, how: dict[str, Any]) -> bool:
+    """Say whether the arguments are those that `Session.request` passes, and redirects are to be followed."""
+    return (
+        how.keys() == _ARGUMENTS
+        and how["allow_redirects"] is True
+        and type(request) is PreparedRequest
+        and type(session.cookies) in _PLAIN_JARS
+    )
+
+
+def send(session: Session, request: PreparedRequest, *, allow_redirects: bool, **how: Any) -> Response:  # noqa: ARG001
+    """Return what `requests.Session.send` would, with arguments for which `can_send` holds."""
+    adapter = session.get_adapter(url=request.url)  # type: ignore[arg-type]  # requests refuses None itself
+    started = _sessions.preferred_clock()
+    response: Response = adapter.send(request, **how)
+    response.elapsed = timedelta(seconds=_sessions.preferred_clock() - started)
+    response = _sessions.dispatch_hook("response", request.hooks, response, **how)
+    for earlier in response.history:  # a hook's: authentication has sent the request again
+        _sessions.extract_cookies_to_jar(session.cookies, earlier.request, earlier.raw)
+    if _may_set_cookies(response):
+        _sessions.extract_cookies_to_jar(session.cookies, request, response.raw)
+    history = [response, *session.resolve_redirects(response, request, **how)]
+    response = history.pop()
+    if history:
+        response.history = history
+    if not how["stream"]:
+        _ = response.content
+    return response
+
+
+def _may_set_cookies(response: Response) -> bool:
+    raw = response.raw
+    return type(raw) is not CheckedBody or "Set-Cookie" in raw.headers or "Set-Cookie2" in raw.headers
