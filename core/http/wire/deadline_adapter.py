@@ -208,11 +208,12 @@ class DeadlineAdapter(PlainAdapter):
         """As in requests, but with one TLS context for all connections that have the same settings."""
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] == "https" and not self._has_tls_of_its_own:
-            super().cert_verify(SimpleNamespace(), request.url or "", verify, cert)  # are the files there?
-            pool = {
-                "cert_reqs": "CERT_REQUIRED" if verify else "CERT_NONE",
-                "ssl_context": _context(request, verify, cert),
-            }
+            try:
+                context = _context(request, verify, cert)
+            except OSError:
+                super().cert_verify(SimpleNamespace(), request.url or "", verify, cert)  # which says what is not there
+                raise
+            pool = {"cert_reqs": "CERT_REQUIRED" if verify else "CERT_NONE", "ssl_context": context}
         return host, pool
 
     @property
