@@ -3,6 +3,12 @@
     python -m benchmarks.peers
     python -m benchmarks.peers --help
 
+Other clients are shown too where they are installed, in an environment of its own if they are to be:
+
+    pip install tenacity httpx httpx2 aiohttp httpware "clientwright[requests]" pycurl
+
+niquests replaces urllib3 by a fork that core.http refuses, so it needs an environment without core.http's other peers.
+
 The client is pinned to one core and the server to another. The peers take turns in short rounds. Shown is the median of
 the rounds' ratios to `requests.Session` (`requests.get` for `http.get`), and the ratio of the quickest rounds. Metrics
 and log are on, as they are by default.
@@ -23,6 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import requests
@@ -31,6 +38,7 @@ from rich.console import Console
 from rich.table import Table
 from urllib3.util import Retry
 
+from benchmarks.peer_clients import Get, installed
 from core import http
 from core.http import ResilientSession
 from tests.core.http.hostile.scenarios import CA, certificate
@@ -100,9 +108,6 @@ def started(core: int | None, *, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://127.0.0.1:{here.recv()}"
 
 
-Get = Callable[[str], requests.Response]
-
-
 def retrying() -> requests.Session:
     session = requests.Session()
     for prefix in ("http://", "https://"):
@@ -118,7 +123,19 @@ def sessions() -> dict[str, Get]:
         "with urllib3.Retry": retrying(),
         "ResilientSession": ResilientSession(),
     }
-    return {name: session.get for name, session in made.items()}
+    return {**{name: session.get for name, session in made.items()}, **installed(CA)}
+
+
+def closing() -> dict[str, Get]:
+    """Make a new TLS connection for each call; the contexts of a session stay."""
+    made = {"requests.Session": requests.Session(), "ResilientSession": ResilientSession()}
+
+    def get_and_close(session: requests.Session, url: str) -> requests.Response:
+        response = session.get(url)
+        session.close()
+        return response
+
+    return {name: partial(get_and_close, session) for name, session in made.items()}
 
 
 def functions() -> dict[str, Get]:
@@ -167,6 +184,7 @@ CASES: dict[
     "100 KB, http": ("/100k", False, sessions, one_after_the_other, 40),
     "100 KB, https": ("/100k", True, sessions, one_after_the_other, 40),
     "600 KB gzip JSON, http": ("/gzip", False, sessions, with_json, 6),
+    "2 KB, new TLS connections": ("/2k", True, closing, one_after_the_other, 4),
     "2 KB, http.get": ("/2k", False, functions, one_after_the_other, 60),
     f"2 KB after {LATENCY * 1000:.0f} ms, {THREADS} threads": (SLOW, False, pooled, many_threads, 8),
 }

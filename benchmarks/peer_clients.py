@@ -1,0 +1,145 @@
+# ruff: noqa: PLC0415 - each library is imported where it is wanted, for it may not be installed
+"""The clients that `benchmarks.peers` sets beside requests, each with its defaults. What is missing is left out."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import io
+import json
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import requests
+
+
+class Answer(Protocol):
+    """What a response of any client has."""
+
+    @property
+    def content(self) -> bytes: ...
+
+    def json(self) -> Any: ...
+
+
+Get = Callable[[str], Answer]
+
+
+class _Body:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+def _tenacity(_: str) -> Get:
+    import tenacity
+
+    decorated: Get = tenacity.retry(stop=tenacity.stop_after_attempt(4))(requests.Session().get)
+    return decorated
+
+
+def _urllib3(ca: str) -> Get:
+    import urllib3
+
+    pool = urllib3.PoolManager(ca_certs=ca)
+    return lambda url: _Body(pool.request("GET", url).data)
+
+
+def _httpx(ca: str) -> Get:
+    import httpx
+
+    get: Get = httpx.Client(verify=ssl.create_default_context(cafile=ca)).get
+    return get
+
+
+def _httpx2(ca: str) -> Get:
+    import httpx2
+
+    get: Get = httpx2.Client(verify=ssl.create_default_context(cafile=ca)).get
+    return get
+
+
+def _niquests(_: str) -> Get:
+    import niquests
+
+    get: Get = niquests.Session().get
+    return get
+
+
+def _aiohttp(ca: str) -> Get:
+    import aiohttp
+
+    loop, context = asyncio.new_event_loop(), ssl.create_default_context(cafile=ca)
+
+    async def opened() -> Any:
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
+
+    session = loop.run_until_complete(opened())
+    atexit.register(lambda: loop.run_until_complete(session.close()))
+
+    async def read(url: str) -> bytes:
+        async with session.get(url) as response:
+            content: bytes = await response.read()
+            return content
+
+    return lambda url: _Body(loop.run_until_complete(read(url)))
+
+
+def _httpware(ca: str) -> Get:
+    import httpx2
+    from httpware import Client
+
+    client = Client(httpx2_client=httpx2.Client(verify=ssl.create_default_context(cafile=ca)))
+    get: Get = client.get
+    return get
+
+
+def _clientwright(_: str) -> Get:
+    from clientwright import ClientConfig, build_sync
+
+    get: Get = build_sync("requests", ClientConfig(service_name="peers")).get
+    return get
+
+
+def _pycurl(ca: str) -> Get:
+    import pycurl
+
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.CAINFO, ca)
+    curl.setopt(pycurl.ACCEPT_ENCODING, "")
+
+    def get(url: str) -> Answer:
+        body = io.BytesIO()
+        curl.setopt(pycurl.URL, url)
+        curl.setopt(pycurl.WRITEDATA, body)
+        curl.perform()
+        return _Body(body.getvalue())
+
+    return get
+
+
+_MAKERS: dict[str, Callable[[str], Get]] = {
+    "tenacity": _tenacity,
+    "urllib3": _urllib3,
+    "httpx": _httpx,
+    "httpx2": _httpx2,
+    "niquests": _niquests,
+    "aiohttp": _aiohttp,
+    "httpware": _httpware,
+    "clientwright": _clientwright,
+    "pycurl": _pycurl,
+}
+
+
+def installed(ca: str) -> dict[str, Get]:
+    """Return those that can be imported, by name and version; `ca`: the file of the authorities that they trust."""
+    found = {}
+    for name, make in _MAKERS.items():
+        with suppress(ImportError):
+            found[f"{name} {version(name)}"] = make(ca)
+    return found
