@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from http.cookiejar import DefaultCookiePolicy
 from math import inf
 from typing import Any, Never
 from urllib.parse import urljoin, urlsplit
@@ -25,7 +24,7 @@ from .log import logger
 from .origin import origin_of
 from .policy import Policy, refuse_options
 from .wire import address_guard, compat, plain_requests, plain_send, redaction, unexpected_errors
-from .wire.cookie_jar import BoundedCookieJar
+from .wire.cookie_jar import BoundedCookieJar, KeepNone, SendNone
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
 MOST_UNTRUSTED = 2 * 2**20
@@ -90,7 +89,7 @@ class ResilientSession(requests.Session):
         if untrusted:
             self.trust_env = False
             self.max_redirects = address_guard.REDIRECTS
-            self.cookies.set_policy(_KeepNone())
+            self.cookies.set_policy(KeepNone())
         self.mount("https://", adapter)
         self.mount("http://", adapter)
         self._untrusted = untrusted
@@ -235,7 +234,7 @@ class ResilientSession(requests.Session):
             return
         if prepared_request.body is not None:
             raise BlockedAddress("A redirect to another origin asks for the body again", request=prepared_request)
-        compat.set_cookies(prepared_request, RequestsCookieJar(_SendNone()))
+        compat.set_cookies(prepared_request, RequestsCookieJar(SendNone()))
         prepared_request.hooks = default_hooks()  # authentication answers a 401 by such
         for name in [name for name in prepared_request.headers if name.lower() not in address_guard.KEPT_HEADERS]:
             del prepared_request.headers[name]
@@ -246,8 +245,8 @@ class ResilientSession(requests.Session):
         if kwargs.get("proxies", self.proxies):
             raise ValueError("proxies= are not for an untrusted session: they would reach what it must not")
         jar = compat.cookies_of(request)
-        if jar is not None and not isinstance(compat.cookie_policy_of(jar), _KeepNone):
-            jar.set_policy(_KeepNone())
+        if jar is not None and not isinstance(compat.cookie_policy_of(jar), KeepNone):
+            jar.set_policy(KeepNone())
 
 
 class _SessionAdapter(ResilientAdapter):
@@ -290,17 +289,3 @@ def _is(method: Any, function: object) -> bool:
 
 def _text(url: Any) -> str:
     return url.decode("latin-1") if isinstance(url, bytes) else str(url)
-
-
-class _KeepNone(DefaultCookiePolicy):
-    """Takes no cookie from any server."""
-
-    def set_ok(self, *_: Any) -> bool:
-        return False
-
-
-class _SendNone(_KeepNone):
-    """Gives no cookie to any server either, though it be the session's own."""
-
-    def return_ok(self, *_: Any) -> bool:
-        return False
