@@ -16,6 +16,7 @@ from .arguments import check_function
 from .engine.upstream import Upstream
 from .events import OTHER, Audience, Event, Observer
 from .observers.logs import log_event
+from .observers.prometheus import prometheus_observer
 from .origin import Origin
 from .policy import Policy
 from .registry import Config, Registry, Runtime
@@ -108,9 +109,6 @@ class observe:  # noqa: N801 - used like a function
 
 
 def _default_observers(config: Config) -> tuple[Observer, ...]:
-    # Not before the first call: prometheus_client brings an HTTP server, and other modules that take time to import.
-    from .observers.prometheus import prometheus_observer  # noqa: PLC0415
-
     policies = (config.default, *config.upstreams.values())
     timeouts = {timeout for p in policies for timeout in (p.attempt_timeout, p.total_timeout)}
     metrics = prometheus_observer(frozenset(timeouts))

@@ -136,13 +136,6 @@ def test_the_staff_page_works_or_is_absent(copy: Path, ours: str, contrib: str, 
     assert done.stdout.splitlines()[-1] == expected
 
 
-def test_importing_it_brings_nothing_that_only_metrics_and_scrapes_need() -> None:
-    """A program that makes no call, a command line say, does not wait for an HTTP server to be imported."""
-    done = run("import sys, core.http; print(*sys.modules)", Path.cwd())
-    assert done.returncode == 0, done.stderr
-    assert not {"http.server", "prometheus_client", "email.policy", "asyncio"} & set(done.stdout.split())
-
-
 def test_it_works_without_django_and_httpx() -> None:
     """Without Django and httpx, all modules but those of the Django app are imported, and a call is made."""
     program = """
