@@ -19,6 +19,7 @@ _MAX_HEAD = 1024 * 1024
 _MAX_LINE = 65537
 """Bytes of a line of which http.client or urllib3 ask for the whole: chunk sizes and trailers."""
 _readline = io.BufferedReader.readline
+_begin = http.client.HTTPResponse.begin
 
 
 class HeadCutShort(http.client.IncompleteRead):
@@ -65,7 +66,9 @@ class StrictResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         head = None
-        if self.msg is None and isinstance(self.fp, _Lines) and not self.debuglevel:
+        # Where somebody has replaced http.client's own method, theirs does it all.
+        is_original = http.client.HTTPResponse.begin is _begin and not self.debuglevel
+        if is_original and self.msg is None and isinstance(self.fp, _Lines):
             head = plain_head.parse(self.fp.peek())
         if head is None:
             super().begin()
