@@ -81,7 +81,7 @@ UPGRADE ?= --upgrade
 
 lock: $(VENV)/.dev  ## resolve the dependencies anew, into requirements/; with UPGRADE= only as far as they changed
 	$(COMPILE) $(SITE) --output-file requirements/site.txt
-	$(COMPILE) $(DEV) --constraint requirements/site.txt --output-file requirements/dev.txt
+	$(COMPILE) $(DEV) --group httpx2 --constraint requirements/site.txt --output-file requirements/dev.txt
 	$(COMPILE) $(DEV) --python-version 3.11 --resolution lowest-direct --output-file requirements/lowest.txt
 	$(COMPILE) --python-version 3.11 --group conformance --constraint requirements/site.txt \
 		--output-file requirements/conformance.txt

@@ -85,7 +85,7 @@ def test_the_wheel_needs_little(metadata: Message) -> None:
         "requests",
         "urllib3",
     }
-    assert metadata.get_all("Provides-Extra") == ["django", "socks"]
+    assert metadata.get_all("Provides-Extra") == ["django", "httpx", "httpx2", "socks"]
 
 
 def test_the_wheel_says_what_it_is(metadata: Message) -> None:
