@@ -9,7 +9,7 @@ from typing import Any
 
 from . import address_guard, resolver
 from .attempt_context import AttemptContext, Stage
-from .resolver import AddressInfo
+from .resolver import AddressInfo, Resolver
 from .sockets import DeadlineSocket
 
 
@@ -63,6 +63,14 @@ def connect(
 def resolve(attempt: AttemptContext, host: str, port: int) -> Sequence[AddressInfo]:
     """Look `host` up within the time that is left. Raises as `resolver.Resolver.resolve` does."""
     attempt.stage = Stage.DNS
+    return literal(host, port) or names(attempt).resolve(host, port, attempt.left())
+
+
+def literal(host: str, port: int) -> Sequence[AddressInfo]:
+    """Return the address that `host` itself is; nothing: it is a name, to be looked up.
+
+    Raises `socket.gaierror` for what cannot be a name.
+    """
     host = host.strip("[]")
     if _is_address(host):  # no look-up, no waiting
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
@@ -70,10 +78,14 @@ def resolve(attempt: AttemptContext, host: str, port: int) -> Sequence[AddressIn
         host.encode("idna")
     except UnicodeError:
         raise socket.gaierror(socket.EAI_NONAME, "this cannot be a host name") from None
-    names = resolver.configured_hosts if attempt.configured else resolver.other_hosts
+    return ()
+
+
+def names(attempt: AttemptContext) -> Resolver:
+    """Return the resolver for the hosts of such an attempt."""
     if attempt.untrusted:
-        names = resolver.untrusted_hosts
-    return names.resolve(host, port, attempt.left())
+        return resolver.untrusted_hosts
+    return resolver.configured_hosts if attempt.configured else resolver.other_hosts
 
 
 def _is_address(host: str) -> bool:

@@ -22,7 +22,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
@@ -32,12 +32,12 @@ from .. import fork
 AddressInfo: TypeAlias = tuple[int, int, int, str, Any]
 """What `socket.getaddrinfo` returns for each address: family, type, protocol, canonical name, address."""
 _Key: TypeAlias = tuple[str, int]
-_CHECK_THREADS = 0.25
+CHECK_THREADS = 0.25
 """Seconds after which a caller that waits checks again that there is a thread: two of them may have left it to each
 other."""
 
 
-class _LookUp:
+class LookUp:
     """Held by those who wait for it, and by the thread that has begun with it."""
 
     __slots__ = ("__weakref__", "_claims", "_waiting", "addresses", "done", "error", "key")
@@ -48,13 +48,17 @@ class _LookUp:
         self.addresses: Sequence[AddressInfo] = ()
         self.error: OSError | None = None
         self._claims = [True]
-        self._waiting: list[SimpleQueue[None]] = []
+        self._waiting: list[Callable[[], object]] = []
 
-    def mailbox(self) -> SimpleQueue[None]:
-        """Return where something arrives when it is done. Not an `Event`: an interrupt can leave its lock held."""
-        mailbox: SimpleQueue[None] = SimpleQueue()
-        self._waiting.append(mailbox)
-        return mailbox
+    def notify(self, wake: Callable[[], object]) -> None:
+        """Call `wake` when it is done, in another thread; who asks after that looks at `done`. It raises nothing."""
+        self._waiting.append(wake)
+
+    def result(self) -> Sequence[AddressInfo]:
+        """Return the addresses that were found. Raises as `socket.getaddrinfo`."""
+        if self.error is not None:
+            raise _another(self.error)
+        return self.addresses
 
     def run(self) -> None:
         """Look the name up, unless another thread has begun with it."""
@@ -84,8 +88,8 @@ class _LookUp:
     def _end(self, error: OSError | None) -> None:
         self.error = error
         self.done = True  # first: who comes after those that are told sees it
-        for mailbox in tuple(self._waiting):
-            mailbox.put(None)
+        for wake in tuple(self._waiting):
+            wake()
 
 
 class _Worker:
@@ -105,45 +109,50 @@ class Resolver:
     def after_fork(self) -> None:
         self._workers: dict[int, weakref.ref[_Worker]] = {}
         """Those that live, in the order in which they came."""
-        self._queue: deque[weakref.ref[_LookUp]] = deque()
-        self._latest: dict[_Key, weakref.ref[_LookUp]] = {}
+        self._queue: deque[weakref.ref[LookUp]] = deque()
+        self._latest: dict[_Key, weakref.ref[LookUp]] = {}
         """By name: the look-up that was asked for last, which others may join until it is done."""
 
     def resolve(self, host: str, port: int, timeout: float) -> Sequence[AddressInfo]:
-        """Return the addresses of `host`. Callers that ask for the same name at the same time share a look-up.
-
-        Once the interpreter is finalizing it runs no other thread any more: the look-up is made in the calling thread,
-        and takes as long as it takes.
+        """Return the addresses of `host`, in `timeout` seconds: see `begin`.
 
         :raises TimeoutError: after `timeout` seconds; the look-up may go on in its thread.
         :raises OSError: as `socket.getaddrinfo`: `socket.gaierror` above all.
         """
-        if sys.is_finalizing():
-            look_up = _LookUp((host, port))
-            look_up.run()
-        else:
-            look_up = self._ask((host, port))
+        look_up = self.begin(host, port)
         ends = time.monotonic() + timeout
-        mailbox = look_up.mailbox()
+        mailbox: SimpleQueue[None] = SimpleQueue()  # not an `Event`: an interrupt can leave its lock held
+        look_up.notify(lambda: mailbox.put(None))
         try:
             while not look_up.done:
                 left = ends - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"looking up the name took longer than {timeout:.3f} s")
-                self._provide_thread(look_up)
+                self.provide_thread(look_up)
                 with suppress(Empty):
-                    mailbox.get(timeout=min(left, _CHECK_THREADS))
-            if look_up.error is not None:
-                raise _another(look_up.error)
-            return look_up.addresses
+                    mailbox.get(timeout=min(left, CHECK_THREADS))
+            return look_up.result()
         finally:
             del look_up  # or the traceback of the error keeps it in the queue
 
-    def _ask(self, key: _Key) -> _LookUp:
+    def begin(self, host: str, port: int) -> LookUp:
+        """Return the look-up of `host`: one for all that ask for the same name at the same time. Blocks nowhere.
+
+        Who waits for it calls `provide_thread` now, and every `CHECK_THREADS` seconds until it is done. Once the
+        interpreter is finalizing it runs no other thread any more: the look-up is made in the calling thread, and takes
+        as long as it takes.
+        """
+        if not sys.is_finalizing():
+            return self._ask((host, port))
+        look_up = LookUp((host, port))
+        look_up.run()
+        return look_up
+
+    def _ask(self, key: _Key) -> LookUp:
         known = self._known(self._latest.get(key))
         if known is not None:
             return known
-        new = _LookUp(key)
+        new = LookUp(key)
         # First: whoever joins it may be the one who interrupts this. Where all threads hang, nothing takes it out.
         self._queue.append(weakref.ref(new, lambda dead: _take_out(self._queue, dead)))
         found = weakref.ref(new, lambda dead: _forget(self._latest, key, dead))
@@ -153,11 +162,11 @@ class Resolver:
         return known or new
 
     @staticmethod
-    def _known(found: weakref.ref[_LookUp] | None) -> _LookUp | None:
+    def _known(found: weakref.ref[LookUp] | None) -> LookUp | None:
         known = None if found is None else found()
         return None if known is None or known.done else known
 
-    def _provide_thread(self, look_up: _LookUp) -> None:
+    def provide_thread(self, look_up: LookUp) -> None:
         """Start a thread where there is something to do, and there may be another one."""
         worker = _Worker()
         if not self._queue or not self._enter(worker):
@@ -190,7 +199,7 @@ class Resolver:
             if not self._queue or not self._enter(worker):  # who asked before is seen here
                 return
 
-    def _queued(self) -> Iterator[_LookUp]:
+    def _queued(self) -> Iterator[LookUp]:
         """Take what is in the queue, but for those that nobody waits for any more."""
         while self._queue:
             with suppress(IndexError):  # another thread took it
@@ -199,12 +208,12 @@ class Resolver:
                     yield look_up
 
 
-def _forget(latest: dict[_Key, weakref.ref[_LookUp]], key: _Key, dead: weakref.ref[_LookUp]) -> None:
+def _forget(latest: dict[_Key, weakref.ref[LookUp]], key: _Key, dead: weakref.ref[LookUp]) -> None:
     if latest.get(key) is dead:
         latest.pop(key, None)
 
 
-def _take_out(queue: deque[weakref.ref[_LookUp]], dead: weakref.ref[_LookUp]) -> None:
+def _take_out(queue: deque[weakref.ref[LookUp]], dead: weakref.ref[LookUp]) -> None:
     with suppress(ValueError, IndexError):  # a thread has taken it, or changes the queue right now
         queue.remove(dead)
 

@@ -82,8 +82,11 @@ class DeadlineSocket(_Timed, _Socket):
         return count
 
     def recv(self, *args: Any) -> bytes:
-        self.arm()
-        return super().recv(*args)
+        attempt = self.arm()
+        data = super().recv(*args)
+        if attempt is not None:
+            attempt.received += len(data)
+        return data
 
     def send(self, *args: Any, **kwargs: Any) -> int:
         self.arm()
