@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +17,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import rewind_body
 from urllib3.util import Timeout
 
-from . import errors, process, total_deadline
+from . import errors, total_deadline
 from .arguments import check_function
 from .engine.call import Call
 from .engine.steps import Stop, Wait
@@ -26,6 +25,7 @@ from .engine.upstream import Clock, Random, Upstream
 from .events import OTHER, Target
 from .origin import Origin, origin_of
 from .outcome import Attempt, Outcome, Reason
+from .own_registry import OwnRegistry
 from .policy import Policy, check_policy, refuse_options
 from .registry import Registry
 from .wire import compat, response_body, streaming_slot
@@ -64,8 +64,6 @@ class ResilientAdapter(DeadlineAdapter):
 
     partition = ""
     """Whose quota its calls use up: see `ResilientSession`."""
-    _own: tuple[Registry, Registry] | None
-    """The process's registry, and the one of its own that this adapter derived from it."""
 
     def __init__(
         self,
@@ -108,7 +106,7 @@ class ResilientAdapter(DeadlineAdapter):
 
         Raises what requests raises, and `DeadlineExceeded` or `ResponseTooLarge`.
         """
-        registry = self._registry()
+        registry = self._registries.find()
         session_call = total_deadline.current(self)
         upstream, call = self._start(registry, session_call, request, timeout)
         answer: requests.Response | requests.RequestException | None = None  # None before the first attempt only
@@ -177,11 +175,7 @@ class ResilientAdapter(DeadlineAdapter):
     def close(self) -> None:
         """As in requests; what an adapter with a state of its own knows of its upstreams is given up."""
         super().close()
-        with self._lock:
-            own = self._own
-            self._own = None
-        if own is not None:
-            own[1].forget()
+        self._registries.forget()
 
     def _pause(self, step: Wait, call: Call, registry: Registry) -> None:
         """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
@@ -199,21 +193,7 @@ class ResilientAdapter(DeadlineAdapter):
             own(0.0)
 
     def _start_afresh(self) -> None:
-        self._own = None
-        self._lock = threading.RLock()
-
-    def _registry(self) -> Registry:
-        """Find the process's registry as it is now, or this adapter's own, derived from that."""
-        current = process.current()
-        if self._policy is None and self._clock is None and self._random is None:
-            return current
-        with self._lock:
-            last = own = self._own
-            if own is None or own[0] is not current:
-                own = self._own = (current, current.derive(self._policy, self._clock, self._random))
-        if last is not None and last is not own:
-            last[1].forget()
-        return own[1]
+        self._registries = OwnRegistry(self._policy, self._clock, self._random)
 
 
 def request_origin(request: requests.PreparedRequest) -> Origin:

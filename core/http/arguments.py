@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 DAY = 86_400
+_PARTITION = re.compile(r"[A-Za-z0-9_.-]{0,40}")
 _ELSEWHERE = {
     "allowed_methods": "retry_methods",  # urllib3
     "attempts": "retries",
@@ -63,6 +65,13 @@ def check_flag(name: str, value: Any) -> None:
     """Raise `TypeError` unless `value` is a bool."""
     if not isinstance(value, bool):
         raise TypeError(f"{name}={value!r}: must be True or False")
+
+
+def check_partition(value: Any) -> None:
+    """Raise `ValueError` unless `value` is a name for the quota of a credential, or empty."""
+    if not (isinstance(value, str) and _PARTITION.fullmatch(value)):
+        # Without the value: somebody may have taken it for the place of the credential itself.
+        raise ValueError("partition= must be a name of up to 40 letters, digits, '_', '.' and '-'")
 
 
 def check_function(name: str, value: Any, allowed: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from math import inf
@@ -16,9 +15,9 @@ from requests.exceptions import InvalidHeader, InvalidProxyURL, InvalidSchema, I
 from requests.hooks import default_hooks
 from requests.utils import default_user_agent, get_auth_from_url
 
-from . import process, total_deadline
+from . import body_limit, process, total_deadline
 from .adapter import ResilientAdapter, request_origin
-from .arguments import check_flag, check_number
+from .arguments import check_flag, check_number, check_partition
 from .engine.upstream import Clock, Random
 from .log import logger
 from .origin import origin_of
@@ -27,11 +26,7 @@ from .wire import address_guard, compat, plain_requests, plain_send, redaction, 
 from .wire.cookie_jar import BoundedCookieJar, KeepNone, SendNone
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
-MOST_UNTRUSTED = 2 * 2**20
-"""Bytes of a body, decoded, that comes from a URL that a user submitted."""
-_DEFAULT_MOST = Policy().max_response_bytes
 _RESOLVE_REDIRECTS = requests.Session.resolve_redirects
-_PARTITION = re.compile(r"[A-Za-z0-9_.-]{0,40}")
 
 
 class ResilientSession(requests.Session):
@@ -77,10 +72,7 @@ class ResilientSession(requests.Session):
         refuse_options(type(self), unknown)
         check_flag("untrusted", untrusted)
         super().__init__()
-        is_text = isinstance(partition, str)
-        if not (is_text and _PARTITION.fullmatch(partition)):
-            # Without the value: somebody may have taken it for the place of the credential itself.
-            raise ValueError("partition= must be a name of up to 40 letters, digits, '_', '.' and '-'")
+        check_partition(partition)
         self._clock = clock
         self.cookies = BoundedCookieJar()
         adapter = _SessionAdapter(
@@ -272,14 +264,8 @@ class _SessionAdapter(ResilientAdapter):
         self.partition = partition
 
     def max_bytes(self, policy: Policy) -> int | None:
-        """As the policy says; but a body from a user's URL may have 2 MiB, unless the session's own policy says more.
-
-        (Not the process's policy, which is for servers that somebody vouches for; and the default says nothing.)
-        """
         limit = policy.max_response_bytes
-        if not self.untrusted or (self._policy is not None and limit != _DEFAULT_MOST):
-            return limit
-        return MOST_UNTRUSTED if limit is None else min(limit, MOST_UNTRUSTED)
+        return body_limit.of_untrusted(limit, chosen=self._policy is not None) if self.untrusted else limit
 
 
 def _is(method: Any, function: object) -> bool:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import requests
+from collections.abc import Mapping
 
 from ..log import logger
 from ..verdict import MOST_BODY_BYTES, Classify, Verdict
 
 
-def of(response: requests.Response, classify: Classify, stream: bool) -> Verdict | None:
-    """Return the verdict; None where there is none, or `classify` failed."""
-    body = None if stream and not response.is_redirect else response.content[:MOST_BODY_BYTES]
+def of(classify: Classify, status: int, headers: Mapping[str, str], body: bytes | None) -> Verdict | None:
+    """Return the verdict; None where there is none, or `classify` failed. `body`: None where it was not read."""
     try:
-        verdict = classify(response.status_code, response.headers, body)
+        verdict = classify(status, headers, None if body is None else body[:MOST_BODY_BYTES])
     except Exception as exc:  # noqa: BLE001 - it is the site's, and calls go on without it
-        logger.error("classify %s failed on HTTP %s: %s", _name(classify), response.status_code, type(exc).__name__)
+        logger.error("classify %s failed on HTTP %s: %s", _name(classify), status, type(exc).__name__)
         return None
     if verdict is None or isinstance(verdict, Verdict):
         return verdict
