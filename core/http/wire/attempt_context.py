@@ -34,7 +34,18 @@ class Stage(IntEnum):
 class AttemptContext:
     """Holds for what runs inside its ``with`` block."""
 
-    __slots__ = ("__weakref__", "_token", "configured", "connected", "ends", "fresh", "received", "stage", "untrusted")
+    __slots__ = (
+        "__weakref__",
+        "_token",
+        "configured",
+        "connected",
+        "ends",
+        "fresh",
+        "hung_up",
+        "received",
+        "stage",
+        "untrusted",
+    )
 
     def __init__(
         self, seconds: float, *, configured: bool = True, untrusted: bool = False, fresh: bool = False
@@ -51,6 +62,8 @@ class AttemptContext:
         self.fresh = fresh
         self.connected = False
         """It made, or tried to make, a connection."""
+        self.hung_up = False
+        """The server has closed the connection. (Noted by the httpx driver only.)"""
         self.stage = Stage.NONE
         self.received = 0
         """Bytes, as they came over the wire (or out of TLS)."""

@@ -145,9 +145,19 @@ def is_cut_short(raw: Any) -> bool:
     # (Not by `tell`, which counts no chunks. And where nothing came there is nothing to be incomplete.)
     if decoder is None or not raw._has_decoded_content:  # noqa: SLF001
         return False
+    return lacks_end(decoder)
+
+
+def lacks_end(decoder: Any) -> bool:
+    """Say whether what a decoder of urllib3 has decoded so far lacks its end; raises as `is_cut_short`."""
     several = isinstance(decoder, urllib3.response.MultiDecoder)
     decoders: Sequence[Any] = decoder._decoders if several else (decoder,)  # noqa: SLF001
     return any(_lacks_end(each) for each in decoders)
+
+
+def decoder_for(codings: Sequence[str]) -> Any:
+    """Return urllib3's decoder for these content codings. Raises `DecodeError` for more than five."""
+    return urllib3.response._get_decoder(",".join(codings))  # noqa: SLF001
 
 
 def _lacks_end(decoder: Any) -> bool:
@@ -254,6 +264,7 @@ def _of_urllib3() -> dict[str, bool]:
         "HTTPResponse._flush_decoder": _takes(body, "_flush_decoder", "self"),
         "HTTPResponse._has_decoded_content": getattr(answer, "_has_decoded_content", None) is False,
         "HTTPResponse.__class__": _takes_class(answer),
+        "_get_decoder": _takes(urllib3.response, "_get_decoder", "mode"),
         "MultiDecoder._decoders": len(getattr(multi("gzip, deflate"), "_decoders", ())) == 2,
         **{f"{name} with a known end": _tells_its_end(name) for name in {"DeflateDecoder", "GzipDecoder", *found}},
     }

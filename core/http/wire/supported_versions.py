@@ -19,8 +19,10 @@ FLOORS: dict[str, tuple[int, ...]] = {
     "idna": (3, 7),
     "prometheus-client": (0, 22),
     "PySocks": (1, 7),
+    "httpx": (0, 28),
+    "httpx2": (2, 16),
 }
-"""The oldest versions that are supported, as in pyproject.toml. Only users of SOCKS proxies need PySocks."""
+"""The oldest versions that are supported, as in pyproject.toml. Only their users need the last three."""
 
 
 PATCHERS = frozenset({"eventlet", "gevent"})

@@ -20,7 +20,7 @@ MODULES = {
 }
 DECISIONS = ("engine", "errors", "events", "fork", "log", "origin", "outcome", "policy", "value", "verdict")
 """What decides, and what everything else is made of."""
-CLIENTS = {"requests", "urllib3", "httpx", "socks"}
+CLIENTS = {"requests", "urllib3", "httpx", "httpx2", "anyio", "socks"}
 OUTSIDE_WORLD = {"socket", "ssl", "time", "random", "asyncio", "selectors"}
 SITE = {"benchmarks", "config", "core", "grafana", "package", "tests"}
 LONGEST_FILE = 300
@@ -100,12 +100,14 @@ def test_imports_go_in_no_circle() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_library_knows_neither_the_site_nor_a_framework(module: str) -> None:
-    """Django is for django/ only, pytest for testing.py, PySocks for wire/socks_proxy.py, and the site for none."""
+    """Django is for django/ only, pytest for testing.py, each client for its driver, and the site for none."""
     outside = {name.split(".")[0] for name in imports_of(module) if not name.startswith(".")}
-    known = {"django": {"django"}, "testing": {"pytest"}}.get(package_of(module), set())
+    drivers = {"httpx": {"httpx", "httpcore"}, "httpx2": {"httpx2", "httpcore2"}, "httpx_driver": {"anyio"}}
+    known = {"django": {"django"}, "testing": {"pytest"}, **drivers}.get(package_of(module), set())
     if module == "wire.socks_proxy":
         known = {"socks"}
-    assert outside & ({"django", "rich", "pytest", "httpx", "socks"} | SITE) <= known
+    clients = {"anyio", "httpcore", "httpcore2", "httpx", "httpx2", "socks"}
+    assert outside & ({"django", "rich", "pytest"} | clients | SITE) <= known
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) != "django"])
@@ -132,13 +134,13 @@ def test_the_engine_knows_no_client(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_loggers_have_the_name_that_is_documented(module: str) -> None:
-    """Every logger is core.http, whatever the folder is called."""
+    """Every logger is core.http, whatever the folder is called; that of httpx is only filtered."""
     names = [
         ast.unparse(node.args[0])
         for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger")
     ]
-    assert set(names) <= {"'core.http'"}
+    assert set(names) <= {"'core.http'", *(["httpx.__name__"] if module == "httpx_driver.log_filter" else [])}
 
 
 def test_files_are_small() -> None:

@@ -1,0 +1,157 @@
+"""How httpcore reaches the network without blocking its event loop: asyncio, uvloop or trio.
+
+A name is looked up in the threads of `wire.resolver`, which call back. (The executor of a loop would do as well, but
+`asyncio.run` waits for it: a look-up that hangs would keep a program from ending.) The time limit of an attempt is a
+cancel scope around all of it, so there is none for each operation, unless the caller asked for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from ..wire import address_guard, attempt_context, connect, resolver
+from ..wire.attempt_context import AttemptContext, Stage
+from ..wire.resolver import AddressInfo
+
+
+def waker(event: anyio.Event) -> Callable[[], None]:
+    """Return a function that sets `event` from any thread, or from a finalizer. It takes no lock and raises nothing."""
+    native: Any = anyio.lowlevel.current_token().native_token
+    soon = (
+        native.run_sync_soon if hasattr(native, "run_sync_soon") else native.call_soon_threadsafe
+    )  # trio's, asyncio's
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
+            soon(event.set)
+
+    return wake
+
+
+class AsyncBackend:
+    """An `httpcore.AsyncNetworkBackend`."""
+
+    def __init__(self, httpcore: Any) -> None:
+        self._httpcore = httpcore
+        self._plain = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> Any:
+        """Resolve `host` and connect to the first of its addresses that answers; they share the time left."""
+        attempt = attempt_context.current() or AttemptContext(float("inf"))  # none: the pool is used without us
+        attempt.connected = True
+        try:
+            addresses = await _resolve(attempt, host, port)
+        except OSError as exc:
+            raise self._httpcore.ConnectError(str(exc)) from exc
+        if attempt.untrusted:
+            address_guard.check_addresses(str(info[4][0]) for info in addresses)
+        attempt.stage = Stage.CONNECT
+        error: Exception = self._httpcore.ConnectError("the name has no address")
+        for tried, info in enumerate(addresses):
+            share = attempt.left() / (len(addresses) - tried)
+            try:
+                stream = await self._plain.connect_tcp(
+                    str(info[4][0]),
+                    port,
+                    timeout=share if timeout is None else min(share, timeout),
+                    local_address=local_address,
+                    socket_options=socket_options,
+                )
+            except (self._httpcore.ConnectError, self._httpcore.ConnectTimeout) as exc:
+                error = exc
+            else:
+                attempt.stage = Stage.SEND
+                return AsyncStream(stream)
+        raise error
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
+        socket_options: Iterable[Any] | None = None,
+    ) -> Any:
+        _reach(Stage.CONNECT)
+        return AsyncStream(await self._plain.connect_unix_socket(path, timeout, socket_options))
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+class AsyncStream:
+    """An `httpcore.AsyncNetworkStream` that notes how far the attempt got that it works for."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+        attempt = attempt_context.current()
+        if attempt is not None and attempt.stage < Stage.HEADERS:
+            attempt.stage = Stage.HEADERS
+        data: bytes = await self._stream.read(max_bytes, timeout)
+        if attempt is not None:
+            attempt.received += len(data)
+            attempt.hung_up = not data
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
+        _reach(Stage.SEND)
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: Any,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
+    ) -> AsyncStream:
+        attempt = attempt_context.current()
+        if attempt is not None:
+            attempt.stage = Stage.TLS
+        try:
+            stream = AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        except BaseException:  # httpcore closes it for errors, not for a cancellation
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
+        if attempt is not None:
+            attempt.stage = Stage.SEND
+        return stream
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+async def _resolve(attempt: AttemptContext, host: str, port: int) -> Sequence[AddressInfo]:
+    attempt.stage = Stage.DNS
+    found = connect.literal(host, port)
+    if found:
+        return found
+    names = connect.names(attempt)
+    look_up = names.begin(host, port)
+    done = anyio.Event()
+    look_up.notify(waker(done))
+    while not look_up.done:
+        names.provide_thread(look_up)
+        with anyio.move_on_after(resolver.CHECK_THREADS):
+            await done.wait()
+    return look_up.result()
+
+
+def _reach(stage: Stage) -> None:
+    attempt = attempt_context.current()
+    if attempt is not None and attempt.stage < stage:
+        attempt.stage = stage

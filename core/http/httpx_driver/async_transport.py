@@ -1,0 +1,160 @@
+"""The transport for event loops: asyncio, uvloop and trio."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from .. import fork
+from ..engine.steps import Send, Stop, Wait
+from ..outcome import Outcome
+from ..wire.attempt_context import Stage
+from . import body, compat
+from .async_backend import AsyncBackend, waker
+from .outgoing import Outgoing
+from .transport import Transport
+
+
+class AsyncTransport(Transport):
+    """Goes before `httpx.AsyncBaseTransport` in the bases of the class that a binding makes."""
+
+    _plain: dict[Any, Any]
+    """By the token of an event loop: the transport of httpx that makes the attempts there."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send `request`, again where that may help, and return the last answer.
+
+        Raises what httpx raises, and the errors of `core.http`, which are in httpx's families.
+        """
+        outgoing = self.outgoing(request)
+        call, extensions = outgoing.call, request.extensions
+        answer: Any = None  # None before the first attempt only
+        try:
+            while not isinstance(step := outgoing.begin(), Stop):
+                if isinstance(step, Wait):
+                    await self._pause(step, outgoing)
+                    continue
+                answer, outcome = await self._attempt(request, outgoing, step)
+                streams = outgoing.streams and not isinstance(answer, Exception) and answer.decoded is None
+                if streams and not compat.is_read(answer):
+                    timeout = self.library.errors.read_timeout
+                    seconds = outgoing.read_seconds
+                    answer.stream = self.library.async_body(answer.stream, call.keep_slot(), seconds, timeout)
+                if not call.end(outcome):
+                    break
+                if streams:
+                    await self._keep(answer, outgoing)
+        except BaseException:
+            call.cancel()
+            raise
+        finally:
+            request.extensions = extensions
+        if isinstance(answer, Exception):
+            try:
+                raise outgoing.final(answer, outcome)
+            finally:
+                del answer  # or its traceback and this frame keep each other alive
+        return outgoing.finish(answer)
+
+    async def aclose(self) -> None:
+        """Close the connections. What a transport with a state of its own knows of its upstreams is given up."""
+        here = self._plain.pop(_loop(), None)
+        self._plain.clear()  # those of other loops cannot be closed from this one
+        if here is not None:
+            await here.aclose()
+        self.registries.forget()
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._plain = {}
+
+    async def _attempt(self, request: Any, outgoing: Outgoing, step: Send) -> tuple[Any, Outcome]:
+        handled = sys.exception()
+        context = outgoing.attempt(step)
+        plain = self._pool()
+        error: Exception | None = None
+        request.extensions = outgoing.extensions(step.seconds, sockets_keep_time=False)
+        with context, anyio.move_on_after(step.seconds) as scope:
+            try:
+                outgoing.check_target()
+                if step.fresh:
+                    await _close_idle(plain)
+                response = outgoing.prepare(await plain.handle_async_request(request))
+                if context.stage is not Stage.NONE:
+                    context.stage = Stage.BODY
+                if not outgoing.streams or response.has_redirect_location:
+                    await body.aread(self.library, response, outgoing.max_bytes)
+            except self.caught as exc:
+                error = exc
+        if scope.cancelled_caught:
+            error = TimeoutError("the attempt has used up its time")
+        if error is not None:
+            return outgoing.failed(error, context, timed_out=scope.cancelled_caught, handled=handled)
+        return response, outgoing.answered(response)
+
+    def _pool(self) -> Any:
+        if self.given is not None:
+            return self.given
+        loop = _loop()
+        plain = self._plain.get(loop)
+        if plain is None:
+            for other in [other for other in self._plain if _is_over(other)]:
+                del self._plain[other]
+            plain = self.library.httpx.AsyncHTTPTransport(**self.options)
+            compat.use_backend(plain, AsyncBackend(self.library.httpcore))
+            self._plain[loop] = plain
+            fork.renew_in_children(self)
+        return plain
+
+    async def _keep(self, response: Any, outgoing: Outgoing) -> None:
+        """Read and close an answer that is to be followed by another attempt, should it be the last one after all."""
+        with anyio.move_on_after(1.0), suppress(Exception):
+            await body.aread(self.library, response, outgoing.max_bytes)
+        await response.stream.aclose()
+
+    async def _pause(self, step: Wait, outgoing: Outgoing) -> None:
+        """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
+        own = self.settings.wait or outgoing.registry.runtime.wait
+        is_real_time = outgoing.registry.runtime.is_real
+        if own is not time.sleep and not (step.for_turn and is_real_time):
+            await _waited(own(step.seconds))
+            return
+        woken = anyio.Event()
+        seconds = step.seconds if own is not time.sleep else step.if_woken or step.seconds
+        with outgoing.call.waking(waker(woken)), anyio.move_on_after(seconds):
+            await woken.wait()
+        if own is not time.sleep:
+            await _waited(own(0.0))
+
+
+async def _waited(result: object) -> None:
+    if inspect.isawaitable(result):
+        await result
+    await anyio.lowlevel.checkpoint()  # where a fake clock waits, others have their turn all the same
+
+
+async def _close_idle(plain: Any) -> None:
+    for connection in compat.connections_of(plain):
+        if connection.is_idle():
+            await connection.aclose()
+
+
+def _loop() -> Any:
+    return anyio.lowlevel.current_token().native_token
+
+
+def _is_over(loop: Any) -> bool:
+    """Say whether an event loop has ended."""
+    if hasattr(loop, "is_closed"):
+        return bool(loop.is_closed())
+    try:
+        loop.run_sync_soon(int)
+    except RuntimeError:
+        return True
+    return False

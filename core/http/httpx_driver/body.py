@@ -1,0 +1,223 @@
+"""Bodies: whether a request's can be sent again, and reading a response's, inside its attempt or by its caller."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from ..engine.reservation import Slot
+from ..wire import attempt_context
+from ..wire.content_decoder import OVERHEAD, BodyBroken, BodyTooLarge, ContentDecoder
+from . import compat
+from .library import Library
+
+_MOST_OF_REDIRECT = 2**20
+"""Bytes of the body of a redirect: the last response of a call keeps those of all its redirects."""
+_CHUNKS_A_STEP = 256
+_BYTES_A_STEP = 256 * 1024
+"""How much is read or decoded before other tasks of the loop have a turn."""
+
+
+def replayable(httpx: Any, request: Any) -> bool:
+    """Say whether the body of `request` can be sent again: bytes, a form, or files that seek."""
+    stream = request.stream
+    if isinstance(stream, httpx.ByteStream) or compat.has_request_content(request):
+        return True
+    fields = getattr(stream, "fields", None)  # of a form with files, which httpx makes anew each time
+    if not isinstance(fields, list):
+        return False
+    files = (getattr(field, "file", b"") for field in fields)
+    return all(isinstance(file, str | bytes) or _seeks(file) for file in files)
+
+
+def _seeks(file: Any) -> bool:
+    seekable = getattr(file, "seekable", None)
+    return hasattr(file, "seek") and (seekable is None or bool(seekable()))
+
+
+class Reading:
+    """The body of one response, as it arrives: within the limit, and decoded."""
+
+    def __init__(self, library: Library, response: Any, limit: int | None) -> None:
+        self._library = library
+        self._response = response
+        self._limit = limit
+        if response.has_redirect_location:
+            self._limit = _MOST_OF_REDIRECT if limit is None else min(limit, _MOST_OF_REDIRECT)
+        codings = response.headers.get_list("content-encoding", split_commas=True)
+        self._codings = [coding.strip().lower() for coding in codings if coding]
+        self.raw = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        """Take a chunk. Raises `BodyTooLarge`."""
+        self.raw += chunk
+        if self._limit is not None and len(self.raw) > self._limit + (OVERHEAD if self._codings else 0):
+            raise BodyTooLarge
+
+    def pieces(self) -> Iterator[bytes]:
+        """Decode what was read. Raises `BodyTooLarge` and `BodyBroken`."""
+        decoder = ContentDecoder(self._codings, self._limit)
+        yield from decoder.decode(bytes(self.raw))
+        yield decoder.finish()
+
+    @property
+    def is_encoded(self) -> bool:
+        return bool(self._codings)
+
+    def failed(self, exc: BodyTooLarge | BodyBroken) -> Exception | None:
+        """Return the error for a body that could not be read; None for a redirect's, of which only Location counts."""
+        if self._response.has_redirect_location:
+            return None
+        if isinstance(exc, BodyBroken):
+            broken: Exception = self._library.httpx.DecodingError(str(exc))
+            return broken
+        text = f"The body is larger than max_response_bytes={self._limit}"
+        too_large: Exception = self._library.errors.response_too_large(text)
+        return too_large
+
+    def finish(self, content: bytes) -> None:
+        """Give the response its body, to be read from memory."""
+        response = self._response
+        response.decoded = (content, len(self.raw))
+        response.stream = self._library.httpx.ByteStream(bytes(self.raw) if self._codings else content)
+
+
+def read(library: Library, response: Any, limit: int | None) -> None:
+    """Read the whole body of `response`. Raises `ResponseTooLarge`, and what httpx raises."""
+    if compat.is_read(response):
+        return  # from a mock
+    reading, content = Reading(library, response, limit), b""
+    attempt = attempt_context.current()
+    stream = response.stream
+    try:
+        for chunk in stream:
+            reading.add(chunk)
+            if attempt is not None:
+                attempt.left()
+        content = b"".join(_in_time(reading.pieces())) if reading.is_encoded else bytes(reading.raw)
+    except (BodyTooLarge, BodyBroken) as exc:
+        error = reading.failed(exc)
+        if error is not None:
+            raise error from exc
+    finally:
+        stream.close()
+    reading.finish(content)
+
+
+def _in_time(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    attempt = attempt_context.current()
+    for piece in pieces:
+        if attempt is not None:
+            attempt.left()  # decoding takes time too
+        yield piece
+
+
+async def aread(library: Library, response: Any, limit: int | None) -> None:
+    """As `read`, with turns for other tasks while a large body is decoded."""
+    if compat.is_read(response):
+        return
+    reading, content = Reading(library, response, limit), b""
+    stream = response.stream
+    chunks = aiter(stream)
+    try:
+        await _gather(chunks, reading)
+        content = await _adecoded(reading) if reading.is_encoded else bytes(reading.raw)
+    except (BodyTooLarge, BodyBroken) as exc:
+        error = reading.failed(exc)
+        if error is not None:
+            raise error from exc
+    finally:
+        with anyio.CancelScope(shield=True):
+            await stream.aclose()
+    reading.finish(content)
+
+
+async def _gather(chunks: AsyncIterator[bytes], reading: Reading) -> None:
+    count = 0
+    try:
+        async for chunk in chunks:
+            reading.add(chunk)
+            count += 1
+            if not count % _CHUNKS_A_STEP:
+                await anyio.lowlevel.checkpoint()
+    except BaseException:
+        await _give_up(chunks)
+        raise
+
+
+async def _give_up(chunks: AsyncIterator[bytes]) -> None:
+    """End the generators of httpx and httpcore by a cancellation, at their next look at the connection.
+
+    Closed, the outer one would leave the inner ones to the garbage collector, which trio takes for a mistake.
+    """
+    with anyio.CancelScope(shield=True) as scope, suppress(Exception):
+        scope.cancel()
+        async for _ in chunks:
+            pass
+
+
+async def _adecoded(reading: Reading) -> bytes:
+    content, step = bytearray(), 0
+    for piece in reading.pieces():
+        content += piece
+        step += len(piece) + 1024
+        if step > _BYTES_A_STEP:
+            await anyio.lowlevel.checkpoint()
+            step = 0
+    return bytes(content)
+
+
+class SyncBody:
+    """The body of a response that its caller reads: it holds its slot until it is closed or forgotten."""
+
+    def __init__(self, stream: Any, slot: Slot | None) -> None:
+        self._stream = stream
+        self._slot = slot
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._stream
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            if self._slot is not None:
+                self._slot.leave()
+
+
+class AsyncBody:
+    """The same for asynchronous callers. A chunk that takes too long is a read timeout.
+
+    (Not one of httpcore's, which would end all other streams of an HTTP/2 connection as well.)
+    """
+
+    def __init__(self, stream: Any, slot: Slot | None, seconds: float, read_timeout: Any) -> None:
+        self._stream = stream
+        self._slot = slot
+        self._seconds = seconds
+        self._read_timeout = read_timeout
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = aiter(self._stream)
+        try:
+            while True:
+                with anyio.move_on_after(self._seconds) as scope:
+                    chunk: bytes | None = await anext(chunks, None)
+                if scope.cancelled_caught:
+                    raise self._read_timeout(f"The server sent nothing more of the body for {self._seconds:g} s")
+                if chunk is None:
+                    return
+                yield chunk
+        finally:
+            await _give_up(chunks)
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            if self._slot is not None:
+                self._slot.leave()

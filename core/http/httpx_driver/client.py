@@ -1,0 +1,178 @@
+"""The clients: each hop of a call goes through transports of ours, those of the environment's proxies included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from .. import process
+from ..engine.upstream import Clock, Random
+from ..origin import Origin, origin_of
+from ..policy import Policy, refuse_options
+from ..wire import address_guard, redaction
+from . import client_call
+from .cookies import KeepNone
+from .library import Library
+from .outgoing import KEY
+from .settings import refuse_unsafe
+from .transport import Transport, wrapping
+
+_Response = TypeVar("_Response")
+_POLICY = frozenset(field.name for field in fields(Policy))
+
+if TYPE_CHECKING:
+
+    class _Client:
+        """What `Client` uses of `httpx.Client` and `httpx.AsyncClient`."""
+
+        headers: Any
+        cookies: Any
+
+        def __init__(self, **options: Any) -> None: ...
+        def _build_redirect_request(self, request: Any, response: Any) -> Any: ...
+        def send(self, request: Any, **how: Any) -> Any: ...
+
+else:
+    _Client = object
+
+
+class Client(_Client):
+    """What the clients for threads and for event loops share."""
+
+    library: ClassVar[Library]
+    transport_class: ClassVar[type[Transport]]
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        untrusted: bool = False,
+        partition: str = "",
+        clock: Clock | None = None,
+        wait: Callable[[float], object] | None = None,
+        random: Random | None = None,
+        timeout: Any = None,
+        **client_options: Any,
+    ) -> None:
+        refuse_options(type(self), {name: value for name, value in client_options.items() if name in _POLICY})
+        self._settings = {
+            "policy": policy,
+            "untrusted": untrusted,
+            "partition": partition,
+            "clock": clock,
+            "wait": wait,
+            "random": random,
+        }
+        self._untrusted = untrusted
+        self.transports: list[Transport] = []
+        """Those of ours that it sends through."""
+        client_options.setdefault("limits", self.library.limits())
+        if untrusted:
+            refuse_unsafe(client_options)
+            client_options["trust_env"] = False
+            most = client_options.get("max_redirects", address_guard.REDIRECTS)
+            client_options["max_redirects"] = min(most, address_guard.REDIRECTS)
+        mounts = client_options.get("mounts")
+        if mounts:
+            client_options["mounts"] = {pattern: self._wrapped(given) for pattern, given in mounts.items()}
+        super().__init__(timeout=timeout, **client_options)
+        if untrusted:
+            self.cookies.jar.set_policy(KeepNone())
+
+    def _init_transport(self, *_: Any, transport: Any = None, **options: Any) -> Any:
+        if transport is not None:
+            return self._wrapped(transport)
+        return self._made(**options)
+
+    def _init_proxy_transport(self, proxy: Any, *_: Any, **options: Any) -> Any:
+        return self._made(proxy=proxy, **options)
+
+    def _build_redirect_request(self, request: Any, response: Any) -> Any:
+        """As in httpx; an untrusted client takes nothing along to another origin that may be a credential."""
+        redirect = super()._build_redirect_request(request, response)
+        if not self._untrusted:
+            return redirect
+        before, after = _origin(request.url), _origin(redirect.url)
+        blocked = None
+        if request.url.scheme == "https" and redirect.url.scheme == "http":
+            blocked = "A redirect leads from https to http"
+        elif before != after and redirect.method not in {"GET", "HEAD"}:
+            blocked = "A redirect to another origin asks for the body again"
+        if blocked is not None:  # raised when it is sent: a client that follows no redirects makes the request as well
+            redirect.extensions = {**redirect.extensions, KEY: {"blocked": blocked}}
+        if before != after:
+            kept = {*address_guard.KEPT_HEADERS, "host"}
+            for name in [name for name in redirect.headers if name.lower() not in kept]:
+                del redirect.headers[name]
+        return redirect
+
+    def _prepare(self, request: Any) -> None:
+        """Put the configured User-Agent in the place of httpx's own."""
+        configured = process.current().config.user_agent
+        if configured and request.headers.get("User-Agent") == f"python-{self._name}/{self._version}":
+            request.headers["User-Agent"] = configured
+
+    @property
+    def _name(self) -> str:
+        name: str = self.library.httpx.__name__
+        return name
+
+    @property
+    def _version(self) -> str:
+        version: str = self.library.httpx.__version__
+        return version
+
+    def _noted(self, error: Any, request: Any, call: client_call.ClientCall) -> None:
+        """Give an error that no transport of ours raised its attempts, and take the secrets of the URL out of it."""
+        if not hasattr(error, "attempts"):
+            error.attempts = call.attempts
+            redaction.error(error, redaction.secrets_of(str(request.url)))
+
+    def _wrapped(self, given: Any) -> Any:
+        ours = wrapping(self.transport_class, given, self._settings)
+        if ours is not None:
+            self.transports.append(ours)
+        return ours
+
+    def _made(self, **options: Any) -> Any:
+        made = self.transport_class(**self._settings, **options)  # type: ignore[arg-type]  # mixed types
+        self.transports.append(made)
+        return made
+
+
+class SyncClient(Client, Generic[_Response]):
+    """Goes before `httpx.Client` in the bases of the class that a binding makes."""
+
+    def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
+        """As in httpx; redirects and authentication share the total deadline of the call."""
+        self._prepare(request)
+        with client_call.entered(self.transports, stream=stream) as call:
+            try:
+                response: _Response = super().send(request, stream=stream, **how)
+            except (self.library.httpx.HTTPError, self.library.httpx.InvalidURL) as exc:
+                self._noted(exc, request, call)
+                raise
+        return response
+
+
+class AsyncClient(Client, Generic[_Response]):
+    """Goes before `httpx.AsyncClient` in the bases of the class that a binding makes."""
+
+    async def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
+        """As in httpx; redirects and authentication share the total deadline of the call."""
+        self._prepare(request)
+        with client_call.entered(self.transports, stream=stream) as call:
+            try:
+                response: _Response = await super().send(request, stream=stream, **how)
+            except (self.library.httpx.HTTPError, self.library.httpx.InvalidURL) as exc:
+                self._noted(exc, request, call)
+                raise
+        return response
+
+
+def _origin(url: Any) -> Origin | None:
+    try:
+        return origin_of(f"{url.scheme}://{url.netloc.decode('ascii')}")
+    except ValueError:
+        return None

@@ -1,0 +1,85 @@
+"""Everything that leans on the insides of httpx and httpx2, asserted where a library is bound.
+
+Written against httpx 0.28.0 and 0.28.1, and httpx2 2.16.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from ..wire.compat import become
+from ..wire.supported_versions import check_insides, check_version
+
+__all__ = ["become"]
+
+
+def use_backend(transport: Any, backend: Any) -> None:
+    """Let the connections of an `HTTPTransport` be made by `backend`: httpcore takes one, httpx hands none on."""
+    transport._pool._network_backend = backend  # noqa: SLF001
+
+
+def connections_of(transport: Any) -> list[Any]:
+    """Return the connections in the pool of an `HTTPTransport`; none of another transport."""
+    pool = getattr(transport, "_pool", None)
+    return [] if pool is None else list(pool.connections)
+
+
+def is_read(response: Any) -> bool:
+    """Say whether `Response.content` is there."""
+    return hasattr(response, "_content")
+
+
+def content_of(response: Any) -> bytes:
+    """Return the body of a response that is read."""
+    content: bytes = response._content  # noqa: SLF001
+    return content
+
+
+def set_content(response: Any, content: bytes, downloaded: int) -> None:
+    """Make `content` the body of a response, of which `downloaded` bytes were received."""
+    response._content = content  # noqa: SLF001
+    response._num_bytes_downloaded = downloaded  # noqa: SLF001
+    response.is_stream_consumed = True
+
+
+def request_of(error: Any) -> Any:
+    """Return the request of an httpx error, or None; the public property raises where there is none."""
+    return error._request  # noqa: SLF001
+
+
+def has_request_content(request: Any) -> bool:
+    """Say whether the body of a request is in memory."""
+    return hasattr(request, "_content")
+
+
+def check(httpx: Any) -> None:
+    """Raise `ImportError` where the installed httpx or httpx2 lacks what this driver relies on."""
+    name, version = httpx.__name__, httpx.__version__
+    check_version(name, version)
+    response = httpx.Response(200, content=b"x")
+    transport = httpx.HTTPTransport(verify=False)
+    init = ("self", "verify", "cert", "trust_env", "http1", "http2", "limits")
+    found = {
+        "HTTPTransport._pool": hasattr(transport, "_pool"),
+        "ConnectionPool._network_backend": hasattr(getattr(transport, "_pool", None), "_network_backend"),
+        "Response._content": getattr(response, "_content", None) == b"x",
+        "Response._num_bytes_downloaded": hasattr(response, "_num_bytes_downloaded"),
+        "Response.__class__": type(response).__dictoffset__ != 0,
+        "Request._content": hasattr(httpx.Request("POST", "http://localhost/", content=b"x"), "_content"),
+        "HTTPError._request": hasattr(httpx.HTTPError("x"), "_request"),
+    }
+    for kind in (httpx.Client, httpx.AsyncClient):
+        found |= {
+            f"{kind.__name__}._init_transport": _takes(kind, "_init_transport", *init, "transport"),
+            f"{kind.__name__}._init_proxy_transport": _takes(kind, "_init_proxy_transport", "self", "proxy", *init[1:]),
+            f"{kind.__name__}._build_redirect_request": _takes(
+                kind, "_build_redirect_request", "self", "request", "response"
+            ),
+        }
+    check_insides(name, version, found)
+
+
+def _takes(owner: object, name: str, *parameters: str) -> bool:
+    method = getattr(owner, name, None)
+    return callable(method) and tuple(inspect.signature(method).parameters) == parameters

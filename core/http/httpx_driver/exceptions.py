@@ -1,0 +1,89 @@
+"""What the errors of both bindings share: how they are made, and how they are copied without credentials.
+
+Each binding draws the tree of its own, which are in the families of its library.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from .. import errors
+from . import compat
+
+
+class Own:
+    """Pickle and copy keep type, text, attempts and method and URL of the request; its headers may be credentials."""
+
+    client: Any
+    """httpx or httpx2."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        request = compat.request_of(self)
+        asked = None if request is None else (request.method, str(request.url))
+        error: Any = self
+        kept = {name: value for name, value in vars(self).items() if name not in {"_request", "response"}}
+        return _restored, (type(self), error.args[0], asked, kept)
+
+
+def _restored(kind: Any, text: str, asked: tuple[str, str] | None, kept: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, text)
+    kind.client.HTTPError.__init__(error, text)
+    vars(error).update(kept)
+    if asked is not None:
+        error.request = kind.client.Request(*asked)
+    if isinstance(error, NotSent):
+        error.answer()
+    return error
+
+
+class NotSent(Own, errors.NotSent):
+    """Caught by whatever catches the 503 or the 429 of a server: it has a response, made here."""
+
+    status: int
+    response: Any
+    _retry_after: int
+
+    def __init__(self, message: str, retry_at: datetime, *, request: Any = None) -> None:
+        # Not super(): ConnectError would pass the arguments on to HTTPStatusError, which wants others.
+        self.client.HTTPError.__init__(self, message)
+        self.retry_at = retry_at
+        if request is not None:
+            self.request = request
+        self._retry_after = max(math.ceil((retry_at - datetime.now(UTC)).total_seconds()), 1)
+        self.answer()
+
+    def answer(self) -> None:
+        """Set `response`, as the upstream would have sent it."""
+        headers = {"Retry-After": str(self._retry_after), "Content-Length": "0"}
+        extensions = {"reason_phrase": HTTPStatus(self.status).phrase.encode()}
+        request = compat.request_of(self)
+        self.response = self.client.Response(
+            self.status, headers=headers, content=b"", request=request, extensions=extensions
+        )
+
+
+class CircuitOpen(NotSent, errors.CircuitOpen):
+    status = 503
+
+
+class RateLimited(NotSent, errors.RateLimited):
+    status = 429
+
+
+class AttemptTimeout(Own, errors.AttemptTimeout):
+    pass
+
+
+class DeadlineExceeded(Own, errors.DeadlineExceeded):
+    pass
+
+
+class BlockedAddress(Own, errors.BlockedAddress):
+    pass
+
+
+class ResponseTooLarge(Own, errors.ResponseTooLarge):
+    pass

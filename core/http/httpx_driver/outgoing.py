@@ -1,0 +1,257 @@
+"""One request that a transport was handed: the engine's call, and how its answers and errors read for httpx.
+
+What is the same whether its driver awaits or blocks; see `engine.call` for the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from .. import body_limit, errors
+from ..arguments import check_flag, check_partition, hint
+from ..engine.call import Call
+from ..engine.response_classification import answered
+from ..engine.steps import Send, Stop, Wait
+from ..events import OTHER, Target
+from ..origin import Origin, origin_of
+from ..outcome import Outcome, Reason
+from ..registry import Registry
+from ..wire import address_guard, redaction, response_verdict
+from ..wire.attempt_context import AttemptContext, Stage
+from ..wire.sockets import CannotKeepDeadline
+from . import body, compat
+from .client_call import ClientCall
+from .diagnosis import diagnose
+from .library import Library
+from .settings import Settings
+
+KEY = "core.http"
+"""Where a request says in its `extensions` how it is to be sent: ``{"stream": True, "partition": "token-2"}``."""
+_MOST_PATH = 200
+"""Characters of a path that reach the log."""
+_BLOCKED = "The URL leads to an address that may not be fetched"
+_CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
+
+
+class Outgoing:
+    """One request on its way, with all its attempts. Used by one thread or task."""
+
+    def __init__(
+        self, library: Library, settings: Settings, registry: Registry, request: Any, client_call: ClientCall | None
+    ) -> None:
+        self.registry = registry
+        self._library = library
+        self._settings = settings
+        self._request = request
+        self._client_call = client_call
+        wanted = _wanted(request)
+        self.streams = client_call.stream if client_call is not None else bool(wanted.get("stream"))
+        """The caller reads the body."""
+        self.origin = _origin(library, request)
+        partition = wanted.get("partition", settings.partition)
+        self._upstream = upstream = registry.upstream(self.origin, untrusted=settings.untrusted, partition=partition)
+        self.policy = upstream.policy
+        self.max_bytes = self.policy.max_response_bytes
+        if settings.untrusted:
+            self.max_bytes = body_limit.of_untrusted(self.max_bytes, chosen=settings.policy is not None)
+        self._timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        url = request.url
+        self.call = Call(
+            upstream,
+            Target(request.method, url.scheme, self.origin.netloc, url.path[:_MOST_PATH] or "/", settings.untrusted),
+            attempt_timeout=_wall_clock(self._timeouts),
+            deadline=self._deadline(upstream.clock() + self.policy.total_timeout),
+            idempotent=True if "Idempotency-Key" in request.headers else None,
+            replayable=body.replayable(library.httpx, request),
+        )
+
+    def begin(self) -> Send | Wait | Stop:
+        """Say what to do next: see `Call.begin`. Raises the errors of this driver."""
+        try:
+            return self.call.begin()
+        except errors.NotSent as exc:
+            kinds = self._library.errors
+            kind = kinds.circuit_open if isinstance(exc, errors.CircuitOpen) else kinds.rate_limited
+            raise self._with_attempts(kind(str(exc), exc.retry_at, request=self._request)) from None
+        except errors.DeadlineExceeded as exc:
+            error = self._library.errors.deadline_exceeded(str(exc), request=self._request)
+            raise self._with_attempts(error) from None
+
+    def attempt(self, step: Send) -> AttemptContext:
+        """Return the context for an attempt. Raises `BlockedAddress` for a port that no user's URL may have."""
+        return AttemptContext(
+            step.seconds,
+            configured=self._upstream.name != OTHER,
+            untrusted=self._settings.untrusted,
+            fresh=step.fresh,
+        )
+
+    def extensions(self, seconds: float, *, sockets_keep_time: bool) -> dict[str, Any]:
+        """Return the extensions of the request for an attempt of `seconds`.
+
+        :param sockets_keep_time: each operation is bounded; else a cancel scope bounds the attempt, and there are only
+            those limits of the caller that are shorter.
+        """
+        given = {name: self._timeouts.get(name) for name in ("connect", "read", "write", "pool")}
+        bounded: dict[str, float | None] = {}
+        for name, limit in given.items():
+            shorter = limit is not None and limit < seconds
+            bounded[name] = limit if shorter else seconds if sockets_keep_time or name == "pool" else None
+        return {**self._request.extensions, "timeout": bounded}
+
+    @property
+    def read_seconds(self) -> float:
+        """How long a caller who streams may wait for the next chunk."""
+        limit = self._timeouts.get("read")
+        granted = self.call.granted
+        return granted if limit is None else min(limit, granted)
+
+    def check_target(self) -> None:
+        """Raise `BlockedAddress` where an untrusted URL leads to no usual port, or a redirect must not be followed."""
+        blocked = _wanted(self._request).get("blocked") if self._settings.untrusted else None
+        if blocked is not None:
+            raise self._library.errors.blocked_address(str(blocked), request=self._request)
+        if self._settings.untrusted:
+            default = {"http": 80, "https": 443}.get(self.origin.scheme)
+            if default is None or (self.origin.port or default) not in address_guard.PORTS:
+                raise address_guard.Refused
+
+    def answered(self, response: Any) -> Outcome:
+        """Say what an attempt that was answered came to."""
+        policy = self.policy
+        verdict = None
+        if policy.classify is not None:
+            content = None if response.decoded is None else response.decoded[0]
+            if content is None and compat.is_read(response):
+                content = response.content
+            verdict = response_verdict.of(policy.classify, response.status_code, response.headers, content)
+        return answered(
+            response.status_code,
+            response.headers,
+            retry_statuses=policy.retry_statuses,
+            now=datetime.now(UTC),
+            verdict=verdict,
+        )
+
+    def failed(
+        self, error: Exception, attempt: AttemptContext, *, timed_out: bool, handled: BaseException | None
+    ) -> tuple[Exception, Outcome]:
+        """Return the error that an attempt ended in, as one of this driver or of httpx, and what it came to."""
+        httpx = self._library.httpx
+        timed_out = timed_out or (isinstance(error, TimeoutError) and not isinstance(error, httpx.HTTPError))
+        if timed_out or (isinstance(error, httpx.TimeoutException) and attempt.stage is not Stage.NONE):
+            error = self._timed_out(error, attempt)
+        elif isinstance(error, address_guard.Refused):
+            error = self._library.errors.blocked_address(_BLOCKED, request=self._request)
+        elif not isinstance(error, httpx.HTTPError | httpx.InvalidURL):
+            kind = httpx.LocalProtocolError if isinstance(error, CannotKeepDeadline) else httpx.NetworkError
+            cause, error = error, kind(str(error), request=self._request)
+            error.__cause__ = cause
+        outcome = diagnose(httpx, error, attempt, handled)
+        if outcome.transient and attempt.got_nothing:
+            outcome = replace(outcome, stale=True)
+        if outcome.reason is Reason.TIMEOUT:
+            outcome = replace(outcome, patience=self._part_of_timeout(attempt.stage))
+        headers = self._request.headers
+        credentials = [headers[name] for name in _CREDENTIALS if name in headers]
+        secrets = redaction.secrets_of(str(self._request.url), headers=credentials)
+        redaction.error(error, secrets, handled)
+        return error, outcome
+
+    def final(self, error: Exception, outcome: Outcome) -> Exception:
+        """Return what the call raises whose last attempt ended in `error`."""
+        if outcome.reason is Reason.TIMEOUT and self.call.is_over:
+            text = f"{self._request.method} to {self.origin.netloc} was cut off: its total timeout passed"
+            cut = self._library.errors.deadline_exceeded(text, request=self._request)
+            cut.reached, cut.received = getattr(error, "reached", ""), getattr(error, "received", 0)
+            cut.__cause__ = error
+            error = cut
+        ending: Exception = self._with_attempts(error)
+        return ending
+
+    def finish(self, response: Any) -> Any:
+        """Return the response that the call ends with."""
+        return self._with_attempts(response)
+
+    def prepare(self, response: Any) -> Any:
+        """Make a response of httpx, or of a mock, ours."""
+        kind, base = self._library.response, type(response)
+        if not issubclass(kind, base) and not issubclass(base, kind):  # a class of somebody's own
+            kind = type(f"Resilient{base.__name__}", (kind, base), {})
+        ours = compat.become(response, kind if issubclass(kind, base) else base)
+        ours.max_bytes, ours.max_json_nodes = self.max_bytes, self.policy.max_json_nodes
+        return ours
+
+    def _deadline(self, proposed: float) -> float | None:
+        call = self._client_call
+        if call is None:
+            return None
+        if call.deadline is None:
+            call.deadline = proposed
+        return call.deadline
+
+    def _with_attempts(self, ending: Any) -> Any:
+        attempts = self.call.attempts
+        if self._client_call is not None:
+            self._client_call.attempts += attempts
+            attempts = self._client_call.attempts
+        ending.attempts = attempts
+        return ending
+
+    def _timed_out(self, error: Exception, attempt: AttemptContext) -> Exception:
+        kinds = self._library.errors
+        kind = kinds.read_timeout
+        pool = isinstance(error, self._library.httpx.PoolTimeout) or (
+            attempt.stage is Stage.NONE and self._settings.max_connections is not None
+        )
+        if pool:
+            kind = kinds.pool_timeout
+        elif Stage.NONE < attempt.stage < Stage.SEND:
+            kind = kinds.connect_timeout
+        elif attempt.stage is Stage.SEND:
+            kind = kinds.write_timeout
+        reached = "pool" if pool else attempt.stage.name.lower()
+        where = f"{self._request.method} to {self.origin.netloc}"
+        text = f"{where} timed out in stage {reached}, with {attempt.received} bytes received"
+        timed_out: Exception = kind(text, request=self._request)
+        timed_out.reached, timed_out.received = reached, attempt.received  # type: ignore[attr-defined]  # AttemptTimeout's
+        timed_out.__cause__ = error
+        return timed_out
+
+    def _part_of_timeout(self, stage: Stage) -> float | None:
+        """Return the part of the caller's timeout that bounded what ran out of time, where its parts differ."""
+        if _wall_clock(self._timeouts) is not None:
+            return None  # then the whole attempt has the limit already
+        if stage < Stage.SEND:
+            return self._timeouts.get("connect")
+        return self._timeouts.get("write" if stage is Stage.SEND else "read")
+
+
+def _wanted(request: Any) -> Mapping[str, Any]:
+    wanted: Mapping[str, Any] = request.extensions.get(KEY) or {}
+    for name, value in wanted.items():
+        if name == "stream":
+            check_flag('extensions["core.http"]["stream"]', value)
+        elif name == "partition":
+            check_partition(value)
+        elif name != "blocked":
+            raise TypeError(f'extensions["core.http"] has no {name!r}: {hint(name, ("stream", "partition"))}')
+    return wanted
+
+
+def _origin(library: Library, request: Any) -> Origin:
+    url = request.url
+    try:
+        return origin_of(f"{url.scheme}://{url.netloc.decode('ascii')}")
+    except ValueError as exc:
+        raise library.httpx.UnsupportedProtocol(f"Invalid URL: {exc}", request=request) from None
+
+
+def _wall_clock(timeouts: Mapping[str, float | None]) -> float | None:
+    """Return the limit of a whole attempt: that of a timeout which is one number, so all its parts are the same."""
+    parts = set(timeouts.values())
+    only = parts.pop() if len(parts) == 1 else None
+    return only if only is not None and only > 0 else None

@@ -1,0 +1,175 @@
+"""How httpcore reaches the network in threads: on sockets of which every operation ends with its attempt."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from collections.abc import Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from urllib3.util.ssltransport import SSLTransport
+
+from ..wire import attempt_context, connect, tls_contexts
+from ..wire.attempt_context import AttemptContext, Stage
+from ..wire.sockets import DeadlineSocket, keep_deadlines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class SyncBackend:
+    """An `httpcore.NetworkBackend`."""
+
+    def __init__(self, httpcore: Any) -> None:
+        self._httpcore = httpcore
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> Any:
+        """Resolve `host` and connect to the first of its addresses that answers; they share the time left."""
+        attempt = attempt_context.current() or AttemptContext(86_400)  # none: the pool is used without us
+        attempt.connected = True
+        with _mapped(self._httpcore.ConnectTimeout, self._httpcore.ConnectError):
+            sock = connect.connect(
+                attempt,
+                host,
+                port,
+                timeout=timeout,
+                source_address=None if local_address is None else (local_address, 0),
+                socket_options=(*(socket_options or ()), _NO_DELAY),
+            )
+        attempt.stage = Stage.SEND
+        return SyncStream(sock, self._httpcore)
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> Any:
+        attempt = attempt_context.current()
+        if attempt is not None:
+            attempt.connected, attempt.stage = True, Stage.CONNECT
+        with _mapped(self._httpcore.ConnectTimeout, self._httpcore.ConnectError):
+            sock = DeadlineSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                for option in socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(timeout)
+                sock.arm()
+                sock.connect(path)
+            except BaseException:
+                sock.close()
+                raise
+        return SyncStream(sock, self._httpcore)
+
+    def sleep(self, seconds: float) -> None:
+        raise NotImplementedError  # for retries of httpcore's own, which this driver never asks for
+
+
+class SyncStream:
+    """An `httpcore.NetworkStream` on a socket that keeps the deadline of the attempt that it works for."""
+
+    def __init__(self, sock: Any, httpcore: Any) -> None:
+        self._sock = sock
+        self._httpcore = httpcore
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        attempt = attempt_context.current()
+        if attempt is not None and attempt.stage < Stage.HEADERS:
+            attempt.stage = Stage.HEADERS
+        with _mapped(self._httpcore.ReadTimeout, self._httpcore.ReadError):
+            self._sock.settimeout(timeout)
+            data: bytes = self._sock.recv(max_bytes)
+        if attempt is not None:
+            attempt.hung_up = not data
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        attempt = attempt_context.current()
+        if attempt is not None and attempt.stage < Stage.SEND:
+            attempt.stage = Stage.SEND
+        with _mapped(self._httpcore.WriteTimeout, self._httpcore.WriteError):
+            left = memoryview(buffer)
+            while left:
+                self._sock.settimeout(timeout)
+                left = left[self._sock.send(left) :]
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> SyncStream:
+        attempt = attempt_context.current()
+        if attempt is not None:
+            attempt.stage = Stage.TLS
+        with _mapped(self._httpcore.ConnectTimeout, self._httpcore.ConnectError):
+            self._sock.settimeout(timeout)
+            if isinstance(self._sock, ssl.SSLSocket):  # TLS inside of the TLS of a proxy
+                stream = SyncStream(SSLTransport(self._sock, ssl_context, server_hostname), self._httpcore)
+            else:
+                stream = SyncStream(_over_tls(self._sock, ssl_context, server_hostname), self._httpcore)
+        if attempt is not None:
+            attempt.stage = Stage.SEND
+        return stream
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "ssl_object":
+            return self._sock if isinstance(self._sock, ssl.SSLSocket | SSLTransport) else None
+        if info == "client_addr":
+            return self._sock.getsockname()
+        if info == "server_addr":
+            return self._sock.getpeername()
+        if info == "socket":
+            return self._sock
+        if info == "is_readable":
+            return _is_readable(self._sock)
+        return None
+
+
+def _over_tls(sock: socket.socket, context: ssl.SSLContext, name: str | None) -> Any:
+    """Shake hands within the time of the attempt, whatever the class of the context is."""
+    wrapped: list[Any] = []
+
+    def shake_hands() -> None:
+        tls = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
+        wrapped.append(keep_deadlines(tls))
+        wrapped[0].do_handshake()
+
+    try:
+        tls_contexts.in_turn(context, shake_hands)
+    except BaseException:
+        sock.close()
+        for tls in wrapped:
+            tls.close()
+        raise
+    return wrapped[0]
+
+
+def _is_readable(sock: Any) -> bool:
+    """Say whether the server has sent something, or has hung up: without a request, that is the end of a connection."""
+    descriptor = sock.fileno()
+    if descriptor < 0:
+        return True
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+@contextmanager
+def _mapped(timed_out: Any, failed: Any) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as exc:
+        raise timed_out(str(exc)) from exc
+    except OSError as exc:
+        raise failed(str(exc)) from exc

@@ -1,0 +1,121 @@
+"""The transport for threads."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from .. import fork
+from ..engine.steps import Send, Stop, Wait
+from ..outcome import Outcome
+from ..wire.attempt_context import AttemptContext, Stage
+from . import body, compat
+from .outgoing import Outgoing
+from .sync_backend import SyncBackend
+from .transport import Transport
+
+
+class SyncTransport(Transport):
+    """Goes before `httpx.BaseTransport` in the bases of the class that a binding makes."""
+
+    _plain: Any = None
+    """The transport of httpx that makes the attempts."""
+
+    def handle_request(self, request: Any) -> Any:
+        """Send `request`, again where that may help, and return the last answer.
+
+        Raises what httpx raises, and the errors of `core.http`, which are in httpx's families.
+        """
+        outgoing = self.outgoing(request)
+        call, extensions = outgoing.call, request.extensions
+        answer: Any = None  # None before the first attempt only
+        try:
+            while not isinstance(step := outgoing.begin(), Stop):
+                if isinstance(step, Wait):
+                    self._pause(step, outgoing)
+                    continue
+                answer, outcome = self._attempt(request, outgoing, step)
+                streams = outgoing.streams and not isinstance(answer, Exception) and answer.decoded is None
+                if streams and not compat.is_read(answer):
+                    answer.stream = self.library.sync_body(answer.stream, call.keep_slot())
+                if not call.end(outcome):
+                    break
+                if streams:
+                    self._keep(answer, outgoing)
+        except BaseException:
+            call.cancel()
+            raise
+        finally:
+            request.extensions = extensions
+        if isinstance(answer, Exception):
+            try:
+                raise outgoing.final(answer, outcome)
+            finally:
+                del answer  # or its traceback and this frame keep each other alive
+        return outgoing.finish(answer)
+
+    def close(self) -> None:
+        """Close the connections. What a transport with a state of its own knows of its upstreams is given up."""
+        plain, self._plain = self._plain, None
+        if plain is not None:
+            plain.close()
+        self.registries.forget()
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        if self.given is None:
+            self._plain = None
+
+    def _attempt(self, request: Any, outgoing: Outgoing, step: Send) -> tuple[Any, Outcome]:
+        handled = sys.exception()
+        context = outgoing.attempt(step)
+        plain = self._pool()
+        if step.fresh:
+            for connection in compat.connections_of(plain):
+                if connection.is_idle():
+                    connection.close()
+        request.extensions = outgoing.extensions(step.seconds, sockets_keep_time=True)
+        try:
+            with context:
+                outgoing.check_target()
+                response = outgoing.prepare(plain.handle_request(request))
+                if context.stage is not Stage.NONE:
+                    context.stage = Stage.BODY
+                if not outgoing.streams or response.has_redirect_location:
+                    body.read(self.library, response, outgoing.max_bytes)
+        except self.caught as exc:
+            return outgoing.failed(exc, context, timed_out=False, handled=handled)
+        return response, outgoing.answered(response)
+
+    def _pool(self) -> Any:
+        if self.given is not None:
+            return self.given
+        plain = self._plain
+        if plain is None:
+            plain = self.library.httpx.HTTPTransport(**self.options)
+            compat.use_backend(plain, SyncBackend(self.library.httpcore))
+            self._plain = plain
+            fork.renew_in_children(self)
+        return plain
+
+    def _keep(self, response: Any, outgoing: Outgoing) -> None:
+        """Read and close an answer that is to be followed by another attempt, should it be the last one after all."""
+        with suppress(Exception), AttemptContext(1.0):
+            body.read(self.library, response, outgoing.max_bytes)
+        response.stream.close()
+
+    def _pause(self, step: Wait, outgoing: Outgoing) -> None:
+        """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
+        own = self.settings.wait or outgoing.registry.runtime.wait
+        is_real_time = outgoing.registry.runtime.is_real
+        if own is not time.sleep and not (step.for_turn and is_real_time):
+            own(step.seconds)
+            return
+        woken: SimpleQueue[None] = SimpleQueue()
+        with outgoing.call.waking(lambda: woken.put(None)), suppress(Empty):
+            woken.get(timeout=step.seconds if own is not time.sleep else step.if_woken or step.seconds)
+        if own is not time.sleep:
+            own(0.0)

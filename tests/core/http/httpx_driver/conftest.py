@@ -1,0 +1,92 @@
+"""Every test of the driver runs with httpx and with httpx2, and most in a thread, on asyncio, uvloop and trio."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import anyio
+import pytest
+
+Run: TypeAlias = Callable[[Callable[[], Awaitable[Any]]], Any]
+
+
+@pytest.fixture(params=["httpx", "httpx2"])
+def name(request: pytest.FixtureRequest) -> str:
+    pytest.importorskip(request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def driver(name: str) -> ModuleType:
+    """Return core.http.httpx or core.http.httpx2."""
+    return importlib.import_module(f"core.http.{name}")
+
+
+@pytest.fixture
+def library(name: str) -> ModuleType:
+    """Return httpx or httpx2 themselves."""
+    return importlib.import_module(name)
+
+
+def _run_on(loop: str) -> Run:
+    if loop == "trio":
+        return lambda main: anyio.run(main, backend="trio")
+    return lambda main: anyio.run(main, backend="asyncio", backend_options={"use_uvloop": loop == "uvloop"})
+
+
+@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a function in each event loop."""
+    if request.param != "asyncio":
+        pytest.importorskip(request.param)
+    return _run_on(request.param)
+
+
+class Caller:
+    """Makes a client, with it the calls of a test one after the other, and closes it."""
+
+    def __init__(self, driver: ModuleType, kind: str) -> None:
+        self.driver = driver
+        self.library = importlib.import_module(driver.__name__.rpartition(".")[2])
+        self.is_sync = kind == "threads"
+        self._kind = kind
+
+    def __call__(self, *args: Any, **options: Any) -> _Calls:
+        return _Calls(self, args, options)
+
+    def on_client(self, client: Any, use: Callable[[Any], Any]) -> Any:
+        """Call ``use(client)``, and await what it returns."""
+        if self.is_sync:
+            with client:
+                return use(client)
+
+        async def main() -> Any:
+            async with client:
+                return await use(client)
+
+        return _run_on(self._kind)(main)
+
+
+class _Calls:
+    def __init__(self, caller: Caller, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self._caller = caller
+        driver = caller.driver
+        kind = driver.ResilientClient if caller.is_sync else driver.AsyncResilientClient
+        self._client = kind(*args, **options)
+
+    def get(self, url: str, **options: Any) -> Any:
+        return self.request("GET", url, **options)
+
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        return self._caller.on_client(self._client, lambda client: client.request(method, url, **options))
+
+
+@pytest.fixture(params=["threads", "asyncio", "uvloop", "trio"])
+def caller(driver: ModuleType, request: pytest.FixtureRequest) -> Caller:
+    """Make calls: ``caller(policy).get(url)``, by the client for threads and by the one for event loops."""
+    if request.param in {"uvloop", "trio"}:
+        pytest.importorskip(request.param)
+    return Caller(driver, request.param)

@@ -1,0 +1,30 @@
+"""What the driver relies on in httpx and httpx2 is asserted when a library is bound."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+
+from core.http.httpx_driver import compat
+
+
+def test_an_old_version_is_refused(library: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Better no import than a deadline that nothing keeps."""
+    monkeypatch.setattr(library, "__version__", "0.27.2")
+    with pytest.raises(ImportError, match=rf"{name} 0\.27\.2 is too old for core\.http"):
+        compat.check(library)
+
+
+def test_a_release_that_renames_insides_is_refused(library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client whose transports are made in another way would go through plain ones."""
+    monkeypatch.delattr(library.AsyncClient, "_init_proxy_transport")
+    with pytest.raises(ImportError, match=r"AsyncClient\._init_proxy_transport"):
+        compat.check(library)
+
+
+def test_each_driver_binds_its_own_library(driver: ModuleType, library: ModuleType) -> None:
+    """Where both are installed, it is never a guess which one is meant."""
+    assert issubclass(driver.AsyncResilientClient, library.AsyncClient)
+    assert issubclass(driver.ResilientClient, library.Client)
+    assert issubclass(driver.CircuitOpen, library.HTTPStatusError)
