@@ -1,0 +1,119 @@
+"""Bodies that the caller reads."""
+
+from __future__ import annotations
+
+import gzip
+from types import ModuleType
+from typing import Any
+
+import anyio
+import pytest
+
+from core import http
+from core.http import Policy
+from core.http.testing import OutboundHTTP
+from tests.core.http.conftest import Serve
+from tests.core.http.httpx_driver.conftest import Caller, Run
+from tests.core.http.misbehave import Reply, Then, reply
+
+
+def streamed(caller: Caller, client: Any, url: str, **how: Any) -> list[bytes]:
+    """Return the chunks of a streamed answer."""
+
+    async def aread(client: Any) -> list[bytes]:
+        async with client.stream("GET", url, **how) as response:
+            return [chunk async for chunk in response.aiter_bytes(4)]
+
+    def read(client: Any) -> Any:
+        if not caller.is_sync:
+            return aread(client)
+        with client.stream("GET", url, **how) as response:
+            return list(response.iter_bytes(4))
+
+    chunks: list[bytes] = caller.on_client(client, read)
+    return chunks
+
+
+def test_a_client_streams(caller: Caller, serve: Serve) -> None:
+    """The headers end the attempt: what comes later, server-sent events say, is read as it comes."""
+    server = serve(reply(503), Reply(b"HTTP/1.1 200 OK\r\n\r\n", repeat=b"data", every=0.05, times=3))
+    assert streamed(caller, caller()._client, server.url) == [b"data"] * 3
+
+
+def test_a_stream_is_decoded(caller: Caller, serve: Serve) -> None:
+    """By the same decoders as bodies that are read into memory, in chunks of the size that was asked for."""
+    server = serve(reply(200, gzip.compress(b"abcdefghij"), "Content-Encoding: gzip"))
+    assert streamed(caller, caller()._client, server.url) == [b"abcd", b"efgh", b"ij"]
+
+
+def test_reading_all_of_a_stream_is_bounded(caller: Caller, serve: Serve) -> None:
+    """`read` obeys max_response_bytes."""
+    server = serve(reply(200, b"x" * 2000))
+
+    async def aread(client: Any) -> None:
+        async with client.stream("GET", server.url) as response:
+            await response.aread()
+
+    def read(client: Any) -> Any:
+        if not caller.is_sync:
+            return aread(client)
+        with client.stream("GET", server.url) as response:
+            return response.read()
+
+    with pytest.raises(http.ResponseTooLarge):
+        caller.on_client(caller(Policy(max_response_bytes=1000))._client, read)
+
+
+def test_a_stream_that_stops_is_given_up(caller: Caller, serve: Serve, library: ModuleType) -> None:
+    """Each wait for more is bounded by the timeout of an attempt."""
+    server = serve(reply(200, b"half", length=8, then=Then.HOLD))
+    with pytest.raises(library.ReadTimeout):
+        streamed(caller, caller(Policy(attempt_timeout=0.25))._client, server.url)
+
+
+def test_the_last_answer_can_be_read(caller: Caller, serve: Serve) -> None:
+    """Where retries do not help, the body of the last answer is still the caller's to read."""
+    server = serve(*[reply(503, b"down")] * 4)
+    assert streamed(caller, caller()._client, server.url) == [b"down"]
+
+
+def test_a_transport_buffers_unless_it_is_told_otherwise(caller: Caller, serve: Serve, library: ModuleType) -> None:
+    """A transport is not told what its client was asked for, so bodies are retried on any client; or streamed."""
+    kind, transport = library.AsyncClient, caller.driver.AsyncResilientTransport
+    if caller.is_sync:
+        kind, transport = library.Client, caller.driver.ResilientTransport
+    server = serve(reply(200, b"half", length=8), reply(200, b"whole"), reply(200, b"half", length=8))
+    assert streamed(caller, kind(transport=transport()), server.url) == [b"whol", b"e"]
+    with pytest.raises(library.RemoteProtocolError):
+        streamed(caller, kind(transport=transport()), server.url, extensions={"core.http": {"stream": True}})
+
+
+def test_a_stream_holds_its_slot_until_it_is_closed(
+    run: Run, driver: ModuleType, serve: Serve, outbound_http: OutboundHTTP
+) -> None:
+    """As long as a body is read, it counts among the attempts in flight."""
+    server = serve(reply(200, b"12345678", then=Then.KEEP), reply(200, b"fine"))
+    policy = Policy(max_concurrency=1, total_timeout=20)
+
+    async def main() -> Any:
+        async with driver.AsyncResilientClient(policy) as client:
+            async with client.stream("GET", server.url):
+                with pytest.raises(http.DeadlineExceeded):
+                    await client.get(server.url)
+            return (await client.get(server.url)).content
+
+    assert run(main) == b"fine"
+
+
+def test_a_cancelled_reader_closes_the_connection(run: Run, driver: ModuleType, serve: Serve) -> None:
+    """What nobody reads any more is not kept open."""
+    server = serve(reply(200, b"half", length=8, then=Then.HOLD))
+
+    async def main() -> None:
+        async with driver.AsyncResilientClient() as client:
+            with anyio.move_on_after(0.2):
+                async with client.stream("GET", server.url) as response:
+                    await response.aread()
+
+    run(main)
+    assert server.hung_up.wait(5)
