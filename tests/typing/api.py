@@ -11,8 +11,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_type
 
+import httpx
+import httpx2
 import requests as plain
 
+import core.http.httpx as httpx_driver
+import core.http.httpx2 as httpx2_driver
 from core import http
 from core.http import (
     WEB_REQUEST,
@@ -34,6 +38,7 @@ from core.http import (
     requests,
 )
 from core.http.events import CallEnded, Event
+from core.http.httpx import AsyncResilientClient, AsyncResilientTransport, ResilientClient, ResilientTransport
 from core.http.outcome import Attempt
 from core.http.requests import web
 
@@ -106,6 +111,27 @@ def sessions() -> None:
     ResilientAdapter(max_retries=3)  # type: ignore
     make_resilient(plain)  # type: ignore
     make_resilient(theirs, {"retries": 3})  # type: ignore
+
+
+async def clients() -> None:
+    async with AsyncResilientClient(policy, untrusted=True, partition="token-2", timeout=3, headers={}) as client:
+        assert_type(await client.get(URL), httpx.Response)
+        assert_type(await client.send(client.build_request("GET", URL), stream=True), httpx.Response)
+    with ResilientClient(clock=lambda: 0.0, wait=lambda seconds: None, random=lambda: 0.5, verify=False) as sync_client:
+        assert_type(sync_client.post(URL, json={}), httpx.Response)
+    httpx.AsyncClient(transport=AsyncResilientTransport(policy, uds="/run/admin.sock"))
+    httpx.Client(transport=ResilientTransport(policy))
+    AsyncResilientClient({"retries": 3})  # type: ignore
+    AsyncResilientClient(policy, True)  # type: ignore
+    httpx.Client(transport=AsyncResilientTransport())  # type: ignore
+    async with httpx2_driver.AsyncResilientClient() as other:
+        assert_type(await other.get(URL), httpx2.Response)
+    try:
+        await client.get(URL)
+    except httpx_driver.CircuitOpen as error:
+        assert_type(error.retry_at, datetime)
+        assert_type(error.attempts, tuple[Attempt, ...])
+        print(error.response, error.request)
 
 
 def functions() -> None:
