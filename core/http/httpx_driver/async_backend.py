@@ -17,6 +17,7 @@ import anyio.lowlevel
 from ..wire import address_guard, attempt_context, connect, resolver
 from ..wire.attempt_context import AttemptContext, Stage
 from ..wire.resolver import AddressInfo
+from .library import MOST_OF_HEAD
 
 
 def waker(event: anyio.Event) -> Callable[[], None]:
@@ -97,8 +98,9 @@ class AsyncStream:
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
         attempt = attempt_context.current()
-        if attempt is not None and attempt.stage < Stage.HEADERS:
+        if attempt is not None and attempt.stage <= Stage.HEADERS:
             attempt.stage = Stage.HEADERS
+            max_bytes = min(max_bytes, MOST_OF_HEAD)
         data: bytes = await self._stream.read(max_bytes, timeout)
         if attempt is not None:
             attempt.received += len(data)

@@ -17,7 +17,7 @@ from .library import Library
 
 _MOST_OF_REDIRECT = 2**20
 """Bytes of the body of a redirect: the last response of a call keeps those of all its redirects."""
-_CHUNKS_A_STEP = 256
+_CHUNKS_A_STEP = 64
 _BYTES_A_STEP = 256 * 1024
 """How much is read or decoded before other tasks of the loop have a turn."""
 

@@ -7,6 +7,9 @@ from typing import Any
 
 MOST_IDLE = 30.0
 """Seconds after which a connection is not used again: a NAT or a load balancer may have forgotten it without a word."""
+MOST_OF_HEAD = 8 * 1024
+"""Bytes that are read at a time before the headers are complete: httpcore parses all of them before it reads again, and
+in an endless stream of "100 Continue" each 25 bytes are a response."""
 MOST_KEPT = 128
 """Idle connections that are kept (httpx: 20)."""
 

@@ -14,6 +14,7 @@ from urllib3.util.ssltransport import SSLTransport
 from ..wire import attempt_context, connect, tls_contexts
 from ..wire.attempt_context import AttemptContext, Stage
 from ..wire.sockets import DeadlineSocket, keep_deadlines
+from .library import MOST_OF_HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +83,9 @@ class SyncStream:
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         attempt = attempt_context.current()
-        if attempt is not None and attempt.stage < Stage.HEADERS:
+        if attempt is not None and attempt.stage <= Stage.HEADERS:
             attempt.stage = Stage.HEADERS
+            max_bytes = min(max_bytes, MOST_OF_HEAD)
         with _mapped(self._httpcore.ReadTimeout, self._httpcore.ReadError):
             self._sock.settimeout(timeout)
             data: bytes = self._sock.recv(max_bytes)

@@ -99,7 +99,7 @@ def test_locks_that_other_threads_hold_do_not_hang_the_child() -> None:
         held, done = threading.Event(), threading.Event()
 
         def hold():
-            with current._lock, adapter._lock:
+            with current._lock, adapter._registries._lock:
                 held.set()
                 done.wait()
 
@@ -109,7 +109,7 @@ def test_locks_that_other_threads_hold_do_not_hang_the_child() -> None:
 
         def use():
             print(process.current().upstream(Origin("https", "example.org", 443)).name)
-            print(adapter._registry().upstream(Origin("https", "example.org", 443)).policy.retries)
+            print(adapter._registries.find().upstream(Origin("https", "example.org", 443)).policy.retries)
 
         child(use)
         done.set()
