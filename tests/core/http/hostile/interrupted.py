@@ -111,7 +111,7 @@ class Caller:
         self.session.close()
         answered = self.session.get(self.url).ok
         adapter = self.session.get_adapter(self.url)
-        upstream = adapter._registry().upstream(origin_of(self.url))  # type: ignore[attr-defined]
+        upstream = adapter._registries.find().upstream(origin_of(self.url))  # type: ignore[attr-defined]
         return {
             "answered": answered,
             "seconds": time.monotonic() - began,

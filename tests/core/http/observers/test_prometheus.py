@@ -226,7 +226,7 @@ def test_the_limit_is_that_of_the_settings() -> None:
     with ResilientSession(Policy(max_concurrency=2)) as session:
         adapter = session.get_adapter(URL)
         assert isinstance(adapter, ResilientAdapter)
-        assert adapter._registry().upstream(origin_of(URL)).policy.max_concurrency == 2
+        assert adapter._registries.find().upstream(origin_of(URL)).policy.max_concurrency == 2
     assert concurrency_limit("example") == 8
 
 
