@@ -170,3 +170,11 @@ def test_pytest_httpx_sees_every_attempt(
     assert response.json() == {"fine": True}
     assert len(mock.get_requests()) == 3
     assert clock.waits == [1, 2]
+
+
+def test_clients_share_tls_contexts(driver: ModuleType) -> None:
+    """A client made for each call loads no certificates; other settings have a context of their own."""
+    made = [driver.ResilientTransport(), driver.AsyncResilientTransport(), driver.ResilientTransport(verify=False)]
+    contexts = [transport.options["verify"] for transport in made]
+    assert contexts[0] is contexts[1]
+    assert contexts[0] is not contexts[2]
