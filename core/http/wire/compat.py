@@ -14,7 +14,7 @@ import platform
 import ssl
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import requests
@@ -150,17 +150,8 @@ def is_cut_short(raw: Any) -> bool:
 
 def lacks_end(decoder: Any) -> bool:
     """Say whether what a decoder of urllib3 has decoded so far lacks its end; raises as `is_cut_short`."""
-    several = isinstance(decoder, urllib3.response.MultiDecoder)
-    decoders: Sequence[Any] = decoder._decoders if several else (decoder,)  # noqa: SLF001
-    return any(_lacks_end(each) for each in decoders)
-
-
-def decoder_for(codings: Sequence[str]) -> Any:
-    """Return urllib3's decoder for these content codings. Raises `DecodeError` for more than five."""
-    return urllib3.response._get_decoder(",".join(codings))  # noqa: SLF001
-
-
-def _lacks_end(decoder: Any) -> bool:
+    if isinstance(decoder, urllib3.response.MultiDecoder):
+        return any(map(lacks_end, decoder._decoders))  # noqa: SLF001
     for name, kind in _DECODERS.items():
         if isinstance(decoder, kind):
             return _LACKS_END[name](decoder)
@@ -264,7 +255,6 @@ def _of_urllib3() -> dict[str, bool]:
         "HTTPResponse._flush_decoder": _takes(body, "_flush_decoder", "self"),
         "HTTPResponse._has_decoded_content": getattr(answer, "_has_decoded_content", None) is False,
         "HTTPResponse.__class__": _takes_class(answer),
-        "_get_decoder": _takes(urllib3.response, "_get_decoder", "mode"),
         "MultiDecoder._decoders": len(getattr(multi("gzip, deflate"), "_decoders", ())) == 2,
         **{f"{name} with a known end": _tells_its_end(name) for name in {"DeflateDecoder", "GzipDecoder", *found}},
     }

@@ -39,7 +39,7 @@ class ContentDecoder:
         """
         known = [coding for coding in codings if coding in urllib3.response.HTTPResponse.CONTENT_DECODERS]
         try:
-            self._decoder: Any = compat.decoder_for(known) if known else None
+            self._decoder: Any = urllib3.response.MultiDecoder(",".join(known)) if known else None
         except DecodeError as exc:
             raise BodyBroken(str(exc)) from exc
         self._limit = limit

@@ -23,7 +23,6 @@ from ..engine.response_classification import answered
 from ..origin import origin_of
 from ..outcome import Outcome, Reason
 from ..policy import Policy
-from ..verdict import Verdict
 from . import (
     address_guard,
     compat,
@@ -118,7 +117,7 @@ class DeadlineAdapter(PlainAdapter):
                 response.headers,
                 retry_statuses=policy.retry_statuses,
                 now=datetime.now(UTC),
-                verdict=_verdict(response, policy, stream),
+                verdict=response_verdict.of_requests(policy.classify, response, stream=stream),
             )
         outcome = diagnose(error, context.stage, handled)
         if outcome.transient and context.got_nothing:
@@ -228,13 +227,6 @@ class DeadlineAdapter(PlainAdapter):
             super().cert_verify(conn, url, verify, cert)
             return
         conn.cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
-
-
-def _verdict(response: requests.Response, policy: Policy, stream: bool) -> Verdict | None:
-    if policy.classify is None:
-        return None
-    body = None if stream and not response.is_redirect else response.content
-    return response_verdict.of(policy.classify, response.status_code, response.headers, body)
 
 
 def _pools_through(proxy: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import requests
+
 from ..log import logger
 from ..verdict import MOST_BODY_BYTES, Classify, Verdict
 
@@ -19,6 +21,14 @@ def of(classify: Classify, status: int, headers: Mapping[str, str], body: bytes 
         return verdict
     logger.error("classify %s must return a Verdict or None, not %s", _name(classify), type(verdict).__name__)
     return None
+
+
+def of_requests(classify: Classify | None, response: requests.Response, *, stream: bool) -> Verdict | None:
+    """Return the verdict on a response of requests, whose body was read unless `stream`; redirects' always are."""
+    if classify is None:
+        return None
+    body = None if stream and not response.is_redirect else response.content
+    return of(classify, response.status_code, response.headers, body)
 
 
 def _name(classify: Classify) -> str:
