@@ -23,7 +23,8 @@ from .log import logger
 from .origin import origin_of
 from .policy import Policy, refuse_options
 from .wire import address_guard, compat, plain_requests, plain_send, redaction, unexpected_errors
-from .wire.cookie_jar import BoundedCookieJar, KeepNone, SendNone
+from .wire.cookie_jar import BoundedCookieJar
+from .wire.no_cookies import KeepNone, SendNone
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
 
 _RESOLVE_REDIRECTS = requests.Session.resolve_redirects

@@ -11,8 +11,8 @@ from ..engine.upstream import Clock, Random
 from ..origin import Origin, origin_of
 from ..policy import Policy, refuse_options
 from ..wire import address_guard, redaction
+from ..wire.no_cookies import KeepNone
 from . import client_call
-from .cookies import KeepNone
 from .library import Library
 from .outgoing import KEY
 from .settings import refuse_unsafe

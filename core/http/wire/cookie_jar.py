@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from http.cookiejar import Cookie, DefaultCookiePolicy
+from http.cookiejar import Cookie
 from typing import Any
 
 from requests.cookies import RequestsCookieJar
@@ -82,17 +82,3 @@ def _site(domain: str) -> str:
     """Return the last two labels of a domain: one server may set cookies for its parents, and have many children."""
     name = domain.strip(".")
     return name if name.replace(".", "").isdigit() else ".".join(name.split(".")[-2:])
-
-
-class KeepNone(DefaultCookiePolicy):
-    """Takes no cookie from any server."""
-
-    def set_ok(self, *_: Any) -> bool:
-        return False
-
-
-class SendNone(KeepNone):
-    """Gives no cookie to any server either, though it be the session's own."""
-
-    def return_ok(self, *_: Any) -> bool:
-        return False

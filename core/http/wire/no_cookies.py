@@ -1,4 +1,4 @@
-"""Cookies of an untrusted client: none are kept."""
+"""Cookie policies of untrusted sessions and clients."""
 
 from __future__ import annotations
 
@@ -10,4 +10,11 @@ class KeepNone(DefaultCookiePolicy):
     """Takes no cookie from any server."""
 
     def set_ok(self, *_: Any) -> bool:
+        return False
+
+
+class SendNone(KeepNone):
+    """Gives no cookie to any server either, though it be the session's own."""
+
+    def return_ok(self, *_: Any) -> bool:
         return False
