@@ -260,7 +260,7 @@ def _final(
     if outcome.reason is not Reason.TIMEOUT or not call.is_over:
         return error
     host = origin_of(request.url or "").netloc
-    cut = DeadlineExceeded(f"{request.method} to {host} was cut off: its total timeout passed", request=request)
+    cut = DeadlineExceeded(f"{request.method} to {host} was cut off: the total timeout expired", request=request)
     cut.reached, cut.received = getattr(error, "reached", ""), getattr(error, "received", 0)
     cut.__cause__ = error
     return cut

@@ -140,7 +140,7 @@ class ResilientSession(requests.Session):
         if isinstance(adapter, type) or not hasattr(adapter, "send"):
             raise TypeError(f"adapter={adapter!r}: must be an adapter, such as ResilientAdapter()")
         if getattr(self, "_untrusted", False) and not getattr(adapter, "untrusted", False):
-            raise ValueError("An untrusted session takes no adapter of yours: it would reach what it must not")
+            raise ValueError("Untrusted sessions reject adapters that skip the address check")
         is_made = hasattr(self, "_untrusted")  # requests' own __init__ mounts plain adapters
         if is_made and type(adapter) is HTTPAdapter and prefix in {"https://", "http://"}:
             text = "A plain HTTPAdapter was mounted for %s, so its calls are not resilient: remove that, or mount a %s"

@@ -287,7 +287,7 @@ ALERTS: tuple[Alert, ...] = (
             > 1.5 * max by (command) (batch_job_expected_interval_seconds > 0)
         """),
         pending="10m",
-        summary="{{ $labels.command }} has not ended well for {{ $value | humanizeDuration }}",
+        summary="{{ $labels.command }} has not succeeded for {{ $value | humanizeDuration }}",
         description="It is {{ $value | humanizeDuration }} since {{ $labels.command }} last ended well (or, if it never"
         " did, since it is known), which is more than one and a half times what is expected.",
     ),

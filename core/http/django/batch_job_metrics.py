@@ -115,7 +115,7 @@ def _unfailing() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        logger.error("Nobody is told how this job goes: %s", exc)
+        logger.error("Job metrics could not be written: %s", exc)
 
 
 def _outcome_of(exc: BaseException) -> str:

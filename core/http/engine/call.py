@@ -131,8 +131,13 @@ class Call:
             return Wait(self._not_before - now)
         left = self.deadline - now
         if left <= 0:
-            why = "passed while it waited for its turn" if self._admission.holds_reservation else "passed before"
-            return self._refuse(Refused(Rejection.DEADLINE_EXCEEDED, Suppression.DEADLINE, f"its total timeout {why}"))
+            when = (
+                "while the call waited for its turn"
+                if self._admission.holds_reservation
+                else "before the first attempt"
+            )
+            why = f"the total timeout expired {when}"
+            return self._refuse(Refused(Rejection.DEADLINE_EXCEEDED, Suppression.DEADLINE, why))
         self.granted = min(left, self._attempt_timeout)
         obstacle = self._admission.ask(self, now)
         if isinstance(obstacle, Refused):

@@ -164,7 +164,7 @@ class Outgoing:
     def final(self, error: Exception, outcome: Outcome) -> Exception:
         """Return what the call raises whose last attempt ended in `error`."""
         if outcome.reason is Reason.TIMEOUT and self.call.is_over:
-            text = f"{self._request.method} to {self.origin.netloc} was cut off: its total timeout passed"
+            text = f"{self._request.method} to {self.origin.netloc} was cut off: the total timeout expired"
             cut = self._library.errors.deadline_exceeded(text, request=self._request)
             cut.reached, cut.received = getattr(error, "reached", ""), getattr(error, "received", 0)
             cut.__cause__ = error

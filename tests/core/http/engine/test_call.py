@@ -383,7 +383,9 @@ def test_arguments_of_the_call_only_shorten() -> None:
 def test_out_of_time_before_anything_was_sent() -> None:
     """A call whose time passed before its first attempt is rejected, and says so without path or query."""
     world = World()
-    with pytest.raises(DeadlineExceeded, match=r"^GET to example.org was not sent: its total timeout passed before$"):
+    with pytest.raises(
+        DeadlineExceeded, match=r"^GET to example.org was not sent: the total timeout expired before the first attempt$"
+    ):
         Call(world.upstream, GET, deadline=0).begin()
     assert (world.ended.result, world.ended.reason) == (Result.REJECTED, Rejection.DEADLINE_EXCEEDED)
     assert world.seen(AttemptStarted) == []
@@ -506,7 +508,9 @@ def test_waiting_for_a_slot_counts_towards_the_total() -> None:
     upstream = world.upstream
     holder = Call(upstream, GET)
     holder.begin()
-    with pytest.raises(DeadlineExceeded, match=r"was not sent: its total timeout passed while it waited for its turn$"):
+    with pytest.raises(
+        DeadlineExceeded, match=r"was not sent: the total timeout expired while the call waited for its turn$"
+    ):
         world.play(Call(upstream, GET))
     assert world.clock.now == pytest.approx(10.05)
     assert (world.ended.result, world.ended.reason) == (Result.REJECTED, Rejection.DEADLINE_EXCEEDED)
@@ -551,7 +555,7 @@ def test_a_turn_beyond_the_deadline_is_not_waited_for() -> None:
     world = World(Policy(requests_per_second=0.25))
     upstream = world.upstream
     Call(upstream, GET).begin()
-    with pytest.raises(DeadlineExceeded, match=r"was not sent: its total timeout ends before its turn$"):
+    with pytest.raises(DeadlineExceeded, match=r"was not sent: the total timeout ends before the turn of the call$"):
         Call(upstream, GET, deadline=4).begin()
     assert world.ended.reason is Rejection.DEADLINE_EXCEEDED
     assert Call(upstream, GET).begin() == Wait(4)
