@@ -18,6 +18,7 @@ settings.register_profile("default", deadline=None, suppress_health_check=[Healt
 settings.load_profile("default")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let each file run in one process. The slow ones begin, two at a time: most start many processes of their own."""
     slow = sorted({item.path for item in items if item.get_closest_marker("slow")})
