@@ -11,7 +11,7 @@ INSTALL = pip install --quiet --disable-pip-version-check --no-deps --require-ha
 export COVERAGE_FILE = $(VENV)/.coverage
 # Processes that test: more than a small machine has cores, because many tests wait for servers.
 TESTERS ?= 4
-TEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder
+TEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 # Where the processes of the working copy keep their metrics, so that /metrics of `make serve` shows those of `make run`.
 METRICS = .metrics
 WITH_METRICS = mkdir -p $(METRICS) && PROMETHEUS_MULTIPROC_DIR=$(METRICS)
@@ -45,7 +45,7 @@ covered: test  ## the same on Python 3.12 or newer, and judge how many lines it 
 # Versions that old have no wheels for a newer Python.
 lowest: PYTHON = python3.11
 lowest: $(VENV)-lowest/.installed  ## run the faster tests of core and package on the lowest versions that pyproject.toml allows
-	$(VENV)-lowest/bin/python -m pytest --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder \
+	$(VENV)-lowest/bin/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder \
 		-m "not slow" tests/core tests/package $(ARGS)
 
 check: lint types test  ## run everything that must pass

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from core.http import api
 from core.http.requests import web
@@ -13,19 +16,32 @@ from core.http.requests import web
 collect_ignore = ["recipes"]  # which have an environment of their own: make recipes
 pytest_plugins = ["core.http.testing", "pytester", "tests.servers.redis"]
 
+ROOT = Path(__file__).parents[1]
+SLOW = sorted(
+    str(path.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py") if "pytest.mark.slow" in path.read_text()
+)
+
 # The fixture below is made once for all examples of a property; properties use no state of the process.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("default")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
+class FilesAtOnce(LoadFileScheduling):
+    """Each file runs in one process; of the slow ones, most of which start many processes, two at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return f"slow-{SLOW.index(file) % 2}" if file in SLOW else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return FilesAtOnce(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each file run in one process. The slow ones begin, two at a time: most start many processes of their own."""
-    slow = sorted({item.path for item in items if item.get_closest_marker("slow")})
-    for item in items:
-        group = f"slow-{slow.index(item.path) % 2}" if item.path in slow else item.location[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path not in slow)
+    """Begin with the slow ones, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)
