@@ -144,11 +144,10 @@ def test_a_unix_socket(caller: Caller, unix_server: str) -> None:
     assert caller(transport=transport).get("http://admin/").content == b"unix"
 
 
+@pytest.mark.parametrize("name", ["httpx"], indirect=True)
 def test_respx_sees_every_attempt(caller: Caller, name: str, clock: FakeClock) -> None:
     """A mock of httpcore, which is respx's default, answers each attempt; respx itself knows httpx only."""
     respx = pytest.importorskip("respx")
-    if name != "httpx":
-        pytest.skip("respx has no form for httpx2")
     library = caller.library
     with respx.mock() as mock:
         route = mock.get("https://example.org/")
