@@ -62,7 +62,11 @@ def test_every_module_is_imported() -> None:
         django.setup()
         import core.http
         for found in walk_packages(core.http.__path__, "core.http."):
-            import_module(found.name)
+            try:
+                import_module(found.name)
+            except ModuleNotFoundError as error:  # the lowest versions go without httpx2
+                if error.name not in {"httpcore2", "httpx2"}:
+                    raise
         """
     )
     assert done.returncode == 0, done.stderr
