@@ -44,9 +44,9 @@ covered: test  ## the same on Python 3.12 or newer, and judge how many lines it 
 
 # Versions that old have no wheels for a newer Python.
 lowest: PYTHON = python3.11
+lowest: BIN = $(VENV)-lowest/bin
 lowest: $(VENV)-lowest/.installed  ## run the faster tests of core and package on the lowest versions that pyproject.toml allows
-	$(VENV)-lowest/bin/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder \
-		-m "not slow" tests/core tests/package $(ARGS)
+	$(TEST) -m "not slow" tests/core tests/package $(ARGS)
 
 check: lint types test  ## run everything that must pass
 
