@@ -17,14 +17,12 @@ from django.core.cache.backends.redis import RedisCache
 from core.http.shared import records, upstream_diagnostics
 from tests.core.http.misbehave import MisbehavingServer, reply
 from tests.servers.celery import worker
-from tests.servers.common import wait_until
+from tests.servers.common import LONGEST, wait_until
 from tests.servers.fleet import Member
 from tests.servers.redis import RedisServer
 from tests.test_settings import settings_with
 
 pytestmark = pytest.mark.slow
-
-DEADLINE = 180.0
 
 
 class Order:
@@ -77,14 +75,14 @@ def test_the_shared_cache_runs_none(redis_server: RedisServer, stored: redis.Red
             for key in keys(upstream.netloc):
                 stored.set(key, pickled)
             upstream.routes = {"": reply(200)}
-            with Member(redis_server.url, upstream.netloc, retries=0, socket_timeout=DEADLINE) as member:
+            with Member(redis_server.url, upstream.netloc, retries=0, socket_timeout=LONGEST) as member:
                 assert member.get().outcome == "200"
                 upstream.routes = {"": reply(503)}
-                wait_until(lambda member=member: (member.get(), member.state() == "open")[1], DEADLINE, "it is down")  # type: ignore[misc]
-                wait_until(lambda: pickled != stored.get(":1:core.http:1:example"), DEADLINE, "its state is shared")  # noqa: B023
+                wait_until(lambda member=member: (member.get(), member.state() == "open")[1], LONGEST, "it is down")  # type: ignore[misc]
+                wait_until(lambda: pickled != stored.get(":1:core.http:1:example"), LONGEST, "its state is shared")  # noqa: B023
                 for key in stored.keys("*:probe:*"):
                     stored.set(key, pickled)
-                log = member.end(DEADLINE)
+                log = member.end(LONGEST)
             text = "WARNING The shared cache holds no state under core.http:1:example: what is there is ignored"
             assert log.count(text) == 1, f"protocol {number}: {log}"
             assert "Traceback" not in log
@@ -116,13 +114,13 @@ def test_a_worker_runs_none(redis_server: RedisServer, stored: redis.Redis, orde
         },
     }
     with worker(environment, tmp_path / "worker.log", queues=("updates", "pypi"), concurrency=1) as running:
-        wait_until(lambda: "worker@tests ready" in running.said, DEADLINE, "the worker is ready")
+        wait_until(lambda: "worker@tests ready" in running.said, LONGEST, "the worker is ready")
         stored.publish("/0.celery.pidbox", json.dumps(message))
         for queue in ("updates", "pypi"):
             stored.lpush(queue, json.dumps(message))
         refused = "Received invalid task message: Refusing to deserialize untrusted content of type pickle"
-        wait_until(lambda: running.said.count(refused) == 2, DEADLINE, "both are thrown away")
-        wait_until(lambda: "Can't decode message body" in running.said, DEADLINE, "the order is thrown away")
+        wait_until(lambda: running.said.count(refused) == 2, LONGEST, "both are thrown away")
+        wait_until(lambda: "Can't decode message body" in running.said, LONGEST, "the order is thrown away")
         assert not running.ended
     assert not order.made.exists()
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from tests.grafana.expressions import ALERTING, RULES, Expression, everything, names
-from tests.servers.common import free_port, wait_until
+from tests.servers.common import LONGEST, free_port, wait_until
 from tests.servers.prometheus import Prometheus, running_prometheus
-from tests.servers.site import LONGEST, Site
+from tests.servers.site import Site
 from tests.servers.web import gunicorn
 from tests.upstreams.__main__ import world
 from tests.upstreams.faults import Status

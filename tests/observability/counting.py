@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.servers.common import wait_until
+from tests.servers.common import LONGEST, wait_until
 from tests.servers.program import Program
 from tests.servers.prometheus import Prometheus
 from tests.servers.redis import RedisServer
-from tests.servers.site import LONGEST, Site
+from tests.servers.site import Site
 from tests.servers.web import Visitor, gunicorn
 from tests.upstreams.faults import BlackHole
 from tests.upstreams.server import Upstreams

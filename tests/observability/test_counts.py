@@ -21,11 +21,11 @@ import pytest
 
 from tests.observability.counting import Stand
 from tests.servers.celery import worker
-from tests.servers.common import cannot, free_port, wait_until
+from tests.servers.common import LONGEST, cannot, free_port, wait_until
 from tests.servers.program import Program
 from tests.servers.prometheus import running_prometheus
 from tests.servers.redis import running_redis
-from tests.servers.site import LONGEST, database
+from tests.servers.site import database
 from tests.servers.web import TOKEN, measured_site
 from tests.upstreams.server import serving
 from tests.upstreams.world import World

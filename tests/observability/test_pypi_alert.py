@@ -18,10 +18,10 @@ import yaml
 
 from grafana.generate.prometheus import rule_files
 from tests.servers.alertmanager import running_alertmanager
-from tests.servers.common import free_port, wait_until
+from tests.servers.common import LONGEST, free_port, wait_until
 from tests.servers.program import ROOT
 from tests.servers.prometheus import Prometheus, running_prometheus
-from tests.servers.site import LONGEST, database
+from tests.servers.site import database
 from tests.servers.web import TOKEN, Visitor, gunicorn, measured_site
 from tests.servers.webhook import Webhook, receiving
 from tests.upstreams.faults import Status

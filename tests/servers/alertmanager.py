@@ -10,11 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers.common import cannot, free_port
+from tests.servers.common import LONGEST, cannot, free_port
 from tests.servers.program import Program
-
-_LONGEST = 180.0
-"""Seconds that its start may take, or its end."""
 
 
 class Alertmanager:
@@ -38,10 +35,10 @@ class Alertmanager:
         )
 
     def wait_until_ready(self) -> None:
-        self._program.wait_for_answer(f"http://{self.address}/-/ready", _LONGEST)
+        self._program.wait_for_answer(f"http://{self.address}/-/ready", LONGEST)
 
     def stop(self) -> None:
-        self._program.stop(_LONGEST)
+        self._program.stop(LONGEST)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+LONGEST = 180.0
+"""Seconds after which what a test waits for will not come any more. The machine may be busy."""
 DIRECT = build_opener(ProxyHandler({}))
 """Opens what is on this machine, whatever proxy the environment names."""
 

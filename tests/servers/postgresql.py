@@ -12,11 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.servers.common import cannot, free_port, wait_until
+from tests.servers.common import LONGEST, cannot, free_port, wait_until
 from tests.servers.program import children
-
-_LONGEST = 180.0
-"""Seconds that starting it may take, or dying."""
 
 
 class PostgreSQL:
@@ -53,7 +50,7 @@ class PostgreSQL:
         for each in family:
             with suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
-        wait_until(lambda: not any(map(_runs, family)), _LONGEST, "PostgreSQL is dead")
+        wait_until(lambda: not any(map(_runs, family)), LONGEST, "PostgreSQL is dead")
         # Where nobody cleans up after the dead, it would pass for running still.
         for lock in (self._data / "postmaster.pid", *self._directory.glob(".s.PGSQL.*")):
             lock.unlink()
@@ -67,7 +64,7 @@ class PostgreSQL:
         # Not into a pipe: the server would inherit it, and keep it open.
         with (self._directory / f"{tool}.out").open("w+") as output:
             done = subprocess.run(
-                command, cwd=self._directory, stdout=output, stderr=subprocess.STDOUT, timeout=_LONGEST, check=False
+                command, cwd=self._directory, stdout=output, stderr=subprocess.STDOUT, timeout=LONGEST, check=False
             )
             output.seek(0)
             log = self._directory / "log"

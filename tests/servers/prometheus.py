@@ -19,12 +19,10 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
-from tests.servers.common import DIRECT, cannot, free_port, wait_until
+from tests.servers.common import DIRECT, LONGEST, cannot, free_port, wait_until
 from tests.servers.program import Program
 
 JOB = "site"
-_LONGEST = 180.0
-"""Seconds that a start may take, or a scrape."""
 _ALIGNED = 0.01
 """Seconds, and some more, by which Prometheus may shift the time of a scrape to have them at regular intervals."""
 
@@ -89,7 +87,7 @@ class Prometheus:
             times[:] = [at for _, at in self.query("timestamp(up) and up == 1")]
             return len(times) == self._targets and min(times) > now + _ALIGNED
 
-        wait_until(scraped, _LONGEST, "a scrape of each target")
+        wait_until(scraped, LONGEST, "a scrape of each target")
         return max(times)
 
     def suspend(self) -> None:
@@ -101,15 +99,15 @@ class Prometheus:
 
     def stop(self) -> None:
         self.resume()
-        self._program.stop(_LONGEST)
+        self._program.stop(LONGEST)
 
     def wait_until_ready(self) -> None:
-        self._program.wait_for_answer(f"{self.url}/-/ready", _LONGEST)
+        self._program.wait_for_answer(f"{self.url}/-/ready", LONGEST)
 
     def ask(self, path: str, **parameters: str) -> Any:
         """Return the data of an answer of its API; an expression with a mistake in it fails the test."""
         try:
-            with DIRECT.open(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=_LONGEST) as answer:
+            with DIRECT.open(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=LONGEST) as answer:
                 return json.load(answer)["data"]
         except HTTPError as error:
             message = f"{path} {parameters}: {error.read().decode()}"

@@ -12,9 +12,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.servers.common import cannot, free_port, wait_until
-
-_LONGEST_START = 180.0
+from tests.servers.common import LONGEST, cannot, free_port, wait_until
 
 
 class RedisServer:
@@ -39,7 +37,7 @@ class RedisServer:
         command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         command += ["--appendonly", "yes" if self._keep else "no"]
         self._process = subprocess.Popen(command, cwd=self._directory, stdout=subprocess.DEVNULL)
-        wait_until(self._answers, _LONGEST_START, "redis-server answers")
+        wait_until(self._answers, LONGEST, "redis-server answers")
 
     def kill(self) -> None:
         """Let connections be refused."""

@@ -14,13 +14,11 @@ from django.utils import timezone
 
 from package.jobs.due import in_order
 from package.models import Category, Claim, Package
-from tests.servers.common import free_port
+from tests.servers.common import LONGEST, free_port
 from tests.servers.program import Program
 from tests.upstreams.judging import differences
 from tests.upstreams.server import Upstreams
 
-LONGEST = 180.0
-"""Seconds that a command may take, on a machine that is busy with other things."""
 _ALIAS = "site"
 
 

@@ -8,8 +8,9 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
+from tests.servers.common import LONGEST
 from tests.servers.program import Program
-from tests.servers.site import LONGEST, Site
+from tests.servers.site import Site
 from tests.upstreams.server import Upstreams
 
 NAME, PASSWORD = "somebody", "for tests only"

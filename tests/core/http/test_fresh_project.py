@@ -16,9 +16,8 @@ import pytest
 import core.http
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import reply
-from tests.servers.common import DIRECT, free_port
+from tests.servers.common import DIRECT, LONGEST, free_port
 from tests.servers.program import Program
-from tests.servers.site import LONGEST
 
 LIBRARY = Path(core.http.__file__).parent
 CALLS = 12

@@ -18,9 +18,9 @@ from urllib.request import Request
 import pytest
 import requests
 
-from tests.servers.common import DIRECT, free_port
+from tests.servers.common import DIRECT, LONGEST, free_port
 from tests.servers.program import Program
-from tests.servers.site import LONGEST, database
+from tests.servers.site import database
 from tests.servers.web import TOKEN, Visitor, measured_site
 from tests.upstreams.server import serving
 from tests.upstreams.world import World

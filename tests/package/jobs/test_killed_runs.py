@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.servers.common import wait_until
+from tests.servers.common import LONGEST, wait_until
 from tests.servers.postgresql import running_postgresql
 from tests.servers.program import Program
-from tests.servers.site import LONGEST, Site, database
+from tests.servers.site import Site, database
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 

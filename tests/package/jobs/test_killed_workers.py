@@ -14,9 +14,9 @@ import pytest
 
 from package.models import SourceStatus
 from tests.servers.celery import beat, worker
-from tests.servers.common import wait_until
+from tests.servers.common import LONGEST, wait_until
 from tests.servers.redis import running_redis
-from tests.servers.site import LONGEST, Site, database
+from tests.servers.site import Site, database
 from tests.upstreams.faults import BlackHole
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World

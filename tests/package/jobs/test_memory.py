@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from package.models import Package
+from tests.servers.common import LONGEST
 from tests.servers.measured_run import FORGE
 from tests.servers.program import Program
-from tests.servers.site import LONGEST, Site, database
+from tests.servers.site import Site, database
 from tests.upstreams.faults import FirstOf, Packed
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.upstream import Upstream

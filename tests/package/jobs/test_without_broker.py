@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.servers.celery import worker
-from tests.servers.common import free_port, wait_until
+from tests.servers.common import LONGEST, free_port, wait_until
 from tests.servers.redis import running_redis
-from tests.servers.site import LONGEST, Site, database
+from tests.servers.site import Site, database
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
 
