@@ -9,14 +9,13 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from .. import body_limit
 from ..engine.reservation import Slot
 from ..wire import attempt_context
 from ..wire.content_decoder import OVERHEAD, BodyBroken, BodyTooLarge, ContentDecoder
 from . import compat
 from .library import Library
 
-_MOST_OF_REDIRECT = 2**20
-"""Bytes of the body of a redirect: the last response of a call keeps those of all its redirects."""
 _CHUNKS_A_STEP = 64
 _BYTES_A_STEP = 256 * 1024
 """How much is read or decoded before other tasks of the loop have a turn."""
@@ -45,11 +44,8 @@ class Reading:
     def __init__(self, library: Library, response: Any, limit: int | None) -> None:
         self._library = library
         self._response = response
-        self._limit = limit
-        if response.has_redirect_location:
-            self._limit = _MOST_OF_REDIRECT if limit is None else min(limit, _MOST_OF_REDIRECT)
-        codings = response.headers.get_list("content-encoding", split_commas=True)
-        self._codings = [coding.strip().lower() for coding in codings if coding]
+        self._limit = body_limit.of_redirect(limit) if response.has_redirect_location else limit
+        self._codings = response.codings()
         self.raw = bytearray()
 
     def add(self, chunk: bytes) -> None:

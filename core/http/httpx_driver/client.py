@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .. import process
 from ..engine.upstream import Clock, Random
-from ..origin import Origin, origin_of
+from ..origin import Origin
 from ..policy import Policy, refuse_options
 from ..wire import address_guard, redaction
 from ..wire.no_cookies import KeepNone
 from . import client_call
 from .library import Library
-from .outgoing import KEY
+from .outgoing import KEY, origin_of_url
 from .settings import refuse_unsafe
 from .transport import Transport, wrapping
 
@@ -173,6 +173,6 @@ class AsyncClient(Client, Generic[_Response]):
 
 def _origin(url: Any) -> Origin | None:
     try:
-        return origin_of(f"{url.scheme}://{url.netloc.decode('ascii')}")
+        return origin_of_url(url)
     except ValueError:
         return None

@@ -242,10 +242,14 @@ def _wanted(request: Any) -> Mapping[str, Any]:
     return wanted
 
 
+def origin_of_url(url: Any) -> Origin:
+    """Return the origin of an `httpx.URL`. Raises `ValueError` as `origin_of`."""
+    return origin_of(f"{url.scheme}://{url.netloc.decode('ascii')}")
+
+
 def _origin(library: Library, request: Any) -> Origin:
-    url = request.url
     try:
-        return origin_of(f"{url.scheme}://{url.netloc.decode('ascii')}")
+        return origin_of_url(request.url)
     except ValueError as exc:
         raise library.httpx.UnsupportedProtocol(f"Invalid URL: {exc}", request=request) from None
 

@@ -114,14 +114,15 @@ class ResilientResponse(_Response):
             exc.attempts = self.attempts
             raise
 
-    def _codings(self) -> list[str]:
+    def codings(self) -> list[str]:
+        """Return the content codings that the server names, in its order."""
         return [
             coding.strip().lower() for coding in self.headers.get_list("content-encoding", split_commas=True) if coding
         ]
 
     def _decode(self, raw: Iterator[bytes], limit: int | None) -> Iterator[bytes]:
         try:
-            decoder = ContentDecoder(self._codings(), limit)
+            decoder = ContentDecoder(self.codings(), limit)
             for data in raw:
                 yield from decoder.decode(data)
             yield decoder.finish()
@@ -131,7 +132,7 @@ class ResilientResponse(_Response):
 
     async def _adecode(self, raw: AsyncIterator[bytes], limit: int | None) -> AsyncIterator[bytes]:
         try:
-            decoder = ContentDecoder(self._codings(), limit)
+            decoder = ContentDecoder(self.codings(), limit)
             async for data in raw:
                 for piece in decoder.decode(data):
                     yield piece

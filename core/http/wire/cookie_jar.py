@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from contextlib import suppress
 from http.cookiejar import Cookie
 from typing import Any
@@ -18,6 +19,11 @@ MOST_OF_SITE = 180
 """Cookies kept per site, as in browsers (RFC 6265 asks for 50 per domain)."""
 MOST = 3000
 """Cookies kept in all (RFC 6265, section 6.1)."""
+
+
+def sets_cookies(headers: Container[str]) -> bool:
+    """Say whether an answer with these headers sets cookies."""
+    return "Set-Cookie" in headers or "Set-Cookie2" in headers
 
 
 class BoundedCookieJar(RequestsCookieJar):
@@ -82,3 +88,7 @@ def _site(domain: str) -> str:
     """Return the last two labels of a domain: one server may set cookies for its parents, and have many children."""
     name = domain.strip(".")
     return name if name.replace(".", "").isdigit() else ".".join(name.split(".")[-2:])
+
+
+PLAIN_JARS = frozenset({RequestsCookieJar, BoundedCookieJar})
+"""Jars of which no method is somebody's own."""

@@ -16,6 +16,7 @@ from requests.utils import get_encoding_from_headers
 
 from . import compat
 from .checked_body import CheckedBody
+from .cookie_jar import sets_cookies
 from .requests_response import ResilientResponse, made_resilient
 
 
@@ -42,8 +43,7 @@ class PlainAdapter(HTTPAdapter):
         if (
             type(resp) is not urllib3.HTTPResponse
             or type(req.url) is not str
-            or "Set-Cookie" in resp.headers
-            or "Set-Cookie2" in resp.headers
+            or sets_cookies(resp.headers)
             or _parts() != _ORIGINAL
         ):
             return made_resilient(super().build_response(req, resp))

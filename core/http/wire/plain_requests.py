@@ -20,7 +20,7 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
 from . import compat, environment, netrc_file
-from .cookie_jar import BoundedCookieJar
+from .cookie_jar import PLAIN_JARS
 
 _URL = re.compile(
     r"https?://[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?"  # no capitals, no userinfo, no root dot, no IPv6
@@ -34,7 +34,6 @@ _VALUE = re.compile(r"(?:[!-~][ -~]*)?")
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
 _PLAIN_DATA = frozenset({dict, list, tuple, str, bytes, type(None)})
 _PLAIN_PARAMS = frozenset({str, int})
-_PLAIN_JARS = frozenset({RequestsCookieJar, BoundedCookieJar})
 PREPARE_REQUEST = Session.prepare_request
 MERGE_ENVIRONMENT_SETTINGS = Session.merge_environment_settings
 """The methods of which this does the work, as they were at import."""
@@ -67,7 +66,7 @@ def prepare(session: Session, request: Request) -> PreparedRequest | None:
         or type(url) is not str
         or request.files
         or type(request.data) not in _PLAIN_DATA
-        or type(session.cookies) not in _PLAIN_JARS
+        or type(session.cookies) not in PLAIN_JARS
         or session.params
         or _parts() != _ORIGINAL
     ):

@@ -7,15 +7,13 @@ from typing import Any
 
 import requests.sessions
 from requests import PreparedRequest, Response, Session
-from requests.cookies import RequestsCookieJar
 
 from .checked_body import CheckedBody
-from .cookie_jar import BoundedCookieJar
+from .cookie_jar import PLAIN_JARS, sets_cookies
 
 SEND = Session.send
 """The method of which this does the work, as it was at import."""
 _ARGUMENTS = frozenset({"allow_redirects", "cert", "proxies", "stream", "timeout", "verify"})
-_PLAIN_JARS = frozenset({RequestsCookieJar, BoundedCookieJar})
 _sessions: Any = requests.sessions  # which functions it has is looked up at each call: some tests replace them
 
 
@@ -25,7 +23,7 @@ def can_send(session: Session, request: PreparedRequest, how: dict[str, Any]) ->
         how.keys() == _ARGUMENTS
         and how["allow_redirects"] is True
         and type(request) is PreparedRequest
-        and type(session.cookies) in _PLAIN_JARS
+        and type(session.cookies) in PLAIN_JARS
     )
 
 
@@ -50,5 +48,4 @@ def send(session: Session, request: PreparedRequest, *, allow_redirects: bool, *
 
 
 def _may_set_cookies(response: Response) -> bool:
-    raw = response.raw
-    return type(raw) is not CheckedBody or "Set-Cookie" in raw.headers or "Set-Cookie2" in raw.headers
+    return type(response.raw) is not CheckedBody or sets_cookies(response.raw.headers)

@@ -9,6 +9,7 @@ import requests
 import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
+from .. import body_limit
 from . import attempt_context, compat, unexpected_errors
 from .checked_body import CheckedBody, EncodedBodyTooLargeError
 from .requests_exceptions import ResponseTooLarge
@@ -16,8 +17,6 @@ from .requests_exceptions import ResponseTooLarge
 _CHUNK = 64 * 1024
 _AT_ONCE = 2**20
 """Bytes of a body that are read with one call, for which room is made beforehand."""
-_MOST_OF_REDIRECT = 2**20
-"""Bytes of the body of a redirect: the last response of a call keeps those of all its redirects, up to thirty."""
 
 
 def replayable(request: requests.PreparedRequest) -> bool:
@@ -103,7 +102,7 @@ def keep(response: requests.Response, limit: int | None) -> None:
 def read_of_redirect(response: requests.Response, limit: int | None) -> None:
     """Read the body of a redirect. Only its Location counts, so a body that is broken or too large is dropped."""
     try:
-        read(response, _MOST_OF_REDIRECT if limit is None else min(limit, _MOST_OF_REDIRECT))
+        read(response, body_limit.of_redirect(limit))
     except (ChunkedEncodingError, ContentDecodingError, ResponseTooLarge):
         response.close()
         compat.set_content(response, b"")
