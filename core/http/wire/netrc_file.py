@@ -24,7 +24,7 @@ _places = _Places((None, None, None), ())
 def auth_for(url: str) -> tuple[str, str] | None:
     """Return what `requests.utils.get_netrc_auth` does. Each call looks whether there is a file now."""
     if (_sessions.get_netrc_auth, os.path.expanduser) == _ORIGINAL and not any(
-        [os.path.exists(path) for path in _paths()]  # noqa: PTH110, C419 - as requests asks, and as cheaply as it goes
+        [os.access(path, os.F_OK) for path in _paths()]  # noqa: C419 - at each call: a third of the time of `exists`
     ):
         return None
     found: tuple[str, str] | None = _sessions.get_netrc_auth(url)

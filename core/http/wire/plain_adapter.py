@@ -13,6 +13,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
+from urllib3 import PoolManager
 
 from . import compat
 from .checked_body import CheckedBody
@@ -23,19 +24,8 @@ from .requests_response import ResilientResponse, made_resilient
 class PlainAdapter(HTTPAdapter):
     """An `HTTPAdapter` whose responses are `ResilientResponse`."""
 
-    def get_connection_with_tls_context(
-        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        if proxies or _parts() != _ORIGINAL:
-            return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        try:
-            host, pool = self.build_connection_pool_key_attributes(request, verify, cert)
-        except ValueError as exc:
-            raise requests.exceptions.InvalidURL(exc, request=request) from exc
-        return self.poolmanager.connection_from_host(**host, pool_kwargs=pool)
-
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
-        if proxies or _parts() != _ORIGINAL:
+        if proxies or is_patched():
             return super().request_url(request, proxies)
         return request.path_url
 
@@ -44,7 +34,7 @@ class PlainAdapter(HTTPAdapter):
             type(resp) is not urllib3.HTTPResponse
             or type(req.url) is not str
             or sets_cookies(resp.headers)
-            or _parts() != _ORIGINAL
+            or is_patched()
         ):
             return made_resilient(super().build_response(req, resp))
         response = ResilientResponse()
@@ -59,12 +49,19 @@ class PlainAdapter(HTTPAdapter):
         return response
 
 
+def is_patched() -> bool:
+    """Say whether anybody has replaced a function of requests or urllib3 whose work is done here and in `pool_keys`."""
+    return _parts() != _ORIGINAL
+
+
 def _parts() -> tuple[object, ...]:
     adapters: Any = requests.adapters
     return (
-        *(HTTPAdapter.get_connection_with_tls_context, HTTPAdapter.request_url, HTTPAdapter.build_response),
+        *(HTTPAdapter.get_connection_with_tls_context, HTTPAdapter.build_connection_pool_key_attributes),
+        *(HTTPAdapter.request_url, HTTPAdapter.build_response),
         *(adapters.select_proxy, adapters.Response, adapters.CaseInsensitiveDict),
         *(adapters.get_encoding_from_headers, adapters.extract_cookies_to_jar),
+        *(PoolManager.connection_from_host, PoolManager.connection_from_context),
     )
 
 

@@ -29,8 +29,7 @@ _URL = re.compile(
     r"(?:[A-Za-z0-9_~@!$&'()*+,;=:-][A-Za-z0-9._~@!$&'()*+,;=:-]*)?)"
     r"(?P<query>\?[A-Za-z0-9._~@!$&'()*+,;=:/?-]+)?"  # no fragment
 )
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_VALUE = re.compile(r"(?:[!-~][ -~]*)?")
+_HEADERS = re.compile(r"(?:[A-Za-z0-9_-]+:(?:[!-~][ -~]*)?\n)*")
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
 _PLAIN_DATA = frozenset({dict, list, tuple, str, bytes, type(None)})
 _PLAIN_PARAMS = frozenset({str, int})
@@ -123,10 +122,10 @@ def _headers(own: Any, added: Any) -> CaseInsensitiveDict[str | bytes] | None:
             if type(name) is not str:
                 return None
             merged[name] = value
-    for name, value in merged.lower_items():
-        if type(name) is not str or type(value) is not str or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            return None
-    return merged
+    pairs = list(merged.items())
+    if any([type(name) is not str or type(value) is not str for name, value in pairs]):  # noqa: C419 - a list is quicker
+        return None
+    return merged if _HEADERS.fullmatch("".join([f"{name}:{value}\n" for name, value in pairs])) else None
 
 
 def _cookies(session: Session, request: Request) -> Any:

@@ -1,0 +1,85 @@
+"""Pools are found by a key that is kept, and are the ones that urllib3 itself would find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import requests
+from urllib3 import PoolManager
+
+from core.http import ResilientAdapter
+from tests.core.http.hostile.scenarios import CA
+
+
+def pool(adapter: ResilientAdapter, url: str, verify: Any = True) -> Any:
+    request = requests.Request("GET", url).prepare()
+    return adapter.get_connection_with_tls_context(request, verify, {}, None)
+
+
+@pytest.mark.parametrize("url", ["http://a.test/x", "http://a.test:8080/", "https://a.test/y", "https://A.test:8443/"])
+def test_the_pool_is_the_one_that_urllib3_finds(url: str) -> None:
+    """The kept key leads to the pool of urllib3's own way, and to no second one."""
+    adapter = ResilientAdapter()
+    first, again = pool(adapter, url), pool(adapter, url)
+    host, options = adapter.build_connection_pool_key_attributes(requests.Request("GET", url).prepare(), True)
+    assert first is again is adapter.poolmanager.connection_from_host(**host, pool_kwargs=options)
+    assert len(adapter.poolmanager.pools) == 1
+
+
+def test_the_pool_that_was_used_last_stays() -> None:
+    """A use by the kept key counts: of two pools, the one that is used again outlives the other."""
+    adapter = ResilientAdapter(pool_connections=2)
+    kept, dropped = pool(adapter, "http://a.test/"), pool(adapter, "http://b.test/")
+    assert pool(adapter, "http://a.test/") is kept
+    pool(adapter, "http://c.test/")
+    assert pool(adapter, "http://a.test/") is kept
+    assert pool(adapter, "http://b.test/") is not dropped
+
+
+def test_a_closed_adapter_makes_its_pools_anew() -> None:
+    """After `close` no call gets a pool that was closed."""
+    adapter = ResilientAdapter()
+    before = pool(adapter, "https://a.test/")
+    adapter.close()
+    after = pool(adapter, "https://a.test/")
+    assert after is not before
+    assert after.pool is not None
+
+
+def test_another_bundle_has_another_pool(tmp_path: Path) -> None:
+    """A connection is never shared between CA bundles, nor one that is not verified with one that is."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(Path(CA).read_bytes())
+    adapter = ResilientAdapter()
+    pools = {id(pool(adapter, "https://a.test/", verify)) for verify in (True, False, CA, str(bundle))}
+    assert len(pools) == 4
+    bundle.write_bytes(Path(CA).read_bytes() + b"\n")
+    assert id(pool(adapter, "https://a.test/", str(bundle))) not in pools
+
+
+def test_a_subclass_chooses_the_pool_of_each_call() -> None:
+    """What requests documents as the way to TLS settings of one's own is asked at every call."""
+
+    class Pinning(ResilientAdapter):
+        fingerprint = "aa" * 32
+
+        def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+            host, options = super().build_connection_pool_key_attributes(*args, **kwargs)
+            return host, {**options, "assert_fingerprint": self.fingerprint}
+
+    adapter = Pinning()
+    before = pool(adapter, "https://a.test/")
+    adapter.fingerprint = "bb" * 32
+    after = pool(adapter, "https://a.test/")
+    assert (before.assert_fingerprint, after.assert_fingerprint) == ("aa" * 32, "bb" * 32)
+
+
+def test_a_patch_of_urllib3_is_obeyed() -> None:
+    """A test tool that replaces `PoolManager.connection_from_host` sees calls to origins that were asked before."""
+    adapter = ResilientAdapter()
+    pool(adapter, "http://a.test/")
+    with mock.patch.object(PoolManager, "connection_from_host", return_value="patched"):
+        assert pool(adapter, "http://a.test/") == "patched"
