@@ -7,13 +7,9 @@ import struct
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
-
-from prometheus_client.mmap_dict import MmapedDict
 
 from ..log import logger
-
-_Entry: TypeAlias = tuple[str, float, float, int]
+from .value_file import Entry, entries_of
 
 
 class Values(dict[str, tuple[float, float]]):
@@ -27,9 +23,7 @@ class Values(dict[str, tuple[float, float]]):
         try:
             if path.stat().st_size == 0:  # just made
                 return
-            entries: Iterable[_Entry]
-            entries = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]  # it has no types
-            _how(kind)(self, entries)
+            _how(kind)(self, entries_of(path))
         except FileNotFoundError:
             pass
         except (PermissionError, RuntimeError, ValueError, struct.error) as exc:
@@ -39,12 +33,12 @@ class Values(dict[str, tuple[float, float]]):
     def by_series(self, kind: str) -> Values:
         """Return them with one key for each series; what is no key is left out."""
         found = Values()
-        _how(kind)(found, ((_series(key), value, timestamp, 0) for key, (value, timestamp) in self.items()))
+        _how(kind)(found, ((_series(key), value, timestamp) for key, (value, timestamp) in self.items()))
         found.pop("", None)
         return found
 
 
-def _how(kind: str) -> Callable[[Values, Iterable[_Entry]], None]:
+def _how(kind: str) -> Callable[[Values, Iterable[Entry]], None]:
     return _ADD.get(kind, _ADD.get(kind.removeprefix("gauge_").removeprefix("live"), _total))
 
 
@@ -65,32 +59,32 @@ def _series(key: str) -> str:
 _first: dict[str, str] = {}
 
 
-def _total(values: Values, entries: Iterable[_Entry]) -> None:
-    for key, value, timestamp, _ in entries:
+def _total(values: Values, entries: Iterable[Entry]) -> None:
+    for key, value, timestamp in entries:
         if key in values:
             value += values[key][0]  # noqa: PLW2901 - there are thousands in a scrape
         values[key] = (value, timestamp)
 
 
-def _least(values: Values, entries: Iterable[_Entry]) -> None:
-    for key, value, timestamp, _ in entries:
+def _least(values: Values, entries: Iterable[Entry]) -> None:
+    for key, value, timestamp in entries:
         if key not in values or value < values[key][0]:
             values[key] = (value, timestamp)
 
 
-def _earliest(values: Values, entries: Iterable[_Entry]) -> None:
+def _earliest(values: Values, entries: Iterable[Entry]) -> None:
     """As `_least`, of gauges that outlive their process. 0: a child has the gauge, and has not set it."""
     _least(values, (entry for entry in entries if entry[1]))
 
 
-def _greatest(values: Values, entries: Iterable[_Entry]) -> None:
-    for key, value, timestamp, _ in entries:
+def _greatest(values: Values, entries: Iterable[Entry]) -> None:
+    for key, value, timestamp in entries:
         if key not in values or value > values[key][0]:
             values[key] = (value, timestamp)
 
 
-def _latest(values: Values, entries: Iterable[_Entry]) -> None:
-    for key, value, timestamp, _ in entries:
+def _latest(values: Values, entries: Iterable[Entry]) -> None:
+    for key, value, timestamp in entries:
         if timestamp > (values[key][1] if key in values else 0.0):  # 0: it was never set
             values[key] = (value, timestamp)
 

@@ -1,7 +1,7 @@
 """The pools of plain calls, found again by the key that urllib3 gave them.
 
-To find a pool, requests takes the URL apart and urllib3 builds a key of all settings from it, at every call. Here that is
-done once for each origin and TLS context. The pool itself is asked of urllib3 every time: urllib3 knows which of its
+To find a pool, requests takes the URL apart and urllib3 builds a key of all settings from it, at every call. Here that
+is done once for each origin and TLS context. The pool itself comes from urllib3 every time: urllib3 knows which of its
 pools were used last, and makes those anew that it has dropped.
 """
 

@@ -30,6 +30,20 @@ def test_counters_are_added_up_by_role(write: Write, scrape: Scrape) -> None:
     assert scrape("calls_total", upstream="pypi", role="worker") == 40.0
 
 
+def test_later_scrapes_show_later_values_and_series(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """What a scrape knows of a file from the one before hides neither a new series nor another file of that name."""
+    write("counter", "web-a-1", {"calls_total": 2.0}, upstream="pypi")
+    assert scrape("calls_total", upstream="pypi", role="web") == 2.0
+    write("counter", "web-a-1", {"calls_total": 3.0}, upstream="pypi")
+    write("counter", "web-a-1", {"calls_total": 7.0}, upstream="codeberg")
+    assert scrape("calls_total", upstream="pypi", role="web") == 3.0
+    assert scrape("calls_total", upstream="codeberg", role="web") == 7.0
+    (tmp_path / "counter_web-a-1.db").unlink()
+    write("counter", "web-a-1", {"calls_total": 5.0}, upstream="npmi")  # as long as the name before
+    assert scrape("calls_total", upstream="npmi", role="web") == 5.0
+    assert scrape("calls_total", upstream="pypi", role="web") is None
+
+
 def test_a_role_that_nobody_has_played_yet_is_there_with_zeros(write: Write, scrape: Scrape) -> None:
     """Prometheus' increase() does not see the first count of a series that comes with it."""
     write("counter", "web-a-1", {"calls_total": 2.0}, upstream="pypi")

@@ -1,0 +1,63 @@
+"""Reads a file of prometheus_client's values, and decodes its keys again only if they have changed.
+
+A process adds keys in its first minutes. From then on only the values between them change. So the layout that
+prometheus_client found is kept, and one `struct` takes the file apart as long as all bytes but the values are equal.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from struct import Struct, calcsize
+from typing import NamedTuple, TypeAlias
+
+from prometheus_client.mmap_dict import MmapedDict
+
+Entry: TypeAlias = tuple[str, float, float]
+"""A key, its value, and when that was set (Unix time; 0: not told)."""
+_MOST = 1024
+"""Files of which the layout is kept; the oldest go first."""
+_VALUE = "dd"
+
+
+class _Layout(NamedTuple):
+    keys: tuple[str, ...]
+    between: tuple[bytes, ...]
+    """What stands before each value: its key, and before the first one how many bytes of the file are used."""
+    format: Struct
+
+
+_layouts: OrderedDict[Path, _Layout] = OrderedDict()
+_keys: dict[str, str] = {}
+_pieces: dict[bytes, bytes] = {}
+"""Those of many files are the same, and are kept once."""
+
+
+def entries_of(path: Path) -> Iterable[Entry]:
+    """Return what the file holds. Raises `OSError`, `RuntimeError` or `ValueError` where it cannot be read."""
+    data, layout = path.read_bytes(), _layouts.get(path)
+    if layout is not None and len(data) >= layout.format.size:
+        found = layout.format.unpack_from(data)
+        if found[::3] == layout.between:
+            return zip(layout.keys, found[1::3], found[2::3], strict=True)
+    # Read after `data`: a key that was added in between is missing there, so this layout will not match again.
+    entries = list(MmapedDict.read_all_values_from_file(path))  # type: ignore[no-untyped-call]  # it has no types
+    _keep(path, data, entries)
+    return [(key, value, timestamp) for key, value, timestamp, _ in entries]
+
+
+def _keep(path: Path, data: bytes, entries: list[tuple[str, float, float, int]]) -> None:
+    _layouts.pop(path, None)
+    gaps, end = [], 0
+    for *_, position in entries:
+        gaps.append(f"{position - end}s{_VALUE}")
+        end = position + calcsize(_VALUE)
+    layout = Struct(f"={''.join(gaps)}")
+    if not entries or layout.size > len(data):
+        return
+    between = layout.unpack_from(data)[::3]
+    keys = tuple(_keys.setdefault(key, key) for key, *_ in entries)
+    _layouts[path] = _Layout(keys, tuple(_pieces.setdefault(piece, piece) for piece in between), layout)
+    while len(_layouts) > _MOST:
+        _layouts.popitem(last=False)
