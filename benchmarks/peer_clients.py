@@ -1,5 +1,9 @@
 # ruff: noqa: PLC0415 - each library is imported where it is wanted, for it may not be installed
-"""The clients that `benchmarks.peers` sets beside requests, each with its defaults. What is missing is left out."""
+"""The clients that `benchmarks.peers` sets beside requests, each with its defaults. What is missing is left out.
+
+As a program, run by another Python, it makes calls for `benchmarks.peers` with one of them: niquests replaces urllib3
+by a fork that `core.http` refuses, so it needs an environment of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,12 @@ import atexit
 import io
 import json
 import ssl
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, Protocol
-
-import requests
 
 
 class Answer(Protocol):
@@ -26,6 +30,22 @@ class Answer(Protocol):
 
 
 Get = Callable[[str], Answer]
+Times = tuple[float, float]
+"""Seconds of processor time, and on the clock."""
+
+
+def one_after_the_other(get: Get, url: str, calls: int) -> Times:
+    began, cpu = time.perf_counter(), time.process_time()
+    for _ in range(calls):
+        _ = get(url).content
+    return time.process_time() - cpu, time.perf_counter() - began
+
+
+def with_json(get: Get, url: str, calls: int) -> Times:
+    began, cpu = time.perf_counter(), time.process_time()
+    for _ in range(calls):
+        get(url).json()
+    return time.process_time() - cpu, time.perf_counter() - began
 
 
 class _Body:
@@ -37,6 +57,7 @@ class _Body:
 
 
 def _tenacity(_: str) -> Get:
+    import requests
     import tenacity
 
     decorated: Get = tenacity.retry(stop=tenacity.stop_after_attempt(4))(requests.Session().get)
@@ -64,10 +85,12 @@ def _httpx2(ca: str) -> Get:
     return get
 
 
-def _niquests(_: str) -> Get:
+def _niquests(ca: str) -> Get:
     import niquests
 
-    get: Get = niquests.Session().get
+    session = niquests.Session()
+    session.verify = ca
+    get: Get = session.get
     return get
 
 
@@ -136,6 +159,16 @@ _MAKERS: dict[str, Callable[[str], Get]] = {
 }
 
 
+def serve(name: str, ca: str) -> None:
+    """Tell the name and the version; then for each line, "way calls url", the times of these calls."""
+    get = _MAKERS[name](ca)
+    print(f"{name} {version(name)}", flush=True)  # noqa: T201 - read by the parent
+    for line in sys.stdin:
+        way, calls, url = line.split()
+        took = {"with_json": with_json}.get(way, one_after_the_other)(get, url, int(calls))
+        print(json.dumps(took), flush=True)  # noqa: T201 - as above
+
+
 def installed(ca: str) -> dict[str, Get]:
     """Return those that can be imported, by name and version; `ca`: the file of the authorities that they trust."""
     found = {}
@@ -143,3 +176,7 @@ def installed(ca: str) -> dict[str, Get]:
         with suppress(ImportError):
             found[f"{name} {version(name)}"] = make(ca)
     return found
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

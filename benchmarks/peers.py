@@ -3,11 +3,14 @@
     python -m benchmarks.peers
     python -m benchmarks.peers --help
 
-Other clients are shown too where they are installed, in an environment of its own if they are to be:
+Other clients are shown too where they are installed:
 
     pip install tenacity httpx httpx2 aiohttp httpware "clientwright[requests]" pycurl
 
-niquests replaces urllib3 by a fork that core.http refuses, so it needs an environment without core.http's other peers.
+niquests replaces urllib3 by a fork that core.http refuses, so it needs an environment of its own:
+
+    python -m venv elsewhere && elsewhere/bin/pip install niquests
+    python -m benchmarks.peers --niquests elsewhere/bin/python
 
 The client is pinned to one core and the server to another. The peers take turns in short rounds. Shown is the median of
 the rounds' ratios to `requests.Session` (`requests.get` for `http.get`), and the ratio of the quickest rounds. Metrics
@@ -28,7 +31,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -38,7 +42,7 @@ from rich.console import Console
 from rich.table import Table
 from urllib3.util import Retry
 
-from benchmarks.peer_clients import Get, installed
+from benchmarks.peer_clients import Get, Times, installed, one_after_the_other, with_json
 from core import http
 from core.http import ResilientSession
 from tests.core.http.hostile.scenarios import CA, certificate
@@ -148,21 +152,7 @@ def pooled() -> dict[str, Get]:
     return {"requests.Session": plain.get, "ResilientSession": ours.get}
 
 
-def one_after_the_other(get: Get, url: str, calls: int) -> tuple[float, float]:
-    began, cpu = time.perf_counter(), time.process_time()
-    for _ in range(calls):
-        _ = get(url).content
-    return time.process_time() - cpu, time.perf_counter() - began
-
-
-def with_json(get: Get, url: str, calls: int) -> tuple[float, float]:
-    began, cpu = time.perf_counter(), time.process_time()
-    for _ in range(calls):
-        get(url).json()
-    return time.process_time() - cpu, time.perf_counter() - began
-
-
-def many_threads(get: Get, url: str, calls: int) -> tuple[float, float]:
+def many_threads(get: Get, url: str, calls: int) -> Times:
     def work() -> None:
         for _ in range(calls):
             _ = get(url).content
@@ -176,9 +166,9 @@ def many_threads(get: Get, url: str, calls: int) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - began
 
 
-CASES: dict[
-    str, tuple[str, bool, Callable[[], dict[str, Get]], Callable[[Get, str, int], tuple[float, float]], int]
-] = {
+Way = Callable[[Get, str, int], Times]
+Peer = Callable[[Way, str, int], Times]
+CASES: dict[str, tuple[str, bool, Callable[[], dict[str, Get]], Way, int]] = {
     "2 KB, http": ("/2k", False, sessions, one_after_the_other, 100),
     "2 KB, https": ("/2k", True, sessions, one_after_the_other, 100),
     "100 KB, http": ("/100k", False, sessions, one_after_the_other, 40),
@@ -191,7 +181,32 @@ CASES: dict[
 """Page, TLS, peers (the first is what the others are compared with), how it is called, calls in a round."""
 
 
-def measure(names: list[str], rounds: int) -> None:
+def here(get: Get) -> Peer:
+    return lambda way, url, calls: way(get, url, calls)
+
+
+@contextmanager
+def elsewhere(python: str | None) -> Iterator[dict[str, Peer]]:
+    """Yield niquests, called by a process of that Python, with its name and version."""
+    if python is None:
+        yield {}
+        return
+    command = [python, "-m", "benchmarks.peer_clients", "niquests", CA]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - of this package
+        asked, told = process.stdin, process.stdout
+        if asked is None or told is None:
+            raise RuntimeError("no pipes")
+
+        def call(way: Way, url: str, calls: int) -> Times:
+            print(way.__name__, calls, url, file=asked, flush=True)
+            cpu, clock = json.loads(told.readline())
+            return cpu, clock
+
+        yield {told.readline().strip(): call}
+        asked.close()
+
+
+def measure(names: list[str], rounds: int, niquests: str | None) -> None:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else [None]
     urls = {tls: started(cores[-1], tls=tls) for tls in (False, True)}
     pin(cores[0])
@@ -200,14 +215,16 @@ def measure(names: list[str], rounds: int) -> None:
         "", "peer", "CPU, median", "CPU, least", "µs a call", "throughput", title="Beside requests, in the same run"
     )
     for name in names:
-        page, tls, peers, way, calls = CASES[name]
-        gets, url = peers(), urls[tls] + page
-        for get in gets.values():
-            way(get, url, 2)
-        taken: dict[str, list[tuple[float, float]]] = {peer: [] for peer in gets}
-        for _ in range(rounds):
-            for peer, get in gets.items():
-                taken[peer].append(way(get, url, calls))
+        page, tls, clients, way, calls = CASES[name]
+        url = urls[tls] + page
+        with elsewhere(niquests if clients is sessions else None) as more:
+            peers = {**{peer: here(get) for peer, get in clients().items()}, **more}
+            for call in peers.values():
+                call(way, url, 2)
+            taken: dict[str, list[Times]] = {peer: [] for peer in peers}
+            for _ in range(rounds):
+                for peer, call in peers.items():
+                    taken[peer].append(call(way, url, calls))
         base = next(iter(taken.values()))
         each = calls * (THREADS if way is many_threads else 1)
         for peer, times in taken.items():
@@ -225,6 +242,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--only", help="cases of which the name holds this text")
     parser.add_argument("--multiprocess", action="store_true", help="keep metrics as several processes do, in files")
+    parser.add_argument("--niquests", metavar="PYTHON", help="a Python that has niquests")
     given = parser.parse_args()
     if given.multiprocess and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         with (
@@ -232,7 +250,7 @@ def main() -> int:
         ):  # decided before the first metric is made, so in another process
             command = [sys.executable, "-m", "benchmarks.peers", *sys.argv[1:]]
             return subprocess.call(command, env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory})  # noqa: S603
-    measure([name for name in CASES if given.only is None or given.only in name], given.rounds)
+    measure([name for name in CASES if given.only is None or given.only in name], given.rounds, given.niquests)
     return 0
 
 
