@@ -65,7 +65,7 @@ class AsyncBackend:
             try:
                 stream = await self._plain.connect_tcp(
                     str(info[4][0]),
-                    port,
+                    int(info[4][1]),  # of what was looked up: a test may lead a name to a server of its own
                     timeout=share if timeout is None else min(share, timeout),
                     local_address=local_address,
                     socket_options=socket_options,
