@@ -6,7 +6,7 @@ import inspect
 import sys
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import anyio.lowlevel
@@ -64,11 +64,23 @@ class AsyncTransport(Transport):
 
     async def aclose(self) -> None:
         """Close the connections. What a transport with a state of its own knows of its upstreams is given up."""
-        here = self._plain.pop(_loop(), None)
+        here = self._plain.pop(_loop(), None) if self.given is None else self.given
         self._plain.clear()  # those of other loops cannot be closed from this one
         if here is not None:
             await here.aclose()
         self.registries.forget()
+
+    async def __aenter__(self) -> Self:
+        if self.given is not None:
+            await self.given.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self.given is None:
+            await self.aclose()
+        else:
+            self.registries.forget()
+            await self.given.__aexit__(*exc_info)
 
     def after_fork(self) -> None:
         super().after_fork()

@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 from .. import fork
 from ..engine.steps import Send, Stop, Wait
@@ -59,10 +59,22 @@ class SyncTransport(Transport):
 
     def close(self) -> None:
         """Close the connections. What a transport with a state of its own knows of its upstreams is given up."""
-        plain, self._plain = self._plain, None
+        plain, self._plain = self._plain if self.given is None else self.given, None
         if plain is not None:
             plain.close()
         self.registries.forget()
+
+    def __enter__(self) -> Self:
+        if self.given is not None:
+            self.given.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.given is None:
+            self.close()
+        else:
+            self.registries.forget()
+            self.given.__exit__(*exc_info)
 
     def after_fork(self) -> None:
         super().after_fork()

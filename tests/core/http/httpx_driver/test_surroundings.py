@@ -96,6 +96,43 @@ def test_a_transport_of_somebodys_own(caller: Caller, clock: FakeClock) -> None:
     assert clock.waits == [1]
 
 
+@pytest.mark.parametrize("option", ["transport", "mounts"])
+def test_a_transport_of_somebodys_own_is_closed_by_its_client(caller: Caller, option: str) -> None:
+    """As in httpx: it is entered and left with the client, or closed by `close`, so that nothing of it stays open."""
+    events: list[str] = []
+
+    class Noting(caller.library.MockTransport):  # type: ignore[misc,name-defined]  # one of two libraries
+        def __enter__(self) -> Any:
+            events.append("enter")
+            return super().__enter__()
+
+        async def __aenter__(self) -> Any:
+            return self.__enter__()
+
+        def __exit__(self, *exc_info: object) -> None:
+            super().__exit__(*exc_info)
+            events.append("exit")
+
+        async def __aexit__(self, *exc_info: object) -> None:
+            self.__exit__(*exc_info)
+
+        def close(self) -> None:
+            events.append("close")
+
+        async def aclose(self) -> None:
+            self.close()
+
+    transport = Noting(lambda _: caller.library.Response(200))
+    options = {option: transport if option == "transport" else {"all://": transport}}
+    assert caller(**options).get("https://example.org/").status_code == 200
+    assert events == ["enter", "close", "exit"]
+    events.clear()
+    kind = caller.driver.ResilientClient if caller.is_sync else caller.driver.AsyncResilientClient
+    unused = kind(**options)
+    caller.on_client(kind(), lambda _: unused.close() if caller.is_sync else unused.aclose())
+    assert events == ["close"]
+
+
 def test_hooks_see_the_answer(caller: Caller, serve: Serve) -> None:
     """Event hooks and authentication are httpx's own: once for a call, not for each attempt."""
     seen: list[int] = []
