@@ -251,7 +251,8 @@ def _origin(library: Library, request: Any) -> Origin:
     try:
         return origin_of_url(request.url)
     except ValueError as exc:
-        raise library.httpx.UnsupportedProtocol(f"Invalid URL: {exc}", request=request) from None
+        kind = library.httpx.ConnectError if request.url.raw_host else library.httpx.UnsupportedProtocol
+        raise kind(f"Invalid URL: {exc}", request=request) from None
 
 
 def _wall_clock(timeouts: Mapping[str, float | None]) -> float | None:

@@ -102,6 +102,17 @@ def test_a_url_that_leads_nowhere(caller: Caller, library: ModuleType, clock: Fa
     assert clock.waits == []
 
 
+@pytest.mark.parametrize("url", ["http://localhost:123456/", "http://localhost:-1/", "http://./"])
+def test_a_url_that_nothing_can_be_connected_to(
+    caller: Caller, library: ModuleType, clock: FakeClock, url: str
+) -> None:
+    """A port or a host that there cannot be is a ConnectError, as in httpx, at once."""
+    with pytest.raises(library.ConnectError, match="Invalid URL") as raised:
+        caller().get(url)
+    assert raised.value.attempts == ()
+    assert clock.waits == []
+
+
 def test_the_breaker_refuses(caller: Caller, closed_port: str, library: ModuleType) -> None:
     """Once the upstream is down, a call fails at once: CircuitOpen is a ConnectError and the 503 that it would be."""
     url = f"http://{closed_port}/"
