@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+import idna
+
 from .. import process
 from ..engine.upstream import Clock, Random
 from ..origin import Origin
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
         def __init__(self, **options: Any) -> None: ...
         def _build_redirect_request(self, request: Any, response: Any) -> Any: ...
+        def _merge_url(self, url: Any) -> Any: ...
         def send(self, request: Any, **how: Any) -> Any: ...
 
 else:
@@ -90,7 +93,11 @@ class Client(_Client):
 
     def _build_redirect_request(self, request: Any, response: Any) -> Any:
         """As in httpx; an untrusted client takes nothing along to another origin that may be a credential."""
-        redirect = super()._build_redirect_request(request, response)
+        try:
+            redirect = super()._build_redirect_request(request, response)
+        except idna.IDNAError as exc:  # as httpx reports other URLs that it cannot read
+            error = f"Invalid URL in location header: {exc}."
+            raise self.library.httpx.RemoteProtocolError(error, request=request) from exc
         if not self._untrusted:
             return redirect
         before, after = _origin(request.url), _origin(redirect.url)
@@ -106,6 +113,15 @@ class Client(_Client):
             for name in [name for name in redirect.headers if name.lower() not in kept]:
                 del redirect.headers[name]
         return redirect
+
+    def _merge_url(self, url: Any) -> Any:
+        """As in httpx, of which 0.28 lets an error of the package idna out for some host names that begin with xn--."""
+        merged = super()._merge_url(url)
+        try:
+            merged.host  # noqa: B018 - the property decodes it
+        except idna.IDNAError as exc:
+            raise self.library.httpx.InvalidURL(f"Invalid IDNA hostname: {exc}") from exc
+        return merged
 
     def _prepare(self, request: Any) -> None:
         """Put the configured User-Agent in the place of httpx's own."""

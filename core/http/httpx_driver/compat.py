@@ -76,6 +76,7 @@ def check(httpx: Any) -> None:
             f"{kind.__name__}._build_redirect_request": _takes(
                 kind, "_build_redirect_request", "self", "request", "response"
             ),
+            f"{kind.__name__}._merge_url": _takes(kind, "_merge_url", "self", "url"),
         }
     check_insides(name, version, found)
 

@@ -113,6 +113,19 @@ def test_a_url_that_nothing_can_be_connected_to(
     assert clock.waits == []
 
 
+@pytest.mark.parametrize("name", ["httpx"], indirect=True)  # httpx2 sends such a name to the resolver
+@pytest.mark.parametrize("host", ["xn--a.example", "xn--"])
+def test_a_host_name_that_is_no_idna(caller: Caller, library: ModuleType, serve: Serve, host: str, name: str) -> None:
+    """Given or named by a server, it is an error of httpx's, not one of the package idna."""
+    with pytest.raises(library.InvalidURL):
+        caller().get(f"http://{host}/")
+    server = serve(*[reply(302, b"", f"Location: http://{host}/")] * 2)
+    for follow in (True, False):
+        with pytest.raises(library.RemoteProtocolError, match="location") as raised:
+            caller().get(server.url, follow_redirects=follow)
+        assert len(raised.value.attempts) == 1
+
+
 def test_the_breaker_refuses(caller: Caller, closed_port: str, library: ModuleType) -> None:
     """Once the upstream is down, a call fails at once: CircuitOpen is a ConnectError and the 503 that it would be."""
     url = f"http://{closed_port}/"
