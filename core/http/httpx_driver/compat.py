@@ -48,6 +48,12 @@ def request_of(error: Any) -> Any:
     return error._request  # noqa: SLF001
 
 
+def accept_encoding(httpx: Any) -> str:
+    """Return the header Accept-Encoding that the clients of the library send by default."""
+    value: str = httpx._client.ACCEPT_ENCODING  # noqa: SLF001
+    return value
+
+
 def has_request_content(request: Any) -> bool:
     """Say whether the body of a request is in memory."""
     return hasattr(request, "_content")
@@ -67,6 +73,7 @@ def check(httpx: Any) -> None:
         "Response._num_bytes_downloaded": hasattr(response, "_num_bytes_downloaded"),
         "Response.__class__": type(response).__dictoffset__ != 0,
         "Request._content": hasattr(httpx.Request("POST", "http://localhost/", content=b"x"), "_content"),
+        "_client.ACCEPT_ENCODING": hasattr(getattr(httpx, "_client", None), "ACCEPT_ENCODING"),
         "HTTPError._request": hasattr(httpx.HTTPError("x"), "_request"),
     }
     for kind in (httpx.Client, httpx.AsyncClient):

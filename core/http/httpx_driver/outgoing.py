@@ -19,7 +19,7 @@ from ..events import OTHER, Target
 from ..origin import Origin, origin_of
 from ..outcome import Outcome, Reason
 from ..registry import Registry
-from ..wire import address_guard, redaction, response_verdict
+from ..wire import address_guard, content_decoder, redaction, response_verdict
 from ..wire.attempt_context import AttemptContext, Stage
 from ..wire.sockets import CannotKeepDeadline
 from . import body, compat
@@ -58,6 +58,7 @@ class Outgoing:
         if settings.untrusted:
             self.max_bytes = body_limit.of_untrusted(self.max_bytes, chosen=settings.policy is not None)
         self._timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        _accept_what_is_decoded(library, request)
         url = request.url
         self.call = Call(
             upstream,
@@ -228,6 +229,15 @@ class Outgoing:
         if stage < Stage.SEND:
             return self._timeouts.get("connect")
         return self._timeouts.get("write" if stage is Stage.SEND else "read")
+
+
+def _accept_what_is_decoded(library: Library, request: Any) -> None:
+    """Take out of httpx's own Accept-Encoding what httpx can decode and this driver cannot: zstd by `zstandard`."""
+    default = compat.accept_encoding(library.httpx)
+    if request.headers.get("Accept-Encoding") == default:
+        known = ", ".join(coding for coding in default.split(", ") if content_decoder.is_known(coding))
+        if known != default:
+            request.headers["Accept-Encoding"] = known
 
 
 def _wanted(request: Any) -> Mapping[str, Any]:

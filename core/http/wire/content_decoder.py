@@ -27,6 +27,11 @@ class BodyBroken(Exception):  # noqa: N818 - turned into an error of the client
     """The body cannot be decoded, or ends in the middle."""
 
 
+def is_known(coding: str) -> bool:
+    """Say whether bodies with this content coding can be decoded: that depends on what is installed."""
+    return coding in urllib3.response.HTTPResponse.CONTENT_DECODERS
+
+
 class ContentDecoder:
     """Decodes one body. Raises `BodyTooLarge` and `BodyBroken`."""
 
@@ -37,7 +42,7 @@ class ContentDecoder:
             and urllib3 do.
         :param limit: bytes, decoded; None: no limit.
         """
-        known = [coding for coding in codings if coding in urllib3.response.HTTPResponse.CONTENT_DECODERS]
+        known = [coding for coding in codings if is_known(coding)]
         try:
             self._decoder: Any = urllib3.response.MultiDecoder(",".join(known)) if known else None
         except DecodeError as exc:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from urllib3.response import HTTPResponse
 
 from core.http import Policy, process
 from core.http.registry import Config
@@ -94,6 +95,19 @@ def test_a_transport_of_somebodys_own(caller: Caller, clock: FakeClock) -> None:
     assert response.json() == {"path": "/data"}
     assert len(response.attempts) == 2
     assert clock.waits == [1]
+
+
+def test_servers_are_asked_for_codings_that_are_decoded(
+    caller: Caller, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for one that only httpx has a decoder for, or the caller would get compressed bytes for a text."""
+    monkeypatch.setattr(HTTPResponse, "CONTENT_DECODERS", ["gzip", "x-gzip", "deflate"])
+    server = serve(reply(), reply())
+    assert "br" in caller.library.Client().headers["Accept-Encoding"]
+    caller().get(server.url)
+    caller(headers={"Accept-Encoding": "br"}).get(server.url)
+    found = [request.lower().split(b"accept-encoding: ")[1].split(b"\r\n")[0] for request in server.requests]
+    assert found == [b"gzip, deflate", b"br"]
 
 
 @pytest.mark.parametrize("option", ["transport", "mounts"])
