@@ -50,7 +50,7 @@ lowest: $(VENV)-lowest/.installed  ## run the faster tests of core and package o
 
 check: lint types test  ## run everything that must pass
 
-conformance: $(VENV)-conformance/.installed  ## run the test suites of requests, responses and vcrpy on ResilientSession
+conformance: $(VENV)-conformance/.installed  ## run the test suites of requests, responses, vcrpy and httpx on our sessions and clients
 	$(VENV)-conformance/bin/python -m tests.conformance $(ARGS)
 
 recipes: $(VENV)-recipes/.installed  ## run the examples of docs/client-libraries.md with the real packages

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -56,7 +57,12 @@ class Run:
         return CACHE / f"{self.suite.name}-{self.mode}.{suffix}"
 
     def start(self) -> None:
-        """Start it, in an environment in which nothing of the caller's tells requests what to do."""
+        """Start it, in an environment in which nothing of the caller's tells requests or httpx what to do.
+
+        Raises `Failed` where its server could not listen.
+        """
+        if self.suite.port is not None and _is_taken(self.suite.port):
+            raise Failed(f"{self.suite.name}: its tests need port {self.suite.port}, where something listens already")
         self._file("json").unlink(missing_ok=True)
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | {
             "LANG": "C.UTF-8",
@@ -65,7 +71,9 @@ class Run:
             "CONFORMANCE_RESULTS": str(self._file("json")),
             **self.suite.environment,
         }
-        plugins = ("circumstances",) if self.mode == PLAIN else ("circumstances", "resilient_session")
+        plugins = ["circumstances"]
+        if self.mode != PLAIN:
+            plugins += ["fresh_upstreams", self.suite.replacement]
         with self._file("log").open("wb") as log:
             self.process = subprocess.Popen(
                 self.suite.command(*plugins), cwd=self.directory, env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -147,14 +155,33 @@ def _run_all(runs: Sequence[Run], jobs: int) -> None:
     waiting, running = list(runs), list[Run]()
     try:
         while waiting or running:
-            while waiting and len(running) < max(jobs, 1):
-                running.append(waiting.pop(0))
-                running[-1].start()
+            while len(running) < max(jobs, 1) and (run := _next(waiting, running)):
+                waiting.remove(run)
+                running.append(run)
+                run.start()
             time.sleep(0.1)
-            running = [run for run in running if not run.is_over()]
+            for run in [run for run in running if run.is_over()]:
+                running.remove(run)
+                _say(f"{run.suite.name}, {run.mode}: run in {time.monotonic() - run.started:.0f} s")
     finally:
         for run in runs:
             run.stop()
+
+
+def _next(waiting: Sequence[Run], running: Sequence[Run]) -> Run | None:
+    """Return the first run whose server's port no other run uses."""
+    ports = {run.suite.port for run in running} - {None}
+    return next((run for run in waiting if run.suite.port not in ports), None)
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
 def _report(suites: Sequence[str], results: dict[tuple[str, str], Results]) -> int:
@@ -169,7 +196,7 @@ def _report(suites: Sequence[str], results: dict[tuple[str, str], Results]) -> i
             differing = _differing(plain, result)
             new = [test for test in differing if test not in known]
             unexpected += len(new)
-            row = [result.count("passed", "xfailed"), result.count("failed", "error", "xpassed")]
+            row = [result.count("passed", "xfailed", "xpassed"), result.count("failed", "error")]
             row += [result.count("skipped"), result.resilient, len(differing) - len(new), len(new)]
             _say(_ROW.format(suite, mode, *row))
             for test in differing:

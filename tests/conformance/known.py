@@ -16,6 +16,7 @@ KNOWN: dict[str, dict[str, str]] = {
         "responses/tests/test_responses.py::test_responses_reuse": "has one answer for each call; attempts take them",
     },
     "vcrpy": {},
+    "httpx": {},
 }
 """By suite: tests that may differ from the plain run with the default policy, never with retries=0."""
 
@@ -25,6 +26,10 @@ NEEDS_INTERNET: dict[str, dict[str, str]] = {
     "vcrpy": {
         "tests/integration/test_wild.py::test_flickr_should_respond_with_200": "asks api.flickr.com",
         "tests/integration/test_wild.py::test_amazon_doctype": "asks www.amazon.com",
+    },
+    "httpx": {
+        "tests/client/test_proxies.py::test_async_proxy_close": "asks example.com",
+        "tests/client/test_proxies.py::test_sync_proxy_close": "asks example.com",
     },
 }
 """By suite: tests that are left out of every run."""

@@ -31,6 +31,10 @@ class Suite:
     environment: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     """What the tests read and the source distribution lacks: path and content."""
+    replacement: str = "resilient_session"
+    """The plugin that puts the resilient client in the place of the plain one."""
+    port: int | None = None
+    """Where the suite's own server listens, if it is always the same: then one run at a time."""
 
     def pinned(self) -> str:
         """Read the requirement, with its hashes, that the lock has for this package."""
@@ -77,6 +81,19 @@ class Suite:
 
 
 SUITES = (
+    Suite(
+        "httpx",
+        "pyproject.toml",
+        (
+            "-pno:asyncio",
+            "-Wignore:'isolated_filesystem' is deprecated:DeprecationWarning",
+            # of a request that httpcore gives up; if and when it is collected is chance
+            "-Wignore:Async generator 'httpx._content.ByteStream.__aiter__':ResourceWarning",
+            "tests",
+        ),
+        replacement="resilient_httpx",
+        port=8000,  # so it comes first: its runs are made one after the other, beside those of the others
+    ),
     Suite("requests", "pyproject.toml", ("tests",)),
     Suite("responses", "tox.ini", ("--asyncio-mode=auto", "responses")),
     Suite(

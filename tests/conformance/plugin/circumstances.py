@@ -19,6 +19,7 @@ from socketserver import ThreadingMixIn
 
 import pytest
 from pytest_httpbin import serve
+from uvicorn.config import LOGGING_CONFIG
 
 _WORST_FIRST = ("error", "failed", "xpassed", "xfailed", "skipped", "passed")
 _LONGEST_REASON = 200
@@ -27,6 +28,9 @@ _LONGEST_FAREWELL = 1.0
 
 def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_keep_to_this_machine)
+    LOGGING_CONFIG["loggers"]["uvicorn.access"]["level"] = (
+        "WARNING"  # or httpx's tests find its lines among those of httpx
+    )
     serve.make_server = functools.partial(serve.make_server, server_class=_ThreadingServer)
     config.pluginmanager.register(Outcomes(Path(os.environ["CONFORMANCE_RESULTS"])))
 
@@ -53,8 +57,8 @@ class Outcomes:
             self._found[report.nodeid] = ("error", _reason(report))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        replacement = session.config.pluginmanager.get_plugin("resilient_session.Replacement")
-        tests = 0 if replacement is None else replacement.tests
+        fresh_upstreams = session.config.pluginmanager.get_plugin("fresh_upstreams.FreshUpstreams")
+        tests = 0 if fresh_upstreams is None else fresh_upstreams.tests
         self._path.write_text(json.dumps({"outcomes": self._found, "resilient": tests}))
 
 
