@@ -62,9 +62,8 @@ async def print_cost(url: str, rounds: int) -> None:
     for name in LIBRARIES:
         library, driver = importlib.import_module(name), importlib.import_module(f"core.http.{name}")
         for at_once in (1, AT_ONCE):
-            limits = library.Limits(max_connections=None, max_keepalive_connections=at_once)
             async with (
-                library.AsyncClient(verify=context, limits=limits) as plain,
+                library.AsyncClient(verify=context) as plain,
                 driver.AsyncResilientClient(verify=context) as ours,
             ):
                 for client in (plain, ours):

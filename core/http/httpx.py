@@ -146,6 +146,7 @@ _LIBRARY = Library(
     response=Response,
     sync_body=_SyncBody,
     async_body=_AsyncBody,
+    most_kept=20,
 )
 Response.library = _LIBRARY
 log_filter.install(httpx)

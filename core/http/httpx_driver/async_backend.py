@@ -18,6 +18,7 @@ from ..wire import address_guard, attempt_context, connect, resolver
 from ..wire.attempt_context import AttemptContext, Stage
 from ..wire.resolver import AddressInfo
 from .library import MOST_OF_HEAD
+from .readability import is_readable
 
 
 def waker(event: anyio.Event) -> Callable[[], None]:
@@ -95,6 +96,7 @@ class AsyncStream:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._socket: Any = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
         attempt = attempt_context.current()
@@ -134,7 +136,12 @@ class AsyncStream:
         return stream
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        if info != "is_readable":
+            return self._stream.get_extra_info(info)
+        # Asked of every idle connection at every call, and anyio takes long to find the socket.
+        if self._socket is None:
+            self._socket = self._stream.get_extra_info("socket")
+        return self._socket is None or is_readable(self._socket)
 
 
 async def _resolve(attempt: AttemptContext, host: str, port: int) -> Sequence[AddressInfo]:

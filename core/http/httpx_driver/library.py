@@ -10,8 +10,6 @@ MOST_IDLE = 30.0
 MOST_OF_HEAD = 8 * 1024
 """Bytes that are read at a time before the headers are complete: httpcore parses all of them before it reads again, and
 in an endless stream of "100 Continue" each 25 bytes are a response."""
-MOST_KEPT = 128
-"""Idle connections that are kept (httpx: 20)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,12 @@ class Library:
     sync_body: Any
     """A `SyncByteStream`: the body of a response that its caller reads."""
     async_body: Any
+    most_kept: int
+    """Idle connections that are kept. (httpx: 20, and its pool takes time that grows with their square at every call:
+    with 100 of them a call over TLS took 14 ms, with 20 it took 3.)"""
 
     def limits(self) -> Any:
         """Make the default limits of a pool: any number of connections, because a full pool would time out calls."""
-        return self.httpx.Limits(max_connections=None, max_keepalive_connections=MOST_KEPT, keepalive_expiry=MOST_IDLE)
+        return self.httpx.Limits(
+            max_connections=None, max_keepalive_connections=self.most_kept, keepalive_expiry=MOST_IDLE
+        )

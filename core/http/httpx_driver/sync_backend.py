@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from ..wire import attempt_context, connect, tls_contexts
 from ..wire.attempt_context import AttemptContext, Stage
 from ..wire.sockets import DeadlineSocket, keep_deadlines
 from .library import MOST_OF_HEAD
+from .readability import is_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,7 @@ class SyncStream:
         if info == "socket":
             return self._sock
         if info == "is_readable":
-            return _is_readable(self._sock)
+            return is_readable(self._sock)
         return None
 
 
@@ -153,18 +153,6 @@ def _over_tls(sock: socket.socket, context: ssl.SSLContext, name: str | None) ->
             tls.close()
         raise
     return wrapped[0]
-
-
-def _is_readable(sock: Any) -> bool:
-    """Say whether the server has sent something, or has hung up: without a request, that is the end of a connection."""
-    descriptor = sock.fileno()
-    if descriptor < 0:
-        return True
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([descriptor], [], [], 0)[0])
 
 
 @contextmanager

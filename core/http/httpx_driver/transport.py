@@ -33,7 +33,8 @@ class Transport:
     :param wait: waits that many seconds before a retry; an asynchronous transport awaits what it returns.
     :param random: a number in [0, 1), for jitter.
     :param options: those of `HTTPTransport`: verify, cert, trust_env, http1, http2, limits, proxy, uds, local_address,
-        socket_options. Default limits: any number of connections, of which 128 are kept idle, for 30 s.
+        socket_options. Default limits: any number of connections, of which 20 (httpx2:
+        128) are kept idle, for 30 s.
     """
 
     library: ClassVar[Library]
