@@ -10,8 +10,9 @@ from django.utils import timezone
 from core.http import process
 from core.http.events import FallbackServed
 from package.jobs import ledger
+from package.jobs.fetch_fields import FETCH_FIELDS
 from package.jobs.fetching import Work
-from package.jobs.storing import FETCH_FIELDS, store
+from package.jobs.storing import store
 from package.models import Package
 from package.sources import registry
 from package.sources.errors import NO_TIME

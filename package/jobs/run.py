@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import islice
 
 from django.db import InterfaceError, OperationalError, connection
 
 from core.http import observe, process
 from package.jobs import claims, deaths
+from package.jobs.another_pass import comes_again, pause_before, waits
 from package.jobs.claiming import Claimer, Task, read
 from package.jobs.deaths import Danger
 from package.jobs.due import parts_due
@@ -40,11 +40,6 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds a run waits, in all, for what it has put aside when nothing else is left to do."""
-PASSES = 6
-"""How often a part is asked for in a run."""
-_FIRST_PAUSE = 3.0
-_LONGEST_PAUSE = 60.0
-"""Seconds before a part that failed, or was not ready, is asked for again; doubled in between."""
 _CHUNK = 200
 """Packages that are read at a time."""
 _UNFINISHED = 5000
@@ -138,8 +133,8 @@ class Run:
             self._sessions.close()
         self._begin_risky()  # what had no turn is told of with the rest
         summary.left = len(self._queue) + len(self._in_hand)
-        waits = any(unit.told for unit, _ in self._lanes.rest())
-        summary.stopped = self._stopper.reason if summary.left or waits else ""
+        is_something_put_aside = any(unit.told for unit, _ in self._lanes.rest())
+        summary.stopped = self._stopper.reason if summary.left or is_something_put_aside else ""
         if not summary.database_failed:
             try:
                 leave(self._lanes, summary, self._claimer.began)
@@ -327,12 +322,11 @@ class Run:
         later: list[FetchResult] = []
         for result in results:
             self._upstreams.pauses.heed(self._upstreams.parts[unit.key], result)
-            alone = result.outcome is FetchOutcome.LEFT_ALONE
-            if not (_waits(result) or ((alone or result.again) and unit.tries + 1 < PASSES)):
+            if not comes_again(result, unit.tries):
                 self.summary.count(result)
                 told.append(result)
                 continue
-            if alone:
+            if result.outcome is FetchOutcome.LEFT_ALONE:
                 self._warn(unit, result.error)
             later.append(result)
             told.append(replace(result, outcome=FetchOutcome.PUT_ASIDE))
@@ -358,10 +352,10 @@ class Run:
 
         To be left alone is no try: a unit that only waits for its source comes back with its lane.
         """
-        waits = all(map(_waits, later))
-        pause = 0.0 if waits else min(_FIRST_PAUSE * 2**unit.tries, _LONGEST_PAUSE)
+        only_waits = all(map(waits, later))
+        pause = 0.0 if only_waits else pause_before(unit.tries)
         parts = tuple(result.part for result in later)
-        left = replace(unit, parts=parts, tries=unit.tries + (not waits), last=tuple(later), told=True)
+        left = replace(unit, parts=parts, tries=unit.tries + (not only_waits), last=tuple(later), told=True)
         self._lanes.put_back(left, now + pause)
         self.summary.put_aside += len(later)
 
@@ -397,8 +391,3 @@ def run(
 ) -> Summary:
     """Refresh these packages, and tell `progress` of each. `everything`: and not only what the ledger says is due."""
     return Run(primary_keys, stopper, progress, everything=everything, workers=workers).run()
-
-
-def _waits(result: FetchResult) -> bool:
-    """Say whether its source was not asked because it is to be left alone, until a moment that is known."""
-    return not was_asked(result) and result.retry_at is not None and result.retry_at > datetime.now(UTC)

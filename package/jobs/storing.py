@@ -10,12 +10,13 @@ from dataclasses import replace
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from package.jobs import claims, ledger
+from package.jobs import claims, fetch_fields, ledger
+from package.jobs.fetch_fields import FETCH_FIELDS
 from package.jobs.fetching import Work
 from package.models import Package, SourceStatus
 from package.sources import registry
 from package.sources.fields import Reading
-from package.sources.results import GOOD, FetchOutcome, FetchResult
+from package.sources.results import FetchOutcome, FetchResult
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +27,10 @@ _ROW = [
     for field in SourceStatus._meta.concrete_fields  # noqa: SLF001 - documented as API
     if field.name not in {"id", *_KEY}
 ]
-FETCH_FIELDS = ("next_due", "last_fetched", "last_exception", "last_exception_at", "last_exception_count")
 _REASON = "database"
 """The reason of a failure that is not the source's."""
 _SHOWN = 200
 """Characters of a value that is emptied."""
-_ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}
 Rows = dict[tuple[str, str], SourceStatus]
 
 
@@ -126,9 +125,11 @@ class _Batch:
         expected = [(part.source, part.name) for part in registry.parts_of(package)]
         if stale := [rows.pop(key).pk for key in rows.keys() - set(expected)]:  # of an address that it had before
             SourceStatus.objects.filter(pk__in=[pk for pk in stale if pk]).delete()
-        _sum_up(package, work, [rows.get(key) for key in expected])
-        for name in FETCH_FIELDS:
-            setattr(work.package, name, getattr(package, name))
+        for name, value in fetch_fields.after(
+            package, work.results, [rows.get(key) for key in expected], work.now
+        ).items():
+            setattr(package, name, value)
+            setattr(work.package, name, value)
         changed = {name: getattr(work.package, name) for name in (*names, *work.changed, *FETCH_FIELDS)}
         Package.objects.filter(pk=package.pk).update(**changed, modified=timezone.now())
         return [rows[key] for key in work.touched & rows.keys()]
@@ -174,20 +175,3 @@ def _refused(work: Work, index: int, error: str) -> None:
     row.validators, row.memory, row.last_success = {}, {}, result.stored
     row.failures = work.failures.get((result.source, result.part), 0) + 1
     row.next_due = ledger.next_due(FetchOutcome.FAILED, row.failures, work.now)
-
-
-def _sum_up(package: Package, work: Work, ledger_rows: Sequence[SourceStatus | None]) -> None:
-    """Say on the package what the ledger says of its parts; None: nothing yet."""
-    rows = [row for row in ledger_rows if row is not None]
-    if any(result.outcome in _ANSWERED for result in work.results):
-        package.last_fetched = max(package.last_fetched or work.now, work.now)
-    failing = [row for row in rows if row.outcome == FetchOutcome.FAILED]
-    if failing:
-        package.last_exception = "; ".join(dict.fromkeys(row.error for row in failing))
-        package.last_exception_count = max(row.failures for row in failing)
-    elif not any(row.outcome == FetchOutcome.LEFT_ALONE and row.failures for row in rows):
-        package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
-    if any(result.outcome is FetchOutcome.FAILED for result in work.results):
-        package.last_exception_at = max(package.last_exception_at or work.now, work.now)
-    dues = [row.next_due if row is not None else None for row in ledger_rows]
-    package.next_due = None if None in dues else min(filter(None, dues), default=None)

@@ -21,9 +21,10 @@ from core.http import ResilientSession, process
 from core.http.origin import origin_of
 from core.http.testing import OutboundHTTP
 from package.jobs import claims
+from package.jobs.another_pass import PASSES
 from package.jobs.due import due, in_order, stale
 from package.jobs.pauses import RESERVE
-from package.jobs.run import PASSES, PATIENCE, run
+from package.jobs.run import PATIENCE, run
 from package.jobs.stopper import Stopped, Stopper
 from package.jobs.summary import Summary
 from package.models import Package, SourceStatus, Version

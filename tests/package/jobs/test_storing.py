@@ -13,9 +13,10 @@ import pytest
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
 
-from package.jobs import claims, storing
+from package.jobs import claims, fetch_fields
+from package.jobs.fetch_fields import FETCH_FIELDS
 from package.jobs.fetching import Work
-from package.jobs.storing import FETCH_FIELDS, store
+from package.jobs.storing import store
 from package.models import Claim, Package, SourceStatus
 from package.sources.client import Client
 from package.sources.errors import Gone, NotReady, Unreachable, Unusable
@@ -118,14 +119,14 @@ class TestBatch:
         packages = [make_package(slug) for slug in ("first", "bad", "last")]
         got = claims.claim("me", {(package.pk, "a") for package in packages})
         works = [done(package, "a", Reading({"repo_forks": 1}), claim=got[package.pk, "a"]) for package in packages]
-        sum_up = storing._sum_up
+        real = fetch_fields.after
 
-        def refuse(package: Package, work: Work, *args: Any) -> None:
-            if work is works[1]:
+        def refuse(package: Package, *args: Any) -> dict[str, Any]:
+            if package.slug == "bad":
                 raise DataError("value too long")
-            sum_up(package, work, *args)
+            return real(package, *args)
 
-        monkeypatch.setattr(storing, "_sum_up", refuse)
+        monkeypatch.setattr(fetch_fields, "after", refuse)
         store(works, "me")
         assert [outcome(work) for work in works] == [UPDATED, FAILED, UPDATED]
         assert list(Package.objects.order_by("pk").values_list("repo_forks", flat=True)) == [1, 0, 1]

@@ -18,6 +18,7 @@ from responses import RequestsMock
 
 from core.http import process, registry
 from core.http.testing import OutboundHTTP
+from package.jobs import another_pass
 from package.jobs import run as run_module
 from package.jobs.due import due
 from package.jobs.run import Run, run
@@ -123,7 +124,7 @@ class TestSite:
 
     @pytest.fixture
     def upstreams(self, world: World, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstreams]:
-        monkeypatch.setattr(run_module, "_FIRST_PAUSE", 0.05)
+        monkeypatch.setattr(another_pass, "FIRST_PAUSE", 0.05)
         with serving(world, latency=0.003) as servers:
             named = {}
             for name, value in servers.environment.items():

@@ -1,0 +1,74 @@
+"""What a package says of its own fetches, computed from the ledger's rows of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any
+
+from package.models import Package, SourceStatus
+from package.sources.results import GOOD, FetchOutcome, FetchResult
+
+FETCH_FIELDS = ("next_due", "last_fetched", "last_exception", "last_exception_at", "last_exception_count")
+_ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}
+
+
+class _State(Enum):
+    FAILING = auto()
+    UNKNOWN = auto()
+    """Nothing failed, but something that failed before could not be asked this time."""
+    FINE = auto()
+
+
+def after(
+    package: Package, results: Sequence[FetchResult], ledger_rows: Sequence[SourceStatus | None], now: datetime
+) -> dict[str, Any]:
+    """Return the values of `FETCH_FIELDS` after a fetch.
+
+    :param results: what came of the parts that were fetched.
+    :param ledger_rows: one for each part of the package; None: it was never asked for.
+    """
+    rows = [row for row in ledger_rows if row is not None]
+    return {
+        "next_due": _next_due(ledger_rows),
+        "last_fetched": _later(package.last_fetched, now, any(result.outcome in _ANSWERED for result in results)),
+        **_exception(package, results, rows, now),
+    }
+
+
+def _exception(
+    package: Package, results: Sequence[FetchResult], rows: Sequence[SourceStatus], now: datetime
+) -> dict[str, Any]:
+    text, count, at = package.last_exception, package.last_exception_count, package.last_exception_at
+    match _state(rows):
+        case _State.FAILING:
+            failing = [row for row in rows if row.outcome == FetchOutcome.FAILED]
+            text = "; ".join(dict.fromkeys(row.error for row in failing))
+            count = max(row.failures for row in failing)
+        case _State.FINE:
+            text, count, at = "", 0, None
+    failed_now = any(result.outcome is FetchOutcome.FAILED for result in results)
+    return {
+        "last_exception": text,
+        "last_exception_at": _later(at, now, failed_now),
+        "last_exception_count": count,
+    }
+
+
+def _state(rows: Sequence[SourceStatus]) -> _State:
+    if any(row.outcome == FetchOutcome.FAILED for row in rows):
+        return _State.FAILING
+    if any(row.outcome == FetchOutcome.LEFT_ALONE and row.failures for row in rows):
+        return _State.UNKNOWN
+    return _State.FINE
+
+
+def _next_due(rows: Sequence[SourceStatus | None]) -> datetime | None:
+    """Return the earliest moment of all parts; None: one was never asked for, or none is ever due."""
+    dues = [row.next_due if row is not None else None for row in rows]
+    return None if None in dues else min(filter(None, dues), default=None)
+
+
+def _later(before: datetime | None, now: datetime, is_new: bool) -> datetime | None:
+    return max(before or now, now) if is_new else before
