@@ -98,7 +98,7 @@ def test_every_value_of_a_label_is_documented(values: type[Result]) -> None:
     assert [value for value in values if f"`{value}`" not in text] == []
 
 
-@pytest.mark.parametrize("page", [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")], ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Relative links in the documentation point to files that exist."""
     links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
