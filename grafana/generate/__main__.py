@@ -1,4 +1,4 @@
-"""Writes all that is generated: `python -m grafana.generate`. With `--check` it says what is out of date instead."""
+"""Write all generated files: `python -m grafana.generate`. With `--check`, list outdated files instead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def generated() -> dict[str, str]:
 
 
 def outdated() -> list[str]:
-    """Return the paths of files that are missing or not as they would be written now."""
+    """Return the paths of files that are missing or differ from the generated text."""
     return [path for path, text in generated().items() if not _is(ROOT / path, text)]
 
 

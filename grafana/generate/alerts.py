@@ -1,9 +1,9 @@
-"""All alerts: the one source of Prometheus' rules and of those that Grafana evaluates by itself.
+"""All alerts: the source of the rules for Prometheus and of the rules that Grafana evaluates by itself.
 
 The service level: 99 % of the calls to an upstream are answered, over 30 days. A call that failed or was rejected is
 bad; a 404 is an answer. Thresholds of burn rates are those of Google's SRE workbook: 14.4, 6, 3 and 1 times the 1 %.
 
-No expression divides by what may be zero or tells of what it has no series for: NaN and nothing do not fire.
+No expression divides by a value that may be zero, and none fires without a series.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from textwrap import dedent
 from typing import Literal
 
 RUNBOOKS = "https://github.com/djangopackages/djangopackages/blob/main/docs/runbooks"
-"""Where alerts send people. Your fork, or wherever you keep docs/runbooks."""
+"""The address that alerts link to. Change it if you keep docs/runbooks elsewhere, such as in a fork."""
 
 _UPSTREAM = '{{ if eq $labels.upstream "pypi" }}PyPI{{ else }}{{ $labels.upstream }}{{ end }}'
 _REASONS = (
@@ -31,14 +31,14 @@ class Alert:
     name: str
     severity: Literal["critical", "warning", "info", "none"]
     expression: str
-    """PromQL: the series that the alert is about, and no other. Windows belong into recording rules."""
+    """PromQL: it selects only the series that the alert is about. Windows belong in recording rules."""
     pending: str = ""
-    """How long there must be such a series."""
+    """How long the expression must select the series before the alert fires."""
     keep_firing: str = ""
     summary: str
     description: str
     details: str = ""
-    """Goes on with the description, where a template can ask for more: Grafana's cannot."""
+    """Appended to the description for Prometheus, whose templates can query. Grafana's cannot."""
 
     def annotations(self, details: str = "") -> dict[str, str]:
         return {
@@ -74,14 +74,14 @@ ALERTS: tuple[Alert, ...] = (
         keep_firing="10m",
         summary=_UPSTREAM + " failure rate: {{ $value | humanizePercentage }} of calls failed over the last hour",
         description="Of the calls to {{ $labels.upstream }}, {{ $value | humanizePercentage }} failed or were rejected"
-        " within the last hour, and more than 14.4% in its last five minutes. At that pace what is allowed for a month"
-        " is gone in two days.",
+        " within the last hour, and more than 14.4% within the last five minutes. This rate uses up the error budget of"
+        " 30 days in two days.",
         details=_REASONS,
     ),
     Alert(
         name="UpstreamErrorBudgetBurnMedium",
         severity="critical",
-        # An outage that BurnFast has told of leaves the last half hour later than BurnFast ends: nobody is woken again.
+        # After an outage, BurnFast ends before the outage leaves the last half hour. This alert must not fire then.
         expression=_promql("""
             upstream:outbound_http_calls_bad:ratio6h > 0.06
             and upstream:outbound_http_calls_bad:ratio30m > 0.06
@@ -97,8 +97,8 @@ ALERTS: tuple[Alert, ...] = (
         pending="15m",
         summary=_UPSTREAM + " failure rate: {{ $value | humanizePercentage }} of calls failed over the last 6 hours",
         description="Of the calls to {{ $labels.upstream }}, {{ $value | humanizePercentage }} failed or were rejected"
-        " within the last 6 hours, and more than 6% in the last half hour. At that pace what is allowed for a month is"
-        " gone in five days.",
+        " within the last 6 hours, and more than 6% within the last half hour. This rate uses up the error budget of 30"
+        " days in five days.",
         details=_REASONS,
     ),
     Alert(
@@ -120,8 +120,8 @@ ALERTS: tuple[Alert, ...] = (
         pending="1h",
         summary=_UPSTREAM + " failure rate: {{ $value | humanizePercentage }} of calls failed over the last days",
         description="Of the calls to {{ $labels.upstream }}, {{ $value | humanizePercentage }} failed or were rejected"
-        " within the last day (if that is more than 3%) or the last three, and it goes on. At that pace more than is"
-        " allowed for a month fails.",
+        " within the last day (if that is more than 3%) or the last three days, and calls continue to fail. This rate"
+        " exceeds the error budget of 30 days.",
         details=_REASONS,
     ),
     Alert(
@@ -133,32 +133,32 @@ ALERTS: tuple[Alert, ...] = (
         """),
         pending="5m",
         summary=_UPSTREAM + " is down: {{ $value | humanizePercentage }} of calls failed over 15 minutes",
-        description="Hardly a call to {{ $labels.upstream }} is answered.",
+        description="More than 90% of the calls to {{ $labels.upstream }} within 15 minutes failed or were rejected.",
         details=_REASONS,
     ),
     Alert(
         name="UpstreamBreakerOpen",
         severity="warning",
-        # Half-open is a probe under way: its failure must not begin the ten minutes anew. Of `other` each host has a
-        # breaker of its own, and one of them that is dead is no news.
+        # Half-open means that a probe is in progress. A failed probe must not restart the ten minutes. `other` has a
+        # breaker for each host, and one dead host there needs no alert.
         expression='sum by (upstream) (outbound_http_breaker_state{state=~"open|half_open", upstream!="other"}) > 0',
         pending="10m",
-        summary=_UPSTREAM + " is left alone: its circuit breaker has not been closed for 10 minutes",
-        description='{{ $value | printf "%.0f" }} processes reject calls to {{ $labels.upstream }}, but for a probe at'
-        " most every five minutes, none of which has succeeded.",
+        summary=_UPSTREAM + ": the circuit breaker has not been closed for 10 minutes",
+        description='The circuit breakers of {{ $value | printf "%.0f" }} processes reject calls to'
+        " {{ $labels.upstream }}. They let through only single probes, and no probe has succeeded.",
     ),
     Alert(
         name="UpstreamBreakerFlapping",
         severity="warning",
-        # An outage that lasts opens the breaker after every probe, without ever closing it.
+        # A continuous outage opens the breaker after every probe without ever closing it.
         expression=_promql("""
             upstream:outbound_http_breaker_openings:increase1h > 5
             and upstream:outbound_http_breaker_closings:increase1h
               > upstream:outbound_http_breaker_openings:increase1h / 2
         """),
         pending="5m",
-        summary=_UPSTREAM + ' comes and goes: its circuit breaker opened {{ $value | printf "%.0f" }} times in an hour',
-        description="{{ $labels.upstream }} answers its probes and then fails again.",
+        summary=_UPSTREAM + ' is unstable: the circuit breaker opened {{ $value | printf "%.0f" }} times in an hour',
+        description="{{ $labels.upstream }} answers probes, and fails again when all calls are sent.",
     ),
     Alert(
         name="UpstreamRateLimitForecast",
@@ -172,9 +172,9 @@ ALERTS: tuple[Alert, ...] = (
             and upstream_partition_resource:outbound_http_ratelimit_reset_timestamp_seconds:spread10m < 60
         """),
         pending="3m",
-        summary=_UPSTREAM + " quota ({{ $labels.resource }}) is used up in {{ $value | humanizeDuration }}",
-        description="The quota {{ $labels.resource }} of {{ $labels.upstream }} is used faster than it is renewed: at"
-        " the pace of the last ten minutes it is gone in {{ $value | humanizeDuration }}, before it is full again.",
+        summary=_UPSTREAM + " quota ({{ $labels.resource }}) will be used up in {{ $value | humanizeDuration }}",
+        description="At the rate of the last ten minutes, the quota {{ $labels.resource }} of {{ $labels.upstream }}"
+        " will be used up in {{ $value | humanizeDuration }}, before it is full again.",
     ),
     Alert(
         name="UpstreamRateLimitExhausted",
@@ -185,8 +185,8 @@ ALERTS: tuple[Alert, ...] = (
         """),
         pending="1m",
         summary=_UPSTREAM + " quota ({{ $labels.resource }}) is used up for {{ $value | humanizeDuration }}",
-        description="Nothing is left of the quota {{ $labels.resource }} of {{ $labels.upstream }}; it is full again in"
-        " {{ $value | humanizeDuration }}. Until then calls wait, or are rejected.",
+        description="The quota {{ $labels.resource }} of {{ $labels.upstream }} is used up. It will be full again in"
+        " {{ $value | humanizeDuration }}. Until then, calls wait or are rejected.",
     ),
     Alert(
         name="UpstreamRetryStorm",
@@ -199,16 +199,16 @@ ALERTS: tuple[Alert, ...] = (
         pending="10m",
         summary=_UPSTREAM + ": {{ $value | humanizePercentage }} of attempts are retries",
         description="Of the attempts at {{ $labels.upstream }} within ten minutes, {{ $value | humanizePercentage }}"
-        " were made because the one before had failed.",
+        " were made because the previous attempt had failed.",
     ),
     Alert(
         name="UpstreamRetryBudgetExhausted",
         severity="warning",
         expression="upstream:outbound_http_retries_over_budget:increase10m > 0",
         pending="10m",
-        summary=_UPSTREAM + ': {{ $value | printf "%.0f" }} retries were not made, because there were too many',
-        description="So many attempts at {{ $labels.upstream }} fail that the retry budget allows no more:"
-        ' {{ $value | printf "%.0f" }} calls within ten minutes ended without the retry that they would have had.',
+        summary=_UPSTREAM + ': the retry budget suppressed {{ $value | printf "%.0f" }} retries',
+        description="So many attempts at {{ $labels.upstream }} fail that the retry budget is exhausted:"
+        ' {{ $value | printf "%.0f" }} calls within ten minutes ended without the retry that was due.',
     ),
     Alert(
         name="UpstreamDeadlineExceeded",
@@ -219,9 +219,9 @@ ALERTS: tuple[Alert, ...] = (
               > 0.05
         """),
         pending="10m",
-        summary=_UPSTREAM + ": {{ $value | humanizePercentage }} of calls were never sent, for their time was over",
+        summary=_UPSTREAM + ": {{ $value | humanizePercentage }} of calls timed out before they were sent",
         description="Of the calls to {{ $labels.upstream }} within half an hour, {{ $value | humanizePercentage }}"
-        " waited in vain for a slot, their turn or the end of a rate limit.",
+        " reached their total timeout while they waited for a slot, their turn or the end of a rate limit.",
     ),
     Alert(
         name="UpstreamSlow",
@@ -233,17 +233,17 @@ ALERTS: tuple[Alert, ...] = (
         pending="15m",
         summary=_UPSTREAM + " is slow: one attempt in twenty takes longer than {{ $value | humanizeDuration }}",
         description="95% of the attempts at {{ $labels.upstream }} within a quarter of an hour took up to"
-        " {{ $value | humanizeDuration }}, the others longer. At 10 s an attempt is given up.",
+        " {{ $value | humanizeDuration }}, the others longer. By default, an attempt is cut off after 10 s.",
     ),
     Alert(
         name="UpstreamConcurrencySaturated",
         severity="warning",
         expression="upstream_role:outbound_http_concurrency:ratio > 0.9",
         pending="10m",
-        summary=_UPSTREAM + ": {{ $value | humanizePercentage }} of the slots are taken"
+        summary=_UPSTREAM + ": {{ $value | humanizePercentage }} of the slots are in use"
         "{{ with $labels.role }} ({{ . }}){{ end }}",
-        description="Of the attempts at {{ $labels.upstream }} that may be in flight at once,"
-        " {{ $value | humanizePercentage }} are, for ten minutes now: calls wait for each other.",
+        description="{{ $value | humanizePercentage }} of the slots (max_concurrency) for {{ $labels.upstream }} are in"
+        " use, and more than 90% have been for ten minutes: calls wait for each other.",
     ),
     Alert(
         name="FallbackServed",
@@ -253,9 +253,9 @@ ALERTS: tuple[Alert, ...] = (
               > 0.2 * upstream:outbound_http_calls:increase1h
         """),
         pending="30m",
-        summary=_UPSTREAM + ': what is stored had to serve {{ $value | printf "%.0f" }} times in an hour',
-        description="Because {{ $labels.upstream }} did not answer, the site shows what it knew before."
-        ' That happened {{ $value | printf "%.0f" }} times, which is more than a fifth of the calls.',
+        summary=_UPSTREAM + ': stored data was used {{ $value | printf "%.0f" }} times in an hour',
+        description="Because {{ $labels.upstream }} failed, the site used stored data"
+        ' {{ $value | printf "%.0f" }} times, for more than a fifth of the calls.',
     ),
     Alert(
         name="MetricsTargetDown",
@@ -263,18 +263,18 @@ ALERTS: tuple[Alert, ...] = (
         expression='up{job="site"} == 0',
         pending="5m",
         summary="Prometheus cannot scrape the site at {{ $labels.instance }}",
-        description="The scrape of {{ $labels.instance }}/metrics fails. The site may be down; and what goes wrong"
-        " there meanwhile is not seen.",
+        description="The scrape of {{ $labels.instance }}/metrics fails. The site may be down. Meanwhile no other alert"
+        " about it can fire.",
     ),
     Alert(
         name="MetricsAbsent",
         severity="critical",
-        # The sum has no labels, and so has the alert: it is not about PyPI.
+        # The sum has no labels, so the alert has no label `upstream`: it is not about PyPI.
         expression='absent(sum(outbound_http_calls_total{upstream="pypi"}))',
         pending="10m",
-        summary="Nothing is known of outbound calls",
-        description="Prometheus has no count of calls to PyPI, which the site shows from its start on, at zero. No"
-        " other alert about upstreams can fire.",
+        summary="Metrics of outbound calls are missing",
+        description="Prometheus has no count of calls to PyPI, although the site exports it from its start on, at zero."
+        " No other alert about upstreams can fire.",
     ),
     Alert(
         name="BatchJobStale",
@@ -288,8 +288,8 @@ ALERTS: tuple[Alert, ...] = (
         """),
         pending="10m",
         summary="{{ $labels.command }} has not succeeded for {{ $value | humanizeDuration }}",
-        description="It is {{ $value | humanizeDuration }} since {{ $labels.command }} last ended well (or, if it never"
-        " did, since it is known), which is more than one and a half times what is expected.",
+        description="{{ $labels.command }} last succeeded {{ $value | humanizeDuration }} ago (or was registered then,"
+        " if it never succeeded). That is more than one and a half times its expected interval.",
     ),
     Alert(
         name="BatchJobFailed",
@@ -297,7 +297,7 @@ ALERTS: tuple[Alert, ...] = (
         expression="command:batch_job_runs_failed:increase1d >= 2",
         summary='{{ $labels.command }} failed {{ $value | printf "%.0f" }} times within a day',
         description='{{ $value | printf "%.0f" }} runs of {{ $labels.command }} ended with an error within a day. This'
-        " stays until the last but one of them is a day old.",
+        " alert lasts until fewer than two of them are less than a day old.",
     ),
     Alert(
         name="BatchJobDied",
@@ -314,8 +314,8 @@ ALERTS: tuple[Alert, ...] = (
         """),
         pending="5m",
         summary="{{ $labels.command }} died",
-        description="{{ $labels.command }} was started {{ $value | humanizeDuration }} ago. It is not running, and it"
-        " never told how it ended: it was killed, or its machine went down.",
+        description="{{ $labels.command }} started {{ $value | humanizeDuration }} ago. It is not running, and it never"
+        " reported an end: it was killed, or its machine went down.",
     ),
     Alert(
         name="BatchJobItemErrorsHigh",
@@ -326,15 +326,16 @@ ALERTS: tuple[Alert, ...] = (
               > 0.1
         """),
         pending="10m",
-        summary="{{ $labels.command }}: {{ $value | humanizePercentage }} of what it tried failed",
-        description="Of what {{ $labels.command }} tried within a day, {{ $value | humanizePercentage }} failed."
-        " What it left alone (a source that is down, a quota) does not count.",
+        summary="{{ $labels.command }}: {{ $value | humanizePercentage }} of the tried items failed",
+        description="Of the items that {{ $labels.command }} tried within a day, {{ $value | humanizePercentage }}"
+        " failed. Items that it left alone (a source that is down, an exhausted quota) do not count.",
     ),
     Alert(
         name="Watchdog",
         severity="none",
         expression="vector(1)",
-        summary="Alerts get through",
-        description="This alert always fires. Whoever receives it raises the alarm when it stays away.",
+        summary="Alerts are delivered",
+        description="This alert always fires. The external service that receives it notifies you when it stops"
+        " arriving.",
     ),
 )

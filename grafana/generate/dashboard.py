@@ -26,7 +26,7 @@ PATH = "grafana/dashboards/outbound-http.json"
 
 
 def files() -> dict[str, str]:
-    """Return the text of what is generated here, by its path in the repository."""
+    """Return the text of the generated file, by its path in the repository."""
     return {PATH: json.dumps(_dashboard().build(), cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"}
 
 
@@ -34,7 +34,7 @@ def _dashboard() -> Dashboard:
     dashboard = (
         Dashboard("Outbound HTTP")
         .uid("outbound-http")
-        .description("What the site asks of PyPI, GitHub and the others, and what comes of it. Read it from the top.")
+        .description("The site's calls to PyPI, GitHub and other upstreams, and their results. Read it from the top.")
         .tags(["http", "upstreams"])
         .timezone("browser")
         .time("now-6h", "now")
@@ -56,7 +56,7 @@ def _dashboard() -> Dashboard:
 
 
 def _label(name: str) -> QueryVariable:
-    """Let the values of a label be chosen. All of them: also series that have no such label."""
+    """Let users choose values of a label. "All" also includes series without the label."""
     return (
         QueryVariable(name)
         .label(name.capitalize())
@@ -72,7 +72,7 @@ def _label(name: str) -> QueryVariable:
 
 
 class _Titled(AnnotationQuery):
-    """The package does not know that an annotation of Prometheus has a title."""
+    """The package lacks the title of a Prometheus annotation."""
 
     def to_json(self) -> dict[str, object]:
         return {**super().to_json(), "titleFormat": "{{upstream}}: breaker opened"}

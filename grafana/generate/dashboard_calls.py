@@ -1,4 +1,4 @@
-"""The rows Now and Failures: is it bad, and who fails, and how."""
+"""The rows Now and Failures: the current state, and which upstream fails for which reason."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from grafana.generate.dashboard_queries import (
 _ALLOWED = 1 - SLO
 _FAST = round(14.4 * _ALLOWED, 4)
 _MEDIUM = round(6 * _ALLOWED, 4)
-"""Shares of bad calls at which alerts of that name fire."""
+"""Shares of bad calls at which the alerts of these names fire."""
 _SOME = 20
-"""Calls that the alert wants to have seen within the hour."""
+"""Minimum of calls within the hour."""
 _ENOUGH = 1000
-"""Calls of which 1 % may fail: of fewer, a handful of bad ones would use up the budget of a month."""
+"""Minimum of calls within 30 days: with fewer, a handful of bad calls would use up the error budget."""
 
 
 def now() -> Row:
@@ -40,9 +40,9 @@ def failures() -> Row:
         "Failures",
         timeseries(
             "Bad calls by upstream",
-            "Failed or rejected, as a share of its calls in 5 minutes, after retries; a gap: no calls. The lines are "
-            "what the objective allows (1 %) and where the alerts begin (6 % over 6 h, 14.4 % over 1 h). A peak of few "
-            "calls is no alarm: see beside it how many they were. "
+            "Share of calls within 5 minutes that failed or were rejected, after retries. A gap: no calls. The lines "
+            "show what the objective allows (1 %) and where the alerts begin (6 % over 6 h, 14.4 % over 1 h). A peak "
+            "of few calls needs no action: the next panel shows the number of bad calls. "
             + runbooks("UpstreamDown", "UpstreamErrorBudgetBurnFast", "UpstreamErrorBudgetBurnSlow"),
             {"{{upstream}}": share(rate(bad, "upstream", window="5m"), rate(calls, "upstream", window="5m"))},
             "percentunit",
@@ -53,9 +53,10 @@ def failures() -> Row:
         ),
         timeseries(
             "Bad calls a minute, by reason",
-            "http_5xx, timeout, connect: the upstream is ill. dns, tls: look at this machine's network too. http_429, "
-            "rate_limited: too many requests, see Quotas. breaker_open: not even tried. deadline_exceeded: time was up "
-            "before it was sent. " + runbooks("UpstreamDown", "UpstreamDeadlineExceeded"),
+            "http_5xx, timeout, connect: the upstream fails. dns, tls: check this machine's network too. http_429, "
+            "rate_limited: too many requests, see Quotas. breaker_open: rejected without being sent. "
+            "deadline_exceeded: the total timeout expired before the call was sent. "
+            + runbooks("UpstreamDown", "UpstreamDeadlineExceeded"),
             {"{{reason}}": per_minute(bad, "reason")},
             "short",
             empty=NO_DATA,
@@ -66,8 +67,8 @@ def failures() -> Row:
         ),
         states(
             "Breakers",
-            "Red: calls to that upstream are rejected without being sent. Orange: one call is let through to see "
-            "whether it is back. It is the worst that any process sees. `other` are the servers of strangers, of which "
+            "Red: calls to that upstream are rejected without being sent. Orange: one call is sent as a probe. The "
+            "panel shows the worst state of all processes. `other` contains the servers that users named, of which "
             "one is often down. " + runbooks("UpstreamBreakerOpen", "UpstreamBreakerFlapping"),
             {"{{upstream}}": _breakers()},
             {0: ("closed", "green"), 1: ("half open", "orange"), 2: ("open", "red")},
@@ -75,7 +76,7 @@ def failures() -> Row:
         ),
         timeseries(
             "Requests a minute, by status",
-            "What the upstreams answered, retries included. `no answer`: the reasons above say why.",
+            "Statuses that the upstreams returned, retries included. `no answer`: the panel of reasons shows why.",
             {"{{status_code}}": _named_status(per_minute(http("attempts_total"), "status_code"))},
             "short",
             empty=NO_DATA,
@@ -84,8 +85,8 @@ def failures() -> Row:
             colors={"2..|none": "green", "3..": "blue", "4..": "yellow", "5..": "red", "no answer": "purple"},
         ),
         timeseries(
-            "Served from what was stored, a minute",
-            "Users got older data because the upstream failed. None is good; some is better than an error. "
+            "Stored data used, a minute",
+            "Users got older data because the upstream failed. Zero is best; stored data is better than an error. "
             + runbooks("FallbackServed"),
             {"{{upstream}}": per_minute(http("fallbacks_total"), "upstream")},
             "short",
@@ -101,9 +102,9 @@ def _answered() -> Stat:
     enough = f"({increase(calls, 'upstream', window='1h')} >= {_SOME})"
     return stat(
         "Calls answered, last hour",
-        "Of the upstream that answers the least, after retries: an average would hide one that is down behind those "
-        "that are not. A 404 is an answer, a rejected call is none. The objective is 99 %. Red, below 85.6 %, is where "
-        f"an alert wakes somebody. Upstreams with fewer than {_SOME} calls have no say, nor has `other`. "
+        "Share of answered calls of the worst upstream, after retries. (An average would hide a single upstream that "
+        "is down.) A 404 counts as answered, a rejected call does not. The objective is 99 %. Red, below 85.6 %, is "
+        f"where a critical alert fires. Upstreams with fewer than {_SOME} calls, and `other`, are left out. "
         + runbooks("UpstreamErrorBudgetBurnFast"),
         f"bottomk(1, 1 - {increase(bad, 'upstream', window='1h')} / {enough})",
         "percentunit",
@@ -115,15 +116,15 @@ def _answered() -> Stat:
 
 
 def _budget() -> Stat:
-    # The histogram's count is the same number in fewer series: over 30 days that is felt.
+    # The histogram's count is the same number in fewer series, which makes a query over 30 days faster.
     calls = http("call_duration_seconds_count", CONFIGURED)
     bad = http("call_duration_seconds_count", CONFIGURED, outcome=BAD)
     total = f"({increase(calls, 'upstream', window='30d')} >= {_ENOUGH})"
     left = f"1 - {increase(bad, 'upstream', window='30d')} / {total} / {_ALLOWED:.2g}"
     return stat(
         "Error budget left, 30 days",
-        "Of the upstream that has the least left: 1 % of its calls may go wrong in 30 days. At 0 % spare it: put "
-        f"off what can wait. Upstreams with fewer than {_ENOUGH} calls have no say, nor has `other`. "
+        "Of the upstream that has the least left: 1 % of its calls may fail within 30 days. At 0 %, postpone work "
+        f"for it that can wait. Upstreams with fewer than {_ENOUGH} calls, and `other`, are left out. "
         + runbooks("UpstreamErrorBudgetBurnSlow"),
         f"bottomk(1, clamp_min({left}, 0))",
         "percentunit",
@@ -137,8 +138,8 @@ def _open_breakers() -> Stat:
     not_closed = latest(http("breaker_state", CONFIGURED, state="open|half_open"), "upstream")
     return stat(
         "Upstreams with an open breaker",
-        "Their calls are rejected without being sent; half open counts too. Breakers close by themselves when the "
-        "upstream is back. `other`, the servers of strangers, does not count: one of them is always down. "
+        "Their calls are rejected without being sent; half open counts too. Breakers close automatically when the "
+        "upstream is back. `other`, the servers that users named, is left out: one of them is always down. "
         + runbooks("UpstreamBreakerOpen"),
         f"sum({not_closed} > bool 0)",
         "short",
@@ -150,7 +151,7 @@ def _open_breakers() -> Stat:
 def _requests() -> Stat:
     return stat(
         "Requests sent",
-        "Over the last 5 minutes, retries included. 0 is fine as long as no job is due.",
+        "Over the last 5 minutes, retries included. 0 is normal while no job is due.",
         rate(http("attempts_total"), window="5m"),
         "reqps",
         [(None, "blue")],
@@ -162,7 +163,7 @@ def _requests() -> Stat:
 def _p95() -> Stat:
     return stat(
         "95 % of calls took less than",
-        "In the last hour, backoff and waiting included; rejected calls left out. Orange from 5 s on. "
+        "Within the last hour, including backoff and waiting; rejected calls are left out. Orange from 5 s on. "
         + runbooks("UpstreamSlow"),
         quantile(0.95, http("call_duration_seconds_bucket", outcome=SENT), window="1h"),
         "s",

@@ -1,4 +1,4 @@
-"""The rows Batch and Meta: do the jobs run, and is what is shown here true."""
+"""The rows Batch and Meta: whether the jobs run, and whether the metrics can be trusted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STALE = 1.5
 def stale_jobs() -> Stat:
     return stat(
         "Jobs overdue",
-        "Commands without a success for 1.5 times the interval in which they should have one; Batch says which. "
+        "Commands without a success for 1.5 times their expected interval. The row Batch shows which. "
         + runbooks("BatchJobStale"),
         f"sum({_SINCE} > bool {_STALE:g} * {_EXPECTED})",
         "short",
@@ -35,23 +35,23 @@ def batch() -> Row:
             "Red in the last column: overdue. " + runbooks("BatchJobStale", "BatchJobFailed", "BatchJobDied"),
             "command",
             [
-                Column("Under way", "sum by (command) (batch_job_running)", "none"),
-                Column("Succeeded, ago", f"time() - {_SUCCESS}", "s", "never"),
-                Column("Took", "max by (command) (batch_job_last_duration_seconds)", "s"),
+                Column("Running", "sum by (command) (batch_job_running)", "none"),
+                Column("Since last success", f"time() - {_SUCCESS}", "s", "never"),
+                Column("Last duration", "max by (command) (batch_job_last_duration_seconds)", "s"),
                 Column("Failed runs, 24 h", f"round({failed})", "none", "", _from(1, 2)),
                 Column("Expected every", _EXPECTED, "s", "not set"),
-                Column("Of its interval", f"{_SINCE} / {_EXPECTED}", "percentunit", "", _from(1, _STALE)),
+                Column("Share of interval", f"{_SINCE} / {_EXPECTED}", "percentunit", "", _from(1, _STALE)),
             ],
-            empty="no job is known",
+            empty="no registered job",
             width=14,
         ),
         timeseries(
             "Items a minute",
-            "What the commands got done, and what of it failed; they tell at the end of a run. "
+            "Items that the commands processed, by outcome. They are counted at the end of a run. "
             + runbooks("BatchJobItemErrorsHigh"),
             {"{{command}} {{outcome}}": per_minute("batch_job_items_total", "command", "outcome")},
             "short",
-            empty="no job is known",
+            empty="no registered job",
             width=10,
             stacked=True,
             most=1,
@@ -65,8 +65,8 @@ def meta() -> Row:
         "Meta",
         timeseries(
             "Scrape duration",
-            "How long the site takes to tell. Above the line: too many files lie in PROMETHEUS_MULTIPROC_DIR. "
-            "At 0, or with gaps, nothing here is to be trusted. " + runbooks("MetricsTargetDown"),
+            "Time that the site takes to answer a scrape. Above the line, PROMETHEUS_MULTIPROC_DIR contains too many "
+            "files. At 0, or with gaps, do not trust this dashboard. " + runbooks("MetricsTargetDown"),
             {"{{instance}}": 'scrape_duration_seconds{job="site"}'},
             "s",
             empty="not scraped: is the job called site?",
@@ -75,8 +75,8 @@ def meta() -> Row:
         ),
         timeseries(
             "Series",
-            "How many the site tells of. They grow with upstreams and kinds of processes, not with packages or users: "
-            "a steep rise is a mistake. " + runbooks("MetricsAbsent"),
+            "Number of series that the site exports. It grows with upstreams and roles of processes, not with packages "
+            "or users: a steep rise is a bug. " + runbooks("MetricsAbsent"),
             {"{{instance}}": 'scrape_samples_scraped{job="site"}'},
             "short",
             empty="not scraped: is the job called site?",

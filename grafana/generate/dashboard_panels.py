@@ -1,4 +1,4 @@
-"""The kinds of panels that the dashboard has, with all that those of a kind have in common."""
+"""The kinds of panels of the dashboard, with the options that all panels of a kind share."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ GREY = "#6e6e6e"  # nothing is known: neither good nor bad
 
 Panel = Stat | TimeSeries | StateTimeline | Heatmap | Table
 Steps = Sequence[tuple[float | None, str]]
-"""Colours, each from a value on; the first one is for what is less than all of them, and for no value."""
+"""Colors, each from a value on. The first color is for lower values and for no value."""
 Lines = Mapping[str, str]
-"""Expressions, by the names that the legend gives to what they find."""
+"""Expressions, by their names in the legend."""
 
 NO_DATA = "no data: see Meta"
 REASONS = {
@@ -60,7 +60,7 @@ REASONS = {
     "too_large|blocked|other": "purple",
     "none": "green",
 }
-"""Colours of why calls and requests fail: it answers so; it does not; it wants less; not sent; not as it should be."""
+"""Colors of reasons: failed answers, no answers, rate limits, calls that were not sent, refused or unknown answers."""
 
 
 class Row:
@@ -72,13 +72,13 @@ class Row:
 
 
 class Column(NamedTuple):
-    """Of a table."""
+    """A column of a table."""
 
     heading: str
     expr: str
     unit: str
     empty: str = ""
-    """What stands in a row that has no value."""
+    """Text for a row without a value."""
     steps: Steps = ()
 
 
@@ -88,7 +88,7 @@ _Panel = TypeVar("_Panel", Stat, TimeSeries, StateTimeline, Heatmap, Table)
 def stat(
     title: str, description: str, expr: str, unit: str, steps: Steps, *, empty: str, decimals: int = 0, name: str = ""
 ) -> Stat:
-    """One number on the colour of its state. `name`: a legend, shown above the number."""
+    """One number with its state as background color. `name`: a legend, shown above the number."""
     panel = _described(Stat(), title, description, unit, empty).decimals(decimals).height(4).span(4)
     return (
         panel.with_target(Dataquery().expr(expr).legend_format(name).instant().ref_id("A"))
@@ -113,10 +113,10 @@ def timeseries(
     legend: str = "max",
     colors: Mapping[str, str] | None = None,
 ) -> TimeSeries:
-    """Lines over time, or areas on top of each other.
+    """Lines over time, or stacked areas.
 
-    `limits` are drawn as lines; the axis goes up to `most` at least. `legend`: what it says of each line. `colors`: by
-    what the names match.
+    `limits` are drawn as lines. The axis reaches at least up to `most`. `legend`: the calculation shown for each line.
+    `colors`: by regular expressions for names.
     """
     panel = _described(TimeSeries(), title, description, unit, empty).height(8).span(width).min(0)
     for ref, (name, expr) in zip(ascii_uppercase, lines.items(), strict=False):
@@ -135,7 +135,7 @@ def timeseries(
         panel.fill_opacity(50 if stacked else 0)
         .line_width(1)
         .show_points(VisibilityMode.NEVER)
-        # By name: an upstream has the same colour in every panel.
+        # By name, so that an upstream has the same color in every panel.
         .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .legend(_legend().calcs([legend]))
         .tooltip(options.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
@@ -145,7 +145,7 @@ def timeseries(
 def states(
     title: str, description: str, lines: Lines, names: Mapping[int, tuple[str, str]], *, empty: str, width: int = 8
 ) -> StateTimeline:
-    """Bands over time, in the colours of their states. `names`: what each number stands for, and its colour."""
+    """Bands over time, in the colors of their states. `names`: the name and the color of each number."""
     panel = _described(StateTimeline(), title, description, "none", empty).height(8).span(width)
     for ref, (name, expr) in zip(ascii_uppercase, lines.items(), strict=False):
         panel.with_target(Dataquery().expr(expr).legend_format(name).range().ref_id(ref))
@@ -164,7 +164,7 @@ def states(
 
 
 def heatmap(title: str, description: str, expr: str, unit: str, *, empty: str, width: int = 8) -> Heatmap:
-    """How many were in each bucket of a histogram, over time."""
+    """Show the counts of the buckets of a histogram over time."""
     panel = _described(Heatmap(), title, description, "short", empty).height(8).span(width)
     target = Dataquery().expr(expr).legend_format("{{le}}").range().format(PromQueryFormat.HEATMAP).ref_id("A")
     return (
@@ -201,7 +201,7 @@ def table(
 
 
 def runbooks(*alerts: str) -> str:
-    """Say where it is described what to do."""
+    """Return links to the runbooks of these alerts."""
     return "What to do: " + ", ".join(f"[{alert}]({RUNBOOKS}/{alert}.md)" for alert in alerts)
 
 
@@ -214,7 +214,7 @@ def _properties(column: Column) -> list[DynamicConfigValue]:
 
 
 def _described(panel: _Panel, title: str, description: str, unit: str, empty: str) -> _Panel:
-    """`empty` is what the panel says where Prometheus has nothing: never only "No data"."""
+    """`empty` is the text for a panel without data. It should say more than "No data"."""
     return panel.title(title).description(description).datasource(DATASOURCE).unit(unit).no_value(empty)
 
 

@@ -1,36 +1,36 @@
-"""The parts that the dashboard's expressions are made of.
+"""Building blocks of the dashboard's expressions.
 
-All match labels with `=~`. Where one process tells of itself alone there is no label `role`: `.*` matches that too.
+All match labels with `=~`. A process that exports only its own metrics has no label `role`, which `.*` also matches.
 """
 
 from __future__ import annotations
 
 SLO = 0.99
-"""The share of an upstream's calls that shall be answered, over 30 days. A 404 is an answer; no answer is none."""
+"""The objective: the share of an upstream's calls that are answered, over 30 days. A 404 counts as answered."""
 
 BAD = "failure|rejected"
 SENT = "success|client_error|failure"
-"""A rejected call is over at once: with them an outage would look fast."""
+"""Excludes rejected calls. They end at once, so an outage would look fast."""
 
 
 CONFIGURED = 'upstream!="other"'
-"""Not the servers of strangers: one of these is always down."""
+"""Excludes the servers that users named: one of them is always down."""
 
 
 def http(metric: str, *matchers: str, **labels: str) -> str:
-    """Select a metric of the upstreams and roles that are chosen above the panels."""
+    """Select a metric of the upstreams and roles that the user chose above the panels."""
     chosen = {"upstream": "$upstream", "role": "$role", **labels}
     every = [*(f'{name}=~"{value}"' for name, value in chosen.items()), *matchers]
     return f"outbound_http_{metric}{{{', '.join(every)}}}"
 
 
 def rate(selected: str, *by: str, window: str = "$__rate_interval") -> str:
-    """Count what happens in a second, by labels."""
+    """Count events per second, by labels."""
     return f"{_sum(by)} (rate({selected}[{window}]))"
 
 
 def increase(selected: str, *by: str, window: str) -> str:
-    """Count what happened, by labels."""
+    """Count events, by labels."""
     return f"{_sum(by)} (increase({selected}[{window}]))"
 
 
@@ -40,20 +40,20 @@ def latest(selected: str, *by: str) -> str:
 
 
 def share(part: str, whole: str) -> str:
-    """Divide. Where there is no whole there is no share, and no NaN either."""
+    """Divide. If the whole is zero, the result has no series, and no NaN."""
     return f"{part} / ({whole} > 0)"
 
 
 def quantile(q: float, histogram: str, *by: str, window: str = "$__rate_interval") -> str:
-    """Estimate a quantile. Where nothing was observed there is none, and no NaN either."""
+    """Estimate a quantile. Without observations, the result has no series, and no NaN."""
     return f"histogram_quantile({q:g}, {rate(histogram, 'le', *by, window=window)}) >= 0"
 
 
 def per_minute(selected: str, label: str, *labels: str) -> str:
-    """Count by labels what happens in a minute; a line at zero, `none`, says that nothing did in the time shown.
+    """Count events per minute, by labels. A line `none` at zero says that there were no events in the time shown.
 
-    Values of labels that did not occur there are left out: a legend with 17 zeros hides the one that matters. An empty
-    panel would be no better, for it looks the same when the metrics are gone.
+    Label values without events are left out, because a legend with 17 zeros hides the value that matters. The panel is
+    never empty, because an empty panel looks the same as missing metrics.
     """
     shown = f"increase({selected}[$__range] @ end())"
     return (

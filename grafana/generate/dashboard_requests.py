@@ -1,4 +1,4 @@
-"""The rows Retries, Latency, and Quotas and saturation: why it fails, or is about to."""
+"""The rows Retries, Latency, and Quotas and saturation: causes of present and coming failures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def retries() -> Row:
         "Retries",
         timeseries(
             "Attempts per call",
-            "Over 5 minutes. 1: no retries; a gap: nothing was sent. Above the line almost every third request is a "
-            "repetition, and the upstream is asked for more than it bears. " + runbooks("UpstreamRetryStorm"),
+            "Over 5 minutes. 1: no retries. A gap: nothing was sent. Above the line, almost every third request is a "
+            "retry, and the upstream is overloaded. " + runbooks("UpstreamRetryStorm"),
             {"{{upstream}}": share(rate(attempts, "upstream", window="5m"), rate(calls, "upstream", window="5m"))},
             "none",
             empty="no calls",
@@ -24,7 +24,7 @@ def retries() -> Row:
         ),
         timeseries(
             "Retries a minute, by cause",
-            "What made them necessary. Some are normal: they are why users notice nothing.",
+            "The failures that caused the retries. A few retries are normal: because of them, users notice nothing.",
             {"{{reason}}": per_minute(http("retries_total"), "reason")},
             "short",
             empty=NO_DATA,
@@ -34,8 +34,9 @@ def retries() -> Row:
         ),
         timeseries(
             "Retries not made, a minute",
-            "Wanted, but: budget_exhausted: so much fails that retries would make it worse. deadline: time was up. "
-            "breaker_open: meanwhile nothing is sent. not_idempotent: it might have been done already. "
+            "Retries that were due but not made. budget_exhausted: so many attempts fail that retries would make it "
+            "worse. deadline: the total timeout leaves no time. breaker_open: the breaker opened meanwhile. "
+            "not_idempotent: the server may already have processed the request. "
             + runbooks("UpstreamRetryBudgetExhausted"),
             {"{{reason}}": per_minute(http("retries_suppressed_total"), "reason")},
             "short",
@@ -51,8 +52,8 @@ def retries() -> Row:
         ),
         timeseries(
             "Workers asleep in backoff",
-            "How many, on average, wait before a retry instead of working. Counted when the wait is over: a long one "
-            "is a late peak. As many as there are workers: the site stands still.",
+            "Average number of workers that wait before a retry instead of working. A wait is counted when it ends, so "
+            "a long wait appears as a late peak. If the number reaches that of all workers, no work is done.",
             {"{{upstream}}": rate(http("backoff_seconds_total"), "upstream")},
             "short",
             empty=NO_DATA,
@@ -62,7 +63,7 @@ def retries() -> Row:
         ),
         timeseries(
             "Retry budget left",
-            "Of the process that has the least. At 0 % failures are no longer retried, so users see more of them. "
+            "Of the process that has the least. At 0 %, failures are not retried, so users see more of them. "
             + runbooks("UpstreamRetryBudgetExhausted"),
             {"{{upstream}}": f"min by (upstream) ({http('retry_budget_remaining_ratio')})"},
             "percentunit",
@@ -80,15 +81,15 @@ def latency() -> Row:
         "Latency",
         timeseries(
             "Calls: how long they took",
-            "Backoff and waiting included, rejected calls left out; a gap: no calls. Much above the requests beside "
-            "it: the time goes into retries and waiting, not to the upstream.",
+            "Including backoff and waiting; rejected calls are left out. A gap: no calls. If calls take much longer "
+            "than the requests in the next panel, the time goes into retries and waiting, not to the upstream.",
             {f"{percent} %": quantile(percent / 100, calls) for percent in (50, 95, 99)},
             "s",
             empty="no calls",
         ),
         timeseries(
             "Requests: 95 % took less than",
-            "Single requests, by upstream. Above the line for 15 minutes: an alert. " + runbooks("UpstreamSlow"),
+            "Single requests, by upstream. Above the line for 15 minutes, an alert fires. " + runbooks("UpstreamSlow"),
             {"{{upstream}}": quantile(0.95, attempts, "upstream")},
             "s",
             empty="no requests",
@@ -96,8 +97,8 @@ def latency() -> Row:
         ),
         heatmap(
             "Requests by duration",
-            "The brighter, the more. Two bands: some are fast (caches, 304) and some are not. A band at the top that "
-            "ends sharply is a timeout.",
+            "Brighter cells contain more requests. Two bands: some requests are fast (caches, 304) and others are not. "
+            "A band at the top with a sharp edge shows timeouts.",
             f"sum by (le) (increase({attempts}[$__rate_interval]))",
             "s",
             empty=NO_DATA,
@@ -111,18 +112,18 @@ def quotas() -> Row:
         "Quotas and saturation",
         timeseries(
             "Quota left",
-            "As the upstream last said, to the process that heard of the least; after its reset it is full again. At "
-            "0 % work waits for the reset: nothing is lost, but late. "
+            "The lowest value that the upstream last announced to any process. After its reset the quota is full "
+            "again. At 0 %, work waits for the reset: nothing is lost, only delayed. "
             + runbooks("UpstreamRateLimitForecast", "UpstreamRateLimitExhausted"),
             {"{{upstream}} {{partition}} {{resource}}": _quota_left()},
             "percentunit",
-            empty="no upstream has named a quota",
+            empty="no upstream has announced a quota",
             most=1,
             legend="min",
         ),
         timeseries(
             "Workers waiting for a quota",
-            "How many, on average, because an upstream asked for it. Counted when the wait is over. "
+            "Average number of workers that wait because an upstream asked for a pause, counted when the wait ends. "
             + runbooks("UpstreamRateLimitExhausted"),
             {"{{upstream}}": rate(waits, "upstream")},
             "short",
@@ -131,9 +132,9 @@ def quotas() -> Row:
             most=1,
         ),
         timeseries(
-            "In flight, of what is allowed",
-            "Requests under way as a share of max_concurrency, of all processes together. Above the line: calls queue "
-            "here, and the upstream is not the reason. Upstreams without a limit are left out. "
+            "Slots in use",
+            "Requests in flight as a share of max_concurrency, over all processes. Above the line, calls wait for a "
+            "slot, and the upstream is not the cause. Upstreams without a limit are left out. "
             + runbooks("UpstreamConcurrencySaturated"),
             {"{{upstream}}": _saturation()},
             "percentunit",

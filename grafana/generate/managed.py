@@ -1,7 +1,8 @@
-"""Writes the same alerts as rules that Grafana evaluates by itself, for those who have no Alertmanager.
+"""Generates the same alerts as rules that Grafana evaluates itself, for sites without Alertmanager.
 
-Each asks Prometheus for the series that an alert is about (`query`), makes 1 of each, whatever its value (`found`), and
-fires for those (`firing`). No series is no alert. Recording rules are put in place, for Prometheus may have none.
+Each rule asks Prometheus for the series of an alert (`query`), maps each series to 1 whatever its value (`found`), and
+fires for each (`firing`). Without series, no alert fires. Names of recording rules are replaced by their expressions,
+because Prometheus may have no recording rules.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ def files() -> dict[str, str]:
 
 
 def _group(alert: Alert) -> str:
-    """Days of samples are not gone through every minute."""
+    """Return the rule's group. Rules with windows of days are evaluated less often."""
     return "days" if re.search(r"\dd\b", alert.expression) else "alerts"
 
 
 def _rule(alert: Alert) -> dict[str, Any]:
-    annotations = {  # its $value is a text with the values of all nodes
+    annotations = {  # Grafana's $value is a text with the values of all nodes
         key: text.replace("$value", "$values.query.Value") for key, text in alert.annotations().items()
     }
     return {
@@ -66,7 +67,7 @@ def _rule(alert: Alert) -> dict[str, Any]:
         **({"keepFiringFor": alert.keep_firing} if alert.keep_firing else {}),
         "labels": {"severity": alert.severity},
         "annotations": annotations,
-        # A file of notification policies would replace all that somebody has set up.
+        # A file of notification policies would replace the policies that were configured by hand.
         "notification_settings": {"receiver": alert.receiver},
     }
 

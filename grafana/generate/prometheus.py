@@ -1,4 +1,4 @@
-"""Writes the rules as Prometheus wants them."""
+"""Generates the rule files for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def rule_files(scale: int = 1) -> dict[str, str]:
-    """Return the text of each file by its path. `scale` divides all times, for a test that cannot wait for days."""
+    """Return the text of each file by its path. `scale` divides all times, for tests that cannot wait for days."""
     return {
         f"{RULES_DIRECTORY}/recording.yml": document({"groups": [_group(name, scale) for name in RULES]}),
         f"{RULES_DIRECTORY}/alerts.yml": document(

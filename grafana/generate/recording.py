@@ -1,7 +1,7 @@
-"""What Prometheus works out in advance. Alerts are made of these names, and so may be panels.
+"""Recording rules: the series that Prometheus computes in advance. Alerts use these names, and panels may.
 
-All windows are here, in brackets, so that a test can shorten them and leave the alerts as they are. A name tells the
-window that is meant.
+All windows are here, in brackets, so that a test can shorten them without changing the alerts. The name of a series
+contains its window.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from itertools import chain
 
 _OURS = 'upstream!="other"'
-"""`other` are servers that users named: one of them is always down, and nobody here can mend it. Each has a breaker of
-its own: six that open once are none that opens six times."""
+"""Excludes `other`, the servers that users named: one of them is always down, and operators cannot repair it. Each host
+has its own breaker, and six breakers that open once are not one breaker that opens six times."""
 _CALLS = f"outbound_http_calls_total{{{_OURS}}}"
 _BAD = f'outbound_http_calls_total{{outcome=~"failure|rejected", {_OURS}}}'
 _DURATIONS = "sum by (upstream, le) (rate(outbound_http_attempt_duration_seconds_bucket[15m]))"
@@ -21,16 +21,16 @@ _LIMIT = "sum by (upstream, role) (outbound_http_concurrency_limit)"
 _REMAINING = "upstream_partition_resource:outbound_http_ratelimit_remaining:min"
 _RESET = "upstream_partition_resource:outbound_http_ratelimit_reset_timestamp_seconds:max"
 _NOT_OVER = "(outbound_http_ratelimit_reset_timestamp_seconds > time())"
-"""What a role saw of a quota that has been renewed since says nothing."""
+"""Excludes quotas that have been renewed since a role last saw them."""
 
 
 def _count(metric: str, window: str, by: str = "upstream") -> str:
-    """Count what happened. Whole numbers: `increase()` estimates, and its 5.02 is not more than five."""
+    """Count events. Rounded, because `increase()` estimates, and its 5.02 must not be more than five."""
     return f"round(sum by ({by}) (increase({metric}[{window}])))"
 
 
 def _calls(*windows: str) -> Iterator[tuple[str, str]]:
-    """All calls, those that were not answered, and their share, which is absent where there were no calls."""
+    """All calls, the bad calls, and the share of bad calls, which is absent if there were no calls."""
     for window in windows:
         calls = f"upstream:outbound_http_calls:increase{window}"
         bad = f"upstream:outbound_http_calls_bad:increase{window}"
@@ -50,7 +50,7 @@ _FAST = (
     ("upstream:outbound_http_attempts:increase15m", _count("outbound_http_attempts_total", "15m")),
     (
         "upstream:outbound_http_attempt_duration_seconds:p95_15m",
-        f"histogram_quantile(0.95, {_DURATIONS}) >= 0",  # where there are none, it is NaN
+        f"histogram_quantile(0.95, {_DURATIONS}) >= 0",  # NaN without attempts
     ),
     ("upstream:outbound_http_retries:increase10m", _count("outbound_http_retries_total", "10m")),
     (
@@ -96,18 +96,18 @@ RULES: dict[str, dict[str, str]] = {
     "outbound_http": dict(chain(_calls("5m", "15m", "30m", "1h", "2h"), _FAST)),
     "long_windows": dict(chain(_calls("6h", "1d", "3d"), _SLOW)),
 }
-"""Expressions by name, by group. In a group each may use those before it."""
+"""Expressions by name, by group. Each may use the earlier ones of its group."""
 
 SLOW_INTERVAL = "2m"
-"""How often the long windows are worked out: each time it takes millions of samples. Prometheus looks back 5 m for the
-last value, so it must be less than that."""
+"""How often the long windows are evaluated: each evaluation reads millions of samples. It must be shorter than the 5 m
+for which Prometheus looks back for the last value."""
 
 _RECORDED = {name: expression for rules in RULES.values() for name, expression in rules.items()}
 _NAME = re.compile(r"\b\w+:\w+:\w+\b(\[\w+)?")
 
 
 def inlined(expression: str) -> str:
-    """Put what was recorded in the place of its name, for those who have no recording rules."""
+    """Replace the names of recorded series by their expressions, for sites without recording rules."""
 
     def replace(found: re.Match[str]) -> str:
         name, _, window = found[0].partition("[")
