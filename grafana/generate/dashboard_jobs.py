@@ -37,7 +37,7 @@ def batch() -> Row:
             [
                 Column("Running", "sum by (command) (batch_job_running)", "none"),
                 Column("Since last success", f"time() - {_SUCCESS}", "s", "never"),
-                Column("Last duration", "max by (command) (batch_job_last_duration_seconds)", "s"),
+                Column("Duration", "max by (command) (batch_job_last_duration_seconds)", "s"),
                 Column("Failed runs, 24 h", f"round({failed})", "none", "", _from(1, 2)),
                 Column("Expected every", _EXPECTED, "s", "not set"),
                 Column("Share of interval", f"{_SINCE} / {_EXPECTED}", "percentunit", "", _from(1, _STALE)),
