@@ -6,6 +6,7 @@ import inspect
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any, Self
 
 import anyio
@@ -15,8 +16,9 @@ from .. import fork
 from ..engine.steps import Send, Stop, Wait
 from ..outcome import Outcome
 from ..wire.attempt_context import Stage
-from . import body, compat
+from . import body, client_call, compat, exceptions, instrumentation
 from .async_backend import AsyncBackend, waker
+from .client_call import ClientCall
 from .outgoing import Outgoing
 from .transport import Transport
 
@@ -24,6 +26,8 @@ from .transport import Transport
 class AsyncTransport(Transport):
     """Goes before `httpx.AsyncBaseTransport` in the bases of the class that a binding makes."""
 
+    kind = "AsyncHTTPTransport"
+    method = "handle_async_request"
     _plain: dict[Any, Any]
     """By the token of an event loop: the transport of httpx that makes the attempts there."""
 
@@ -32,7 +36,16 @@ class AsyncTransport(Transport):
 
         Raises what httpx raises, and the errors of `core.http`, which are in httpx's families.
         """
-        outgoing = self.outgoing(request)
+        of_client = client_call.current()
+        if of_client is not None and of_client.uses(self):
+            return await self._call(of_client, request)
+        try:
+            return await self.traced(partial(self._call, None))(request)
+        except exceptions.NotSent as exc:
+            raise exc.answer()  # noqa: B904 - it is the same error
+
+    async def _call(self, of_client: ClientCall | None, request: Any) -> Any:
+        outgoing = self.outgoing(request, of_client)
         call, extensions = outgoing.call, request.extensions
         answer: Any = None  # None before the first attempt only
         try:
@@ -97,7 +110,7 @@ class AsyncTransport(Transport):
                 outgoing.check_target()
                 if step.fresh:
                     await _close_idle(plain)
-                response = outgoing.prepare(await plain.handle_async_request(request))
+                response = outgoing.prepare(await instrumentation.method_of(plain, self.method)(request))
                 if context.stage is not Stage.NONE:
                     context.stage = Stage.BODY
                 if not outgoing.streams or response.has_redirect_location:

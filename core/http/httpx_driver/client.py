@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import idna
@@ -14,7 +15,7 @@ from ..origin import Origin
 from ..policy import Policy, refuse_options
 from ..wire import address_guard, redaction
 from ..wire.no_cookies import KeepNone
-from . import client_call
+from . import client_call, exceptions
 from .library import Library
 from .outgoing import KEY, origin_of_url
 from .settings import refuse_unsafe
@@ -164,12 +165,19 @@ class SyncClient(Client, Generic[_Response]):
         """As in httpx; redirects and authentication share the total deadline of the call."""
         self._prepare(request)
         with client_call.entered(self.transports, stream=stream) as call:
+            send = self.transports[0].traced(partial(self._send, call, **how))
             try:
-                response: _Response = super().send(request, stream=stream, **how)
-            except (self.library.httpx.HTTPError, self.library.httpx.InvalidURL) as exc:
-                self._noted(exc, request, call)
-                raise
+                response: _Response = send(request)
+            except exceptions.NotSent as exc:
+                raise exc.answer()  # noqa: B904 - it is the same error
         return response
+
+    def _send(self, call: client_call.ClientCall, request: Any, **how: Any) -> Any:
+        try:
+            return super().send(request, stream=call.stream, **how)
+        except (self.library.httpx.HTTPError, self.library.httpx.InvalidURL) as exc:
+            self._noted(exc, request, call)
+            raise
 
 
 class AsyncClient(Client, Generic[_Response]):
@@ -179,12 +187,19 @@ class AsyncClient(Client, Generic[_Response]):
         """As in httpx; redirects and authentication share the total deadline of the call."""
         self._prepare(request)
         with client_call.entered(self.transports, stream=stream) as call:
+            send = self.transports[0].traced(partial(self._send, call, **how))
             try:
-                response: _Response = await super().send(request, stream=stream, **how)
-            except (self.library.httpx.HTTPError, self.library.httpx.InvalidURL) as exc:
-                self._noted(exc, request, call)
-                raise
+                response: _Response = await send(request)
+            except exceptions.NotSent as exc:
+                raise exc.answer()  # noqa: B904 - it is the same error
         return response
+
+    async def _send(self, call: client_call.ClientCall, request: Any, **how: Any) -> Any:
+        try:
+            return await super().send(request, stream=call.stream, **how)
+        except (self.library.httpx.HTTPError, self.library.httpx.InvalidURL) as exc:
+            self._noted(exc, request, call)
+            raise
 
 
 def _origin(url: Any) -> Origin | None:

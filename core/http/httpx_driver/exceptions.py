@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from . import compat
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Own:
@@ -53,16 +56,19 @@ class NotSent(Own, errors.NotSent):
         if request is not None:
             self.request = request
         self._retry_after = max(math.ceil((retry_at - datetime.now(UTC)).total_seconds()), 1)
-        self.answer()
 
-    def answer(self) -> None:
-        """Set `response`, as the upstream would have sent it."""
+    def answer(self) -> Self:
+        """Set `response`, as the upstream would have sent it, and return the error.
+
+        Not before it leaves what traces the call, which would take it for an answer of a server.
+        """
         headers = {"Retry-After": str(self._retry_after), "Content-Length": "0"}
         extensions = {"reason_phrase": HTTPStatus(self.status).phrase.encode()}
         request = compat.request_of(self)
         self.response = self.client.Response(
             self.status, headers=headers, content=b"", request=request, extensions=extensions
         )
+        return self
 
 
 class CircuitOpen(NotSent, errors.CircuitOpen):

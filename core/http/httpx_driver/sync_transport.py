@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
@@ -12,7 +13,8 @@ from .. import fork
 from ..engine.steps import Send, Stop, Wait
 from ..outcome import Outcome
 from ..wire.attempt_context import AttemptContext, Stage
-from . import body, compat
+from . import body, client_call, compat, exceptions, instrumentation
+from .client_call import ClientCall
 from .outgoing import Outgoing
 from .sync_backend import SyncBackend
 from .transport import Transport
@@ -21,6 +23,8 @@ from .transport import Transport
 class SyncTransport(Transport):
     """Goes before `httpx.BaseTransport` in the bases of the class that a binding makes."""
 
+    kind = "HTTPTransport"
+    method = "handle_request"
     _plain: Any = None
     """The transport of httpx that makes the attempts."""
 
@@ -29,7 +33,16 @@ class SyncTransport(Transport):
 
         Raises what httpx raises, and the errors of `core.http`, which are in httpx's families.
         """
-        outgoing = self.outgoing(request)
+        of_client = client_call.current()
+        if of_client is not None and of_client.uses(self):
+            return self._call(of_client, request)
+        try:
+            return self.traced(partial(self._call, None))(request)
+        except exceptions.NotSent as exc:
+            raise exc.answer()  # noqa: B904 - it is the same error
+
+    def _call(self, of_client: ClientCall | None, request: Any) -> Any:
+        outgoing = self.outgoing(request, of_client)
         call, extensions = outgoing.call, request.extensions
         answer: Any = None  # None before the first attempt only
         try:
@@ -93,7 +106,7 @@ class SyncTransport(Transport):
         try:
             with context:
                 outgoing.check_target()
-                response = outgoing.prepare(plain.handle_request(request))
+                response = outgoing.prepare(instrumentation.method_of(plain, self.method)(request))
                 if context.stage is not Stage.NONE:
                     context.stage = Stage.BODY
                 if not outgoing.streams or response.has_redirect_location:

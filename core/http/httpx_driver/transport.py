@@ -11,7 +11,8 @@ from ..own_registry import OwnRegistry
 from ..policy import Policy
 from ..wire import address_guard
 from ..wire.sockets import CannotKeepDeadline
-from . import client_call
+from . import instrumentation
+from .client_call import ClientCall
 from .library import Library
 from .outgoing import Outgoing
 from .settings import Settings, pool_options
@@ -38,6 +39,10 @@ class Transport:
     """
 
     library: ClassVar[Library]
+    kind: ClassVar[str]
+    """The name of the class of httpx that makes the attempts."""
+    method: ClassVar[str]
+    """The name of its method that sends a request."""
     given: Any = None
     """A transport of somebody's own that makes the attempts, in the place of a pool."""
 
@@ -68,12 +73,13 @@ class Transport:
         self.caught = (httpx.HTTPError, httpx.InvalidURL, *ours)
         self.after_fork()
 
-    def outgoing(self, request: Any) -> Outgoing:
-        """Begin the call for `request`."""
-        call = client_call.current()
-        if call is not None and not call.uses(self):
-            call = None
+    def outgoing(self, request: Any, call: ClientCall | None) -> Outgoing:
+        """Begin the call for `request`, which is a hop of `call` where a client of ours makes it."""
         return Outgoing(self.library, self.settings, self.registries.find(), request, call)
+
+    def traced(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `call` within what instruments the transports of httpx."""
+        return instrumentation.around(getattr(self.library.httpx, self.kind), self.method, call, self)
 
     def after_fork(self) -> None:
         settings = self.settings

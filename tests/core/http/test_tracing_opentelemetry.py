@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
 import pytest
 import requests
 import responses as responses_library
-from opentelemetry import baggage, context, trace
+from opentelemetry import baggage, context
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from core import http
@@ -24,41 +20,11 @@ from core.http import Policy, ResilientAdapter, ResilientSession
 from core.http.wire.requests_exceptions import AttemptReadTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import HOLD, RESET, Reply, reply
+from tests.core.http.spans import Spans, provided
 from tests.pages import examples
 
 OBSERVER, UNTRUSTED = examples("tracing.md")[:2]
 PROPAGATED = {"traceparent", "baggage"}
-
-
-@cache
-def provided() -> InMemorySpanExporter:
-    """Make the tracer provider. A process has one, for good, and nothing else in the tests traces."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
-
-
-class Spans:
-    def __init__(self, exporter: InMemorySpanExporter) -> None:
-        self._exporter = exporter
-
-    @property
-    def all(self) -> tuple[ReadableSpan, ...]:
-        return self._exporter.get_finished_spans()
-
-    @property
-    def call(self) -> ReadableSpan:
-        """The one client span."""
-        (span,) = [span for span in self.all if span.kind is SpanKind.CLIENT]
-        return span
-
-    def attempts_of(self, span: ReadableSpan) -> list[Any]:
-        """Return the status, or the reason, of each attempt below `span`."""
-        below = [each for each in self.all if each.parent and each.parent.span_id == span.context.span_id]
-        found = [dict(each.attributes or {}) for each in below if each.name == "attempt"]
-        return [each.get("http.response.status_code", each.get("error.type")) for each in found]
 
 
 @pytest.fixture

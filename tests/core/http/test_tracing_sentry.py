@@ -14,7 +14,7 @@ from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import HOLD, RESET, Reply, Then, reply
 from tests.pages import ROOT, examples
 
-SESSION, REPORT, OPTIONS = examples("tracing.md")[2:]
+SESSION, REPORT, OPTIONS = examples("tracing.md")[3:]
 
 PRELUDE = """
 import functools, json, logging, sys
