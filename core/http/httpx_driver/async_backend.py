@@ -103,7 +103,13 @@ class AsyncStream:
         if attempt is not None and attempt.stage <= Stage.HEADERS:
             attempt.stage = Stage.HEADERS
             max_bytes = min(max_bytes, MOST_OF_HEAD)
-        data: bytes = await self._stream.read(max_bytes, timeout)
+        data: bytes = b""
+        with anyio.move_on_after(None if attempt is None else attempt.read_limit) as scope:
+            data = await self._stream.read(max_bytes, timeout)
+        if scope.cancelled_caught and attempt is not None and attempt.expire is not None:
+            # As a cancellation: for an error, httpcore would end all calls that share an HTTP/2 connection.
+            attempt.expire()
+            await anyio.lowlevel.checkpoint()
         if attempt is not None:
             attempt.received += len(data)
             attempt.hung_up = not data
@@ -111,7 +117,13 @@ class AsyncStream:
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
         _reach(Stage.SEND)
-        await self._stream.write(buffer, timeout)
+        try:
+            await self._stream.write(buffer, timeout)
+        except BaseException:
+            # Some of it may be missing, so nothing that follows would be understood: over HTTP/2, of other calls too.
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
 
     async def aclose(self) -> None:
         await self._stream.aclose()

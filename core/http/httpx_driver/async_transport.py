@@ -104,8 +104,11 @@ class AsyncTransport(Transport):
         context = outgoing.attempt(step)
         plain = self._pool()
         error: Exception | None = None
+        whole = False
         request.extensions = outgoing.extensions(step.seconds, sockets_keep_time=False)
         with context, anyio.move_on_after(step.seconds) as scope:
+            if self.given is None:
+                context.read_limit, context.expire = outgoing.take_read_limit(), scope.cancel
             try:
                 outgoing.check_target()
                 if step.fresh:
@@ -115,8 +118,12 @@ class AsyncTransport(Transport):
                     context.stage = Stage.BODY
                 if not outgoing.streams or response.has_redirect_location:
                     await body.aread(self.library, response, outgoing.max_bytes)
+                whole = True
             except self.caught as exc:
                 error = exc
+            finally:
+                if not whole:
+                    compat.retire(plain, outgoing.httpcore_origin)
         if scope.cancelled_caught:
             error = TimeoutError("the attempt has used up its time")
         if error is not None:

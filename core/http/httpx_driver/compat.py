@@ -25,6 +25,18 @@ def connections_of(transport: Any) -> list[Any]:
     return [] if pool is None else list(pool.connections)
 
 
+def retire(transport: Any, origin: Any) -> None:
+    """Let no more requests be sent on connections of HTTP/2 to `origin`; the calls that are on them go on.
+
+    Called when a call was cut off. Its connection may be dead; and httpcore does not tell the server that the call was
+    given up, so the rest of its answer uses up the window of all others. (Over HTTP/1.1 such a connection is closed.)
+    """
+    for connection in connections_of(transport):
+        inner: Any = getattr(connection, "_connection", None)
+        if hasattr(inner, "_h2_state") and connection.can_handle_request(origin):
+            inner._connection_error = True  # noqa: SLF001
+
+
 def is_read(response: Any) -> bool:
     """Say whether `Response.content` is there."""
     return hasattr(response, "_content")

@@ -103,6 +103,21 @@ class Outgoing:
             bounded[name] = limit if shorter else seconds if sockets_keep_time or name == "pool" else None
         return {**self._request.extensions, "timeout": bounded}
 
+    def take_read_limit(self) -> float | None:
+        """Return the read part of the timeout, and take it out of the extensions of the attempt: see `AsyncStream`."""
+        timeouts = self._request.extensions["timeout"]
+        limit: float | None = timeouts["read"]
+        timeouts["read"] = None
+        return limit
+
+    @property
+    def httpcore_origin(self) -> Any:
+        """The origin of the request, as the connections of a pool know it."""
+        url = self._request.url
+        return self._library.httpcore.URL(
+            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+        ).origin
+
     @property
     def read_seconds(self) -> float:
         """How long a caller who streams may wait for the next chunk."""

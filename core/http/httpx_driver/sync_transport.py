@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -25,8 +26,11 @@ class SyncTransport(Transport):
 
     kind = "HTTPTransport"
     method = "handle_request"
-    _plain: Any = None
-    """The transport of httpx that makes the attempts."""
+    _plain: dict[Any, Any]
+    """The transport of httpx that makes the attempts; for HTTP/2 that of each thread.
+
+    On a shared connection one thread reads for all, and the others wait for it, however long that takes.
+    """
 
     def handle_request(self, request: Any) -> Any:
         """Send `request`, again where that may help, and return the last answer.
@@ -72,9 +76,10 @@ class SyncTransport(Transport):
 
     def close(self) -> None:
         """Close the connections. What a transport with a state of its own knows of its upstreams is given up."""
-        plain, self._plain = self._plain if self.given is None else self.given, None
-        if plain is not None:
-            plain.close()
+        if self.given is not None:
+            self.given.close()
+        for key in list(self._plain):
+            self._plain.pop(key).close()
         self.registries.forget()
 
     def __enter__(self) -> Self:
@@ -91,8 +96,7 @@ class SyncTransport(Transport):
 
     def after_fork(self) -> None:
         super().after_fork()
-        if self.given is None:
-            self._plain = None
+        self._plain = {}
 
     def _attempt(self, request: Any, outgoing: Outgoing, step: Send) -> tuple[Any, Outcome]:
         handled = sys.exception()
@@ -118,11 +122,14 @@ class SyncTransport(Transport):
     def _pool(self) -> Any:
         if self.given is not None:
             return self.given
-        plain = self._plain
+        key = threading.current_thread() if self.options.get("http2") else None
+        plain = self._plain.get(key)
         if plain is None:
+            for other in [other for other in list(self._plain) if not (other is None or other.is_alive())]:
+                self._plain.pop(other).close()
             plain = self.library.httpx.HTTPTransport(**self.options)
             compat.use_backend(plain, SyncBackend(self.library.httpcore))
-            self._plain = plain
+            self._plain[key] = plain
             fork.renew_in_children(self)
         return plain
 

@@ -9,6 +9,7 @@ and no longer bounds those that are handed to the caller (``stream=True``).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -40,8 +41,10 @@ class AttemptContext:
         "configured",
         "connected",
         "ends",
+        "expire",
         "fresh",
         "hung_up",
+        "read_limit",
         "received",
         "stage",
         "untrusted",
@@ -64,6 +67,10 @@ class AttemptContext:
         """It made, or tried to make, a connection."""
         self.hung_up = False
         """The server has closed the connection. (Noted by the httpx driver only.)"""
+        self.expire: Callable[[], object] | None = None
+        """Ends the attempt as its deadline does. (Of the httpx driver in event loops only, as is `read_limit`.)"""
+        self.read_limit: float | None = None
+        """Seconds that one read may take; None: all that are left of the attempt."""
         self.stage = Stage.NONE
         self.received = 0
         """Bytes, as they came over the wire (or out of TLS)."""
