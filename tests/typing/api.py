@@ -115,7 +115,8 @@ def sessions() -> None:
 
 async def clients() -> None:
     async with AsyncResilientClient(policy, untrusted=True, partition="token-2", timeout=3, headers={}) as client:
-        assert_type(await client.get(URL), httpx.Response)
+        with client.within(5):
+            assert_type(await client.get(URL), httpx.Response)
         assert_type(await client.send(client.build_request("GET", URL), stream=True), httpx.Response)
     with ResilientClient(clock=lambda: 0.0, wait=lambda seconds: None, random=lambda: 0.5, verify=False) as sync_client:
         assert_type(sync_client.post(URL, json={}), httpx.Response)

@@ -123,7 +123,7 @@ class AsyncTransport(Transport):
                 error = exc
             finally:
                 if not whole:
-                    compat.retire(plain, outgoing.httpcore_origin)
+                    compat.retire(plain, self.library.httpcore, request.url)
         if scope.cancelled_caught:
             error = TimeoutError("the attempt has used up its time")
         if error is not None:
@@ -155,6 +155,9 @@ class AsyncTransport(Transport):
         own = self.settings.wait or outgoing.registry.runtime.wait
         is_real_time = outgoing.registry.runtime.is_real
         if own is not time.sleep and not (step.for_turn and is_real_time):
+            # Where a fake clock waits, other tasks run all the same. Not after it: they would move the clock on, and
+            # the turn that was waited for would be over.
+            await anyio.lowlevel.checkpoint()
             await _waited(own(step.seconds))
             return
         woken = anyio.Event()
@@ -168,7 +171,6 @@ class AsyncTransport(Transport):
 async def _waited(result: object) -> None:
     if inspect.isawaitable(result):
         await result
-    await anyio.lowlevel.checkpoint()  # where a fake clock waits, others have their turn all the same
 
 
 async def _close_idle(plain: Any) -> None:

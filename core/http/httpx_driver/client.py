@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import idna
 
 from .. import process
+from ..arguments import check_number
 from ..engine.upstream import Clock, Random
 from ..origin import Origin
 from ..policy import Policy, refuse_options
@@ -19,6 +22,7 @@ from . import client_call, exceptions
 from .library import Library
 from .outgoing import KEY, origin_of_url
 from .settings import refuse_unsafe
+from .time_limit import TimeLimit
 from .transport import Transport, wrapping
 
 _Response = TypeVar("_Response")
@@ -69,6 +73,7 @@ class Client(_Client):
             "random": random,
         }
         self._untrusted = untrusted
+        self._clock = clock
         self.transports: list[Transport] = []
         """Those of ours that it sends through."""
         client_options.setdefault("limits", self.library.limits())
@@ -83,6 +88,18 @@ class Client(_Client):
         super().__init__(timeout=timeout, **client_options)
         if untrusted:
             self.cookies.jar.set_policy(KeepNone())
+
+    def within(self, seconds: float) -> AbstractContextManager[object]:
+        """Give all calls that are made inside, in this thread or task, one total deadline together.
+
+        Tasks that are started inside share it.
+
+        :param seconds: for all of them; it can only shorten the policy's `total_timeout`. A call that begins after them
+            raises `DeadlineExceeded`.
+        """
+        check_number("seconds", seconds, "a number of seconds", -inf, inf)
+        clock = self._clock or process.current().runtime.clock
+        return TimeLimit(self, clock() + seconds)
 
     def _init_transport(self, *_: Any, transport: Any = None, **options: Any) -> Any:
         if transport is not None:
@@ -164,7 +181,7 @@ class SyncClient(Client, Generic[_Response]):
     def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
         """As in httpx; redirects and authentication share the total deadline of the call."""
         self._prepare(request)
-        with client_call.entered(self.transports, stream=stream) as call:
+        with client_call.entered(self.transports, stream=stream, limit=TimeLimit.of(self)) as call:
             send = self.transports[0].traced(partial(self._send, call, **how))
             try:
                 response: _Response = send(request)
@@ -186,7 +203,7 @@ class AsyncClient(Client, Generic[_Response]):
     async def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
         """As in httpx; redirects and authentication share the total deadline of the call."""
         self._prepare(request)
-        with client_call.entered(self.transports, stream=stream) as call:
+        with client_call.entered(self.transports, stream=stream, limit=TimeLimit.of(self)) as call:
             send = self.transports[0].traced(partial(self._send, call, **how))
             try:
                 response: _Response = await send(request)

@@ -17,15 +17,21 @@ from ..outcome import Attempt
 class ClientCall:
     """One `send` of a client of ours."""
 
-    __slots__ = ("_transports", "attempts", "deadline", "stream")
+    __slots__ = ("_deadline", "_limit", "_transports", "attempts", "stream")
 
-    def __init__(self, transports: Sequence[object], *, stream: bool) -> None:
+    def __init__(self, transports: Sequence[object], *, stream: bool, limit: float | None) -> None:
         self._transports = transports
+        self._limit = limit
+        self._deadline: float | None = None
         self.stream = stream
-        self.deadline: float | None = None
-        """On the clock of the first hop's upstream, which sets it."""
         self.attempts: tuple[Attempt, ...] = ()
         """Of all hops so far."""
+
+    def deadline(self, proposed: float) -> float:
+        """Return the deadline that the first hop set; it sets `proposed`, or the limit if that comes before."""
+        if self._deadline is None:
+            self._deadline = proposed if self._limit is None else min(proposed, self._limit)
+        return self._deadline
 
     def uses(self, transport: object) -> bool:
         """Say whether the client sends through `transport`; a hook of it may send by another client meanwhile."""
@@ -41,9 +47,9 @@ def current() -> ClientCall | None:
 
 
 @contextmanager
-def entered(transports: Sequence[object], *, stream: bool) -> Iterator[ClientCall]:
-    """Inside of this, `transports`, those of a client, find a new call of it."""
-    call = ClientCall(transports, stream=stream)
+def entered(transports: Sequence[object], *, stream: bool, limit: float | None) -> Iterator[ClientCall]:
+    """Inside of this, `transports`, those of a client, find a new call of it. It ends by `limit`, if any."""
+    call = ClientCall(transports, stream=stream, limit=limit)
     token = _current.set(call)
     try:
         yield call

@@ -25,15 +25,18 @@ def connections_of(transport: Any) -> list[Any]:
     return [] if pool is None else list(pool.connections)
 
 
-def retire(transport: Any, origin: Any) -> None:
-    """Let no more requests be sent on connections of HTTP/2 to `origin`; the calls that are on them go on.
+def retire(transport: Any, httpcore: Any, url: Any) -> None:
+    """Let no more requests be sent on connections of HTTP/2 to the origin of `url`; the calls that are on them go on.
 
     Called when a call was cut off. Its connection may be dead; and httpcore does not tell the server that the call was
     given up, so the rest of its answer uses up the window of all others. (Over HTTP/1.1 such a connection is closed.)
     """
     for connection in connections_of(transport):
         inner: Any = getattr(connection, "_connection", None)
-        if hasattr(inner, "_h2_state") and connection.can_handle_request(origin):
+        if not hasattr(inner, "_h2_state"):
+            continue
+        asked = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=b"/")
+        if connection.can_handle_request(asked.origin):
             inner._connection_error = True  # noqa: SLF001
 
 

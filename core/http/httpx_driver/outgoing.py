@@ -111,14 +111,6 @@ class Outgoing:
         return limit
 
     @property
-    def httpcore_origin(self) -> Any:
-        """The origin of the request, as the connections of a pool know it."""
-        url = self._request.url
-        return self._library.httpcore.URL(
-            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-        ).origin
-
-    @property
     def read_seconds(self) -> float:
         """How long a caller who streams may wait for the next chunk."""
         limit = self._timeouts.get("read")
@@ -202,12 +194,7 @@ class Outgoing:
         return ours
 
     def _deadline(self, proposed: float) -> float | None:
-        call = self._client_call
-        if call is None:
-            return None
-        if call.deadline is None:
-            call.deadline = proposed
-        return call.deadline
+        return None if self._client_call is None else self._client_call.deadline(proposed)
 
     def _with_attempts(self, ending: Any) -> Any:
         attempts = self.call.attempts

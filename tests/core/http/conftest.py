@@ -55,6 +55,27 @@ def closed_port() -> str:
 
 
 @pytest.fixture
+def black_hole() -> Iterator[Callable[[], tuple[str, int]]]:
+    """Make addresses that answer no attempt to connect, as a firewall does that drops packets."""
+    with ExitStack() as stack:
+
+        def make() -> tuple[str, int]:
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            address = listener.getsockname()
+            while True:  # until the backlog is full
+                filler = stack.enter_context(socket.socket())
+                filler.settimeout(0.05)
+                try:
+                    filler.connect(address)
+                except TimeoutError:
+                    return str(address[0]), int(address[1])
+
+        yield make
+
+
+@pytest.fixture
 def events(outbound_http: OutboundHTTP) -> list[Event]:
     """Collect what observers are handed."""
     seen: list[Event] = []

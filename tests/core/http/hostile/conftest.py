@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
 
@@ -45,24 +43,3 @@ def _literal(host: str | None) -> bool:
     except ValueError:
         return False
     return True
-
-
-@pytest.fixture
-def black_hole() -> Iterator[Callable[[], tuple[str, int]]]:
-    """Make addresses that answer no attempt to connect, as a firewall does that drops packets."""
-    with ExitStack() as stack:
-
-        def make() -> tuple[str, int]:
-            listener = stack.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(0)
-            address = listener.getsockname()
-            while True:  # until the backlog is full
-                filler = stack.enter_context(socket.socket())
-                filler.settimeout(0.05)
-                try:
-                    filler.connect(address)
-                except TimeoutError:
-                    return str(address[0]), int(address[1])
-
-        yield make

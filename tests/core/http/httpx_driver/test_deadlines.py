@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -67,6 +68,62 @@ def test_sending_is_cut_off(caller: Caller, serve: Serve, library: ModuleType) -
         caller(ONCE).request("PUT", server.url, content=b"x" * 30_000_000)
     assert isinstance(raised.value, library.WriteTimeout)
     assert raised.value.reached == "send"
+
+
+def test_connecting_is_cut_off(
+    caller: Caller, library: ModuleType, black_hole: Callable[[], tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Addresses that answer no attempt to connect share the time of the attempt, however many there are."""
+    real = socket.getaddrinfo
+    holes = [black_hole() for _ in range(2)]
+
+    def getaddrinfo(host: str, port: Any, *args: Any, **kwargs: Any) -> Any:
+        if host == "holes.test":
+            return [info for hole in holes for info in real("127.0.0.1", hole[1], *args, **kwargs)]
+        return real(host, port, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    for host, seconds in (("127.0.0.1", HASTY), ("holes.test", 1.0)):
+        started = time.monotonic()
+        with pytest.raises(http.AttemptTimeout) as raised:
+            caller(Policy(retries=0, attempt_timeout=seconds)).request("POST", f"http://{host}:{holes[0][1]}/")
+        assert seconds <= time.monotonic() - started < seconds + ALIVE
+        assert isinstance(raised.value, library.ConnectTimeout)
+        assert raised.value.reached == "connect"
+        assert not raised.value.attempts[0].outcome.sent
+
+
+def test_an_address_that_is_dead_leaves_time_for_the_next(
+    caller: Caller, serve: Serve, black_hole: Callable[[], tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host of which one address answers nothing is reached by the other, in the same attempt."""
+    server = serve(reply(200, b"fine"))
+    real = socket.getaddrinfo
+    port = int(server.netloc.rpartition(":")[2])
+    hole = socket.socket()
+    hole.bind(("127.0.0.2", port))
+    hole.listen(0)
+    fillers = []
+    while True:  # until the backlog is full
+        fillers.append(socket.socket())
+        fillers[-1].settimeout(0.05)
+        try:
+            fillers[-1].connect(hole.getsockname())
+        except TimeoutError:
+            break
+
+    def getaddrinfo(host: str, *args: Any, **kwargs: Any) -> Any:
+        if host == "two.test":
+            return [info for address in ("127.0.0.2", "127.0.0.1") for info in real(address, *args, **kwargs)]
+        return real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    try:
+        response = caller(Policy(retries=0, attempt_timeout=1)).get(f"http://two.test:{port}/")
+    finally:
+        for each in (hole, *fillers):
+            each.close()
+    assert (response.content, len(response.attempts)) == (b"fine", 1)
 
 
 def test_a_look_up_is_cut_off(caller: Caller, library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

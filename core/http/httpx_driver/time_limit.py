@@ -1,0 +1,51 @@
+"""One total deadline for several calls of a client: `Client.within`."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING
+from weakref import ref
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class TimeLimit:
+    """Inside of this, no call of `owner` goes on after `ends`, on the clock of `owner`."""
+
+    __slots__ = ("__weakref__", "_ends", "_outer", "_owner", "_token")
+
+    def __init__(self, owner: object, ends: float) -> None:
+        self._owner = owner
+        self._ends = ends
+        self._outer: TimeLimit | None = None
+        self._token: Token[ref[TimeLimit] | None] | None = None
+
+    def __enter__(self) -> Self:
+        self._outer = _innermost()
+        self._token = _current.set(ref(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+
+    @staticmethod
+    def of(owner: object) -> float | None:
+        """Return when the calls of `owner` that are made here have to end; None: no limit."""
+        ends: list[float] = []
+        limit = _innermost()
+        while limit is not None:
+            if limit._owner is owner:  # noqa: SLF001 - of this class
+                ends.append(limit._ends)  # noqa: SLF001
+            limit = limit._outer  # noqa: SLF001
+        return min(ends, default=None)
+
+
+_current: ContextVar[ref[TimeLimit] | None] = ContextVar("core.http.time_limit", default=None)
+"""Weak: an exception of a signal handler between the beginning of a block and its first line would leave it here."""
+
+
+def _innermost() -> TimeLimit | None:
+    found = _current.get()
+    return None if found is None else found()
