@@ -20,6 +20,11 @@ from ..wire.resolver import AddressInfo
 from .library import MOST_OF_HEAD
 from .readability import is_readable
 
+_MOST_LINES = 256
+"""Lines that are handed to httpcore at once; of more, `_PIECE` bytes at a time."""
+_PIECE = 1024
+"""170 chunks at most, or 40 answers of "100 Continue"."""
+
 
 def waker(event: anyio.Event) -> Callable[[], None]:
     """Return a function that sets `event` from any thread, or from a finalizer. It takes no lock and raises nothing."""
@@ -92,13 +97,30 @@ class AsyncBackend:
 
 
 class AsyncStream:
-    """An `httpcore.AsyncNetworkStream` that notes how far the attempt got that it works for."""
+    """An `httpcore.AsyncNetworkStream` that notes how far the attempt got that it works for.
+
+    httpcore parses all that it has read before it looks at the network again, which is when a cancellation reaches it.
+    In 64 KiB there may be 10,000 chunks, which take some tenths of a second. So data of many lines is handed over in
+    pieces.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._socket: Any = None
+        self._rest = b""
+        """Of what was received, that is still to be handed over."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+        if self._rest:
+            await anyio.lowlevel.checkpoint()
+            data, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
+            return data
+        data = await self._received(max_bytes, timeout)
+        if data.count(b"\r\n") > _MOST_LINES:  # each chunk has one at least, and each head
+            data, self._rest = data[:_PIECE], data[_PIECE:]
+        return data
+
+    async def _received(self, max_bytes: int, timeout: float | None) -> bytes:  # noqa: ASYNC109 - httpcore's
         attempt = attempt_context.current()
         if attempt is not None and attempt.stage <= Stage.HEADERS:
             attempt.stage = Stage.HEADERS
@@ -150,6 +172,8 @@ class AsyncStream:
     def get_extra_info(self, info: str) -> Any:
         if info != "is_readable":
             return self._stream.get_extra_info(info)
+        if self._rest:
+            return True  # without a request, that is the end of a connection
         # Asked of every idle connection at every call, and anyio takes long to find the socket.
         if self._socket is None:
             self._socket = self._stream.get_extra_info("socket")

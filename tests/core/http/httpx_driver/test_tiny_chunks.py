@@ -1,0 +1,93 @@
+"""Data that takes long to parse is handed to httpcore in pieces, so that a deadline is kept and other tasks run."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import anyio
+
+from core.http import Policy
+from core.http.httpx_driver.async_backend import AsyncStream
+from tests.core.http.conftest import Serve
+from tests.core.http.httpx_driver.conftest import Run
+from tests.core.http.misbehave import Reply, Then
+
+CHUNKS = b"1\r\nx\r\n" * 10_000
+PLAIN = b"x" * 65_536
+
+
+class Network:
+    """Stands in for a stream of httpcore: each read returns all that has arrived."""
+
+    def __init__(self, *arrived: bytes) -> None:
+        self._arrived = list(arrived)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+        return self._arrived.pop(0)
+
+    def get_extra_info(self, info: str) -> Any:
+        return False
+
+
+def test_tiny_chunks_are_handed_over_in_pieces(run: Run) -> None:
+    """Nothing is lost, other tasks have a turn before each piece, and the connection is not idle before the last."""
+    stream = AsyncStream(Network(CHUNKS))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async def main() -> bytes:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            received = await stream.read(65_536)
+            while stream.get_extra_info("is_readable"):
+                piece = await stream.read(65_536)
+                assert len(piece) <= 1024
+                received += piece
+            tasks.cancel_scope.cancel()
+        return received
+
+    assert run(main) == CHUNKS
+    assert turns >= 40
+
+
+def test_a_cancellation_arrives_between_two_pieces(run: Run) -> None:
+    """A deadline that passes while chunks are parsed is noticed before the next piece."""
+    stream = AsyncStream(Network(CHUNKS, CHUNKS))
+
+    async def main() -> bool:
+        with anyio.CancelScope() as scope:
+            await stream.read(65_536)
+            scope.cancel()
+            await stream.read(65_536)
+        return scope.cancelled_caught
+
+    assert run(main)
+
+
+def test_other_data_is_handed_over_whole(run: Run) -> None:
+    """Bodies that are no such chunks are not made slower."""
+
+    async def main() -> bytes:
+        return await AsyncStream(Network(PLAIN)).read(65_536)
+
+    assert run(main) == PLAIN
+
+
+def test_a_body_of_tiny_chunks_is_read(run: Run, driver: ModuleType, serve: Serve) -> None:
+    """Such a body is as good as another, and the next call on its connection too."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = Reply(head + CHUNKS + b"0\r\n\r\n", Then.KEEP)
+    server = serve(answer, answer)
+
+    async def main() -> list[bytes]:
+        async with driver.AsyncResilientClient(Policy(attempt_timeout=60)) as client:
+            return [(await client.get(server.url)).content for _ in range(2)]
+
+    assert run(main) == [b"x" * 10_000] * 2
+    assert server.connections == 1
