@@ -1,0 +1,174 @@
+"""Proxies: tunnels, forwarding, TLS to the proxy itself, SOCKS; as an option and of the environment."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY, generate_latest
+
+from core import http
+from core.http import Policy
+from tests.core.http.conftest import Serve
+from tests.core.http.httpx_driver.conftest import Caller
+from tests.core.http.misbehave import CLOSE, HOLD, TLS, Reply, Then, reply, server_context
+from tests.core.http.tunnel_proxy import TunnelProxy
+from tests.core.http.wire.test_socks_proxy import SocksServer
+
+HASTY = 0.3
+ALIVE = 5.0
+ONCE = Policy(retries=0, attempt_timeout=HASTY)
+PATIENT = Policy(retries=0, attempt_timeout=10)
+
+
+def trusting() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=TLS / "ca.pem")
+
+
+@pytest.fixture
+def tunnel() -> Iterator[Callable[..., TunnelProxy]]:
+    proxies: list[TunnelProxy] = []
+
+    def start(**options: Any) -> TunnelProxy:
+        proxies.append(TunnelProxy(**options))
+        return proxies[-1]
+
+    yield start
+    for proxy in proxies:
+        proxy.__exit__(None, None, None)
+
+
+@pytest.fixture
+def socks() -> Iterator[Callable[..., SocksServer]]:
+    servers: list[SocksServer] = []
+
+    def start(*, hang: bool = False) -> SocksServer:
+        servers.append(SocksServer(hang=hang))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.parametrize("over_tls", [False, True], ids=["http proxy", "https proxy"])
+@pytest.mark.parametrize("of_environment", [False, True], ids=["proxy=", "environment"])
+def test_a_tunnel(
+    caller: Caller,
+    serve: Serve,
+    tunnel: Callable[..., TunnelProxy],
+    monkeypatch: pytest.MonkeyPatch,
+    over_tls: bool,
+    of_environment: bool,
+) -> None:
+    """A URL of https goes through a tunnel, also of a proxy that is spoken to over TLS; it alone gets its password."""
+    server = serve(reply(200, b"fine"), context=server_context())
+    proxy = tunnel(context=server_context() if over_tls else None)
+    url = proxy.url.replace("//", "//ada:s3cret@")
+    options: dict[str, Any] = {}
+    if of_environment:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "ca.pem"))  # of the proxy, where the environment names it
+    else:
+        context = trusting() if over_tls else None
+        options["proxy"] = caller.library.Proxy(url, ssl_context=context)
+    response = caller(PATIENT, verify=trusting(), **options).get(server.url)
+    assert response.content == b"fine"
+    assert proxy.requests[0].startswith(f"CONNECT {server.netloc} ".encode())
+    assert b"proxy-authorization: basic" in proxy.requests[0].lower()
+    assert b"proxy-authorization" not in server.requests[0].lower()
+
+
+@pytest.mark.parametrize("over_tls", [False, True], ids=["http proxy", "https proxy"])
+def test_forwarding(caller: Caller, serve: Serve, over_tls: bool) -> None:
+    """A URL of http is forwarded, and each attempt is one request of the proxy."""
+    proxy = serve(reply(503), reply(200, b"fine"), context=server_context() if over_tls else None)
+    options = {"proxy": caller.library.Proxy(proxy.url, ssl_context=trusting() if over_tls else None)}
+    response = caller(Policy(attempt_timeout=30), **options).get("http://example.org/path")
+    assert (response.content, len(response.attempts)) == (b"fine", 2)
+    assert [request.split(b" ")[1] for request in proxy.requests] == [b"http://example.org/path"] * 2
+
+
+@pytest.mark.parametrize("of_environment", [False, True], ids=["proxy=", "environment"])
+def test_a_socks_proxy(
+    caller: Caller,
+    serve: Serve,
+    socks: Callable[..., SocksServer],
+    monkeypatch: pytest.MonkeyPatch,
+    of_environment: bool,
+) -> None:
+    """Both http and https go through it, and it resolves the name."""
+    pytest.importorskip("socksio")
+    proxy = socks()
+    options: dict[str, Any] = {}
+    if of_environment:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://{proxy.netloc}")
+    else:
+        options["proxy"] = f"socks5h://{proxy.netloc}"
+    server = serve(reply(200, b"fine"))
+    port = int(server.netloc.rpartition(":")[2])
+    assert caller(PATIENT, **options).get(f"http://localhost:{port}/").content == b"fine"
+    assert proxy.wanted == [("localhost", port)]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("kind", ["forwards", "tunnels", "handshake", "in the tunnel"])
+def test_a_proxy_that_hangs_is_cut_off(
+    caller: Caller,
+    serve: Serve,
+    tunnel: Callable[..., TunnelProxy],
+    kind: str,
+    scheme: str,
+) -> None:
+    """At whatever stage: all that it takes to get through a proxy is part of the attempt."""
+    proxy: Any
+    if kind == "handshake":
+        hanging = serve(context=server_context(), greetings=[Reply(b"", Then.DRAIN)])
+        proxy = caller.library.Proxy(hanging.url, ssl_context=trusting())
+    elif kind == "in the tunnel":
+        proxy = tunnel(script=[HOLD]).url
+    else:
+        proxy = serve(HOLD).url
+    target = serve(context=server_context(), greetings=[Reply(b"", Then.DRAIN)]) if scheme == "https" else serve(HOLD)
+    started = time.monotonic()
+    with pytest.raises(http.AttemptTimeout) as raised:
+        caller(ONCE, proxy=proxy, verify=trusting()).get(target.url)
+    assert time.monotonic() - started < HASTY + ALIVE
+    assert len(raised.value.attempts) == 1
+
+
+@pytest.mark.parametrize("does", [CLOSE, reply(407), reply(502), Reply(b"SSH-2.0\r\n\r\n"), HOLD])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_broken_proxy_tells_no_password(
+    caller: Caller, serve: Serve, caplog: pytest.LogCaptureFixture, does: Reply, scheme: str
+) -> None:
+    """Only errors of httpx leave a client, and the proxy's password is in no error, log line or metric."""
+    caplog.set_level(logging.INFO)
+    url = serve(*[does] * 4).url.replace("http://", "http://ada:s3cret@")
+    policy = Policy(retries=1, attempt_timeout=HASTY if does is HOLD else 3)
+    client = caller(policy, proxy=url)
+    try:
+        client.get(f"{scheme}://example.org/")
+    except caller.library.HTTPError as exc:
+        error: BaseException | None = exc
+        while error is not None:
+            assert "s3cret" not in f"{error} {error!r} {vars(error)}"
+            error = error.__cause__ or error.__context__
+    assert "s3cret" not in caplog.text
+    assert b"s3cret" not in generate_latest(REGISTRY)
+
+
+@pytest.mark.parametrize("name_of_variable", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
+def test_an_untrusted_client_uses_no_proxy_of_the_environment(
+    driver: ModuleType, monkeypatch: pytest.MonkeyPatch, name_of_variable: str
+) -> None:
+    """Whatever the variable: all that it sends goes through one transport, which has no proxy."""
+    monkeypatch.setenv(name_of_variable, "http://127.0.0.1:9/")
+    for kind in (driver.ResilientClient, driver.AsyncResilientClient):
+        client = kind(untrusted=True)
+        assert [transport.options.get("proxy") for transport in client.transports] == [None]
