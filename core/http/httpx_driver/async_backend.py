@@ -43,8 +43,13 @@ def waker(event: anyio.Event) -> Callable[[], None]:
 class AsyncBackend:
     """An `httpcore.AsyncNetworkBackend`."""
 
-    def __init__(self, httpcore: Any) -> None:
+    def __init__(self, httpcore: Any, socks_replies: int = 0) -> None:
+        """Make one.
+
+        :param socks_replies: how often a SOCKS proxy answers before it is a connection to the server; 0: there is none.
+        """
         self._httpcore = httpcore
+        self._socks_replies = socks_replies
         self._plain = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -80,7 +85,9 @@ class AsyncBackend:
                 error = exc
             else:
                 attempt.stage = Stage.SEND
-                return AsyncStream(stream)
+                made = AsyncStream(stream, self._socks_replies)
+                attempt.negotiation = made if self._socks_replies else None
+                return made
         raise error
 
     async def connect_unix_socket(
@@ -104,9 +111,10 @@ class AsyncStream:
     pieces.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, socks_replies: int = 0) -> None:
         self._stream = stream
         self._socket: Any = None
+        self._socks_replies = socks_replies
         self._rest = b""
         """Of what was received, that is still to be handed over."""
 
@@ -116,6 +124,7 @@ class AsyncStream:
             data, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
             return data
         data = await self._received(max_bytes, timeout)
+        self._socks_replies -= self._socks_replies > 0
         if data.count(b"\r\n") > _MOST_LINES:  # each chunk has one at least, and each head
             data, self._rest = data[:_PIECE], data[_PIECE:]
         return data
@@ -139,6 +148,7 @@ class AsyncStream:
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
         _reach(Stage.SEND)
+        self._negotiated()
         try:
             await self._stream.write(buffer, timeout)
         except BaseException:
@@ -156,6 +166,7 @@ class AsyncStream:
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
     ) -> AsyncStream:
+        self._negotiated()
         attempt = attempt_context.current()
         if attempt is not None:
             attempt.stage = Stage.TLS
@@ -168,6 +179,11 @@ class AsyncStream:
         if attempt is not None:
             attempt.stage = Stage.SEND
         return stream
+
+    def _negotiated(self) -> None:
+        attempt = attempt_context.current()
+        if attempt is not None and attempt.negotiation is self and not self._socks_replies:
+            attempt.negotiation = None
 
     def get_extra_info(self, info: str) -> Any:
         if info != "is_readable":

@@ -15,7 +15,7 @@ import anyio.lowlevel
 from .. import fork
 from ..engine.steps import Send, Stop, Wait
 from ..outcome import Outcome
-from ..wire.attempt_context import Stage
+from ..wire.attempt_context import AttemptContext, Stage
 from . import body, client_call, compat, exceptions, instrumentation
 from .async_backend import AsyncBackend, waker
 from .client_call import ClientCall
@@ -121,14 +121,23 @@ class AsyncTransport(Transport):
                 whole = True
             except self.caught as exc:
                 error = exc
+            except Exception as exc:  # noqa: BLE001 - of_negotiation raises what is not httpcore's
+                error = outgoing.of_negotiation(exc, context)
             finally:
                 if not whole:
-                    compat.retire(plain, self.library.httpcore, request.url)
+                    await self._give_up(plain, request, context)
         if scope.cancelled_caught:
             error = TimeoutError("the attempt has used up its time")
         if error is not None:
             return outgoing.failed(error, context, timed_out=scope.cancelled_caught, handled=handled)
         return response, outgoing.answered(response)
+
+    async def _give_up(self, plain: Any, request: Any, context: AttemptContext) -> None:
+        """Leave no connection of an attempt that did not end well to other calls."""
+        compat.retire(plain, self.library.httpcore, request.url)
+        if context.negotiation is not None:  # httpcore does not close it
+            with anyio.CancelScope(shield=True):
+                await context.negotiation.aclose()
 
     def _pool(self) -> Any:
         if self.given is not None:
@@ -139,7 +148,7 @@ class AsyncTransport(Transport):
             for other in [other for other in self._plain if _is_over(other)]:
                 del self._plain[other]
             plain = self.library.httpx.AsyncHTTPTransport(**self.options)
-            compat.use_backend(plain, AsyncBackend(self.library.httpcore))
+            compat.use_backend(plain, AsyncBackend(self.library.httpcore, self.socks_replies))
             self._plain[loop] = plain
             fork.renew_in_children(self)
         return plain

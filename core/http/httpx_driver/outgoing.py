@@ -149,6 +149,8 @@ class Outgoing:
     ) -> tuple[Exception, Outcome]:
         """Return the error that an attempt ended in, as one of this driver or of httpx, and what it came to."""
         httpx = self._library.httpx
+        if attempt.negotiation is not None:
+            attempt.stage = Stage.CONNECT  # nothing was sent to the server
         timed_out = timed_out or (isinstance(error, TimeoutError) and not isinstance(error, httpx.HTTPError))
         if timed_out or (isinstance(error, httpx.TimeoutException) and attempt.stage is not Stage.NONE):
             error = self._timed_out(error, attempt)
@@ -168,6 +170,15 @@ class Outgoing:
         secrets = redaction.secrets_of(str(self._request.url), headers=credentials)
         redaction.error(error, secrets, handled)
         return error, outcome
+
+    def of_negotiation(self, error: Exception, attempt: AttemptContext) -> Exception:
+        """Return the error for what httpcore raises where a SOCKS proxy answers as none does; raise others again."""
+        if attempt.negotiation is None:
+            raise error
+        text = "The proxy does not speak SOCKS5"
+        proxy_error: Exception = self._library.httpx.ProxyError(text, request=self._request)
+        proxy_error.__cause__ = error
+        return proxy_error
 
     def final(self, error: Exception, outcome: Outcome) -> Exception:
         """Return what the call raises whose last attempt ended in `error`."""

@@ -25,8 +25,13 @@ _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 class SyncBackend:
     """An `httpcore.NetworkBackend`."""
 
-    def __init__(self, httpcore: Any) -> None:
+    def __init__(self, httpcore: Any, socks_replies: int = 0) -> None:
+        """Make one.
+
+        :param socks_replies: how often a SOCKS proxy answers before it is a connection to the server; 0: there is none.
+        """
         self._httpcore = httpcore
+        self._socks_replies = socks_replies
 
     def connect_tcp(
         self,
@@ -49,7 +54,9 @@ class SyncBackend:
                 socket_options=(*(socket_options or ()), _NO_DELAY),
             )
         attempt.stage = Stage.SEND
-        return SyncStream(sock, self._httpcore)
+        made = SyncStream(sock, self._httpcore, self._socks_replies)
+        attempt.negotiation = made if self._socks_replies else None
+        return made
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
@@ -77,9 +84,10 @@ class SyncBackend:
 class SyncStream:
     """An `httpcore.NetworkStream` on a socket that keeps the deadline of the attempt that it works for."""
 
-    def __init__(self, sock: Any, httpcore: Any) -> None:
+    def __init__(self, sock: Any, httpcore: Any, socks_replies: int = 0) -> None:
         self._sock = sock
         self._httpcore = httpcore
+        self._socks_replies = socks_replies
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         attempt = attempt_context.current()
@@ -89,11 +97,13 @@ class SyncStream:
         with _mapped(self._httpcore.ReadTimeout, self._httpcore.ReadError):
             self._sock.settimeout(timeout)
             data: bytes = self._sock.recv(max_bytes)
+        self._socks_replies -= self._socks_replies > 0
         if attempt is not None:
             attempt.hung_up = not data
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._negotiated()
         attempt = attempt_context.current()
         if attempt is not None and attempt.stage < Stage.SEND:
             attempt.stage = Stage.SEND
@@ -109,6 +119,7 @@ class SyncStream:
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> SyncStream:
+        self._negotiated()
         attempt = attempt_context.current()
         if attempt is not None:
             attempt.stage = Stage.TLS
@@ -121,6 +132,11 @@ class SyncStream:
         if attempt is not None:
             attempt.stage = Stage.SEND
         return stream
+
+    def _negotiated(self) -> None:
+        attempt = attempt_context.current()
+        if attempt is not None and attempt.negotiation is self and not self._socks_replies:
+            attempt.negotiation = None
 
     def get_extra_info(self, info: str) -> Any:
         if info == "ssl_object":

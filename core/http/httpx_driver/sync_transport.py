@@ -117,6 +117,12 @@ class SyncTransport(Transport):
                     body.read(self.library, response, outgoing.max_bytes)
         except self.caught as exc:
             return outgoing.failed(exc, context, timed_out=False, handled=handled)
+        except Exception as exc:  # noqa: BLE001 - of_negotiation raises what is not httpcore's
+            error = outgoing.of_negotiation(exc, context)
+            return outgoing.failed(error, context, timed_out=False, handled=handled)
+        finally:
+            if context.negotiation is not None:  # httpcore leaves it open
+                context.negotiation.close()
         return response, outgoing.answered(response)
 
     def _pool(self) -> Any:
@@ -128,7 +134,7 @@ class SyncTransport(Transport):
             for other in [other for other in list(self._plain) if not (other is None or other.is_alive())]:
                 self._plain.pop(other).close()
             plain = self.library.httpx.HTTPTransport(**self.options)
-            compat.use_backend(plain, SyncBackend(self.library.httpcore))
+            compat.use_backend(plain, SyncBackend(self.library.httpcore, self.socks_replies))
             self._plain[key] = plain
             fork.renew_in_children(self)
         return plain

@@ -73,6 +73,16 @@ class Transport:
         self.caught = (httpx.HTTPError, httpx.InvalidURL, *ours)
         self.after_fork()
 
+    @property
+    def socks_replies(self) -> int:
+        """How often a SOCKS proxy answers before it is a connection to the server; 0: there is none."""
+        proxy = self.options.get("proxy")
+        if proxy is not None and not isinstance(proxy, self.library.httpx.Proxy):
+            proxy = self.library.httpx.Proxy(proxy)
+        if proxy is None or not proxy.url.scheme.startswith("socks"):
+            return 0
+        return 2 if proxy.raw_auth is None else 3
+
     def outgoing(self, request: Any, call: ClientCall | None) -> Outgoing:
         """Begin the call for `request`, which is a hop of `call` where a client of ours makes it."""
         return Outgoing(self.library, self.settings, self.registries.find(), request, call)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class AttemptContext:
         "expire",
         "fresh",
         "hung_up",
+        "negotiation",
         "read_limit",
         "received",
         "stage",
@@ -67,6 +68,8 @@ class AttemptContext:
         """It made, or tried to make, a connection."""
         self.hung_up = False
         """The server has closed the connection. (Noted by the httpx driver only.)"""
+        self.negotiation: Any = None
+        """The stream on which a SOCKS proxy is still to be told where it leads to. (Of the httpx driver only.)"""
         self.expire: Callable[[], object] | None = None
         """Ends the attempt as its deadline does. (Of the httpx driver in event loops only, as is `read_limit`.)"""
         self.read_limit: float | None = None

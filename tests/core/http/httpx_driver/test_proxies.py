@@ -172,3 +172,32 @@ def test_an_untrusted_client_uses_no_proxy_of_the_environment(
     for kind in (driver.ResilientClient, driver.AsyncResilientClient):
         client = kind(untrusted=True)
         assert [transport.options.get("proxy") for transport in client.transports] == [None]
+
+
+def test_a_socks_proxy_that_hangs_is_cut_off(caller: Caller, serve: Serve) -> None:
+    """Nothing was sent to the server by then, so it is a connect timeout, and the connection is closed."""
+    pytest.importorskip("socksio")
+    proxy = serve(greetings=[Reply(b"", Then.DRAIN)])
+    with pytest.raises(http.AttemptTimeout) as raised:
+        caller(ONCE, proxy=f"socks5://{proxy.netloc}").request("POST", "https://example.org/")
+    assert isinstance(raised.value, caller.library.ConnectTimeout)
+    assert raised.value.reached == "connect"
+    assert not raised.value.attempts[0].outcome.sent
+    assert proxy.hung_up.wait(10)
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0\r\n\r\n", b"\x05\xff", b"\x05\x00", b"\x05\x02\x01\x01"])
+def test_a_socks_proxy_that_is_none(
+    caller: Caller, serve: Serve, caplog: pytest.LogCaptureFixture, answer: bytes
+) -> None:
+    """Whatever it answers, only errors of httpx leave a client, and none tells the proxy's password."""
+    pytest.importorskip("socksio")
+    caplog.set_level(logging.INFO)
+    proxy = serve(greetings=[Reply(answer, Then.DRAIN if answer else Then.CLOSE)])
+    with pytest.raises(caller.library.HTTPError) as raised:
+        caller(Policy(retries=0, attempt_timeout=3), proxy=f"socks5://ada:s3cret@{proxy.netloc}").get("http://h.test/")
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert "s3cret" not in f"{error} {error!r} {vars(error)}"
+        error = error.__cause__ or error.__context__
+    assert "s3cret" not in caplog.text
