@@ -599,6 +599,14 @@ def test_a_streamed_body_is_the_callers_to_read(serve: Serve, session: Resilient
     assert clock.waits == [1]
 
 
+def test_a_streamed_error_that_comes_slowly_is_not_waited_for(serve: Serve, session: ResilientSession) -> None:
+    """An answer that is asked for again gets a second for its body, not the time that its server would take."""
+    server = serve(reply(503, b"", length=600, repeat=b"x", every=0.05, times=600), reply(200, b"fine"))
+    began = time.monotonic()
+    assert session.get(server.url, stream=True).content == b"fine"
+    assert time.monotonic() - began < 20  # of the 30 s that the body takes
+
+
 def test_the_content_of_a_streamed_response_is_limited(serve: Serve) -> None:
     """Reading a streamed body into memory by .content obeys max_response_bytes; iterating over it does not."""
     server = serve(*[reply(200, b"0" * 2_000)] * 2)

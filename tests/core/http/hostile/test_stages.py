@@ -12,6 +12,7 @@ import requests
 
 from core.http import DeadlineExceeded, Policy, ResilientAdapter, ResilientSession, ResponseTooLarge
 from core.http.events import Event
+from core.http.testing import FakeClock
 from core.http.wire.requests_exceptions import AttemptTimeout
 from tests.core.http.conftest import Serve
 from tests.core.http.hostile.scenarios import (
@@ -87,6 +88,15 @@ def test_an_upload_to_a_server_that(kind: str, then: Then, scheme: str, serve: S
         assert isinstance(raised.value, AttemptTimeout)
         assert (raised.value.reached, raised.value.received) == ("send", 0)
         assert session.get(serve(FINE).url, timeout=PATIENT).content == b"fine"
+
+
+def test_a_post_that_was_cut_off_while_it_was_sent_is_not_sent_again(serve: Serve, clock: FakeClock) -> None:
+    """The server may have acted on the part that it got."""
+    server = serve(welcome=Reply(b"", Then.IGNORE))
+    with session_for(HASTY, retries=3) as session, pytest.raises(requests.ReadTimeout):
+        session.post(server.url, data=b"0" * MUCH)
+    assert clock.waits == []
+    assert server.connections == 1
 
 
 # Proxies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import socket
 import ssl
@@ -21,6 +22,7 @@ from urllib3.exceptions import (
 )
 
 from core.http.outcome import Reason, Result
+from core.http.wire.attempt_context import Stage
 from core.http.wire.error_outcomes import diagnose
 from core.http.wire.requests_exceptions import DeadlineExceeded, ResponseTooLarge
 
@@ -81,6 +83,22 @@ def test_what_an_error_means(error: Exception, reason: Reason, transient: bool, 
     assert (outcome.result, outcome.reason) == (Result.FAILURE, reason)
     assert (outcome.transient, outcome.sent) == (transient, sent)
     assert outcome.status is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.ConnectionError(ProtocolError("aborted", OSError(errno.ENOBUFS, "no buffers"))),
+        requests.ConnectionError(ProtocolError("aborted", TimeoutError())),
+        requests.ConnectionError(ProtocolError("aborted", ConnectionResetError(104, "reset"))),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("reached", [Stage.DNS, Stage.CONNECT, Stage.TLS, Stage.SEND, Stage.HEADERS, Stage.BODY])
+def test_from_the_first_byte_on_a_request_counts_as_sent(error: Exception, reached: Stage) -> None:
+    """Whatever ends an attempt that has begun to send, the server may have acted on what came."""
+    outcome = diagnose(error, reached)
+    assert (outcome.transient, outcome.sent) == (True, reached >= Stage.SEND)
 
 
 def test_the_detail_is_the_kind_of_error_only() -> None:

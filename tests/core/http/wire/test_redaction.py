@@ -220,3 +220,28 @@ def test_a_password_that_is_not_encoded_is_not_told(session: ResilientSession, l
         session.get(target, proxies=proxies)
     told = "".join(traceback.format_exception(raised.value)).splitlines()
     assert [line for line in told if "s3cret" in line and not line.startswith("    ")] == []
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "quoted"),
+    [
+        ("sam:samw0rd", "samw0rd"),
+        ("us3r:p%40ssw0rd", "p@ssw0rd"),
+        ("us3r:p%40ssw0rd", "p%40ssw0rd"),
+        ("us3r:pwd", "pwd"),
+        ("bob:passw0rd", "bob"),
+    ],
+    ids=["holds the user name", "decoded", "encoded", "three letters", "a name of three letters"],
+)
+def test_what_an_error_quotes_of_userinfo_is_masked(
+    userinfo: str, quoted: str, responses: RequestsMock, session: ResilientSession
+) -> None:
+    """Wherever an error holds a password, in its text or in an attribute, no part of it is left."""
+    error = requests.ConnectionError(f"the proxy refused <{quoted}>")
+    error.credentials = f"<{quoted}>"  # type: ignore[attr-defined]  # libraries hang what they like on theirs
+    url = f"https://{userinfo}@example.org/"
+    responses.get(url, body=error)
+    with pytest.raises(requests.ConnectionError) as raised:
+        session.get(url)
+    assert str(raised.value) == "the proxy refused <***>"
+    assert raised.value.credentials == "<***>"  # type: ignore[attr-defined]  # as above
