@@ -142,6 +142,25 @@ def test_hops_share_the_total_timeout(
     assert len(responses.calls) == 2
 
 
+@pytest.mark.parametrize("first", ["https://example.org/", "https://other.test/"])
+def test_hops_through_a_second_adapter_share_the_total_timeout(
+    first: str, responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
+) -> None:
+    """A resilient adapter that is mounted for one host gets what the hops through the session's own one have left."""
+    session.mount("https://other.test/", ResilientAdapter())
+
+    def redirect(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        clock.advance(35)
+        there, back = "https://other.test/", "https://example.org/"
+        return 302, {"Location": back if (request.url or "").startswith(there) else there}, ""
+
+    responses.add_callback("GET", "https://example.org/", redirect)
+    responses.add_callback("GET", "https://other.test/", redirect)
+    with pytest.raises(DeadlineExceeded, match="was not sent"):
+        session.get(first)
+    assert len(responses.calls) == 2
+
+
 def test_a_retry_of_a_later_hop_stays_within_the_total_timeout(
     responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
 ) -> None:
@@ -578,6 +597,30 @@ def test_the_shorter_of_two_deadlines_holds(
                 session.get(URL)
         session.get(URL)
     assert len(responses.calls) == 2
+
+
+def test_a_longer_deadline_inside_another_lengthens_nothing(
+    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
+) -> None:
+    """Who gives calls 20 s inside a block of 5 s has what is left of the 5 s."""
+    responses.add_callback("GET", URL, taking(5, clock))
+    with session.within(5), session.within(20):
+        session.get(URL)
+        with pytest.raises(DeadlineExceeded):
+            session.get(URL)
+    assert len(responses.calls) == 1
+
+
+def test_the_deadline_of_another_session_in_between_hides_none(
+    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
+) -> None:
+    """A block of another session inside a session's own block leaves the calls of the first their deadline."""
+    responses.add_callback("GET", URL, taking(5, clock))
+    with ResilientSession() as other, session.within(5), other.within(50):
+        session.get(URL)
+        with pytest.raises(DeadlineExceeded):
+            session.get(URL)
+        assert other.get(URL).status_code == 200
 
 
 def test_an_adapter_that_is_mounted_twice_is_closed_once(
