@@ -18,7 +18,15 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 from responses import RequestsMock
 
-from core.http import WEB_REQUEST, BlockedAddress, CircuitOpen, Policy, ResilientSession, ResponseTooLarge
+from core.http import (
+    WEB_REQUEST,
+    BlockedAddress,
+    CircuitOpen,
+    Policy,
+    RateLimited,
+    ResilientSession,
+    ResponseTooLarge,
+)
 from core.http.testing import OutboundHTTP
 from core.http.wire import address_guard
 from core.http.wire.sockets import DeadlineSocket
@@ -472,14 +480,18 @@ def test_what_users_urls_bring_about_is_not_held_against_everybody(responses: Re
     responses.get("https://example.org:8443/", status=500)
     responses.get("https://example.org/", status=429, headers={"Retry-After": "600"})
     untrusted = ResilientSession(untrusted=True)
-    for _ in range(10):
-        try:
-            untrusted.get("https://example.org:8443/")
-        except CircuitOpen:
-            break
-    untrusted.get("https://example.org/")
-    responses.replace("GET", "https://example.org/", body="fine")
-    assert ResilientSession().get("https://example.org/").text == "fine"
+
+    def ask(url: str) -> None:
+        for _ in range(10):
+            untrusted.get(url)
+
+    with pytest.raises(CircuitOpen):
+        ask("https://example.org:8443/")
+    with pytest.raises(RateLimited):
+        ask("https://example.org/")
+    for url in ("https://example.org:8443/", "https://example.org/"):
+        responses.replace("GET", url, body="fine")
+        assert ResilientSession().get(url).text == "fine"
 
 
 # Sizes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client as http_client
 import logging
 import pickle
 import socket
@@ -395,6 +396,7 @@ NAMES_FAIL = requests.ConnectionError(socket.gaierror(socket.EAI_AGAIN, "try aga
         (answer(403, X_RateLimit_Limit="60", X_RateLimit_Remaining="5"), Health.SUCCESS),
         (answer(503, Retry_After="5"), Health.FAILURE),
         (diagnose(requests.ConnectionError()), Health.FAILURE),
+        (diagnose(requests.ConnectionError(http_client.BadStatusLine("SSH-2.0"))), Health.FAILURE),
         (diagnose(requests.ConnectTimeout()), Health.FAILURE),
         (diagnose(requests.ReadTimeout()), Health.FAILURE),
         (diagnose(requests.exceptions.ChunkedEncodingError()), Health.FAILURE),

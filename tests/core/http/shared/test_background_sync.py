@@ -196,6 +196,12 @@ def test_the_later_change_wins_and_then_the_longer_time() -> None:
     assert GateSnapshot(0.0, 30.0, 90.0).merge(GateSnapshot(0.0, 60.0, 60.0)) == GateSnapshot(0.0, 60.0, 90.0)
 
 
+def test_probes_that_failed_at_once_keep_the_breaker_open_for_one_pause() -> None:
+    """Of two probes that two processes date alike, the later one says since when: the pause grows by doubling only."""
+    one, other = BreakerSnapshot(5.0, 5.0, 35.0), BreakerSnapshot(5.0, 8.0, 38.0)
+    assert one.merge(other) == other.merge(one) == other
+
+
 def test_the_reason_is_that_of_the_longer_time() -> None:
     """Of two gates closed for different reasons; and of a later reopening nothing of before is left."""
     short, long = GateSnapshot(0.0, 30.0, 90.0, "is busy"), GateSnapshot(0.0, 60.0, 60.0, "limits us")
@@ -327,6 +333,32 @@ def test_a_failed_probe_keeps_all_away_for_twice_as_long(fleet: Fleet) -> None:
         assert other.retry_in == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(
+    ("answers", "state"), [((OK, BUSY), BreakerState.OPEN), ((BUSY, OK), BreakerState.CLOSED)], ids=["fails", "answers"]
+)
+@pytest.mark.parametrize("first_told", ["quick", "slow"])
+def test_of_two_probes_the_later_answer_holds_for_all(
+    fleet: Fleet, answers: tuple[Outcome, Outcome], state: BreakerState, first_told: str
+) -> None:
+    """However long a probe took and whoever tells first: what was found last counts, not what was begun last."""
+    slow, quick = fleet.process(), fleet.process()
+    slow.find_it_down()
+    quick.exchange()
+    fleet.wall.advance(15)
+    slow_probe = slow.probe()
+    assert slow_probe is not None
+    fleet.wall.advance(1)
+    quick.shared._busy_since = quick.clock() - 0.11  # the cache is silent there, so it sends a probe of its own
+    quick_probe, step = quick.begin()
+    assert isinstance(step, Send)
+    for probe, answered in zip((quick_probe, slow_probe), answers, strict=True):
+        probe.end(answered)
+        fleet.wall.advance(1)
+    for process in [quick, slow, quick] if first_told == "quick" else [slow, quick, slow]:
+        process.exchange()
+    assert (slow.state, quick.state) == (state, state)
+
+
 def test_late_answers_do_not_count_after_taking_over(fleet: Fleet) -> None:
     """What was sent before another process found it down neither closes nor opens anything."""
     first, second = fleet.process(), fleet.process()
@@ -423,9 +455,10 @@ def test_the_reason_is_the_same_in_every_process(fleet: Fleet) -> None:
     assert len(fleet.cache.values["core.http:1:example"]) == 6
 
 
-def test_the_longer_time_at_the_gate_wins(fleet: Fleet) -> None:
+@pytest.mark.parametrize("uptimes", [(1000.0, 1000.0), (1000.0, 77.0), (77.0, 1000.0)], ids=str)
+def test_the_longer_time_at_the_gate_wins(fleet: Fleet, uptimes: tuple[float, float]) -> None:
     """Two processes that were told different times both keep to the longer one, whoever tells first."""
-    first, second = fleet.process(), fleet.process()
+    first, second = (fleet.process(uptime) for uptime in uptimes)
     first.attempt(answer(429, Retry_After="300"))
     second.attempt(answer(429, Retry_After="30"))
     for process in (first, second, first):
@@ -754,6 +787,20 @@ def test_an_election_that_the_cache_breaks_off_is_won_by_all(fleet: Fleet) -> No
     assert isinstance(call.begin(), Send)
 
 
+def test_who_waits_for_an_election_is_woken_when_the_cache_fails(fleet: Fleet) -> None:
+    """A call goes on as soon as it is known that no answer will come."""
+    process = fleet.process()
+    process.find_it_down()
+    fleet.wall.advance(15)
+    woken = threading.Event()
+    call, _ = process.begin()
+    fleet.cache.error = OSError("down")
+    with process.upstream.waking(woken.set):
+        process.shared.step()
+    assert woken.is_set()
+    assert isinstance(call.begin(), Send)
+
+
 def test_one_that_is_not_shared_holds_no_election(fleet: Fleet) -> None:
     """Of a host beyond those that are shared nobody else would hear: its probe waits for no answer."""
     process = fleet.process()
@@ -803,6 +850,24 @@ def test_a_probe_that_came_to_nothing_is_left_to_others(fleet: Fleet, outcome: O
     first.exchange()
     assert fleet.probes == []
     assert second.probe() is not None
+
+
+def test_a_turn_that_another_process_has_by_now_stays_its_own(fleet: Fleet) -> None:
+    """A process that sends nothing for so long that its turn has expired does not give away the turn of the next."""
+    first, second, third = fleet.process(), fleet.process(), fleet.process()
+    first.find_it_down()
+    for process in (second, third):
+        process.exchange()
+    fleet.wall.advance(15)
+    probe = first.probe()
+    assert probe is not None
+    probe.cancel()
+    for key in fleet.probes:  # expired
+        del fleet.cache.values[key]
+    assert second.probe() is not None
+    fleet.wall.advance(1.1)
+    first.exchange()
+    assert third.probe() is None
 
 
 def test_a_winner_that_goes_on_calling_keeps_its_turn(fleet: Fleet) -> None:
