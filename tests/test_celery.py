@@ -16,7 +16,7 @@ from package.jobs.fetching import LONGEST
 from package.models import Package
 from package.repos import base
 from package.sources import pypi, pypistats, registry
-from tests.test_deployment import services
+from tests.test_deployment import WORKERS, services
 
 URLS = {
     "github": "https://github.com/owner/name",
@@ -95,14 +95,14 @@ def test_a_task_is_cut_off_before_its_lease_is_over() -> None:
 
 def test_workers_are_stopped_no_sooner_than_their_task_may_take() -> None:
     """compose.yaml gives them the time that one source of a package gets at most."""
-    for name, service in services().items():
-        if name.startswith("worker-"):
-            [seconds] = re.fullmatch(r"(\d+)s", service["stop_grace_period"]).groups()
-            assert int(seconds) > LONGEST
+    for name in WORKERS:
+        [seconds] = re.fullmatch(r"(\d+)s", services()[name]["stop_grace_period"]).groups()
+        assert int(seconds) > LONGEST
 
 
 def test_every_source_has_an_upstream_with_a_limit() -> None:
     """What is asked by many threads or workers at once has a limit of its own for each server."""
     default = OUTBOUND_HTTP["default"]
+    assert {"pypi", "pypistats", "github"} <= OUTBOUND_HTTP["upstreams"].keys()
     assert all({**default, **upstream}.get("max_concurrency") for upstream in OUTBOUND_HTTP["upstreams"].values())
     assert default["max_concurrency"]

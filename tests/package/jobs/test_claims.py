@@ -51,6 +51,22 @@ def test_a_source_of_a_package_is_no_other_source_of_it(package: Package) -> Non
     assert set(claims.claim("you", wanted(package))) == {(package.pk, "github")}
 
 
+def test_nobody_gets_what_was_not_asked_for(package: Package) -> None:
+    """Whoever asks for one source leaves another one, which is queued and free, to its worker."""
+    queue(package, "github")
+    assert set(claims.claim("me", wanted(package, sources=["pypi"]))) == {(package.pk, "pypi")}
+    assert set(claims.claim("worker", wanted(package), tickets=True)) == {(package.pk, "github")}
+
+
+def test_an_owner_that_gets_a_part_learns_which(make_package: MakePackage) -> None:
+    """What it has from before, and is at work on, is not given to it again."""
+    first, second = make_package("a"), make_package("b")
+    claims.claim("me", wanted(first))
+    claims.claim("you", wanted(second, sources=["pypi"]))
+    got = claims.claim("me", wanted(second))
+    assert got == {(second.pk, "github"): Claim.objects.get(package=second, source="github").pk}
+
+
 def test_what_was_released_is_free(package: Package) -> None:
     """Done is done: whoever comes next may."""
     claims.release(claims.claim("me", wanted(package)).values())

@@ -80,6 +80,17 @@ def test_what_could_go_for_longest_goes_first() -> None:
     assert world.taken(3) == [7, 3, 2, 4, 5, 6, 1]
 
 
+def test_in_one_lane_too_what_could_go_for_longest_goes_first() -> None:
+    """What was put back goes before what came after it could go again; each goes once."""
+    world = World()
+    world.lanes.put_back(unit(1), 0)
+    world.lanes.put(unit(2), 1)
+    world.lanes.put_back(unit(4), 2)
+    world.lanes.put_back(unit(3), 1)
+    assert world.taken(2) == [1, 2, 3, 4]
+    assert list(world.lanes.rest()) == []
+
+
 def test_a_lane_lets_so_many_go_at_once() -> None:
     """The next goes when one is done; other lanes do not care."""
     world = World(limits=2)
@@ -185,7 +196,7 @@ def test_what_is_set_aside_is_told_of_once() -> None:
     world.lanes.put(unit(3), 1)
     assert world.taken(1) == []
     assert world.set_aside() == [(3, "pypi is down until 10")]
-    assert all(each.told for each, _ in world.lanes.rest())
+    assert [each.told for each, _ in world.lanes.rest()] == [True] * 4
     assert world.taken(10) == [0]
     world.lanes.done(unit(0), answered=True)
     assert world.taken(10) == [1, 2, 3]

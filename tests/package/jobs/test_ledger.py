@@ -167,6 +167,30 @@ class TestRecord:
             note(status, outcome, again=True)
         assert status.failures == 1
 
+    @pytest.mark.parametrize("outcome", BAD)
+    def test_a_part_that_was_left_alone_and_fails_still_has_one_failure(self, outcome: FetchOutcome) -> None:
+        """Passes of a run in which nothing could be sent do not make two failures of one, nor none of the first."""
+        status = note(row(), outcome)
+        note(status, FetchOutcome.LEFT_ALONE)
+        assert note(status, outcome, again=True).failures == 1
+        fresh = note(row(), FetchOutcome.LEFT_ALONE)
+        assert note(fresh, outcome, again=True).failures == 1
+
+    @pytest.mark.parametrize("before", ["failed", "not found", "left alone"])
+    @pytest.mark.parametrize("outcome", BAD)
+    def test_asking_out_of_turn_does_not_put_off_the_turn(self, outcome: FetchOutcome, before: str) -> None:
+        """Whoever presses the button of a package that fails makes it wait no longer than it had to."""
+        assert note(row(outcome=before, failures=9, next_due=NOW + HOUR), outcome).next_due == NOW + HOUR
+
+    def test_a_turn_that_has_come_is_followed_by_a_later_one(self) -> None:
+        """A failure of a package that was due makes it wait for longer, as does the first failure of all."""
+        again = note(row(outcome="failed", failures=3, next_due=NOW - HOUR), FetchOutcome.FAILED)
+        first = note(row(next_due=NOW + HOUR), FetchOutcome.NOT_FOUND)
+        assert again.next_due is not None
+        assert first.next_due is not None
+        assert again.next_due >= NOW + 8 * HOUR
+        assert first.next_due >= NOW + DAY
+
     def test_not_ready_is_no_failure(self) -> None:
         """A source that asks for patience is not broken; nor does that mend what was."""
         assert note(row(failures=3), FetchOutcome.NOT_READY).failures == 3

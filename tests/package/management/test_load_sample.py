@@ -69,5 +69,11 @@ def test_finds_categories_by_slug(capsys: pytest.CaptureFixture[str]) -> None:
 def test_leaves_room_for_new_rows(capsys: pytest.CaptureFixture[str]) -> None:
     """After the sample, people can add categories and packages of their own."""
     load(capsys)
+    before = {model: set(model.objects.values_list("pk", "slug")) for model in (Category, Package)}
     category = Category.objects.create(title="New", slug="new")
-    Package.objects.create(title="New", slug="new", category=category)
+    package = Package.objects.create(title="New", slug="new", category=category)
+    for added in (category, package):
+        rows = before[type(added)]
+        assert rows
+        assert set(type(added).objects.values_list("pk", "slug")) == rows | {(added.pk, "new")}
+        assert added.pk not in dict(rows)

@@ -649,18 +649,36 @@ def skipped_of(reading: Reading) -> set[str]:
     return {field.field for field in reading.skipped}
 
 
+NESTED = pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")], ids=str)
+
+
+@NESTED
 @pytest.mark.parametrize("depth", [50, 500, 900, 940, 1000, 5000])
-def test_deep_nesting_can_be_read_back_wherever_it_was_stored(package: Package, pypi: CannedPyPI, depth: int) -> None:
+def test_deep_nesting_can_be_read_back_wherever_it_was_stored(
+    package: Package, pypi: CannedPyPI, depth: int, begin: str, end: str
+) -> None:
     """What a run stores, the pages of the site can read, though they call from further down the stack."""
-    pypi.mock.upsert("GET", pypi.url("fortune"), body=dumps_nested(project("fortune"), depth))
+    pypi.mock.upsert("GET", pypi.url("fortune"), body=dumps_nested(project("fortune"), depth, begin, end))
     package.fetch_metadata()
     assert deeper(100, lambda: Package.objects.get(pk=package.pk).slug) == "fortune"
 
 
-def dumps_nested(data: Project, depth: int) -> str:
+@NESTED
+def test_deep_nesting_costs_no_field_but_its_own(package: Package, pypi: CannedPyPI, begin: str, end: str) -> None:
+    """JSON far deeper than PyPI's own is not kept, whether of objects or of lists; some levels more than that are."""
+    for depth, kept in ((8, True), (50, False)):
+        pypi.mock.upsert("GET", pypi.url("fortune"), body=dumps_nested(project("fortune"), depth, begin, end))
+        result = of(package.fetch_metadata())
+        assert [(each.field, each.reason) for each in result.skipped] == (
+            [] if kept else [("pypi_info", "is nested too deeply")]
+        )
+        assert package.pypi_license == "MIT"
+
+
+def dumps_nested(data: Project, depth: int, begin: str, end: str) -> str:
     """Write JSON that nests deeper than `json` itself would write."""
     data["info"]["odd"] = "HERE"
-    return json.dumps(data).replace('"HERE"', "[" * depth + "]" * depth)
+    return json.dumps(data).replace('"HERE"', begin * depth + "0" + end * depth)
 
 
 def deeper(frames: int, call: Callable[[], Any]) -> Any:
