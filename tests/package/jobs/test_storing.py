@@ -202,10 +202,9 @@ class TestSum:
     @pytest.mark.parametrize("together", [True, False], ids=["together", "one by one"])
     @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
     def test_is_the_same_in_whatever_order_they_come(
-        self, package: Package, order: tuple[int, ...], together: bool, monkeypatch: pytest.MonkeyPatch
+        self, package: Package, order: tuple[int, ...], together: bool
     ) -> None:
         """When it was fetched last, when it is due, what is wrong with it, since when, and how often in a row."""
-        monkeypatch.setattr("random.random", lambda: 0.0)
         works = [done(package, name, answer, now=NOW + later) for name, answer, later in self.ANSWERS]
         for some in [[works[number] for number in order]] if together else [[works[number]] for number in order]:
             store(some)
