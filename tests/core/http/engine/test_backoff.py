@@ -256,6 +256,12 @@ def test_the_date_of_an_answer_from_a_cache_is_as_old_as_its_age() -> None:
     assert server_time(headers, NOW + AHEAD) == NOW
 
 
+@pytest.mark.parametrize("age", ["", "x", "-5", "0"])
+def test_an_age_that_is_none_leaves_the_date(age: str) -> None:
+    """What cannot be read as an Age adds nothing."""
+    assert server_time({"Date": format_datetime(NOW, usegmt=True), "Age": age}, NOW + AHEAD) == NOW
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Xxx 2026 00:00:00 GMT"])
 def test_a_date_that_is_none_leaves_our_clock(date: str) -> None:
     """What cannot be read as a Date does not break a call."""

@@ -191,6 +191,29 @@ def test_a_silence_of_more_than_a_second_counts(timeout: float) -> None:
     assert upstream.breaker.state is BreakerState.OPEN
 
 
+def test_a_failed_probe_of_a_patient_caller_bars_none_in_a_hurry() -> None:
+    """Only after a probe that its caller cut short are those who wait longer preferred."""
+    world = World(Policy(retries=0))
+    upstream = world.upstream
+    for _ in range(10):
+        sends(Call(upstream, GET), world, BUSY)
+    world.clock.advance(15)
+    sends(Call(upstream, GET), world, BUSY)
+    world.clock.advance(30)
+    assert isinstance(Call(upstream, GET, attempt_timeout=0.5).begin(), Send)
+
+
+@pytest.mark.parametrize("outcome", [UNSENT, replace(SILENT, status=408)], ids=["refused", "408"])
+def test_what_is_no_silence_counts_for_callers_in_a_hurry_too(outcome: Outcome) -> None:
+    """A connection that is refused within 100 ms, or a server that gives up itself, is down for everybody."""
+    world = World(Policy(retries=0))
+    upstream = world.upstream
+    for _ in range(10):
+        sends(Call(upstream, GET, attempt_timeout=0.1), world, outcome)
+    assert upstream.breaker is not None
+    assert upstream.breaker.state is BreakerState.OPEN
+
+
 def test_a_black_hole_is_seen_by_callers_in_a_hurry() -> None:
     """Where 5 % are answered after 50 ms, a silence of 100 ms is one."""
     world = World(Policy(retries=0))
@@ -380,9 +403,12 @@ def test_arguments_of_the_call_only_shorten() -> None:
     assert Call(upstream, GET, deadline=400).deadline == 60
 
 
-def test_out_of_time_before_anything_was_sent() -> None:
+@pytest.mark.parametrize(
+    "policy", [Policy(), Policy(max_concurrency=1), Policy(requests_per_second=1)], ids=["no limit", "slots", "pace"]
+)
+def test_out_of_time_before_anything_was_sent(policy: Policy) -> None:
     """A call whose time passed before its first attempt is rejected, and says so without path or query."""
-    world = World()
+    world = World(policy)
     with pytest.raises(
         DeadlineExceeded, match=r"^GET to example.org was not sent: the total timeout expired before the first attempt$"
     ):

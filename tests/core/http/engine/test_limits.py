@@ -329,6 +329,8 @@ def test_a_turn_that_is_given_back_is_somebody_elses() -> None:
     pace.give_back(2)
     pace.give_back(1)
     assert turns(pace, 0.5, 0.5, 0.5) == [1, 2, 4]
+    pace.give_back(2)
+    assert turns(pace, 2, 2) == [2, 5], "its moment has come, and not passed"
 
 
 def test_when_all_are_given_back_nobody_waits_for_ghosts() -> None:

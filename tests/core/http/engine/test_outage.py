@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -465,7 +466,7 @@ def test_every_change_of_state_is_an_event() -> None:
         (BreakerState.OPEN, BreakerState.HALF_OPEN),
         (BreakerState.HALF_OPEN, BreakerState.CLOSED),
     ]
-    assert [event.seconds for event in changes if event.state is BreakerState.OPEN] == [15, 30]
+    assert [event.seconds for event in changes] == [15, 0, 30, 0, 0]
 
 
 def test_a_cancelled_probe_is_free_at_once() -> None:
@@ -577,6 +578,28 @@ def test_a_retry_after_that_asks_for_nothing_closes_nothing(value: str) -> None:
     assert isinstance(Call(upstream, GET).begin(), Send)
 
 
+def test_the_last_half_second_of_a_pause_is_kept_too() -> None:
+    """Nothing is sent before the time that the server has named."""
+    world = World()
+    upstream = world.upstream
+    once(upstream, answer(429, Retry_After="30"))
+    world.clock.advance(29.5)
+    call = Call(upstream, GET)
+    assert call.begin() == Wait(0.5)
+    world.clock.advance(0.5)
+    assert isinstance(call.begin(), Send)
+
+
+@pytest.mark.parametrize("status", [301, 404, 413, 501])
+def test_a_retry_after_of_an_answer_that_is_final_is_for_its_call_only(status: int) -> None:
+    """A redirect or a refusal of one request may name a time; that is no reason to leave the server alone."""
+    world = World()
+    upstream = world.upstream
+    once(upstream, answer(status, Retry_After="30"))
+    assert world.seen(GateClosed) == []
+    assert isinstance(Call(upstream, GET).begin(), Send)
+
+
 @pytest.mark.parametrize("value", ["7200", "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT", "86400.5"])
 @pytest.mark.usefixtures("today")
 def test_an_absurd_retry_after_is_an_hour_then_one_probe(value: str) -> None:
@@ -622,6 +645,53 @@ def test_a_probe_of_the_gate_that_no_answer_came_to_is_free() -> None:
     assert isinstance(second.begin(), Send)
     with pytest.raises(RateLimited):
         Call(upstream, GET).begin()
+
+
+def test_a_call_repeats_its_probe_of_the_gate_that_no_answer_came_to() -> None:
+    """The retry after a connection that broke is the next probe: it does not wait for its own first attempt."""
+    world = World()
+    upstream = world.upstream
+    once(upstream, answer(429, Retry_After="7200"))
+    world.clock.advance(HOUR)
+    probe = Call(upstream, GET)
+    assert isinstance(probe.begin(), Send)
+    assert probe.end(failed(Reason.CONNECT, "reset", transient=True))
+    world.clock.advance(1)
+    assert isinstance(probe.begin(), Send)
+
+
+def test_a_pause_that_grew_is_told_in_full() -> None:
+    """What log and metrics say of a gate is for how long it is closed, not what the last answer asked for."""
+    world = World()
+    upstream = world.upstream
+    limited = replace(answer(429), retry_after=60.0, doubled=True)
+    for pause in (60, 120, 240):
+        once(upstream, limited)
+        assert world.seen(GateClosed)[-1] == GateClosed("example", POST, pause)
+        world.clock.advance(pause)
+
+
+def test_an_answer_from_before_does_not_shorten_the_next_pause() -> None:
+    """A pause that grows goes on growing, though an answer to what was sent before it came in meanwhile."""
+    world = World()
+    upstream = world.upstream
+    limited = replace(answer(429), retry_after=60.0, doubled=True)
+    early = Call(upstream, GET)
+    early.begin()
+    once(upstream, limited)
+    world.clock.advance(10)
+    early.end(OK)
+    world.clock.advance(50)
+    once(upstream, limited)
+    assert world.seen(GateClosed)[-1] == GateClosed("example", POST, 120)
+
+
+def test_a_call_waits_without_a_breaker_too() -> None:
+    """Where the policy has none, waiting is ended by nothing that was never opened."""
+    woken: list[None] = []
+    with World(Policy(circuit_breaker=None)).upstream.waking(lambda: woken.append(None)):
+        pass
+    assert woken == []
 
 
 def test_a_probe_of_the_gate_that_is_still_limited_opens_it_for_nobody_else() -> None:

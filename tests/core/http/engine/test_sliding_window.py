@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.http.engine.sliding_window import Window
+from core.http.engine.sliding_window import Window, WindowMaximum
 
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "advance"]), st.floats(0, 40)), max_size=60)
 
@@ -88,6 +88,7 @@ def test_clear_forgets_everything() -> None:
     window.clear()
     assert window.total == 0
     window.add(110)
+    assert window.total == 1
     window.advance(120)
     assert window.total == 1
 
@@ -117,3 +118,13 @@ def test_a_long_silence_costs_one_turn_at_most() -> None:
     window.advance(math.floor(1e15))
     assert Counted.written == 31
     assert window.total == 0
+
+
+def test_the_greatest_is_that_of_all_seconds() -> None:
+    """A small value of a later second does not hide a great one that the window still holds."""
+    maximum = WindowMaximum(10)
+    maximum.add(100, 5.0)
+    maximum.add(101, 1.0)
+    maximum.add(102, 3.0)
+    assert maximum.greatest(102) == 5.0
+    assert maximum.greatest(111) == 3.0
