@@ -167,8 +167,8 @@ def test_stale_connections_open_no_breaker() -> None:
 
 @pytest.mark.parametrize(
     ("made", "patience"),
-    [({"attempt_timeout": 0.1}, None), ({"deadline": 1000.1}, None), ({}, 0.1)],
-    ids=["timeout=0.1", "within(0.1)", "timeout=(3, 0.1)"],
+    [({"attempt_timeout": 0.1}, None), ({"attempt_timeout": 1}, None), ({"deadline": 1000.1}, None), ({}, 0.1)],
+    ids=["timeout=0.1", "timeout=1", "within(0.1)", "timeout=(3, 0.1)"],
 )
 def test_callers_in_a_hurry_open_no_breaker(made: dict[str, float], patience: float | None) -> None:
     """In a fresh process nobody knows how slow the upstream is: a second of silence says nothing yet."""

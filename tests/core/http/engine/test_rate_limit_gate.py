@@ -47,6 +47,15 @@ def test_an_answer_leaves_an_open_gate_open() -> None:
     assert [gate.closed_for(5.0, CALLER) for _ in range(3)] == [0, 0, 0]
 
 
+def test_a_prober_that_is_gone_bars_nobody() -> None:
+    """Given a probe whose call was lost to an interrupt, when the next comes, then it is the probe."""
+    gate, lost = closed_gate(2 * HOUR), Caller()
+    assert gate.closed_for(1000 + HOUR, lost) == 0
+    assert gate.closed_for(1000 + HOUR, CALLER) > 0
+    del lost
+    assert gate.closed_for(1000 + HOUR, CALLER) == 0
+
+
 # Closed for an hour at most
 
 
