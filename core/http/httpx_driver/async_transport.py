@@ -126,11 +126,14 @@ class AsyncTransport(Transport):
             finally:
                 if not whole:
                     await self._give_up(plain, request, context)
-        if scope.cancelled_caught:
-            error = TimeoutError("the attempt has used up its time")
-        if error is not None:
-            return outgoing.failed(error, context, timed_out=scope.cancelled_caught, handled=handled)
-        return response, outgoing.answered(response)
+        try:
+            if scope.cancelled_caught:
+                error = TimeoutError("the attempt has used up its time")
+            if error is not None:
+                return outgoing.failed(error, context, timed_out=scope.cancelled_caught, handled=handled)
+            return response, outgoing.answered(response)
+        finally:
+            del error  # or its traceback and this frame keep each other alive
 
     async def _give_up(self, plain: Any, request: Any, context: AttemptContext) -> None:
         """Leave no connection of an attempt that did not end well to other calls."""

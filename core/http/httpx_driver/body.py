@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import anyio.lowlevel
@@ -48,6 +48,13 @@ class Reading:
         self._codings = response.codings()
         self.raw = bytearray()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.raw.clear()  # the traceback holds this object, and so does anybody who keeps the error
+
     def add(self, chunk: bytes) -> None:
         """Take a chunk. Raises `BodyTooLarge`."""
         self.raw += chunk
@@ -64,16 +71,14 @@ class Reading:
     def is_encoded(self) -> bool:
         return bool(self._codings)
 
-    def failed(self, exc: BodyTooLarge | BodyBroken) -> Exception | None:
-        """Return the error for a body that could not be read; None for a redirect's, of which only Location counts."""
+    def check(self, exc: BodyTooLarge | BodyBroken) -> None:
+        """Raise the error for a body that could not be read, unless it is a redirect's: there only Location counts."""
         if self._response.has_redirect_location:
-            return None
+            return
         if isinstance(exc, BodyBroken):
-            broken: Exception = self._library.httpx.DecodingError(str(exc))
-            return broken
+            raise self._library.httpx.DecodingError(str(exc)) from exc
         text = f"The body is larger than max_response_bytes={self._limit}"
-        too_large: Exception = self._library.errors.response_too_large(text)
-        return too_large
+        raise self._library.errors.response_too_large(text) from exc
 
     def finish(self, content: bytes) -> None:
         """Give the response its body, to be read from memory."""
@@ -86,21 +91,19 @@ def read(library: Library, response: Any, limit: int | None) -> None:
     """Read the whole body of `response`. Raises `ResponseTooLarge`, and what httpx raises."""
     if compat.is_read(response):
         return  # from a mock
-    reading, content = Reading(library, response, limit), b""
-    attempt = attempt_context.current()
+    attempt, content = attempt_context.current(), b""
     stream = response.stream
-    try:
-        for chunk in stream:
-            reading.add(chunk)
-            if attempt is not None:
-                attempt.left()
-        content = b"".join(_in_time(reading.pieces())) if reading.is_encoded else bytes(reading.raw)
-    except (BodyTooLarge, BodyBroken) as exc:
-        error = reading.failed(exc)
-        if error is not None:
-            raise error from exc
-    finally:
-        stream.close()
+    with Reading(library, response, limit) as reading:
+        try:
+            for chunk in stream:
+                reading.add(chunk)
+                if attempt is not None:
+                    attempt.left()
+            content = b"".join(_in_time(reading.pieces())) if reading.is_encoded else bytes(reading.raw)
+        except (BodyTooLarge, BodyBroken) as exc:
+            reading.check(exc)
+        finally:
+            stream.close()
     reading.finish(content)
 
 
@@ -116,19 +119,17 @@ async def aread(library: Library, response: Any, limit: int | None) -> None:
     """As `read`, with turns for other tasks while a large body is decoded."""
     if compat.is_read(response):
         return
-    reading, content = Reading(library, response, limit), b""
-    stream = response.stream
+    stream, content = response.stream, b""
     chunks = aiter(stream)
-    try:
-        await _gather(chunks, reading)
-        content = await _adecoded(reading) if reading.is_encoded else bytes(reading.raw)
-    except (BodyTooLarge, BodyBroken) as exc:
-        error = reading.failed(exc)
-        if error is not None:
-            raise error from exc
-    finally:
-        with anyio.CancelScope(shield=True):
-            await stream.aclose()
+    with Reading(library, response, limit) as reading:
+        try:
+            await _gather(chunks, reading)
+            content = await _adecoded(reading) if reading.is_encoded else bytes(reading.raw)
+        except (BodyTooLarge, BodyBroken) as exc:
+            reading.check(exc)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
     reading.finish(content)
 
 
@@ -158,12 +159,16 @@ async def _give_up(chunks: AsyncIterator[bytes]) -> None:
 
 async def _adecoded(reading: Reading) -> bytes:
     content, step = bytearray(), 0
-    for piece in reading.pieces():
-        content += piece
-        step += len(piece) + 1024
-        if step > _BYTES_A_STEP:
-            await anyio.lowlevel.checkpoint()
-            step = 0
+    try:
+        for piece in reading.pieces():
+            content += piece
+            step += len(piece) + 1024
+            if step > _BYTES_A_STEP:
+                await anyio.lowlevel.checkpoint()
+                step = 0
+    except BaseException:
+        content.clear()  # the traceback holds it
+        raise
     return bytes(content)
 
 

@@ -118,8 +118,7 @@ class SyncTransport(Transport):
         except self.caught as exc:
             return outgoing.failed(exc, context, timed_out=False, handled=handled)
         except Exception as exc:  # noqa: BLE001 - of_negotiation raises what is not httpcore's
-            error = outgoing.of_negotiation(exc, context)
-            return outgoing.failed(error, context, timed_out=False, handled=handled)
+            return outgoing.failed(outgoing.of_negotiation(exc, context), context, timed_out=False, handled=handled)
         finally:
             if context.negotiation is not None:  # httpcore leaves it open
                 context.negotiation.close()
