@@ -1,4 +1,4 @@
-"""Every test of the driver runs with httpx and with httpx2, and most in a thread, on asyncio, uvloop and trio."""
+"""Every test of the driver runs with httpx and with httpx2, and most in a thread, on asyncio, uvloop or trio."""
 
 from __future__ import annotations
 
@@ -12,6 +12,24 @@ import anyio
 import pytest
 
 Run: TypeAlias = Callable[[Callable[[], Awaitable[Any]]], Any]
+LEFT_OUT = {("httpx", "uvloop"), ("httpx2", "trio")}
+"""Each library and each loop is in other pairs, and the two know nothing of each other."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the pairs of `LEFT_OUT`; where there is no httpx2, httpx runs on every loop."""
+    left_out = [item for item in items if find_spec("httpx2") and any(pair <= _parameters(item) for pair in _PAIRS)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+_PAIRS = [frozenset(pair) for pair in LEFT_OUT]
+
+
+def _parameters(item: pytest.Item) -> frozenset[str]:
+    found = getattr(item, "callspec", None)
+    return frozenset(value for value in found.params.values() if isinstance(value, str)) if found else frozenset()
 
 
 # httpx2 needs a newer idna than the lowest versions that are supported.
