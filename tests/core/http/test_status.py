@@ -21,8 +21,8 @@ from core.http.shared.upstream_diagnostics import MOST_HOSTS, Allowance
 from core.http.shared.upstream_diagnostics import key_of as news_of
 from core.http.status import StatusReport, UpstreamStatus, status_report
 from core.http.testing import FakeClock
-from tests.core.http.engine.test_call import BUSY, GET, OK
-from tests.core.http.engine.test_outage import answer
+from tests.core.http.engine.outage import answer
+from tests.core.http.engine.world import BUSY, GET, OK
 from tests.core.http.shared.test_background_sync import FakeCache
 
 FRAGILE = Policy(circuit_breaker=CircuitBreaker(failures_in_a_row=2), retries=0)

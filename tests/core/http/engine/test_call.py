@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -27,7 +27,6 @@ from core.http.events import (
     BackoffSource,
     BreakerChanged,
     BreakerState,
-    CallEnded,
     Event,
     RetryScheduled,
     RetrySuppressed,
@@ -37,52 +36,9 @@ from core.http.events import (
 from core.http.outcome import Outcome, Reason, Rejection, Result, failed
 from core.http.testing import FakeClock
 from core.http.wire.error_outcomes import diagnose
+from tests.core.http.engine.world import BUSY, GET, GONE, OK, POST, UNSENT, World
 
-GET = Target("GET", "https", "example.org", "/")
-POST = Target("POST", "https", "example.org", "/")
-OK = Outcome(Result.SUCCESS, status=200)
-BUSY = Outcome(Result.FAILURE, Reason.HTTP_5XX, 503, transient=True)
-GONE = Outcome(Result.CLIENT_ERROR, status=410)
-UNSENT = failed(Reason.CONNECT, "refused", transient=True, sent=False)
 OUTCOMES = st.sampled_from([OK, BUSY, GONE, UNSENT, failed(Reason.TLS, "expired", transient=False)])
-
-
-@dataclass
-class World:
-    """An upstream on a clock of its own, and what it tells its observers."""
-
-    policy: Policy = field(default_factory=Policy)
-    chance: float = 0.0
-    clock: FakeClock = field(default_factory=FakeClock)
-    events: list[Event] = field(default_factory=list)
-
-    @property
-    def upstream(self) -> Upstream:
-        return Upstream(
-            "example", self.policy, clock=self.clock, random=lambda: self.chance, observe=self.events.append
-        )
-
-    def play(self, call: Call, *outcomes: Outcome, seconds: float = 0.0) -> int:
-        """Drive `call` with an attempt of `seconds` for each outcome; return how many were made."""
-        made = 0
-        while not isinstance(step := call.begin(), Stop):
-            if isinstance(step, Wait):
-                self.clock.wait(step.seconds)
-                continue
-            self.clock.advance(min(seconds, step.seconds))
-            made += 1
-            if not call.end(outcomes[made - 1]):
-                break
-        return made
-
-    def seen(self, kind: type[Event]) -> list[Event]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    @property
-    def ended(self) -> CallEnded:
-        (event,) = self.seen(CallEnded)
-        assert isinstance(event, CallEnded)
-        return event
 
 
 def test_a_success_is_one_attempt() -> None:
@@ -163,8 +119,6 @@ def test_stale_connections_open_no_breaker() -> None:
 
 
 # Callers in a hurry
-
-
 @pytest.mark.parametrize(
     ("made", "patience"),
     [({"attempt_timeout": 0.1}, None), ({"attempt_timeout": 1}, None), ({"deadline": 1000.1}, None), ({}, 0.1)],
@@ -485,8 +439,6 @@ def test_a_call_that_is_turned_away_frees_nobodys_probe() -> None:
 
 
 # Concurrency and pace
-
-
 def test_whoever_finds_no_slot_asks_again() -> None:
     """With max_concurrency=1 the second call waits, a little at a time, until the first attempt has ended."""
     world = World(Policy(max_concurrency=1))
@@ -816,8 +768,6 @@ def test_no_call_outlives_its_policy(
 
 
 # Two drivers, one engine
-
-
 def answer(status: int, retry_after: str | None = None) -> Outcome:
     headers = {"Retry-After": retry_after} if retry_after else {}
     return answered(status, headers, retry_statuses=Policy().retry_statuses, now=datetime.now(UTC))

@@ -31,8 +31,8 @@ from core.http.shared.upstream_diagnostics import (
 from core.http.shared.upstream_diagnostics_recorder import DiagnosticsRecorder
 from core.http.testing import FakeClock
 from core.http.upstream_id import UpstreamId
-from tests.core.http.engine.test_call import BUSY, GET, OK
-from tests.core.http.engine.test_outage import answer
+from tests.core.http.engine.outage import answer
+from tests.core.http.engine.world import BUSY, GET, OK
 from tests.core.http.shared.test_background_sync import FRAGILE, Fleet
 from tests.core.http.test_fork import run
 
