@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import requests
 import responses as responses_library
 from prometheus_client import REGISTRY
 
-from core.http import ResilientSession, process
+from core.http import ResilientAdapter, ResilientSession, process
 from core.http.events import Event
 from core.http.testing import FakeClock, OutboundHTTP
 from tests.core.http.misbehave import MisbehavingServer, Reply
@@ -115,3 +116,13 @@ class Metrics:
 def metrics(outbound_http: OutboundHTTP) -> Metrics:
     assert outbound_http.registry  # made, so that its series exist
     return Metrics()
+
+
+@pytest.fixture
+def foreign() -> Iterator[requests.Session]:
+    """Somebody else's session, with the adapter mounted on it."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount("http://", ResilientAdapter())
+        session.mount("https://", ResilientAdapter())
+        yield session
