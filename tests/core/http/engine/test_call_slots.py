@@ -1,0 +1,278 @@
+"""Concurrency and pace: what a call takes, waits for and gives back."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.http import CircuitBreaker, CircuitOpen, DeadlineExceeded, Policy, RetryBudget
+from core.http.engine.call import Call
+from core.http.engine.reservation import POLL_SLOT
+from core.http.engine.steps import Send, Wait
+from core.http.engine.upstream import Upstream
+from core.http.events import (
+    AttemptEnded,
+    AttemptStarted,
+    RetryScheduled,
+    Suppression,
+)
+from core.http.outcome import Outcome, Reason, Rejection, Result, failed
+from tests.core.http.engine.call_helpers import answer
+from tests.core.http.engine.world import BUSY, GET, GONE, OK, UNSENT, World
+
+OUTCOMES = st.sampled_from([OK, BUSY, GONE, UNSENT, failed(Reason.TLS, "expired", transient=False)])
+
+
+def test_whoever_finds_no_slot_asks_again() -> None:
+    """With max_concurrency=1 the second call waits, a little at a time, until the first attempt has ended."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    first, second = Call(upstream, GET), Call(upstream, GET)
+    assert (first.begin(), second.begin()) == (Send(10), Wait(POLL_SLOT))
+    world.clock.advance(5)
+    assert second.begin() == Wait(POLL_SLOT)
+    first.end(OK)
+    assert second.begin() == Send(10)
+
+
+def test_whoever_is_woken_need_not_ask_so_often() -> None:
+    """Who is told when the slot is there looks once a second, and not after the end of the call."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    sent, patient = Call(upstream, GET), Call(upstream, GET)
+    hasty = Call(upstream, GET, deadline=world.clock() + 0.5)
+    sent.begin()
+    steps = patient.begin(), hasty.begin()
+    assert [(step.seconds, step.if_woken) for step in steps if isinstance(step, Wait)] == [(0.1, 1.0), (0.1, 0.5)]
+
+
+def test_a_retry_queues_again() -> None:
+    """In backoff a call has no slot, and after it takes its place behind those who came meanwhile."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    first, second, third = Call(upstream, GET), Call(upstream, GET), Call(upstream, GET)
+    first.begin()
+    second.begin()
+    assert first.end(BUSY)
+    assert isinstance(second.begin(), Send)
+    third.begin()
+    world.clock.advance(1)
+    assert first.begin() == Wait(POLL_SLOT)
+    second.end(OK)
+    assert (first.begin(), third.begin()) == (Wait(POLL_SLOT), Send(10))
+    third.end(OK)
+    assert isinstance(first.begin(), Send)
+
+
+def test_waiting_for_a_slot_counts_towards_the_total() -> None:
+    """A call that gets no slot in its time is rejected, says so, and waited no longer than that."""
+    world = World(Policy(max_concurrency=1, total_timeout=10.05))
+    upstream = world.upstream
+    holder = Call(upstream, GET)
+    holder.begin()
+    with pytest.raises(
+        DeadlineExceeded, match=r"was not sent: the total timeout expired while the call waited for its turn$"
+    ):
+        world.play(Call(upstream, GET))
+    assert world.clock.now == pytest.approx(10.05)
+    assert (world.ended.result, world.ended.reason) == (Result.REJECTED, Rejection.DEADLINE_EXCEEDED)
+    assert len(world.seen(AttemptStarted)) == 1
+
+
+def test_a_retry_that_gets_no_slot_ends_with_its_answer() -> None:
+    """After an attempt the last answer stands, whatever the call waits for."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    first, holder = Call(upstream, GET), Call(upstream, GET)
+    first.begin()
+    first.end(BUSY)
+    holder.begin()
+    assert world.play(first) == 0
+    assert (world.ended.reason, world.ended.suppressed) == (Reason.HTTP_5XX, Suppression.DEADLINE)
+    assert world.clock.now == pytest.approx(60)
+
+
+def test_attempts_start_at_the_pace() -> None:
+    """Calls that come at once are sent at even distances; after a pause there is no burst."""
+    world = World(Policy(requests_per_second=4))
+    upstream = world.upstream
+    starts = []
+    for pause in (0, 0, 0, 10, 0, 0):
+        world.clock.advance(pause)
+        world.play(Call(upstream, GET), OK)
+        starts.append(world.clock.now)
+    assert starts == [0, 0.25, 0.5, 10.5, 10.75, 11]
+
+
+def test_retries_keep_the_pace_too() -> None:
+    """The pace is that of attempts: a retry takes a turn like any other."""
+    world = World(Policy(requests_per_second=0.25))
+    assert world.play(Call(world.upstream, GET), BUSY, BUSY, OK) == 3
+    assert world.clock.waits == [1, 3, 2, 2]
+    assert [attempt.waited for attempt in world.ended.attempts] == [0, 4, 4]
+
+
+def test_a_turn_beyond_the_deadline_is_not_waited_for() -> None:
+    """A call that knows that its turn comes too late ends at once, and takes no turn from others."""
+    world = World(Policy(requests_per_second=0.25))
+    upstream = world.upstream
+    Call(upstream, GET).begin()
+    with pytest.raises(DeadlineExceeded, match=r"was not sent: the total timeout ends before the turn of the call$"):
+        Call(upstream, GET, deadline=4).begin()
+    assert world.ended.reason is Rejection.DEADLINE_EXCEEDED
+    assert Call(upstream, GET).begin() == Wait(4)
+
+
+def test_a_retry_whose_turn_comes_too_late_ends_with_its_answer() -> None:
+    """After an attempt the last answer stands, without a wait in vain."""
+    world = World(Policy(requests_per_second=0.25))
+    upstream = world.upstream
+    assert world.play(Call(upstream, GET, deadline=3), BUSY) == 1
+    assert (world.ended.reason, world.ended.suppressed) == (Reason.HTTP_5XX, Suppression.DEADLINE)
+    assert world.clock.waits == [1]
+
+
+def test_at_most_max_concurrency_wait_for_their_turn() -> None:
+    """The slot comes first, then the turn: whoever gets no slot holds up nobody's turn."""
+    upstream = World(Policy(max_concurrency=2, requests_per_second=1)).upstream
+    calls = [Call(upstream, GET) for _ in range(4)]
+    assert [call.begin() for call in calls] == [Send(10), Wait(1), Wait(POLL_SLOT), Wait(POLL_SLOT)]
+
+
+def waiting_call(upstream: Upstream, woken: list[Call], stack: ExitStack) -> Call:
+    call = Call(upstream, GET)
+    assert isinstance(call.begin(), Wait)
+    stack.enter_context(call.waking(lambda: woken.append(call)))
+    return call
+
+
+def test_a_slot_wakes_the_call_whose_it_is() -> None:
+    """Of those who wait, one is woken: whose turn it is. If that one is cancelled, the next."""
+    upstream = World(Policy(max_concurrency=1)).upstream
+    woken: list[Call] = []
+    first = Call(upstream, GET)
+    first.begin()
+    with ExitStack() as stack:
+        second, third, fourth = (waiting_call(upstream, woken, stack) for _ in range(3))
+        first.end(OK)
+        assert woken == [second]
+        second.cancel()
+        assert woken == [second, third]
+        assert isinstance(third.begin(), Send)
+        third.cancel()
+        assert woken == [second, third, fourth]
+
+
+def test_opening_the_breaker_wakes_those_who_wait_for_a_slot() -> None:
+    """They end as those in backoff do, and leave neither a slot nor a turn behind."""
+    world = World(Policy(max_concurrency=2, requests_per_second=1, circuit_breaker=CircuitBreaker(failures_in_a_row=1)))
+    upstream = world.upstream
+    woken: list[Call] = []
+    first = Call(upstream, GET)
+    first.begin()
+    with ExitStack() as stack:
+        paced, queued = (waiting_call(upstream, woken, stack) for _ in range(2))
+        first.end(BUSY)
+        assert set(woken) == {paced, queued}
+        for call in (paced, queued):
+            with pytest.raises(CircuitOpen):
+                call.begin()
+    world.clock.advance(15)
+    assert isinstance(Call(upstream, GET).begin(), Send)
+
+
+def test_a_call_that_the_breaker_refuses_leaves_slot_and_turn_to_others() -> None:
+    """Half-open, one probe is sent; whoever is refused meanwhile takes nothing away."""
+    world = World(Policy(max_concurrency=2, requests_per_second=1, circuit_breaker=CircuitBreaker(failures_in_a_row=1)))
+    upstream = world.upstream
+    world.play(Call(upstream, GET), BUSY)
+    world.clock.advance(15)
+    probe = Call(upstream, GET)
+    assert isinstance(probe.begin(), Send)
+    world.clock.advance(1)
+    for _ in range(3):
+        with pytest.raises(CircuitOpen):
+            Call(upstream, GET).begin()
+    probe.end(OK)
+    assert isinstance(Call(upstream, GET).begin(), Send)
+
+
+def test_who_waits_at_the_gate_holds_no_slot() -> None:
+    """The gate comes first: while it is closed nobody queues, and whoever did before it closed has left."""
+    world = World(Policy(max_concurrency=1, retries=0))
+    upstream = world.upstream
+    first, second = Call(upstream, GET), Call(upstream, GET)
+    first.begin()
+    assert second.begin() == Wait(POLL_SLOT)
+    first.end(answer(429, "30"))
+    assert second.begin() == Wait(30)
+    world.clock.advance(30)
+    third = Call(upstream, GET)
+    assert (third.begin(), second.begin()) == (Send(10), Wait(POLL_SLOT))
+
+
+def test_the_gates_probe_is_not_somebody_who_waits() -> None:
+    """Leave to be the probe after an hour is used when it is sent: waiting for a slot neither uses nor blocks it."""
+    world = World(Policy(max_concurrency=1, total_timeout=80_000, attempt_timeout=70_000))
+    upstream = world.upstream
+    streamed, asking, waiting = Call(upstream, GET), Call(upstream, GET), Call(upstream, GET)
+    streamed.begin()
+    upstream.gate.close(world.clock.now, 7200)
+    world.clock.advance(3600)
+    assert (asking.begin(), waiting.begin()) == (Wait(POLL_SLOT), Wait(POLL_SLOT))
+    streamed.cancel()
+    assert isinstance(asking.begin(), Send)
+    assert waiting.begin() == Wait(3600)
+
+
+def test_the_budget_counts_what_was_sent() -> None:
+    """Asking for a slot a hundred times is no attempt, of which retries might be a share."""
+    world = World(Policy(max_concurrency=1, retry_budget=RetryBudget(minimum=0, ratio=0.5)))
+    upstream = world.upstream
+    holder, waiting = Call(upstream, GET), Call(upstream, GET)
+    holder.begin()
+    for _ in range(100):
+        waiting.begin()
+    assert upstream.budget is not None
+    assert upstream.budget._attempts.total == 1
+
+
+def test_a_slot_that_is_kept_outlasts_the_attempt() -> None:
+    """Of an answer whose body is still to be read the slot is held until that is done; the call is over."""
+    world = World(Policy(max_concurrency=1))
+    upstream = world.upstream
+    first, second = Call(upstream, GET), Call(upstream, GET)
+    first.begin()
+    place = first.keep_slot()
+    assert place is not None
+    first.end(OK)
+    first.cancel()
+    assert len(world.seen(AttemptEnded)) == 1
+    assert second.begin() == Wait(POLL_SLOT)
+    place.leave()
+    assert isinstance(second.begin(), Send)
+
+
+@given(
+    outcomes=st.lists(OUTCOMES, min_size=101, max_size=101),
+    retries=st.integers(0, 100),
+    seconds=st.floats(0, 20),
+    backoff=st.floats(0, 30),
+    total=st.floats(10, 100),
+    jitter=st.floats(0, 1),
+)
+def test_no_call_outlives_its_policy(
+    outcomes: list[Outcome], retries: int, seconds: float, backoff: float, total: float, jitter: float
+) -> None:
+    """Whatever happens: at most 1 + retries attempts, never past the deadline, and events that add up."""
+    world = World(Policy(retries=retries, backoff=backoff, total_timeout=total, jitter=jitter), chance=0.7)
+    made = world.play(Call(world.upstream, GET), *outcomes, seconds=seconds)
+    assert 1 <= made <= 1 + retries
+    assert world.clock.now <= total * (1 + 1e-9)
+    assert len(world.seen(AttemptStarted)) == len(world.seen(AttemptEnded)) == len(world.ended.attempts) == made
+    assert world.ended.result is world.ended.attempts[-1].outcome.result
+    assert world.ended.seconds == pytest.approx(world.clock.now)
+    assert len(world.seen(RetryScheduled)) == made - 1
