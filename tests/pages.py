@@ -72,3 +72,10 @@ def documented_keys(where: str) -> set[str]:
         r"^\| (`.*?) \| (.*?) \|", text_of("operations.md", "## What a run says to programs"), re.MULTILINE
     )
     return {key for keys, column in rows if column in {"both", where} for key in re.findall(r"`(\w+)`", keys)}
+
+
+def table(page: str, heading: str = "") -> dict[str, list[str]]:
+    """Return the rows of the tables of a page, from `heading` on, by the code in their first cell."""
+    text = (ROOT / "docs" / page).read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (.*) \|$", text[text.index(heading) :], re.MULTILINE)
+    return {name: cells.split(" | ") for name, cells in rows}

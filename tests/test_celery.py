@@ -16,7 +16,7 @@ from package.jobs.fetching import LONGEST
 from package.models import Package
 from package.repos import base
 from package.sources import pypi, pypistats, registry
-from tests.test_deployment import WORKERS, services
+from tests.deployment import WORKERS, services
 
 URLS = {
     "github": "https://github.com/owner/name",

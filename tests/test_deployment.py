@@ -9,34 +9,24 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 import yaml
 
-from tests.servers.common import cannot, free_port, wait_until
-from tests.test_docs import ROOT, table
+from tests.deployment import COMPOSE, WORKERS, compose, document, services, tool
+from tests.pages import ROOT, table
+from tests.servers.common import free_port, wait_until
 
-COMPOSE = ROOT / "compose.yaml"
 EXAMPLE = ROOT / ".env.example"
 PROMETHEUS = ROOT / "grafana" / "prometheus"
 QUEUES = {"pypi", "pypistats", "github", "gitlab", "bitbucket", "codeberg", "forgejo", "repository", "updates"}
-WORKERS = {f"worker-{name}" for name in ("pypi", "pypistats", "github", "gitlab", "other", "updates")}
 SITE = {"web", "beat", "migrate"} | WORKERS
 SERVICES = SITE | {"postgres", "valkey", "prometheus", "alertmanager", "grafana"}
 SECRETS = dict.fromkeys(
     ("SECRET_KEY", "METRICS_TOKENS", "POSTGRES_PASSWORD", "VALKEY_PASSWORD", "GRAFANA_ADMIN_PASSWORD"), "for-a-test"
 )
 """Without these nothing starts."""
-
-
-def document(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text())
-
-
-def services() -> dict[str, dict[str, Any]]:
-    return document(COMPOSE)["services"]
 
 
 def example(*, everything: bool) -> dict[str, str]:
@@ -49,19 +39,6 @@ def example(*, everything: bool) -> dict[str, str]:
 def documented(page: str, heading: str) -> set[str]:
     """Return the variables in the tables of a page, from `heading` on."""
     return {name for name in table(page, heading) if name.isupper()}
-
-
-def tool(name: str, package: str) -> str:
-    """Return where `name` is. Where it is not, the test is skipped; in CI it fails."""
-    return shutil.which(name) or cannot(f"{name} is not there; Debian's package {package} has it")
-
-
-def compose() -> list[str]:
-    """Return the command: Compose 2, or the one before it, which Debian has."""
-    docker = shutil.which("docker")
-    if docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
-        return [docker, "compose"]
-    return [tool("docker-compose", "docker-compose")]
 
 
 def configured(**variables: str) -> subprocess.CompletedProcess[str]:

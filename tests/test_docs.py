@@ -17,16 +17,7 @@ from core.http.django import batch_job_metrics
 from core.http.events import BackoffSource, BreakerState, QuotaSeen, Suppression
 from core.http.outcome import Quota, Reason, Rejection, Result
 from core.http.testing import OutboundHTTP
-from tests.pages import examples
-
-ROOT = Path(__file__).parent.parent
-
-
-def table(page: str, heading: str = "") -> dict[str, list[str]]:
-    """Return the rows of the tables of a page, from `heading` on, by the code in their first cell."""
-    text = (ROOT / "docs" / page).read_text()
-    rows = re.findall(r"^\| `([^`]+)` \| (.*) \|$", text[text.index(heading) :], re.MULTILINE)
-    return {name: cells.split(" | ") for name, cells in rows}
+from tests.pages import ROOT, examples, table
 
 
 def test_every_field_of_a_policy_is_documented() -> None:

@@ -11,8 +11,7 @@ from opentelemetry.semconv._incubating.metrics import http_metrics
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.semconv.schemas import Schemas
 
-from tests.pages import ROOT
-from tests.test_docs import table
+from tests.pages import ROOT, table
 
 PAGE = (ROOT / "docs" / "metrics-elsewhere.md").read_text(encoding="utf-8")
 CONVENTIONS = (http_metrics, http_attributes, more_http_attributes, error_attributes, server_attributes)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +18,13 @@ from grafana.generate import __main__ as generate
 from grafana.generate.alerts import ALERTS, RUNBOOKS, Alert
 from grafana.generate.prometheus import rule_files
 from grafana.generate.recording import RULES, inlined
-from tests.servers.common import cannot
+from tests.grafana.promtool import promtool
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "grafana" / "prometheus"
 FILES = sorted((PROMETHEUS / "tests").glob("*.yml"))
 PAGES = ROOT / "docs" / "runbooks"
 NAMES = {alert.name for alert in ALERTS}
-
-
-def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("promtool") or cannot("promtool is not there; Debian's package prometheus has it")
-    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
 def cases(path: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from grafana.generate import dashboard
 from grafana.generate.__main__ import generated
 from grafana.generate.alerts import RUNBOOKS
 from tests.grafana.expressions import DASHBOARDS, GRAFANA, names, panels
-from tests.test_docs import ROOT
+from tests.pages import ROOT
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / dashboard.PATH).read_text())
 PANELS = panels(DOCUMENT)

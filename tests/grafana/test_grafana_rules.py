@@ -11,7 +11,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from grafana.generate.alerts import ALERTS
-from tests.grafana.test_alerts import ROOT, promtool
+from tests.grafana.promtool import promtool
+from tests.pages import ROOT
 
 SCHEMAS = Path(__file__).parent / "schemas"
 PROVISIONING = ROOT / "grafana" / "provisioning"

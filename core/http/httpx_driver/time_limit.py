@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 class TimeLimit:
     """Inside of this, no call of `owner` goes on after `ends`, on the clock of `owner`."""
 
-    __slots__ = ("__weakref__", "_ends", "_outer", "_owner", "_token")
+    __slots__ = ("__weakref__", "_token", "ends", "outer", "owner")
 
     def __init__(self, owner: object, ends: float) -> None:
-        self._owner = owner
-        self._ends = ends
-        self._outer: TimeLimit | None = None
+        self.owner = owner
+        self.ends = ends
+        self.outer: TimeLimit | None = None
         self._token: Token[ref[TimeLimit] | None] | None = None
 
     def __enter__(self) -> Self:
-        self._outer = _innermost()
+        self.outer = _innermost()
         self._token = _current.set(ref(self))
         return self
 
@@ -36,9 +36,9 @@ class TimeLimit:
         ends: list[float] = []
         limit = _innermost()
         while limit is not None:
-            if limit._owner is owner:  # noqa: SLF001 - of this class
-                ends.append(limit._ends)  # noqa: SLF001
-            limit = limit._outer  # noqa: SLF001
+            if limit.owner is owner:
+                ends.append(limit.ends)
+            limit = limit.outer
         return min(ends, default=None)
 
 

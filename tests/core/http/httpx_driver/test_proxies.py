@@ -18,7 +18,7 @@ from tests.core.http.conftest import Serve
 from tests.core.http.httpx_driver.conftest import Caller
 from tests.core.http.misbehave import CLOSE, HOLD, TLS, Reply, Then, reply, server_context
 from tests.core.http.tunnel_proxy import TunnelProxy
-from tests.core.http.wire.test_socks_proxy import SocksServer
+from tests.core.http.wire.socks_server import SocksServer
 
 HASTY = 0.3
 ALIVE = 5.0

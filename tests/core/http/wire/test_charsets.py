@@ -7,26 +7,15 @@ import encodings.punycode
 import pkgutil
 import random
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import requests
 
-from core.http.wire import charsets, compat, requests_response
+from core.http.wire import charsets
+from tests.core.http.wire.made_response import response
 
 CODECS = sorted(charsets._SINGLE_BYTE | charsets._OTHERS)
 BODIES = [bytes(range(256)), b"caf\xe9 \xff\xfe\x00\xd8", b"\xff" * 99, random.Random(1).randbytes(5_000), b""]
-
-
-def response(content: bytes, content_type: str | None = "text/plain", chardet: str | None = None) -> Any:
-    """Make an answer that has been read."""
-    made = requests.Response()
-    if content_type:
-        made.headers["Content-Type"] = content_type
-    made.encoding = requests.utils.get_encoding_from_headers(made.headers)
-    made.status_code = 200
-    compat.set_content(made, content)
-    return requests_response.made_resilient(made)
 
 
 @pytest.fixture
@@ -159,9 +148,6 @@ def test_text_in_pieces_is_the_same_text(charset: str, size: int) -> None:
     text = "text テキスト" if charset != "cp1252" else "text é ÿ"
     answer = response(text.encode(charset), f"text/plain; charset={charset}")
     assert "".join(answer.iter_content(size, decode_unicode=True)) == text == answer.text
-
-
-# Guesses
 
 
 class Detector:

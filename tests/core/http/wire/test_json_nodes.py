@@ -15,7 +15,7 @@ from core.http import Policy, ResilientSession, ResponseTooLarge
 from core.http.wire import json_nodes
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import reply
-from tests.core.http.wire.test_charsets import response
+from tests.core.http.wire.made_response import response
 
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='[]{},:"\\aé中😀\ud800'),

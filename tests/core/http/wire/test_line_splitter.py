@@ -14,7 +14,7 @@ from core.http import Policy, ResilientSession, ResponseTooLarge
 from core.http.wire import compat, line_splitter
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import Reply, reply
-from tests.core.http.wire.test_charsets import response
+from tests.core.http.wire.made_response import response
 
 
 @given(
