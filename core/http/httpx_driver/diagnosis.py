@@ -12,6 +12,7 @@ from ..errors import BlockedAddress, ResponseTooLarge
 from ..outcome import Outcome, Reason, failed
 from ..wire.attempt_context import AttemptContext, Stage
 from ..wire.error_chain import chain
+from ..wire.error_outcomes import machine_lacks
 
 _Rule: TypeAlias = tuple[tuple[type[BaseException], ...], Reason, bool, bool]
 
@@ -49,6 +50,9 @@ def diagnose(
     `handled` is what the caller was handling already when the attempt began: Python chains that to `error` too.
     """
     links = tuple(chain(error, handled))
+    lack = machine_lacks(links) if attempt.stage < Stage.SEND else None
+    if lack is not None:
+        return lack
     detail = type(links[-1]).__name__
     for link in links:
         if isinstance(link, socket.gaierror):

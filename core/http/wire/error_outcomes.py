@@ -11,6 +11,7 @@ import http.client
 import re
 import socket
 import ssl
+from collections.abc import Iterable
 from dataclasses import replace
 
 import requests
@@ -88,12 +89,22 @@ def diagnose(error: BaseException, reached: Stage = Stage.NONE, handled: BaseExc
     `handled` is what the caller was handling already when the attempt began: Python chains that to `error` too.
     """
     links = tuple(chain(error, handled))
-    if reached < Stage.SEND:
-        for link in links:
-            if isinstance(link, OSError) and link.errno in EXHAUSTED and not isinstance(link, _OTHER_NUMBERS):
-                return failed(Reason.OTHER, errno.errorcode[link.errno], transient=True, sent=False)
+    lack = machine_lacks(links) if reached < Stage.SEND else None
+    if lack is not None:
+        return lack
     outcome = _diagnose(links)
     return outcome if reached is Stage.NONE else replace(outcome, sent=outcome.sent and reached >= Stage.SEND)
+
+
+def machine_lacks(links: Iterable[BaseException]) -> Outcome | None:
+    """Return the outcome of an attempt for which this machine had no file descriptor, thread or buffer; else None.
+
+    `links`: an error that ended it before anything was sent, and what that error wraps.
+    """
+    for link in links:
+        if isinstance(link, OSError) and link.errno in EXHAUSTED and not isinstance(link, _OTHER_NUMBERS):
+            return failed(Reason.OTHER, errno.errorcode[link.errno], transient=True, sent=False)
+    return None
 
 
 def _diagnose(links: tuple[BaseException, ...]) -> Outcome:
