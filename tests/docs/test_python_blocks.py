@@ -3,6 +3,7 @@
 ``<!-- example: … -->`` before a block, or ``<!-- examples: … -->`` for all blocks of a page, is one of
 
 - ``conftest`` and ``test``: a conftest.py and a file of tests, run by pytest;
+- ``test needs NAME``: such a file, run where there is such a module;
 - ``settings``: settings of Django, with which `manage.py check` finds nothing wrong;
 - ``tests/….py``: that file runs it, because it changes the process;
 - ``needs NAME``: run where there is such a module, or such a name in one;
@@ -39,12 +40,13 @@ CACHE = {
     "OPTIONS": {"serializer": "core.http.django.json_serializer.JSONSerializer"},
 }
 KNOWN = re.compile(
-    rf"|conftest|test|settings|{ELSEWHERE.pattern}|needs [\w.]+|raises \w+|{AS_OURS}|not run: .+", re.DOTALL
+    rf"|conftest|test(?: needs [\w.]+)?|settings|{ELSEWHERE.pattern}|needs [\w.]+|raises \w+|{AS_OURS}|not run: .+",
+    re.DOTALL,
 )
 
 
 def marked(marker: str) -> list[Any]:
-    found = [block for page in PYTHON.values() for block in page if block.marker == marker]
+    found = [block for page in PYTHON.values() for block in page if block.marker.split(" needs ")[0] == marker]
     return [pytest.param(block, id=block.where) for block in found]
 
 
@@ -68,13 +70,19 @@ def run(block: Block, names: dict[str, Any]) -> None:
     exec(code, names)
 
 
+def has_what_it_needs(block: Block) -> bool:
+    if "needs " not in block.marker:
+        return True
+    try:
+        pkgutil.resolve_name(block.marker.rpartition("needs ")[2])
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
 def is_to_be_run(block: Block) -> bool:
     if block.marker.startswith("needs "):
-        try:
-            pkgutil.resolve_name(block.marker.removeprefix("needs "))
-        except (ImportError, AttributeError):
-            return False
-        return True
+        return has_what_it_needs(block)
     return block.marker in {"", AS_OURS} or block.marker.startswith("raises ")
 
 
@@ -107,13 +115,15 @@ def test_every_block_is_python_with_a_known_marker(block: Block) -> None:
 @pytest.mark.parametrize("block", marked("test"))
 def test_the_tests_of_a_page_pass(block: Block, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The conftest.py and the tests that a page shows, in a folder of their own."""
+    if not has_what_it_needs(block):
+        pytest.skip(f"it {block.marker.removeprefix('test ')}")
     for other in PYTHON[block.page]:
         if other.marker == "conftest":
             pytester.makeconftest(other.code)
     pytester.makepyfile(block.code)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.runpytest_subprocess("-p", "no:django", "-p", "no:cacheprovider").assert_outcomes(
-        passed=len(re.findall(r"^def test_", block.code, re.MULTILINE))
+        passed=len(re.findall(r"^(?:async )?def test_", block.code, re.MULTILINE))
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio
 import pytest
 from urllib3.response import HTTPResponse
 
@@ -19,7 +20,7 @@ from core.http import Policy, process
 from core.http.registry import Config
 from core.http.testing import FakeClock, OutboundHTTP
 from tests.core.http.conftest import Serve
-from tests.core.http.httpx_driver.conftest import Caller
+from tests.core.http.httpx_driver.conftest import Caller, Run
 from tests.core.http.misbehave import reply
 
 
@@ -208,6 +209,17 @@ def test_respx_sees_every_attempt(caller: Caller, name: str, clock: FakeClock) -
     assert clock.waits == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["httpx"], indirect=True)
+def test_respx_in_place_of_the_transport_sees_a_call_once(caller: Caller, name: str, clock: FakeClock) -> None:
+    """`using="httpx"` answers where the attempts would be made."""
+    respx = pytest.importorskip("respx")
+    with respx.mock(using="httpx") as mock:
+        route = mock.get("https://example.org/").respond(503)
+        assert caller().get("https://example.org/").status_code == 503
+        assert route.call_count == 1
+    assert clock.waits == []
+
+
 def test_pytest_httpx_sees_every_attempt(
     request: pytest.FixtureRequest, caller: Caller, name: str, clock: FakeClock
 ) -> None:
@@ -220,6 +232,22 @@ def test_pytest_httpx_sees_every_attempt(
     assert response.json() == {"fine": True}
     assert len(mock.get_requests()) == 3
     assert clock.waits == [1, 2]
+
+
+def test_tasks_share_the_clock_of_a_test(run: Run, driver: ModuleType, library: ModuleType, clock: FakeClock) -> None:
+    """The delays of calls that are under way at the same time add up."""
+    answers = [503, 503, 200, 200]
+    transport = library.MockTransport(lambda _: library.Response(answers.pop(0)))
+
+    async def main() -> None:
+        async with driver.AsyncResilientClient(transport=transport) as client, anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(client.get, "https://example.org/")
+
+    run(main)
+    assert answers == []
+    assert clock.waits == [1, 1]
+    assert clock.now == 2
 
 
 def test_clients_share_tls_contexts(driver: ModuleType) -> None:
