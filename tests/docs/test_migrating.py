@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import threading
 import time
 from typing import Any
 
+import httpx
 import pybreaker
 import pytest
 import requests
@@ -23,17 +26,25 @@ CUT = reply(200, b"half", length=99)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the seconds that the code of a page waits, which take no time."""
     waited: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        if seconds:  # 0 lets other tasks run
+            waited.append(seconds)
+        await sleep(0)
+
     monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setattr(asyncio, "sleep", note)
     return waited
 
 
-def code(page: str, heading: str) -> dict[str, Any]:
-    """Run the first block below a heading of a page."""
+def code(page: str, heading: str, number: int = 0) -> dict[str, Any]:
+    """Run a block below a heading of a page: the first, or the one after `number` others."""
     path = ROOT / "docs" / "migrating" / page
     first = path.read_text(encoding="utf-8").index(f"\n## {heading}\n")
     line = path.read_text(encoding="utf-8").count("\n", 0, first)
     names: dict[str, Any] = {}
-    exec(next(block.code for block in blocks(path) if block.line > line), names)
+    exec([block.code for block in blocks(path) if block.line > line][number], names)
     return names
 
 
@@ -42,6 +53,8 @@ def ends(names: dict[str, Any], *script: Reply) -> tuple[Any, int]:
     with MisbehavingServer(list(script)) as server:
         try:
             got = names["fetch"](server.url)
+            if inspect.iscoroutine(got):
+                got = asyncio.run(got)
         except Exception as exc:  # noqa: BLE001 - it is what the test asks for
             return type(exc), len(server.requests)
         return getattr(got, "status_code", got), len(server.requests)
@@ -108,6 +121,25 @@ def test_tenacity_repeats_what_will_not_get_better(waits: list[float]) -> None:
     with pytest.raises(tenacity.RetryError):
         before["fetch"]("http://")
     assert len(waits) == 6
+
+
+def test_the_async_code_after_returns_the_last_answer(outbound_http: OutboundHTTP) -> None:
+    """Four attempts at a 503, with httpx's own error; one at a 404; a body that breaks off is asked for again."""
+    for after in (code("httpx-retries.md", "After"), code("tenacity.md", "Async code", 1)):
+        outbound_http.clock.waits.clear()
+        assert ends(after, reply(200)) == (200, 1)
+        assert ends(after, *[reply(503)] * 4) == (httpx.HTTPStatusError, 4)
+        assert outbound_http.clock.waits == [1, 2, 4]
+        assert ends(after, reply(404)) == (httpx.HTTPStatusError, 1)
+        assert ends(after, CUT, reply(200)) == (200, 2)
+
+
+def test_tenacity_repeats_a_404_in_async_code(waits: list[float]) -> None:
+    """As around a call of requests: four requests, and an error of tenacity's."""
+    before = code("tenacity.md", "Async code")
+    assert ends(before, reply(200)) == (200, 1)
+    assert ends(before, *[reply(404)] * 4) == (tenacity.RetryError, 4)
+    assert waits == [1, 2, 4]
 
 
 def test_tenacity_does_not_read_retry_after(waits: list[float]) -> None:
