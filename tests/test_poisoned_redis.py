@@ -83,7 +83,7 @@ def test_the_shared_cache_runs_none(redis_server: RedisServer, stored: redis.Red
                 for key in stored.keys("*:probe:*"):
                     stored.set(key, pickled)
                 log = member.end(LONGEST)
-            text = "WARNING The shared cache holds no state under core.http:1:example: what is there is ignored"
+            text = "WARNING The shared cache holds no valid state under core.http:1:example: its value is ignored"
             assert log.count(text) == 1, f"protocol {number}: {log}"
             assert "Traceback" not in log
             assert not order.made.exists()

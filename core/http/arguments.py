@@ -44,7 +44,7 @@ def shown(value: float) -> str:
     try:
         return repr(value)
     except ValueError:  # Python refuses to write out numbers of more than 4,300 digits
-        return "a number of thousands of digits"
+        return "a number with thousands of digits"
 
 
 def check_seconds(name: str, value: Any, *, zero: bool = False) -> None:
@@ -85,7 +85,7 @@ def check_part(name: str, value: Any, kind: type) -> None:
     if value is None or isinstance(value, kind):
         return
     instead = f": write {call_of(kind, value)}" if isinstance(value, Mapping) else ""
-    raise TypeError(f"{name}={value!r}: must be {kind.__name__}(…), or None to switch it off{instead}")
+    raise TypeError(f"{name}={value!r}: must be {kind.__name__}(…), or None to disable it{instead}")
 
 
 def call_of(kind: type, fields: Mapping[Any, Any]) -> str:
@@ -98,7 +98,7 @@ def hint(name: object, known: Iterable[str]) -> str:
     known = tuple(known)
     meant = _ELSEWHERE.get(str(name))
     close = [meant] if meant in known else get_close_matches(str(name), known, 1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"the known names are {', '.join(known)}"
 
 
 class NamedFields:
@@ -113,7 +113,7 @@ class NamedFields:
             if values:
                 first = values[0]
                 instead = call_of(cls, first if isinstance(first, Mapping) else {known[0]: first})
-                raise TypeError(f"{cls.__name__}({first!r}): fields are given by name, such as {instead}")
+                raise TypeError(f"{cls.__name__}({first!r}): pass fields by name, such as {instead}")
             for name in fields:
                 if name not in known:
                     raise TypeError(f"{cls.__name__} has no field {name!r}: {hint(name, known)}")

@@ -30,7 +30,7 @@ def _renew() -> None:
         try:
             thing.after_fork()
         except Exception:  # noqa: BLE001 - logged, with its traceback
-            logger.exception("%r was not renewed after a fork", thing)
+            logger.exception("Renewing %r after a fork failed", thing)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either

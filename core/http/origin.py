@@ -40,7 +40,7 @@ def origin_of(url: str) -> Origin:
 def _origin(scheme: str, netloc: str) -> Origin:
     parts = SplitResult(scheme.lower(), netloc, "", "", "")
     if not parts.hostname:
-        raise ValueError("the URL names no host")
+        raise ValueError("the URL has no host")
     port = DEFAULT_PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
     return Origin(parts.scheme, canonical_host(parts.hostname), port)
 
@@ -49,5 +49,5 @@ def canonical_host(host: str) -> str:
     """Lower-case, in ASCII, without the root dot. Raises `ValueError` for what cannot be a host name."""
     host = host.lower().rstrip(".")
     if not host:
-        raise ValueError("the root is no host")
+        raise ValueError("the DNS root is not a host")
     return host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")

@@ -199,7 +199,7 @@ class Policy(NamedFields):
         check_part("circuit_breaker", self.circuit_breaker, CircuitBreaker)
         check_part("retry_budget", self.retry_budget, RetryBudget)
         if self.classify is not None and not callable(self.classify):
-            path = " (its dotted path is for OUTBOUND_HTTP only)" if isinstance(self.classify, str) else ""
+            path = " (a dotted path is allowed only in OUTBOUND_HTTP)" if isinstance(self.classify, str) else ""
             allowed = f"a function of status, headers and body{path}, or None"
             raise TypeError(f"classify={self.classify!r}: must be {allowed}")
         check_flag("rate_limit_gate", self.rate_limit_gate)
@@ -236,7 +236,7 @@ def check_policy(value: object) -> None:
     elif value is Policy:
         instead = ": write Policy()"
     elif isinstance(value, str):
-        instead = "; the upstream of a call is found by the host of its URL"
+        instead = "; the host of a call's URL determines its upstream"
     raise TypeError(f"policy={given}: must be a Policy or None{instead}")
 
 
@@ -247,5 +247,5 @@ def refuse_options(owner: type, options: Mapping[str, Any]) -> None:
         if name in known:
             raise TypeError(f"{name}= is a field of the policy: write {owner.__name__}(Policy({name}=…))")
         if name == "untrusted":
-            raise TypeError(f"{owner.__name__} takes no untrusted=: only ResilientSession can keep what it promises")
-        raise TypeError(f"{owner.__name__} takes no {name}=; of the fields of Policy: {hint(name, known)}")
+            raise TypeError(f"{owner.__name__} does not accept untrusted=: use ResilientSession(untrusted=True)")
+        raise TypeError(f"{owner.__name__} does not accept {name}=, and Policy has no such field; {hint(name, known)}")

@@ -1,6 +1,7 @@
 """Warns a Django site whose setting OUTBOUND_HTTP is not read, because the app that reads it is not installed.
 
-Django is not imported here, for most adopters have none: where the process uses it, its modules are loaded already.
+This module does not import Django, because most adopters do not use it. In a process that uses Django, its modules are
+already loaded.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ _SETTING = "OUTBOUND_HTTP"
 
 
 def warn() -> None:
-    """Log a warning if Django is set up and has the setting. Call it where the defaults are used instead."""
+    """Log a warning if Django is set up and has the setting. To be called where the defaults are used instead."""
     django_apps, django_conf = sys.modules.get("django.apps"), sys.modules.get("django.conf")
     if django_apps is None or django_conf is None or not django_apps.apps.ready:
-        return  # before it is ready, our app may be about to read the setting
+        return  # until the apps are ready, our app may still read the setting
     if django_conf.settings.configured and hasattr(django_conf.settings, _SETTING):
-        text = '%s is not used, and all upstreams have the defaults: add "%s.django" to INSTALLED_APPS'
+        text = '%s is not read, so all upstreams use the defaults: add "%s.django" to INSTALLED_APPS'
         logger.warning(text, _SETTING, __package__)

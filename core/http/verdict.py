@@ -1,4 +1,4 @@
-"""What an upstream means by an answer: for APIs whose statuses do not say."""
+"""The meaning of a response, for APIs whose statuses do not express it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeAlias
 from .arguments import check_flag, check_number
 
 MOST_BODY_BYTES = 65_536
-"""Of a body that `Policy.classify` gets: errors are explained at its beginning."""
+"""Size limit of the body passed to `Policy.classify`: APIs explain an error at the start of the body."""
 
 
 class Meaning(StrEnum):
@@ -25,16 +25,16 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What `Policy.classify` answers. Made by one of the methods named like the meanings."""
+    """The return value of `Policy.classify`. Create it with the class method that is named like the meaning."""
 
     meaning: Meaning
     """The kind of verdict."""
     seconds: float | None = None
-    """When to ask again; None: as the headers say."""
+    """Seconds until the next attempt; None: as the headers say."""
     doubled: bool = False
-    """`seconds` are doubled each time that the upstream still refuses when they are over; an hour at most."""
+    """`seconds` is doubled each time that the upstream still refuses after the pause, up to an hour."""
     why: str = ""
-    """For people, after "the upstream": what the calls that are refused meanwhile say."""
+    """The reason of the pause, written after "the upstream" in the errors of the calls that the pause rejects."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.meaning, Meaning):
@@ -47,29 +47,34 @@ class Verdict:
 
     @classmethod
     def success(cls) -> Verdict:
-        """Return the verdict that all is well, whatever the status."""
+        """Return the verdict that the request succeeded, whatever the status."""
         return cls(Meaning.SUCCESS)
 
     @classmethod
     def permanent(cls) -> Verdict:
-        """Return the verdict that the same request will be refused again, and that the upstream is well."""
+        """Return the verdict that the same request would be refused again, and that the upstream is healthy."""
         return cls(Meaning.PERMANENT)
 
     @classmethod
     def transient(cls, seconds: float | None = None) -> Verdict:
-        """Return the verdict that the same request may succeed later: after `seconds`, or after the usual delay."""
+        """Return the verdict that the same request may succeed later.
+
+        :param seconds: the delay before the retry; None: as the headers say, otherwise the usual backoff.
+        """
         return cls(Meaning.TRANSIENT, seconds)
 
     @classmethod
     def rate_limited(cls, seconds: float | None = None, *, doubled: bool = False, why: str = "") -> Verdict:
-        """Return the verdict that no request is wanted for a while: the gate closes.
+        """Return the verdict that the upstream wants a pause from all requests: the rate-limit gate closes.
 
-        :param seconds: for how long; None: as the headers say; if they do not, only this call is delayed.
-        :param doubled: for twice as long each time that the upstream still refuses afterwards.
-        :param why: a predicate for people: "asked to be left alone" by default.
+        :param seconds: the length of the pause; None: as the headers say. If they say nothing, only this call is
+            delayed.
+        :param doubled: double the pause each time that the upstream still refuses after it.
+        :param why: a predicate for messages, after "the upstream"; default: "asked for a pause".
         """
         return cls(Meaning.RATE_LIMITED, seconds, doubled, why)
 
 
 Classify: TypeAlias = Callable[[int, Mapping[str, str], bytes | None], Verdict | None]
-"""Status, headers (compared without case), the body as far as it was read; returns None where the status says it."""
+"""A function of the status, the headers (case-insensitive) and the start of the body. It returns None if the status
+says enough."""

@@ -102,7 +102,7 @@ class _Reader:
         for name, entry in self._mapping("E001", f"{SETTING}['upstreams']", setting.get("upstreams", {})).items():
             where = f"{SETTING}['upstreams'][{name!r}]"
             if not isinstance(name, str) or not _NAME.fullmatch(name) or name == OTHER:
-                self._wrong("E003", f"{where}: a name is lower-case letters, digits, _ and -, and not 'other'")
+                self._wrong("E003", f"{where}: a name must be lower-case letters, digits, _ and -, and not 'other'")
                 continue
             if not isinstance(entry, Mapping):
                 self._mapping("E003", where, entry)
@@ -113,7 +113,7 @@ class _Reader:
                 continue
             for host in self._hosts(where, values.pop("hosts", None)):
                 if hosts.setdefault(host, name) != name:
-                    self._wrong("E004", f"{where}: host {host!r} belongs to {hosts[host]!r} already")
+                    self._wrong("E004", f"{where}: host {host!r} already belongs to {hosts[host]!r}")
             upstreams[name] = self._policy(where, default, values)
         user_agent = self._user_agent(setting.get("user_agent"))
         self.config = registry.Config(default, upstreams, hosts, user_agent, self._cache(setting.get("shared_cache")))
@@ -158,7 +158,7 @@ class _Reader:
             except ValueError:
                 shown = re.sub(r".*@", "***@", host) if isinstance(host, str) else host  # in a URL, a password
                 allowed = '"host" or "host:port", without scheme, path or wildcard'
-                self._wrong("E003", f"{where}: 'hosts' has {shown!r}: must be {allowed}")
+                self._wrong("E003", f"{where}: 'hosts' contains {shown!r}: must be {allowed}")
 
     def _user_agent(self, value: Any) -> str | None:
         if value is None or (isinstance(value, str) and value and value.isascii() and value.isprintable()):
@@ -181,13 +181,13 @@ class _Reader:
             self._wrong("E006", f"{where}: {exc}")
             return None
         if isinstance(cache, LocMemCache | DummyCache):
-            self._wrong("W001", f"{where}: {type(cache).__name__} shares nothing with other processes")
+            self._wrong("W001", f"{where}: a {type(cache).__name__} is not shared with other processes")
         elif unpickles(alias):
             self._wrong(
                 "W002",
-                f"{where}: {type(cache).__name__} unpickles what it reads, so whoever can write to it can run code in "
-                f"this process; use a RedisCache with OPTIONS={{'serializer': '{JSONSerializer.__module__}."
-                f"{JSONSerializer.__name__}'}}",
+                f"{where}: a {type(cache).__name__} unpickles the values that it reads, so anyone who can write to the "
+                f"cache can run code in this process; use a RedisCache with OPTIONS={{'serializer': "
+                f"'{JSONSerializer.__module__}.{JSONSerializer.__name__}'}}",
             )
         return SharedCache(alias)
 
@@ -203,7 +203,7 @@ def _part(name: str, value: Any) -> Any:
         except ImportError as exc:
             raise ValueError(f"classify={value!r}: cannot be imported: {exc}") from exc
         if not callable(found):
-            raise ValueError(f"classify={value!r}: must lead to a function of status, headers and body")
+            raise ValueError(f"classify={value!r}: must be the path of a function of status, headers and body")
         return found
     kind = _PARTS.get(name)
     if kind is None or not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""How the upstreams stand, in words: for `manage.py upstreams` and for the page in the admin."""
+"""The state of the upstreams as text, for `manage.py upstreams` and for the page in the admin."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Row(NamedTuple):
     quotas: tuple[str, ...]
     last_error: str
     request: str
-    """What the last error is of."""
+    """The request that caused the last error."""
     in_trouble: bool
 
 
 def rows(status_report: StatusReport) -> list[Row]:
-    """Say how each upstream stands."""
+    """Return the state of each upstream as text."""
     words = _Words(status_report.at)
     return [
         Row(
@@ -45,13 +45,13 @@ def title(status_report: StatusReport) -> str:
 
 
 def caveat(status_report: StatusReport) -> str:
-    """Say what is missing; empty: nothing is."""
+    """Return a sentence that says what the report lacks; "" if it is complete."""
     if status_report.is_shared:
         return ""
-    why = "No cache is shared (shared_cache in OUTBOUND_HTTP)"
+    why = "No shared cache is configured (shared_cache in OUTBOUND_HTTP)"
     if status_report.problem is not None:
         why = f"The shared cache cannot be read ({status_report.problem})"
-    return f"{why}: this is what this one process knows, and nothing of other processes."
+    return f"{why}: only the state of this process is shown."
 
 
 def _subject(standing: UpstreamStatus) -> str:
@@ -68,7 +68,7 @@ class _Words:
 
     def breaker(self, standing: UpstreamStatus) -> str:
         if standing.partition:
-            return f"that of {standing.name}"
+            return f"shared with {standing.name}"
         if not standing.has_breaker:
             return "off"
         if standing.breaker is None:
@@ -78,18 +78,18 @@ class _Words:
             return f"closed{since}"
         if standing.next_probe is not None:
             return f"open{since}, next probe at {self._ahead(standing.next_probe)}"
-        return f"half-open, down{since}: the next call is the probe, or it is on its way"
+        return f"half-open, down{since}: the next call is the probe, or a probe is in flight"
 
     def gate(self, standing: UpstreamStatus) -> str:
         if standing.gate_closed is None:
             return "unknown"
         if standing.asked_until is None:
-            return "nobody waits"  # not "open": that is what a breaker is when nothing passes
+            return "no pause"  # not "open": an open breaker means the opposite
         if standing.closed_until is None:
             return f"one call at a time until {self._ahead(standing.asked_until)}"
         longer = standing.asked_until > standing.closed_until
-        asked = f"; asked for {self._time(standing.asked_until)}" if longer else ""
-        return f"all wait until {self._ahead(standing.closed_until)}{asked}"
+        asked = f"; the upstream asked for a pause until {self._time(standing.asked_until)}" if longer else ""
+        return f"calls wait until {self._ahead(standing.closed_until)}{asked}"
 
     def quota(self, resource: str, quota: Allowance) -> str:
         counts = ["?" if count is None else str(count) for count in (quota.remaining, quota.limit)]
@@ -97,7 +97,7 @@ class _Words:
         if quota.reset is None:
             text = f"{left} {self._age(quota.at)} ago"
         elif quota.reset <= self._now:
-            text = f"full again since {self._time(quota.reset)}, before that {left}"
+            text = f"full again since {self._time(quota.reset)}; before that, {left}"
         else:
             text = f"{left}, full again at {self._ahead(quota.reset)}"
         return f"{resource}: {text}" if resource else text

@@ -15,7 +15,7 @@ MAX_CLOSED = 3600.0
 """Seconds. An upstream that asks for more is asked again after an hour, by one probe."""
 MOST_WHY = 200
 """Characters of the reason that a gate keeps: it goes into errors and into the shared cache."""
-LEFT_ALONE = "asked to be left alone"
+LEFT_ALONE = "asked for a pause"
 _PROBED = 1.0
 """Seconds after which a gate is looked at again while a probe is on its way, which may open it at any moment."""
 

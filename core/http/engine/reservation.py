@@ -95,7 +95,7 @@ class Reservation:
         if self._turn is None or pace.is_lost(self._turn, now):
             self._turn = pace.reserve(now, deadline)
         if self._turn is None:
-            why = "the total timeout ends before the turn of the call"
+            why = "its turn under requests_per_second comes after the total timeout"
             return Refused(Rejection.DEADLINE_EXCEEDED, Suppression.DEADLINE, why)
         return Wait(self._turn - now) if self._turn > now else None
 

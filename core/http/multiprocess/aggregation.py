@@ -27,7 +27,7 @@ class Values(dict[str, tuple[float, float]]):
         except FileNotFoundError:
             pass
         except (PermissionError, RuntimeError, ValueError, struct.error) as exc:
-            logger.warning("%s: %s: not all of it could be read; remove it", path, exc)
+            logger.warning("%s: %s: only a part of this file is counted; remove the file", path, exc)
         self.pop("", None)  # what a page that was never written to reads as
 
     def by_series(self, kind: str) -> Values:

@@ -69,7 +69,7 @@ class Collector:
         found: dict[str, dict[_Who, Values]] = defaultdict(lambda: defaultdict(Values))
         with locked(self._directory) as alone:
             if not alone:  # a merge in between would be seen by half: no scrape is better than one with wrong sums
-                raise TimeoutError(f"{self._directory}: another process has held directory.lock for seconds")
+                raise TimeoutError(f"{self._directory}: another process held directory.lock for seconds")
             compaction.tidy(self._directory)
             for file in files_of(self._directory):
                 if not (file.is_live and file.has_ended):

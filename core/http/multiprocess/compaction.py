@@ -71,7 +71,7 @@ def _finish(directory: Path) -> None:
     except FileNotFoundError:
         return
     except ValueError:  # the machine went down: it was renamed, but not written
-        logger.warning("%s: cannot be read; a merge may be counted twice", note)
+        logger.warning("%s cannot be read: an interrupted merge may be counted twice", note)
         note.unlink()
         return
     for target in (directory / name for name in noted["targets"]):

@@ -97,7 +97,7 @@ def take_part(part: ProcessRole | None = None) -> None:
     if part is None or not os.environ[VARIABLE]:
         return
     if not IS_SUPPORTED:
-        logger.error("%s: not used, because it needs flock: each process shows its own metrics only", VARIABLE)
+        logger.error("%s is not used, because it needs flock: each process exports only its own metrics", VARIABLE)
         return
     directory = Path(os.environ[VARIABLE]).absolute()
     os.environ[VARIABLE] = str(directory)  # the process may go elsewhere
@@ -106,7 +106,7 @@ def take_part(part: ProcessRole | None = None) -> None:
         identity = Identity(directory, part)
         identity()
     except OSError as exc:
-        text = "%s=%s: %s: nobody will see the metrics of this process. It needs a directory to write to, with room"
+        text = "%s=%s: %s: the metrics of this process are not exported. Set a writable directory with free space"
         logger.error(text, VARIABLE, directory, exc)
         return
     values.ValueClass = values.MultiProcessValue(identity)  # type: ignore[no-untyped-call]  # it has no types

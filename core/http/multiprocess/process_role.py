@@ -39,7 +39,7 @@ def role_of(arguments: Sequence[str], environment: Mapping[str, str] | None = No
     if not named:
         return guess
     if named not in ROLES:
-        logger.error("%s=%r: not used, because it must be one of %s", ROLE_VARIABLE, named, ", ".join(ROLES))
+        logger.error("%s=%r is ignored: it must be one of %s", ROLE_VARIABLE, named, ", ".join(ROLES))
         return guess
     if named != "job":
         return ProcessRole(named)

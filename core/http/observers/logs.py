@@ -1,7 +1,7 @@
 """The logging observer: one line for each call that failed, with the history of its attempts.
 
-Query values and userinfo never get here (see `events.Target`), and the path only for upstreams that the
-configuration names: elsewhere it may be the secret itself, as in the address of a webhook.
+A line never contains query values or userinfo (see `events.Target`). It contains the path only for upstreams that the
+configuration names: for other hosts the path may be a secret, as in the URL of a webhook.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..outcome import Attempt, Result
 
 
 def log_event(event: Event) -> None:
-    """Log `event`: failed calls and opening breakers at WARNING, what recovers at INFO, all else at DEBUG."""
+    """Log `event`: failed calls and opening breakers at WARNING, recoveries at INFO, everything else at DEBUG."""
     how = _HOW.get(type(event))
     if how is not None:
         how(event)
@@ -41,11 +41,11 @@ def _log_attempt(event: AttemptEnded) -> None:
 
 def _log_retry(event: RetryScheduled) -> None:
     if logger.isEnabledFor(logging.DEBUG):
-        logger.debug("%s: again in %.1f s (%s, %s)", _subject(event), event.delay, event.reason, event.source)
+        logger.debug("%s: retry in %.1f s (%s, %s)", _subject(event), event.delay, event.reason, event.source)
 
 
 def _log_gate(event: GateClosed) -> None:
-    logger.debug("%s asks to be left alone for %.0f s", _upstream(event.upstream, event.target), event.seconds)
+    logger.debug("%s asks for a pause of %.0f s", _upstream(event.upstream, event.target), event.seconds)
 
 
 def _log_call(event: CallEnded) -> None:
@@ -93,17 +93,18 @@ def _log_breaker(event: BreakerChanged) -> None:
     if event.state is BreakerState.OPEN:
         logger.warning("Breaker of %s opens: nothing is sent for %.0f s", upstream, event.seconds, extra=extra)
     elif event.state is BreakerState.CLOSED:
-        logger.info("Breaker of %s closes: it answers again", upstream, extra=extra)
+        logger.info("Breaker of %s closes: the upstream answers again", upstream, extra=extra)
 
 
 def _log_followed(event: BreakerFollowed) -> None:
     upstream = f"upstream {event.upstream}{f' ({event.host})' if event.host else ''}"
     extra = {"upstream": event.upstream, "host": event.host, "breaker_state": event.state.value}
-    if event.state is BreakerState.OPEN:  # no WARNING: the process that found it has given that
-        text = "Breaker of %s opens as in another process: nothing is sent for %.0f s"
+    if event.state is BreakerState.OPEN:  # INFO: the process that detected the outage has logged the WARNING
+        text = "Breaker of %s opens because it opened in another process: nothing is sent for %.0f s"
         logger.info(text, upstream, event.seconds, extra=extra)
     else:
-        logger.info("Breaker of %s closes as in another process: it answers again", upstream, extra=extra)
+        text = "Breaker of %s closes because it closed in another process: the upstream answers again"
+        logger.info(text, upstream, extra=extra)
 
 
 def _upstream(name: str, target: Target) -> str:

@@ -86,7 +86,7 @@ class StateSharing:
         if thread is None or not thread.is_alive():
             self._start()
         elif self._clock() - self._busy_since > _STUCK:
-            self._say_that_it_fails(f"it has not answered for {_STUCK:.0f} s")
+            self._say_that_it_fails(f"no answer for {_STUCK:.0f} s")
 
     def stop(self) -> None:
         """RecordSync nothing any more."""
@@ -186,7 +186,7 @@ class StateSharing:
         self._elections.clear(self._clock())
         took = self._clock() - began
         if took > _SLOW:
-            raise TimeoutError(f"an exchange took {took:.1f} s")
+            raise TimeoutError(f"exchanging the state took {took:.1f} s")
         self._pause = INTERVAL
         if self._failing:
             self._failing = False
@@ -235,7 +235,7 @@ class StateSharing:
         with self._lock:
             was_failing, self._failing = self._failing, True
         if not was_failing:
-            text = "The shared cache cannot be used (%s): this process goes on with its own state"
+            text = "The shared cache failed (%s): this process continues with its own state"
             self._say(logging.WARNING, text, why)
 
     def _say(self, level: int, text: str, *args: str) -> None:

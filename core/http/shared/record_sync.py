@@ -86,7 +86,7 @@ class RecordSync:
         before, self._ignoring = self._ignoring, found is not None and heard == Record()
         if self._ignoring and not before:
             with suppress(Exception):  # a filter of the log may raise, and would pass for a cache that fails
-                logger.warning("The shared cache holds no state under %s: what is there is ignored", self.key)
+                logger.warning("The shared cache holds no valid state under %s: its value is ignored", self.key)
         return heard
 
     def _follow_breaker(

@@ -192,7 +192,7 @@ def test_one_that_cannot_be_renewed_does_not_keep_the_others_from_it(caplog: pyt
     fork._renew()
     assert [thing.times for thing in things] == [1] * 10
     assert adapter.poolmanager is not pools
-    logged = [record for record in caplog.records if "was not renewed" in record.getMessage()]
+    logged = [record for record in caplog.records if "after a fork failed" in record.getMessage()]
     assert [record.exc_info and record.exc_info[0] for record in logged] == [ZeroDivisionError] * 5
 
 

@@ -90,7 +90,10 @@ def test_the_check_says_which_setting_is_wrong(project: Path) -> None:
     """A host with a scheme is reported with the name of the setting and of the upstream."""
     done = manage(project, "check", shipping="https://shipping.test")
     assert done.returncode == 1
-    assert "(core.http.E003) OUTBOUND_HTTP['upstreams']['shipping']: 'hosts' has 'https://shipping.test'" in done.stderr
+    assert (
+        "(core.http.E003) OUTBOUND_HTTP['upstreams']['shipping']: 'hosts' contains 'https://shipping.test'"
+        in done.stderr
+    )
 
 
 def test_the_command_knows_the_upstreams(project: Path) -> None:

@@ -40,7 +40,7 @@ def refusal(function: Callable[..., object], *values: Any, **fields: Any) -> str
         (Policy, "policy=<class 'core.http.policy.Policy'>: must be a Policy or None: write Policy()"),
         (
             "secret",
-            "policy=a str: must be a Policy or None; the upstream of a call is found by the host of its URL",
+            "policy=a str: must be a Policy or None; the host of a call's URL determines its upstream",
         ),
         (True, "policy=True: must be a Policy or None"),
     ],
@@ -66,9 +66,12 @@ def test_a_part_of_a_policy_is_no_policy(part: Any) -> None:
     ("name", "told"),
     [
         ("retries", "retries= is a field of the policy: write {owner}(Policy(retries=…))"),
-        ("timeout", "{owner} takes no timeout=; of the fields of Policy: did you mean 'attempt_timeout'?"),
-        ("max_retries", "{owner} takes no max_retries=; of the fields of Policy: did you mean 'retries'?"),
-        ("colour", "{owner} takes no colour=; of the fields of Policy: known are retries, backoff, "),
+        ("timeout", "{owner} does not accept timeout=, and Policy has no such field; did you mean 'attempt_timeout'?"),
+        ("max_retries", "{owner} does not accept max_retries=, and Policy has no such field; did you mean 'retries'?"),
+        (
+            "colour",
+            "{owner} does not accept colour=, and Policy has no such field; the known names are retries, backoff, ",
+        ),
     ],
 )
 def test_fields_of_a_policy_are_no_options(owner: type, name: str, told: str) -> None:
@@ -78,7 +81,7 @@ def test_fields_of_a_policy_are_no_options(owner: type, name: str, told: str) ->
 
 def test_an_adapter_cannot_be_untrusted() -> None:
     """The message names what can be, instead of the fields of a policy."""
-    message = "ResilientAdapter takes no untrusted=: only ResilientSession can keep what it promises"
+    message = "ResilientAdapter does not accept untrusted=: use ResilientSession(untrusted=True)"
     assert refusal(ResilientAdapter, untrusted=True) == message
 
 
@@ -142,12 +145,12 @@ def test_within_takes_seconds(seconds: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Policy(3), "Policy(3): fields are given by name, such as Policy(retries=3)"),
+        (lambda: Policy(3), "Policy(3): pass fields by name, such as Policy(retries=3)"),
         (
             lambda: Policy({"retries": 3}),
-            "Policy({'retries': 3}): fields are given by name, such as Policy(retries=3)",
+            "Policy({'retries': 3}): pass fields by name, such as Policy(retries=3)",
         ),
-        (lambda: RetryBudget(0.1), "RetryBudget(0.1): fields are given by name, such as RetryBudget(ratio=0.1)"),
+        (lambda: RetryBudget(0.1), "RetryBudget(0.1): pass fields by name, such as RetryBudget(ratio=0.1)"),
         (lambda: Policy(retry=3), "Policy has no field 'retry': did you mean 'retries'?"),
         (
             lambda: Policy(status_forcelist=[503]),
@@ -157,28 +160,31 @@ def test_within_takes_seconds(seconds: Any) -> None:
             lambda: CircuitBreaker(fail_max=5),
             "CircuitBreaker has no field 'fail_max': did you mean 'failures_in_a_row'?",
         ),
-        (lambda: RetryBudget(colour=5), "RetryBudget has no field 'colour': known are ratio, minimum, window"),
+        (
+            lambda: RetryBudget(colour=5),
+            "RetryBudget has no field 'colour': the known names are ratio, minimum, window",
+        ),
         (
             lambda: Policy(attempt_timeout=timedelta(seconds=5)),
             "attempt_timeout=datetime.timedelta(seconds=5): must be a number of seconds above 0 to 86400: write 5.0",
         ),
         (
             lambda: Policy(circuit_breaker=True),
-            "circuit_breaker=True: must be CircuitBreaker(…), or None to switch it off",
+            "circuit_breaker=True: must be CircuitBreaker(…), or None to disable it",
         ),
         (
             lambda: Policy(circuit_breaker={"window": 10}),
             (
-                "circuit_breaker={'window': 10}: must be CircuitBreaker(…), or None to switch it off: "
+                "circuit_breaker={'window': 10}: must be CircuitBreaker(…), or None to disable it: "
                 "write CircuitBreaker(window=10)"
             ),
         ),
-        (lambda: Policy(retry_budget=False), "retry_budget=False: must be RetryBudget(…), or None to switch it off"),
+        (lambda: Policy(retry_budget=False), "retry_budget=False: must be RetryBudget(…), or None to disable it"),
         (
             lambda: Policy(classify="package.classify"),
             (
                 "classify='package.classify': must be a function of status, headers and body "
-                "(its dotted path is for OUTBOUND_HTTP only), or None"
+                "(a dotted path is allowed only in OUTBOUND_HTTP), or None"
             ),
         ),
         (

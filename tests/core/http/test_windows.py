@@ -117,5 +117,5 @@ def test_a_scrape_shows_the_process(serve: Serve) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert 'outbound_http_calls_total{outcome="success",reason="",upstream="other"} 1.0' in done.stdout
-    assert "PROMETHEUS_MULTIPROC_DIR: not used, because it needs flock" in done.stderr
+    assert "PROMETHEUS_MULTIPROC_DIR is not used, because it needs flock" in done.stderr
     assert not (ROOT / "metrics-of-windows").exists()

@@ -27,10 +27,14 @@ ROOT = Path(__file__).resolve().parents[4]
         ({"default": {"retry": 1}}, "core.http.E002", "'retry'"),
         ({"upstreams": {"PyPI": {"hosts": ["pypi.test"]}}}, "core.http.E003", "'PyPI'"),
         ({"upstreams": {"pypi": {"hosts": ["https://pypi.test"]}}}, "core.http.E003", "without scheme"),
-        ({"upstreams": {"a": {"hosts": ["x.test"]}, "b": {"hosts": ["x.test"]}}}, "core.http.E004", "'a' already"),
+        (
+            {"upstreams": {"a": {"hosts": ["x.test"]}, "b": {"hosts": ["x.test"]}}},
+            "core.http.E004",
+            "already belongs to 'a'",
+        ),
         ({"user_agent": "two\nlines"}, "core.http.E005", "one line"),
         ({"shared_cache": "nowhere"}, "core.http.E006", "'nowhere'"),
-        ({"shared_cache": "default"}, "core.http.W001", "LocMemCache shares nothing"),
+        ({"shared_cache": "default"}, "core.http.W001", "a LocMemCache is not shared"),
     ],
 )
 def test_says_what_is_wrong(settings: Any, value: Any, id_: str, says: str) -> None:

@@ -108,7 +108,7 @@ def test_a_site_without_a_database_is_alive(client: Client, monkeypatch: pytest.
 class TestForgottenApp:
     """OUTBOUND_HTTP is set, and "core.http.django" is not in INSTALLED_APPS."""
 
-    WARNING = 'OUTBOUND_HTTP is not used, and all upstreams have the defaults: add "core.http.django" to INSTALLED_APPS'
+    WARNING = 'OUTBOUND_HTTP is not read, so all upstreams use the defaults: add "core.http.django" to INSTALLED_APPS'
 
     @pytest.fixture(autouse=True)
     def _forgotten(self, outbound_http: object) -> None:

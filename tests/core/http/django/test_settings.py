@@ -78,7 +78,11 @@ def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
         ([], "E001", "OUTBOUND_HTTP = []: must be a dictionary"),
         ({"upstreams": ["pypi"]}, "E001", "OUTBOUND_HTTP['upstreams'] = ['pypi']: must be a dictionary"),
         ({"defaults": {}}, "E001", "OUTBOUND_HTTP: unknown setting 'defaults'; did you mean 'default'?"),
-        ({"x": 1}, "E001", "OUTBOUND_HTTP: unknown setting 'x'; known are default, upstreams, shared_cache, "),
+        (
+            {"x": 1},
+            "E001",
+            "OUTBOUND_HTTP: unknown setting 'x'; the known names are default, upstreams, shared_cache, ",
+        ),
         ({"retries": 1}, "E001", "OUTBOUND_HTTP: unknown setting 'retries'; put it into OUTBOUND_HTTP['default']"),
         ({"default": 5}, "E002", "OUTBOUND_HTTP['default'] = 5: must be a dictionary"),
         ({"default": Policy()}, "E002", "OUTBOUND_HTTP['default'] is a Policy: write its fields as a dictionary"),
@@ -104,13 +108,13 @@ def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
             "E002",
             "OUTBOUND_HTTP['upstreams']['pypi']: attempt_timeout=10.0: must not be longer than total_timeout=5",
         ),
-        (upstreams(PyPI={"hosts": ["a"]}), "E003", "OUTBOUND_HTTP['upstreams']['PyPI']: a name is lower-case"),
-        (upstreams(other={"hosts": ["a"]}), "E003", "OUTBOUND_HTTP['upstreams']['other']: a name is lower-case"),
-        ({"upstreams": {7: {"hosts": ["a"]}}}, "E003", "OUTBOUND_HTTP['upstreams'][7]: a name is lower-case"),
+        (upstreams(PyPI={"hosts": ["a"]}), "E003", "OUTBOUND_HTTP['upstreams']['PyPI']: a name must be lower"),
+        (upstreams(other={"hosts": ["a"]}), "E003", "OUTBOUND_HTTP['upstreams']['other']: a name must be lower"),
+        ({"upstreams": {7: {"hosts": ["a"]}}}, "E003", "OUTBOUND_HTTP['upstreams'][7]: a name must be lower"),
         (
             {"default": {"classify": "os.sep"}},
             "E002",
-            "OUTBOUND_HTTP['default']: classify='os.sep': must lead to a function of status, headers and body",
+            "OUTBOUND_HTTP['default']: classify='os.sep': must be the path of a function of status, headers and body",
         ),
         (
             upstreams(pypi={"host": "pypi.example"}),
@@ -124,12 +128,12 @@ def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
         (
             upstreams(a={"hosts": ["a.test"]}, b={"hosts": ["b.test", "A.test."]}),
             "E004",
-            "OUTBOUND_HTTP['upstreams']['b']: host 'a.test' belongs to 'a' already",
+            "OUTBOUND_HTTP['upstreams']['b']: host 'a.test' already belongs to 'a'",
         ),
         (
             upstreams(a={"hosts": ["a.test:80"]}, b={"hosts": ["A.TEST:80"]}),
             "E004",
-            "OUTBOUND_HTTP['upstreams']['b']: host 'a.test:80' belongs to 'a' already",
+            "OUTBOUND_HTTP['upstreams']['b']: host 'a.test:80' already belongs to 'a'",
         ),
         ({"shared_cache": 5}, "E006", "OUTBOUND_HTTP['shared_cache'] = 5: must be None or the alias of a cache"),
         ({"shared_cache": ["default"]}, "E006", "OUTBOUND_HTTP['shared_cache'] = ['default']: must be None or"),
@@ -143,7 +147,7 @@ def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
             "E006",
             "OUTBOUND_HTTP['shared_cache'] = '***@cache.test': must be None or the alias of a cache in CACHES: default",
         ),
-        ({"shared_cache": "default"}, "W001", "OUTBOUND_HTTP['shared_cache'] = 'default': LocMemCache shares nothing"),
+        ({"shared_cache": "default"}, "W001", "OUTBOUND_HTTP['shared_cache'] = 'default': a LocMemCache is not shared"),
         ({"user_agent": 5}, "E005", "OUTBOUND_HTTP['user_agent'] = 5: must be one line of ASCII text"),
         ({"user_agent": ""}, "E005", "OUTBOUND_HTTP['user_agent'] = '': must be one line of ASCII text"),
         ({"user_agent": "a\r\nX: y"}, "E005", r"OUTBOUND_HTTP['user_agent'] = 'a\r\nX: y': must be one line"),
@@ -183,7 +187,7 @@ def test_what_is_no_host_is_refused(host: Any) -> None:
     """A host is "host" or "host:port", and nothing else."""
     ((number, message),) = problems(upstreams(pypi={"hosts": ["pypi.example", host]}))
     assert number == "E003"
-    assert message.startswith(f"OUTBOUND_HTTP['upstreams']['pypi']: 'hosts' has {host!r}: must be \"host\" or")
+    assert message.startswith(f"OUTBOUND_HTTP['upstreams']['pypi']: 'hosts' contains {host!r}: must be \"host\" or")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +197,7 @@ def test_a_host_with_userinfo_is_refused_without_it(host: str) -> None:
     """Who took an address for a host does not find its password in the log."""
     ((number, message),) = problems(upstreams(pypi={"hosts": [host]}))
     assert number == "E003"
-    assert "'hosts' has '***@pypi.example': must be" in message
+    assert "'hosts' contains '***@pypi.example': must be" in message
 
 
 def test_all_problems_are_told_at_once() -> None:

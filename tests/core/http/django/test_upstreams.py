@@ -107,7 +107,7 @@ class TestWords:
             ),
             (
                 {"breaker": BreakerState.HALF_OPEN, "since": NOW - 7300},
-                "half-open, down since 20:11:40 UTC (2 h): the next call is the probe, or it is on its way",
+                "half-open, down since 20:11:40 UTC (2 h): the next call is the probe, or a probe is in flight",
             ),
         ],
     )
@@ -120,9 +120,14 @@ class TestWords:
         ("closed", "closed_until", "asked_until", "words"),
         [
             (None, None, None, "unknown"),
-            (False, None, None, "nobody waits"),
-            (True, 60, 60, "all wait until 22:14:20 UTC (in 1 min)"),
-            (True, 3600, 7200, "all wait until 23:13:20 UTC (in 1 h); asked for 2023-11-15 00:13:20 UTC"),
+            (False, None, None, "no pause"),
+            (True, 60, 60, "calls wait until 22:14:20 UTC (in 1 min)"),
+            (
+                True,
+                3600,
+                7200,
+                "calls wait until 23:13:20 UTC (in 1 h); the upstream asked for a pause until 2023-11-15 00:13:20 UTC",
+            ),
             (False, None, 600, "one call at a time until 22:23:20 UTC (in 10 min)"),
         ],
     )
@@ -138,7 +143,7 @@ class TestWords:
         [
             ("core", (NOW, 5000, 12, NOW + 1200), "core: 12 of 5000 left, full again at 22:33:20 UTC (in 20 min)"),
             ("", (NOW - 30, None, 12, None), "12 of ? left 30 s ago"),
-            ("", (NOW - 300, 60, 0, NOW - 20), "full again since 22:13:00 UTC, before that 0 of 60 left"),
+            ("", (NOW - 300, 60, 0, NOW - 20), "full again since 22:13:00 UTC; before that, 0 of 60 left"),
         ],
     )
     def test_quota(self, resource: str, quota: tuple[Any, ...], words: str) -> None:
@@ -157,11 +162,11 @@ class TestCommand:
         heading, pypi, github, other = out.splitlines()
         assert heading == "Upstreams at 2023-11-14 22:13:20 UTC"
         assert pypi == (
-            "pypi: breaker open since 22:09:20 UTC (4 min), next probe at 22:13:35 UTC (in 15 s) | gate nobody waits | "
-            "quota none told | last error http_5xx (503) at 22:13:12 UTC (8 s ago): "
+            "pypi: breaker open since 22:09:20 UTC (4 min), next probe at 22:13:35 UTC (in 15 s) | gate no pause | "
+            "quota none announced | last error http_5xx (503) at 22:13:12 UTC (8 s ago): "
             "GET https://pypi.org/pypi/[red]/:fire:/json"
         )
-        assert github.startswith("github: breaker closed | gate nobody waits | quota core: 12 of 5000 left, full again")
+        assert github.startswith("github: breaker closed | gate no pause | quota core: 12 of 5000 left, full again")
         assert other.startswith(f"other: {LONG}: breaker closed")
         assert (err, status) == ("", 0)
 
@@ -176,8 +181,8 @@ class TestCommand:
         assert pypi.splitlines() == [
             "pypi",
             "  breaker     open since 22:09:20 UTC (4 min), next probe at 22:13:35 UTC (in 15 s)",
-            "  gate        nobody waits",
-            "  quota       none told",
+            "  gate        no pause",
+            "  quota       none announced",
             "  last error  http_5xx (503) at 22:13:12 UTC (8 s ago)",
             "              GET https://pypi.org/pypi/[red]/:fire:/json",
         ]
@@ -241,8 +246,7 @@ class TestCommand:
         out, err, status = ran()
         assert "pypi: breaker unknown | gate unknown |" in out
         assert err == (
-            "No cache is shared (shared_cache in OUTBOUND_HTTP): this is what this one process knows, "
-            "and nothing of other processes.\n"
+            "No shared cache is configured (shared_cache in OUTBOUND_HTTP): only the state of this process is shown.\n"
         )
         assert status == 0
         assert json.loads(ran("--json")[0])["shared"] is False
@@ -300,7 +304,7 @@ class TestPage:
 
     def test_says_that_nothing_is_shared(self, admin_client: Client) -> None:
         """Whoever looks at it knows that other processes may know more."""
-        assert "No cache is shared" in admin_client.get(self.PAGE).text
+        assert "No shared cache is configured" in admin_client.get(self.PAGE).text
 
     def test_works_while_the_cache_is_away(self, admin_client: Client, share: Callable[[FakeCache], None]) -> None:
         """That is when people look."""

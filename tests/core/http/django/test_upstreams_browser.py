@@ -66,10 +66,10 @@ def test_staff_see_an_outage(live_server: object, outbound_http: OutboundHTTP, t
         }
         breaker, gate, quota, error = rows["pypi"]
         assert breaker.startswith("open since ")
-        assert (gate, quota) == ("nobody waits", "none told")
+        assert (gate, quota) == ("no pause", "none announced")
         assert error.endswith("GET https://pypi.test/pypi/django/json")
         assert rows["github"][2].startswith("core: 4321 of 5000 left, full again at ")
-        assert rows["gitlab"][1].startswith("all wait until ")
+        assert rows["gitlab"][1].startswith("calls wait until ")
         assert [error for _, _, _, error in rows.values() if "hook" in error] == []
         assert browser.save_screenshot(str(tmp_path / "upstreams.png"))
         dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}

@@ -120,7 +120,9 @@ def test_a_turn_beyond_the_deadline_is_not_waited_for() -> None:
     world = World(Policy(requests_per_second=0.25))
     upstream = world.upstream
     Call(upstream, GET).begin()
-    with pytest.raises(DeadlineExceeded, match=r"was not sent: the total timeout ends before the turn of the call$"):
+    with pytest.raises(
+        DeadlineExceeded, match=r"was not sent: its turn under requests_per_second comes after the total timeout$"
+    ):
         Call(upstream, GET, deadline=4).begin()
     assert world.ended.reason is Rejection.DEADLINE_EXCEEDED
     assert Call(upstream, GET).begin() == Wait(4)

@@ -44,7 +44,9 @@ def test_an_outage_in_the_log(
     clock.advance(15)
     responses.replace("GET", URL, status=200)
     http.get(URL)
-    assert lines(caplog, logging.INFO) == ["Breaker of upstream example (example.org) closes: it answers again"]
+    assert lines(caplog, logging.INFO) == [
+        "Breaker of upstream example (example.org) closes: the upstream answers again"
+    ]
     assert lines(caplog, logging.WARNING) == []
 
 

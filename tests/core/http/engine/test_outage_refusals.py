@@ -56,7 +56,7 @@ def test_rate_limited_says_when_to_come_back() -> None:
     once(upstream, answer(429, Retry_After="300"))
     world.events.clear()
     world.clock.advance(100)
-    with pytest.raises(RateLimited, match=r"^GET to example.org was not sent: the upstream asked to be left") as caught:
+    with pytest.raises(RateLimited, match=r"^GET to example.org was not sent: the upstream asked for a pau") as caught:
         Call(upstream, GET).begin()
     assert caught.value.retry_at == NOW + timedelta(seconds=200)
     assert caught.value.retry_at.tzinfo is UTC

@@ -112,10 +112,10 @@ def test_breaker_and_budget_in_the_settings() -> None:
 @pytest.mark.parametrize(
     ("part", "given", "message"),
     [
-        ("circuit_breaker", 5, "circuit_breaker=5: must be CircuitBreaker(…), or None to switch it off"),
-        ("circuit_breaker", False, "circuit_breaker=False: must be CircuitBreaker(…), or None to switch it off"),
+        ("circuit_breaker", 5, "circuit_breaker=5: must be CircuitBreaker(…), or None to disable it"),
+        ("circuit_breaker", False, "circuit_breaker=False: must be CircuitBreaker(…), or None to disable it"),
         ("circuit_breaker", {"open": 5}, "circuit_breaker has no field 'open'; did you mean 'open_max'?"),
-        ("circuit_breaker", {5: 5}, "circuit_breaker has no field 5; known are"),
+        ("circuit_breaker", {5: 5}, "circuit_breaker has no field 5; the known names are"),
         ("circuit_breaker", {"failures_in_a_row": 0}, "failures_in_a_row=0: must be a whole number from 1 to 10000"),
         ("circuit_breaker", {"failures_in_a_row": 2.5}, "failures_in_a_row=2.5: must be a whole number"),
         ("circuit_breaker", {"failure_rate": 0}, "failure_rate=0: must be a number above 0, up to 1"),
@@ -126,8 +126,12 @@ def test_breaker_and_budget_in_the_settings() -> None:
         ("circuit_breaker", {"open_for": 0}, "open_for=0: must be a number of seconds above 0"),
         ("circuit_breaker", {"open_max": float("inf")}, "open_max=inf: must be a number of seconds"),
         ("circuit_breaker", {"open_for": 301}, "open_for=301: must not be longer than open_max=300.0"),
-        ("retry_budget", [], "retry_budget=[]: must be RetryBudget(…), or None to switch it off"),
-        ("retry_budget", {"percent": 20}, "retry_budget has no field 'percent'; known are ratio, minimum, window"),
+        ("retry_budget", [], "retry_budget=[]: must be RetryBudget(…), or None to disable it"),
+        (
+            "retry_budget",
+            {"percent": 20},
+            "retry_budget has no field 'percent'; the known names are ratio, minimum, window",
+        ),
         ("retry_budget", {"ratio": 20}, "ratio=20: must be a number from 0 to 1"),
         ("retry_budget", {"minimum": -1}, "minimum=-1: must be a whole number from 0"),
         ("retry_budget", {"minimum": True}, "minimum=True: must be a whole number from 0"),

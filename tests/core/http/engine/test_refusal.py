@@ -87,7 +87,7 @@ def test_a_closed_gate_says_until_when_and_why(clock: FakeClock) -> None:
     """Given that the upstream asked for a pause, in its own words or not, then that is passed on."""
     upstream = an_upstream(clock)
     upstream.gate.close(clock.now, 60)
-    assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked to be left alone", 60)
+    assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked for a pause", 60)
     upstream.gate.close(clock.now, 90, why="refuses our token")
     assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream refuses our token", 90)
     clock.advance(90)
@@ -98,11 +98,11 @@ def test_a_gate_that_is_probed_lets_nobody_else_pass(clock: FakeClock) -> None:
     """Given a pause of more than an hour, then one may go each hour, and the others look again in a second."""
     upstream = an_upstream(clock)
     upstream.gate.close(clock.now, 7200)
-    assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked to be left alone", 3600)
+    assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked for a pause", 3600)
     clock.advance(3600)
     assert refusal(upstream) is None
     assert upstream.gate.closed_for(clock.now, clock) == 0
-    assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked to be left alone", 1)
+    assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked for a pause", 1)
     upstream.gate.answered(clock.now)
     assert refusal(upstream) is None
 
@@ -114,7 +114,7 @@ def test_of_two_reasons_the_longer_one_counts(clock: FakeClock) -> None:
     upstream.gate.close(clock.now, 5)
     assert refusal(upstream) == (Rejection.BREAKER_OPEN, DOWN, 15)
     upstream.gate.close(clock.now, 60)
-    assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked to be left alone", 60)
+    assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked for a pause", 60)
 
 
 def test_what_the_policy_leaves_out_is_not_asked(clock: FakeClock) -> None:

@@ -165,7 +165,7 @@ def test_a_directory_that_cannot_be_used_stops_nobody(read_only: Path) -> None:
     with Process(read_only, "web") as process:
         said = process.end()
     assert f"PROMETHEUS_MULTIPROC_DIR={read_only}" in said
-    assert "nobody will see the metrics of this process" in said
+    assert "the metrics of this process are not exported" in said
 
 
 def test_a_directory_without_room_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,5 +304,5 @@ print(IS_SUPPORTED, REGISTRY.get_sample_value("calls_total"))
         check=True,
     )
     assert done.stdout == "False 1.0\n"
-    assert "PROMETHEUS_MULTIPROC_DIR: not used, because it needs flock" in done.stderr
+    assert "PROMETHEUS_MULTIPROC_DIR is not used, because it needs flock" in done.stderr
     assert list(tmp_path.iterdir()) == []

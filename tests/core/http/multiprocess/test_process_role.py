@@ -73,4 +73,4 @@ def test_the_environment_says_it_before_the_command_line(command_line: str, role
 def test_an_unknown_role_is_logged_and_not_used(caplog: pytest.LogCaptureFixture) -> None:
     """A mistake in the environment of one process stops nothing."""
     assert role_of(["manage.py", "qcluster"], {"OUTBOUND_HTTP_ROLE": "queue"}) == ProcessRole("worker")
-    assert "OUTBOUND_HTTP_ROLE='queue': not used, because it must be one of web, worker, job" in caplog.text
+    assert "OUTBOUND_HTTP_ROLE='queue' is ignored: it must be one of web, worker, job" in caplog.text

@@ -143,8 +143,8 @@ def test_each_attempt_and_each_delay_is_a_debug_line(
     http.get(URL)
     assert [record.getMessage() for record in at(logging.DEBUG, records)] == [
         "GET https://example.org: 503 in 0.000 s",
-        "upstream other (example.org) asks to be left alone for 9 s",
-        "GET https://example.org: again in 9.0 s (http_5xx, retry_after)",
+        "upstream other (example.org) asks for a pause of 9 s",
+        "GET https://example.org: retry in 9.0 s (http_5xx, retry_after)",
         "GET https://example.org: 200 in 0.000 s",
     ]
 

@@ -281,8 +281,14 @@ def test_following_is_logged_and_counted_as_a_state(caplog: pytest.LogCaptureFix
     audience.tell(BreakerFollowed("pypi", "", BreakerState.CLOSED, BreakerState.OPEN, 12.4))
     audience.tell(BreakerFollowed("other", "a.test", BreakerState.OPEN, BreakerState.CLOSED, 0.0))
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("INFO", "Breaker of upstream pypi opens as in another process: nothing is sent for 12 s"),
-        ("INFO", "Breaker of upstream other (a.test) closes as in another process: it answers again"),
+        ("INFO", "Breaker of upstream pypi opens because it opened in another process: nothing is sent for 12 s"),
+        (
+            "INFO",
+            (
+                "Breaker of upstream other (a.test) closes because it closed in another process: "
+                "the upstream answers again"
+            ),
+        ),
     ]
     labels = {"upstream": "pypi", "state": "open"}
     assert collected.get_sample_value("outbound_http_breaker_state", labels) == 1
@@ -451,7 +457,7 @@ def test_the_reason_is_the_same_in_every_process(fleet: Fleet) -> None:
     third.attempt(answer(429, Retry_After="600"))
     for process in (third, second):
         process.exchange()
-    assert second.upstream.gate.refused(1.0).why == "the upstream asked to be left alone"
+    assert second.upstream.gate.refused(1.0).why == "the upstream asked for a pause"
     assert len(fleet.cache.values["core.http:1:example"]) == 6
 
 
@@ -931,7 +937,7 @@ def test_an_outage_of_the_cache_is_said_once(fleet: Fleet, caplog: pytest.LogCap
     assert process.shared._due - process.clock() == INTERVAL
     why = "ConnectionError: Error 111 connecting to 127.0.0.1:6379"
     assert lines(caplog) == [
-        ("WARNING", f"The shared cache cannot be used ({why}): this process goes on with its own state"),
+        ("WARNING", f"The shared cache failed ({why}): this process continues with its own state"),
         ("INFO", "The shared cache works again"),
     ]
 
@@ -992,7 +998,7 @@ def test_a_record_that_makes_no_sense_is_ignored(fleet: Fleet, caplog: pytest.Lo
         several.shared._due = 0.0
         several.shared.step()
     assert several.down == [1, 2]
-    text = f"The shared cache holds no state under {several.keys[0]}: what is there is ignored"
+    text = f"The shared cache holds no valid state under {several.keys[0]}: its value is ignored"
     assert [line for line in lines(caplog) if "cache" in line[1]] == [("WARNING", text)]
     first = several.upstreams["https://0.test"]
     first.gate.close(first.clock(), 60.0)
@@ -1235,7 +1241,7 @@ def test_a_cache_that_hangs_holds_no_call_up(shy: Shy, caplog: pytest.LogCapture
     upstreams.upstream(ORIGIN)
     upstreams.upstream(ORIGIN)
     assert [text for _, text in lines(caplog)] == [
-        "The shared cache cannot be used (it has not answered for 5 s): this process goes on with its own state"
+        "The shared cache failed (no answer for 5 s): this process continues with its own state"
     ]
     upstreams.forget()
 

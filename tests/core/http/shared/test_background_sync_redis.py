@@ -71,7 +71,7 @@ def test_the_second_sends_at_most_two_attempts(start: Start, upstream: Misbehavi
     assert requests_to(upstream, "/second") - before <= 2
     assert first.end(DEADLINE).count("Breaker of upstream example") == 1
     log = second.end(DEADLINE)
-    assert "INFO Breaker of upstream example opens as in another process: nothing is sent for 1" in log
+    assert "INFO Breaker of upstream example opens because it opened in another process: nothing is sent for 1" in log
 
 
 def test_a_process_that_starts_during_an_outage_learns_of_it(start: Start, upstream: MisbehavingServer) -> None:
@@ -145,7 +145,7 @@ def test_trouble_with_redis_delays_no_call(
     for member in members.values():
         log = member.end(DEADLINE)
         if trouble == "kill":
-            assert log.count("WARNING The shared cache cannot be used (ConnectionError: ") == 1
+            assert log.count("WARNING The shared cache failed (ConnectionError: ") == 1
             assert log.count("INFO The shared cache works again") == 1
         assert "Traceback" not in log
 

@@ -1,4 +1,4 @@
-"""The command upstreams."""
+"""The command `manage.py upstreams`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _CACHE_AWAY = 1
 
 class Command(BaseCommand):
     help = (
-        "Show how the servers stand that this site calls: whether they count as down and since when, whether they "
-        "asked to be left alone, what is left of their quotas, and their last error within a day. It is what the "
-        "site's processes share; without a shared cache, what this process knows, which is nothing. History is in the "
-        "metrics. Exit status: 0 it was shown, whether upstreams are up or down; 1 the shared cache cannot be read, so "
-        "that what is printed is what this process knows; 2 misuse."
+        "Show the state of the servers that this site calls: whether they count as down and since when, whether they "
+        "asked for a pause, the rest of their quotas, and their last error of the past day. The data is what the "
+        "site's processes share. Without a shared cache, the command has no data, because it makes no calls itself. "
+        "The metrics have the history. Exit status: 0 the state was shown, whether upstreams are up or down; 1 the "
+        "shared cache cannot be read, so only the state of this process was shown; 2 invalid arguments."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        text = "print one JSON object; times are in UTC, null is unknown; messages go to stderr"
+        text = "print one JSON object; times are in UTC, null means unknown; messages go to stderr"
         parser.add_argument("--json", action="store_true", help=text)
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -45,17 +45,17 @@ class Command(BaseCommand):
             self.stdout.write(self._lines(row) if self.stdout.isatty() else _line(row))
 
     def _lines(self, row: Row) -> str:
-        """Put what is known of an upstream on lines of their own, for people."""
+        """Return the state of an upstream on several lines, for a terminal."""
         heading = self.style.ERROR(row.upstream) if row.in_trouble else self.style.MIGRATE_HEADING(row.upstream)
         error = f"{row.last_error}\n{'':14}{row.request}" if row.request else row.last_error
-        quotas = f"\n{'':14}".join(row.quotas) or "none told"
+        quotas = f"\n{'':14}".join(row.quotas) or "none announced"
         parts = (("breaker", row.breaker), ("gate", row.gate), ("quota", quotas), ("last error", error))
         return "\n".join(("", heading, *(f"  {name:10}  {value}" for name, value in parts)))
 
 
 def _line(row: Row) -> str:
-    """Put an upstream on a line of its own, for grep."""
-    quota = "; ".join(row.quotas) or "none told"
+    """Return the state of an upstream on one line, for grep."""
+    quota = "; ".join(row.quotas) or "none announced"
     error = f"{row.last_error}: {row.request}" if row.request else row.last_error
     return f"{row.upstream}: breaker {row.breaker} | gate {row.gate} | quota {quota} | last error {error}"
 
@@ -107,5 +107,5 @@ def _error(standing: UpstreamStatus) -> dict[str, Any] | None:
 
 
 def _iso(moment: float | None) -> str | None:
-    """Write a moment as jq, among others, reads it."""
+    """Return a Unix time in the ISO 8601 form that jq can parse."""
     return None if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
