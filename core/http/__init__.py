@@ -1,4 +1,4 @@
-"""Outbound HTTP that is retried, spaced, cut off and counted. `engine/call.py` is the place to begin reading."""
+"""Outbound HTTP with retries, deadlines, a circuit breaker, rate limits and metrics. Read `engine/call.py` first."""
 
 from . import duplicate_import  # noqa: F401 - first: before any metric is made
 from .adapter import ResilientAdapter

@@ -1,4 +1,4 @@
-"""`http.get` and its kin, for code that calls `requests.get`: no session to keep, connections reused all the same."""
+"""`http.get` and similar functions, for code that calls `requests.get`: no session needed, connections are reused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _adapter = ResilientAdapter()
 
 @cache
 def _template(adapter: ResilientAdapter) -> ResilientSession:
-    """Make a session that is only copied: three adapters that nothing is sent through would be made for every call."""
+    """Return a session that calls copy. A new session for each call would create three adapters that are never used."""
     session = ResilientSession()
     for prefix in ("https://", "http://"):
         session.mount(prefix, adapter)
@@ -25,16 +25,16 @@ def _template(adapter: ResilientAdapter) -> ResilientSession:
 
 
 def request(method: str, url: str, *, _adapter: ResilientAdapter = _adapter, **kwargs: Any) -> requests.Response:
-    """Send one request, as `requests.request` does: resilient, on shared connections, with a fresh cookie jar.
+    """Send one request, as `requests.request` does: resilient, on shared connections, with an empty cookie jar.
 
-    Returns the response, and raises what a `ResilientSession` does.
+    Returns the response, and raises the same errors as a `ResilientSession`.
 
     :param method: such as "GET".
-    :param url: with http or https.
-    :param kwargs: what `requests.request` takes. ``timeout=``, in seconds, can only shorten the policy's.
+    :param url: an http or https URL.
+    :param kwargs: the arguments of `requests.request`. ``timeout=``, in seconds, can only shorten the policy's.
     """
-    session = ResilientSession.__new__(ResilientSession)  # not closed: the connections are not its own
-    # (Some change the function that makes the default headers, say for another User-Agent.)
+    session = ResilientSession.__new__(ResilientSession)  # never closed: it does not own its connections
+    # `default_headers` is called for each request, because programs replace it, for example to change the User-Agent.
     sessions: Any = requests.sessions
     vars(session).update(vars(_template(_adapter)), cookies=RequestsCookieJar(), headers=sessions.default_headers())
     return session.request(method, url, **kwargs)
@@ -55,14 +55,14 @@ def head(url: str, **kwargs: Any) -> requests.Response:
 
 
 def options(url: str, **kwargs: Any) -> requests.Response:
-    """Send a OPTIONS request, with the arguments of `requests.options`: see `request`."""
+    """Send an OPTIONS request, with the arguments of `requests.options`: see `request`."""
     return request("OPTIONS", url, **kwargs)
 
 
 def post(url: str, data: Any = None, json: Any = None, **kwargs: Any) -> requests.Response:
     """Send a POST request, with the arguments of `requests.post`: see `request`.
 
-    Sent again only if it certainly was not sent, or carries an ``Idempotency-Key``.
+    It is retried only if it certainly was not sent, or if it carries an ``Idempotency-Key``.
     """
     return request("POST", url, data=data, json=json, **kwargs)
 
@@ -75,7 +75,7 @@ def put(url: str, data: Any = None, **kwargs: Any) -> requests.Response:
 def patch(url: str, data: Any = None, **kwargs: Any) -> requests.Response:
     """Send a PATCH request, with the arguments of `requests.patch`: see `request`.
 
-    Sent again only as a POST would be.
+    It is retried under the same conditions as a POST.
     """
     return request("PATCH", url, data=data, **kwargs)
 

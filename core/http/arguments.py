@@ -1,4 +1,4 @@
-"""Checks of arguments: what was given, what is allowed and, where it can be told, what to write instead."""
+"""Checks of arguments. An error says what was given, what is allowed and, if possible, what to write instead."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ELSEWHERE = {
     "timeout": "attempt_timeout",
     "total": "retries",
 }
-"""What other libraries call the fields of ours."""
+"""Names of other libraries' options, and the fields of ours that correspond to them."""
 
 
 def check_number(name: str, value: Any, allowed: str, low: float, high: float) -> None:
@@ -40,21 +40,24 @@ def check_number(name: str, value: Any, allowed: str, low: float, high: float) -
 
 
 def shown(value: float) -> str:
-    """Return `value` for a message."""
+    """Return `value` as text for a message."""
     try:
         return repr(value)
-    except ValueError:  # Python refuses to write out numbers of more than 4,300 digits
+    except ValueError:  # Python refuses to convert integers of more than 4,300 digits to text
         return "a number with thousands of digits"
 
 
 def check_seconds(name: str, value: Any, *, zero: bool = False) -> None:
-    """Raise unless `value` is a time of a day at most, and longer than none."""
+    """Raise `TypeError` or `ValueError` unless `value` is a number of seconds above 0, up to a day.
+
+    :param zero: allow 0 too.
+    """
     allowed = f"a number of seconds {'from' if zero else 'above'} 0 to {DAY}"
     check_number(name, value, allowed, 0 if zero else math.nextafter(0, 1), DAY)
 
 
 def check_integer(name: str, value: Any, low: int, high: int) -> None:
-    """Raise unless `value` is a whole number from `low` to `high`."""
+    """Raise `TypeError` or `ValueError` unless `value` is a whole number from `low` to `high`."""
     allowed = f"a whole number from {low} to {high}"
     if isinstance(value, float):
         raise TypeError(f"{name}={value!r}: must be {allowed}")
@@ -68,14 +71,14 @@ def check_flag(name: str, value: Any) -> None:
 
 
 def check_partition(value: Any) -> None:
-    """Raise `ValueError` unless `value` is a name for the quota of a credential, or empty."""
+    """Raise `ValueError` unless `value` is a valid name of a partition, or empty."""
     if not (isinstance(value, str) and _PARTITION.fullmatch(value)):
-        # Without the value: somebody may have taken it for the place of the credential itself.
+        # The message omits the value: a caller may have passed the credential itself.
         raise ValueError("partition= must be a name of up to 40 letters, digits, '_', '.' and '-'")
 
 
 def check_function(name: str, value: Any, allowed: str) -> None:
-    """Raise `TypeError` unless `value` can be called."""
+    """Raise `TypeError` unless `value` is callable."""
     if not callable(value):
         raise TypeError(f"{name}={value!r}: must be {allowed}")
 
@@ -89,12 +92,12 @@ def check_part(name: str, value: Any, kind: type) -> None:
 
 
 def call_of(kind: type, fields: Mapping[Any, Any]) -> str:
-    """Return the expression that makes a `kind` of `fields`."""
+    """Return the expression that creates a `kind` from `fields`."""
     return f"{kind.__name__}({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
 
 def hint(name: object, known: Iterable[str]) -> str:
-    """Return which of the names `known` somebody may have meant by `name`."""
+    """Return which of the names `known` the caller may have meant by `name`, as text for a message."""
     known = tuple(known)
     meant = _ELSEWHERE.get(str(name))
     close = [meant] if meant in known else get_close_matches(str(name), known, 1)
@@ -102,11 +105,11 @@ def hint(name: object, known: Iterable[str]) -> str:
 
 
 class NamedFields:
-    """Base of dataclasses of which every field is named; says so better than Python does."""
+    """Base of dataclasses whose fields must be passed by name. Its errors are clearer than Python's."""
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:  # for type checkers, the dataclass says what it takes
+    if not TYPE_CHECKING:  # type checkers read the arguments from the dataclass
 
         def __new__(cls, *values: Any, **fields: Any) -> Any:
             known = tuple(cls.__dataclass_fields__)

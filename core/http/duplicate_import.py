@@ -1,4 +1,4 @@
-"""Refuses a second copy of this folder in one process: both would register the same metrics."""
+"""Refuses a second copy of this folder in one process, because both would register the same metrics."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 from types import ModuleType
 
 _KEY = "_outbound_http_copy"
-"""Of `sys.modules`: the one place that all copies share, whatever they are called."""
+"""Key in `sys.modules`, the one place that all copies share, whatever their names."""
 
 
 def refuse_second_copy(package: ModuleType) -> None:
-    """Note that `package` is the copy of this process. Raises `ImportError` if the process has another one."""
+    """Record `package` as the copy of this process. Raises `ImportError` if the process has another one."""
     first = sys.modules.setdefault(_KEY, package)
     here, there = next(iter(package.__path__)), next(iter(first.__path__))
     if (package.__name__, here) != (first.__name__, there):  # one folder under two names is imported twice as well
@@ -18,7 +18,7 @@ def refuse_second_copy(package: ModuleType) -> None:
             f"{package.__name__} ({here}) is a second copy of {first.__name__} ({there}). "
             f"A process can use one of them: import {first.__name__} everywhere, or remove it."
         )
-    sys.modules[_KEY] = package  # the same copy may be imported again, as where tests empty `sys.modules`
+    sys.modules[_KEY] = package  # the same copy may be imported again, as when tests empty `sys.modules`
 
 
 refuse_second_copy(sys.modules[__package__ or ""])

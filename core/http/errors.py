@@ -1,16 +1,16 @@
-"""The errors that only this library raises, as classes that know no HTTP client.
+"""The errors that only this library raises, as classes that do not depend on an HTTP client.
 
 Exception
-├── NotSent                 never raised itself
+├── NotSent                 base class, never raised itself
 │   ├── CircuitOpen         the circuit breaker of the upstream is open
 │   └── RateLimited         the upstream asked for a pause that is longer than the call may wait
 ├── AttemptTimeout          an attempt ran out of time
 ├── DeadlineExceeded        the total timeout of the call expired
-├── BlockedAddress          a URL of an untrusted session leads to an address that it must not reach
+├── BlockedAddress          a URL of an untrusted session leads to an address that is not allowed
 └── ResponseTooLarge        the body exceeds `Policy.max_response_bytes`
 
-Each driver raises subclasses that belong to its client's families as well (`wire.requests_exceptions` for requests), so
-that ``except core.http.CircuitOpen`` serves all clients, and existing ``except`` clauses go on working.
+Each driver raises subclasses that are also subclasses of its client's own errors (`wire.requests_exceptions` for
+requests). So ``except core.http.CircuitOpen`` works with all clients, and existing ``except`` clauses keep working.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from datetime import datetime
 from .outcome import Attempt
 
 
-class NotSent(Exception):  # noqa: N818 - what it says is in its name, as for those below
-    """Nothing was sent, because the upstream would not have answered."""
+class NotSent(Exception):  # noqa: N818 - the name says what happened, as do the names below
+    """Nothing was sent, because the upstream is down or asked for a pause."""
 
     attempts: tuple[Attempt, ...] = ()
-    """Every attempt of the call, those of its redirects included. (So of all errors below.)"""
+    """Every attempt of the call, including the attempts of its redirects. All errors below have this attribute."""
 
     def __init__(self, message: str, retry_at: datetime) -> None:
         super().__init__(message)
         self.retry_at = retry_at
-        """When another call may be sent; aware, in UTC."""
+        """When another call may be sent: an aware datetime in UTC."""
 
 
 class CircuitOpen(NotSent):
@@ -41,13 +41,13 @@ class RateLimited(NotSent):
 
 
 class AttemptTimeout(Exception):  # noqa: N818
-    """An attempt ran out of time; says how far it got."""
+    """An attempt ran out of time. The attributes say how far it got."""
 
     attempts: tuple[Attempt, ...] = ()
     reached: str = ""
-    """The last stage begun: pool, dns, connect, tls, send, headers or body."""
+    """The last stage that began: pool, dns, connect, tls, send, headers or body."""
     received: int = 0
-    """Bytes of the answer."""
+    """Bytes of the response that were received."""
 
 
 class DeadlineExceeded(Exception):  # noqa: N818
@@ -55,17 +55,21 @@ class DeadlineExceeded(Exception):  # noqa: N818
 
     attempts: tuple[Attempt, ...] = ()
     reached: str = ""
-    """As of an `AttemptTimeout`; empty: nothing was sent."""
+    """As in `AttemptTimeout`; empty: nothing was sent."""
     received: int = 0
+    """As in `AttemptTimeout`."""
 
 
 class BlockedAddress(Exception):  # noqa: N818
-    """A URL of an untrusted session leads to an address that it must not reach. Says nothing of what is there."""
+    """A URL of an untrusted session leads to an address that is not allowed. The error hides what is there."""
 
     attempts: tuple[Attempt, ...] = ()
 
 
 class ResponseTooLarge(Exception):  # noqa: N818
-    """The body, decoded, exceeds `Policy.max_response_bytes`, or its JSON `Policy.max_json_nodes`. It is dropped."""
+    """The decoded body exceeds `Policy.max_response_bytes`, or its JSON exceeds `Policy.max_json_nodes`.
+
+    The body is discarded.
+    """
 
     attempts: tuple[Attempt, ...] = ()

@@ -1,8 +1,8 @@
-"""What happens to a call, as values handed to observers. Metrics and logging are two observers.
+"""The events of a call, which observers receive. Metrics and logging are two observers.
 
-An observer is any callable that takes an event. It runs in the thread of the call, so it must be quick; what
-it raises never reaches the caller. If it has an attribute `kinds`, a set or tuple of classes of
-events, it gets only those.
+An observer is any callable that takes an event. It runs in the thread of the call, so it must be fast. Its exceptions
+never reach the caller. If it has an attribute `kinds`, a set or tuple of event classes, it receives only events of
+those classes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .outcome import Attempt, Outcome, Quota, Reason, Rejection, Result
 from .value import value
 
 OTHER = "other"
-"""The name, in metrics and logs, of every upstream that the configuration does not name."""
+"""The name, in metrics and logs, of all hosts that the configuration does not assign to an upstream."""
 
 
 class BreakerState(StrEnum):
@@ -29,19 +29,19 @@ class BreakerState(StrEnum):
 
 @value
 class Target:
-    """What a call asks for, without the parts of a URL that can hold secrets (userinfo, query)."""
+    """Method and URL of a call, without the parts of the URL that can hold secrets (userinfo, query)."""
 
     method: str
     scheme: str
     host: str
-    """With the port where it is not the scheme's own."""
+    """With the port, unless it is the default of the scheme."""
     path: str
     untrusted: bool = False
     """A user submitted the URL."""
 
 
 class Suppression(StrEnum):
-    """Why a retry that was wanted was not made."""
+    """Why a transient failure was not retried, although the call had retries left."""
 
     BREAKER_OPEN = "breaker_open"
     BUDGET_EXHAUSTED = "budget_exhausted"
@@ -50,7 +50,7 @@ class Suppression(StrEnum):
 
 
 class BackoffSource(StrEnum):
-    """Who chose a delay: the policy's formula, or the server."""
+    """What determined a delay: the policy's formula, or the server's Retry-After."""
 
     COMPUTED = "computed"
     RETRY_AFTER = "retry_after"
@@ -58,7 +58,7 @@ class BackoffSource(StrEnum):
 
 @value
 class AttemptStarted:
-    """A request goes out."""
+    """An attempt starts."""
 
     upstream: str
     target: Target
@@ -66,45 +66,45 @@ class AttemptStarted:
 
 @value
 class AttemptEnded:
-    """It was answered, failed or was cancelled."""
+    """An attempt was answered, failed or was cancelled."""
 
     upstream: str
     target: Target
     outcome: Outcome | None
     """None: cancelled."""
     seconds: float
-    """How long it took."""
+    """Duration of the attempt."""
 
 
 @value
 class RetryScheduled:
-    """Another attempt is to follow, after a delay: it may still be prevented."""
+    """A retry will start after a delay, unless a policy still prevents it."""
 
     upstream: str
     target: Target
     reason: Reason
-    """What makes it necessary."""
+    """Why the last attempt failed."""
     delay: float
-    """Seconds until then."""
+    """Seconds until the retry."""
     source: BackoffSource
 
 
 @value
 class RetryStarted:
-    """That attempt goes out now."""
+    """A scheduled retry starts."""
 
     upstream: str
     target: Target
     reason: Reason
-    """What made it necessary."""
+    """Why the attempt before it failed."""
     waited: float
-    """Seconds of backoff before it."""
+    """Seconds of backoff before the retry."""
     source: BackoffSource
 
 
 @value
 class RetrySuppressed:
-    """Another attempt was wanted, and is not made."""
+    """A transient failure is not retried, although the call has retries left."""
 
     upstream: str
     target: Target
@@ -121,44 +121,44 @@ class CallEnded:
     reason: Reason | Rejection | None
     """None unless the result is a failure or a rejection."""
     attempts: tuple[Attempt, ...]
-    """Those of this hop; empty: nothing was sent."""
+    """The attempts of this hop; empty: nothing was sent."""
     seconds: float
-    """How long it took, delays and waiting included."""
+    """Duration of the call, including delays and waiting."""
     suppressed: Suppression | None
-    """Why no further retry was made that was wanted; None: none was."""
+    """Why a further retry was suppressed; None: none was."""
     budget_remaining: float | None = None
-    """What is left of the retry budget, as a fraction; None: there is none."""
+    """The fraction of the retry budget that is left; None: the policy has no retry budget."""
 
 
 @value
 class BreakerChanged:
-    """A circuit breaker opened, closed, or lets a probe through."""
+    """A circuit breaker opened, closed, or let a probe through."""
 
     upstream: str
     target: Target
-    """The call that brought it about."""
+    """The target of the call that caused the change."""
     before: BreakerState
     state: BreakerState
     seconds: float
-    """For how long it stays open, if it is."""
+    """Seconds for which the breaker stays open, if it is open."""
 
 
 @value
 class BreakerFollowed:
-    """It took over what another process found. Told by a thread of its own, not by that of a call."""
+    """A circuit breaker adopted the state of another process. The thread that shares state emits this event."""
 
     upstream: str
     host: str
-    """Of an upstream that the configuration does not name, else empty."""
+    """The host, if the configuration does not name its upstream; otherwise empty."""
     before: BreakerState
     state: BreakerState
     seconds: float
-    """For how long it stays open, if it is."""
+    """Seconds for which the breaker stays open, if it is open."""
 
 
 @value
 class BreakerForgotten:
-    """A circuit breaker is gone: of a host that was not asked for long, or of settings that were replaced."""
+    """A circuit breaker was removed: its host was not called for long, or its settings were replaced."""
 
     upstream: str
     state: BreakerState
@@ -166,42 +166,42 @@ class BreakerForgotten:
 
 @value
 class GateClosed:
-    """The upstream asked to be left alone."""
+    """The upstream asked for a pause, so the rate-limit gate closed."""
 
     upstream: str
     target: Target
     seconds: float
-    """For how long."""
+    """Length of the pause."""
     partition: str = ""
-    """Of which credential, as the code that made the session calls it."""
+    """The credential that the pause applies to, by the partition name of its session."""
 
 
 @value
 class GateWaited:
-    """A call has waited because of that."""
+    """A call waited at the rate-limit gate."""
 
     upstream: str
     seconds: float
-    """How long."""
+    """Duration of the wait."""
 
 
 @value
 class QuotaSeen:
-    """The upstream said how much of its rate limit is left."""
+    """The upstream announced how much of its rate limit is left."""
 
     upstream: str
     quota: Quota
     partition: str = ""
-    """Of which credential, as the code that made the session calls it."""
+    """The credential that the quota belongs to, by the partition name of its session."""
 
 
 @value
 class FallbackServed:
-    """What the caller had stored had to serve, because the upstream failed. Told by callers, not by the engine."""
+    """The caller used stored data, because the upstream failed. Callers emit this event, not the engine."""
 
     upstream: str
     source: str
-    """Where it was stored: a word of the caller's, out of a handful."""
+    """Where the data was stored. The caller chooses the name; use few different names."""
 
 
 Event: TypeAlias = (
@@ -223,7 +223,7 @@ Observer: TypeAlias = Callable[[Event], None]
 
 
 class Audience:
-    """Observers, and which of them get the events of each kind: looked up once for a kind, not at each event."""
+    """Observers, indexed by the kinds of events that they receive, so that the index is computed once per kind."""
 
     __slots__ = ("_by_kind", "observers")
 
@@ -232,7 +232,7 @@ class Audience:
         self._by_kind: dict[type, tuple[Observer, ...]] = {}
 
     def tell(self, event: Event) -> None:
-        """Hand `event` to those that ask for its kind; one that raises is logged, and the others still get theirs."""
+        """Pass `event` to the observers of its kind. An exception of an observer is logged; the others still run."""
         kind = type(event)
         listeners = self._by_kind.get(kind)
         if listeners is None:

@@ -1,7 +1,7 @@
-"""After `os.fork` the child starts with connections, locks and state of its own.
+"""Gives a forked child connections, locks and state of its own.
 
-A connection that parent and child both hold swaps answers between them, and a lock that another thread held
-at the fork stays locked in the child for ever.
+On a connection that parent and child share, one may read the response to the other's request. A lock that another
+thread held at the fork stays locked in the child forever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _forkable: WeakSet[_Forkable] = WeakSet()
 
 
 def renew_in_children(thing: _Forkable) -> None:
-    """Call ``thing.after_fork()`` in every process forked from this one, for as long as `thing` lives."""
+    """Call ``thing.after_fork()`` in every process forked from this one while `thing` exists."""
     _forkable.add(thing)
 
 

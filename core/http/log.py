@@ -1,4 +1,4 @@
-"""The logger of the library: "core.http", whatever the folder is called."""
+"""The logger of the library, "core.http", whatever the name of the folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import logging
 class _Logger(logging.Logger):
     """A logger that `logging.config.dictConfig` does not disable.
 
-    With ``disable_existing_loggers``, which Django sets unless a site says otherwise, dictConfig disables every logger
-    that exists and is not named: whether this one does depends on what was imported first, and nobody would notice that
-    failures are no longer logged. To silence it, set its level.
+    With ``disable_existing_loggers``, which Django sets unless a site says otherwise, dictConfig disables every
+    existing logger that it does not name. Whether this logger exists by then depends on the order of imports, so the
+    log could silently lose all failures. To silence this logger, set its level.
     """
 
     @property
@@ -19,9 +19,9 @@ class _Logger(logging.Logger):
 
     @disabled.setter
     def disabled(self, value: bool) -> None:
-        """Ignore it."""
+        """Ignore the value."""
 
 
 logger = logging.getLogger("core.http")
-logger.__dict__.pop("disabled", None)  # of somebody who got it, or disabled it, before
+logger.__dict__.pop("disabled", None)  # set if other code created or disabled the logger before this import
 logger.__class__ = _Logger

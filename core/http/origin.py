@@ -1,4 +1,4 @@
-"""Where a URL leads: scheme, host and port, in one canonical form."""
+"""The origin of a URL (scheme, host and port) in one canonical form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_PORTS = MappingProxyType({"http": 80, "https": 443})
 
 
 class Origin(NamedTuple):
-    """A server, as URLs name it."""
+    """Scheme, host and port of a URL."""
 
     scheme: str
     host: str
@@ -21,7 +21,7 @@ class Origin(NamedTuple):
 
     @property
     def netloc(self) -> str:
-        """The host, and the port where it is not the scheme's own."""
+        """The host, and the port unless it is the default of the scheme."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
 
@@ -31,7 +31,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(url: str) -> Origin:
-    """Read scheme, host and port of a URL. Raises `ValueError` where it has no host or no sensible port."""
+    """Return the origin of a URL. Raises `ValueError` if the URL has no host or an invalid port."""
     parts = urlsplit(url)
     return _origin(parts.scheme, parts.netloc)
 
@@ -46,7 +46,7 @@ def _origin(scheme: str, netloc: str) -> Origin:
 
 
 def canonical_host(host: str) -> str:
-    """Lower-case, in ASCII, without the root dot. Raises `ValueError` for what cannot be a host name."""
+    """Return a host in lower-case ASCII without the trailing dot. Raises `ValueError` if it cannot be a host name."""
     host = host.lower().rstrip(".")
     if not host:
         raise ValueError("the DNS root is not a host")

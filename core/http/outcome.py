@@ -1,4 +1,4 @@
-"""What an attempt came to: the vocabulary that the engine, the drivers and the observers share."""
+"""The result of an attempt, in terms that the engine, the drivers and the observers share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .value import value
 
 
 class Result(StrEnum):
-    """How an attempt or a call ended, coarsely. A client error counts as answered."""
+    """The kind of result of an attempt or a call. A client error is not a failure: the server answered."""
 
     SUCCESS = "success"
     CLIENT_ERROR = "client_error"
@@ -41,7 +41,7 @@ class Rejection(StrEnum):
 
 @value
 class Quota:
-    """What an upstream last said of a rate limit; None where it said nothing."""
+    """What an upstream last announced about a rate limit. None: it announced nothing."""
 
     limit: int | None
     remaining: int | None
@@ -52,44 +52,45 @@ class Quota:
 
 @value
 class Outcome:
-    """What an attempt came to, in words that fit every HTTP client."""
+    """The result of an attempt, independent of the HTTP client."""
 
     result: Result
     reason: Reason | None = None
     """None unless the result is a failure."""
     status: int | None = None
-    """None where no answer came."""
+    """The HTTP status; None: there was no response."""
     transient: bool = False
     """The same request may succeed later."""
     sent: bool = True
-    """The server may have seen the request. False only where it certainly has not."""
+    """The server may have received the request. False only if it certainly has not."""
     retry_after: float | None = None
-    """Seconds that the server asks to wait."""
+    """Seconds that the server asks the client to wait."""
     doubled: bool = False
-    """`retry_after` grows each time that the server still refuses afterwards."""
+    """`retry_after` is doubled each time that the server still refuses after the pause."""
     why: str = ""
-    """Why the server is to be left alone for `retry_after`, if not for the usual reason."""
+    """The reason for the pause of `retry_after` seconds; "": the usual one."""
     quota: Quota | None = None
-    """What the server says of its rate limit."""
+    """What the server announced about its rate limit."""
     patience: float | None = None
-    """Seconds after which the caller gave up waiting, where it was not the whole attempt that ran out of time."""
+    """Seconds of the caller's connect or read timeout, if that ended the attempt; None otherwise."""
     stale: bool = False
-    """It failed on a connection that had been used before, and nothing came: the network may have forgotten it."""
+    """The attempt failed on a reused connection without receiving a byte. The network, for example a NAT, may have
+    dropped that connection."""
     detail: str = ""
-    """For the log: the status or the kind of error, never anything that came from the URL or the server."""
+    """For the log: the status or the kind of error, never text from the URL or the server."""
 
 
 @value
 class Attempt:
-    """One attempt of a call, for its history."""
+    """One attempt in the history of a call."""
 
     outcome: Outcome
     seconds: float
-    """How long it took."""
+    """Duration of the attempt."""
     waited: float
     """Seconds of backoff before it."""
 
 
 def failed(reason: Reason, detail: str, *, transient: bool, sent: bool = True) -> Outcome:
-    """Return the outcome of an attempt that ended in an error instead of an answer."""
+    """Return the outcome of an attempt that ended in an error instead of a response."""
     return Outcome(Result.FAILURE, reason, None, transient, sent, detail=detail)

@@ -1,4 +1,4 @@
-"""Policy: how calls to an upstream behave. Frozen, keyword-only, and wrong values are refused at once."""
+"""The settings of calls to an upstream: frozen, keyword-only, and checked on creation."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _methods(value: Any) -> frozenset[str]:
 if TYPE_CHECKING:
 
     class FrozenSetOf(Generic[_T]):
-        """A field that is given as any collection, and read as a frozenset."""
+        """A field that accepts any collection and is read as a frozenset."""
 
         def __init__(self, values: Iterable[_T]) -> None: ...
         def __get__(self, instance: object, owner: Any) -> frozenset[_T]: ...
@@ -69,26 +69,26 @@ else:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CircuitBreaker(NamedFields):
-    """When an upstream counts as down, and for how long: the pattern of Nygard's "Release It!".
+    """When the circuit breaker opens and for how long. The pattern is from Nygard's "Release It!".
 
     Times are seconds. Raises `TypeError` and `ValueError` for wrong values, as `Policy` does.
     """
 
     failures_in_a_row: int = 10
-    """Opens after that many failed attempts, each within `window` of the one before: the upstream is simply gone.
+    """The breaker opens after this many failed attempts, each within `window` of the one before: the upstream is down.
     A whole number from 1 to 10,000."""
     failure_rate: float = 0.8
-    """Opens when that fraction of the attempts within `window` failed, if there were `minimum_attempts`. Half of the
-    answers failing is a brown-out, in which retries still help. Above 0, up to 1."""
+    """The breaker opens when this fraction of at least `minimum_attempts` attempts within `window` failed. The default
+    is high, because retries still help when half of the attempts fail. Above 0, up to 1."""
     minimum_attempts: int = 20
-    """Attempts within `window` below which `failure_rate` says nothing. From 1 to 1,000,000."""
+    """Attempts within `window` below which `failure_rate` does not apply. From 1 to 1,000,000."""
     window: float = 30.0
     """Seconds for which an attempt counts. From 1 to 3,600."""
     open_for: float = 15.0
-    """Seconds for which nothing is sent before one probe; doubled each time that the probe fails, up to `open_max`.
-    Above 0, up to 86,400."""
+    """Seconds for which the open breaker sends nothing before one probe. The time doubles each time that the probe
+    fails, up to `open_max`. Above 0, up to 86,400."""
     open_max: float = 300.0
-    """Ceiling of that, in seconds. Not below `open_for`."""
+    """Upper limit of that time, in seconds. Not below `open_for`."""
 
     def __post_init__(self) -> None:
         check_integer("failures_in_a_row", self.failures_in_a_row, 1, 10_000)
@@ -103,7 +103,7 @@ class CircuitBreaker(NamedFields):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryBudget(NamedFields):
-    """How many attempts may be retries: at most ``minimum + ratio * attempts``, both of the last `window` seconds.
+    """How many retries are allowed: at most ``minimum + ratio * attempts`` within the last `window` seconds.
 
     The model and the defaults are those of Finagle's RetryBudget. Raises `TypeError` and `ValueError` for wrong values,
     as `Policy` does.
@@ -112,7 +112,7 @@ class RetryBudget(NamedFields):
     ratio: float = 0.2
     """Fraction of the attempts that may be retries. From 0 to 1."""
     minimum: int = 10
-    """Retries that are allowed besides, for times with few calls. A whole number from 0 to 1,000,000."""
+    """Retries that are allowed in addition, for times with few calls. A whole number from 0 to 1,000,000."""
     window: float = 10.0
     """Seconds for which attempts and retries count. From 1 to 3,600."""
 
@@ -124,10 +124,10 @@ class RetryBudget(NamedFields):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy(NamedFields):
-    """How calls to an upstream are retried, spaced and cut off. Times are seconds, sizes are bytes.
+    """The retries, deadlines, limits and other settings of calls to an upstream. Times are seconds, sizes are bytes.
 
-    Raises `TypeError` for a value of the wrong type and `ValueError` for one out of range or at odds with
-    another; the message names the field, the value and what is allowed.
+    Raises `TypeError` for a value of the wrong type, and `ValueError` for a value that is out of range or contradicts
+    another value. The message names the field, the value and what is allowed.
     """
 
     retries: int = 3
@@ -136,11 +136,11 @@ class Policy(NamedFields):
     """Seconds. The delay before retry n is ``min(backoff * 2**(n - 1), backoff_max)``: 1, 2, 4 s by default. Truncated
     binary exponential backoff, as in IEEE 802.3; RFC 9110 leaves the choice to the client. From 0 to 86,400."""
     backoff_max: float = 30.0
-    """Ceiling of that delay in seconds, before jitter: callers that all wait this long are still spread."""
+    """Upper limit of that delay in seconds. Jitter is added after the limit, so that delays at the limit still vary."""
     jitter: float = 0.0
-    """Fraction of the delay (0 to 1) of which a random part is added."""
+    """Fraction of the delay, from 0 to 1. A random part of this fraction is added to the delay."""
     attempt_timeout: float = 10.0
-    """Seconds that one attempt may take, of wall-clock time: from the name look-up to the last byte of the body."""
+    """Seconds of wall-clock time that one attempt may take, from the name look-up to the last byte of the body."""
     total_timeout: float = 60.0
     """Seconds that the whole call may take: attempts, delays, waiting and redirects. Not below `attempt_timeout`."""
     retry_statuses: FrozenSetOf[int] = FrozenSetOf(  # noqa: RUF009 - a frozenset
@@ -148,7 +148,7 @@ class Policy(NamedFields):
             408,  # the server gave up waiting for the request
             425,  # the server wants the request again, outside TLS early data
             429,  # rate limited: later, as Retry-After says
-            500,  # most often one worker that failed
+            500,  # usually the failure of a single worker
             502,  # a proxy got no usable answer from the server behind it
             503,  # overloaded or restarting
             504,  # a proxy waited too long for the server behind it
@@ -159,26 +159,28 @@ class Policy(NamedFields):
     """Methods that may be sent twice: idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was
     sent."""
     max_response_bytes: int | None = 32 * 2**20
-    """Bytes of a body that is read into memory, after decoding: 32 MiB; None: no limit."""
+    """Maximum size of a body that is read into memory, after decoding: 32 MiB by default; None: no limit."""
     max_json_nodes: int | None = 500_000
-    """Limit of what ``response.json()`` may build, counted before it is parsed: values and keys, by the ``[ { , :`` in
-    the document; text may be as long as it likes. 500,000 take up to 45 MiB; PyPI's largest documents have 200,000.
-    None: no limit."""
+    """Maximum number of values and keys that ``response.json()`` may create. They are counted before parsing, by the
+    ``[ { , :`` in the document. The length of texts does not count. 500,000 take up to 45 MiB; PyPI's largest documents
+    have 200,000. None: no limit."""
     max_concurrency: int | None = None
-    """Attempts in flight at once, in this process; None: no limit. Waiting for a slot counts towards
+    """Maximum number of attempts in flight in this process; None: no limit. Waiting for a slot counts towards
     `total_timeout`."""
     requests_per_second: float | None = None
-    """Attempts that this process starts in a second, at even distances; None: no limit. Waiting counts likewise."""
+    """Maximum number of attempts that this process starts in a second, evenly spaced; None: no limit. Waiting for a
+    turn counts towards `total_timeout`."""
     circuit_breaker: CircuitBreaker | None = CircuitBreaker()
-    """When nothing is sent any more; None: off."""
+    """When calls are rejected because the upstream is down; None: off."""
     retry_budget: RetryBudget | None = RetryBudget()
-    """How much of the traffic may be retries; None: off."""
+    """Which share of the attempts may be retries; None: off."""
     rate_limit_gate: bool = True
-    """Calls wait, or are refused, while the upstream asks for a pause. False: each call finds out for itself."""
+    """Calls wait, or are rejected, while the upstream asks for a pause. False: calls do not share pauses."""
     classify: Classify | None = None
-    """What this upstream means by an answer, where its status does not say: called with the status, the headers and the
-    first 64 KiB of the body (None with ``stream=True``). It goes before `retry_statuses`; None: as the status says. It
-    runs in every call, so it should be quick; if it raises, the status decides and the log says so."""
+    """A function that returns the meaning of a response whose status does not say enough. It is called with the status,
+    the headers and the first 64 KiB of the body (None with ``stream=True``). Its verdict takes precedence over
+    `retry_statuses`; if it returns None, the status decides. It runs in every call, so it should be fast. If it raises,
+    the exception is logged and the status decides."""
 
     def __post_init__(self) -> None:
         check_integer("retries", self.retries, 0, 100)
@@ -215,18 +217,18 @@ class Policy(NamedFields):
 
 
 WEB_REQUEST = Policy(retries=1, backoff=0.5, attempt_timeout=2.0, total_timeout=5.0)
-"""For code that runs inside a web request: two attempts, 5 s in all.
+"""For code that runs inside a web request: two attempts, 5 s in total.
 
-A web worker is killed after 30 s (gunicorn's default) and keeps a visitor waiting meanwhile, so such a call
-must come to an end long before: 2 s + 0.5 s + 2 s leave room within 5 s.
+Gunicorn kills a web worker after 30 s by default, and a visitor waits for the response. So the call must end long
+before that: 2 s + 0.5 s + 2 s fit into 5 s.
 """
 
 
 def check_policy(value: object) -> None:
-    """Raise `TypeError` unless `value` is what `policy=` takes: a `Policy` or None."""
+    """Raise `TypeError` unless `value` is a `Policy` or None, as ``policy=`` requires."""
     if value is None or isinstance(value, Policy):
         return
-    given = f"a {type(value).__name__}" if isinstance(value, str | bytes) else repr(value)  # it may be a secret
+    given = f"a {type(value).__name__}" if isinstance(value, str | bytes) else repr(value)  # a text may be a secret
     instead = ""
     if isinstance(value, Mapping):
         instead = f": write {call_of(Policy, value)}"
@@ -241,7 +243,7 @@ def check_policy(value: object) -> None:
 
 
 def refuse_options(owner: type, options: Mapping[str, Any]) -> None:
-    """Raise `TypeError` for keyword arguments that `owner` does not take: most are fields of the policy."""
+    """Raise `TypeError` for keyword arguments that `owner` does not accept: most are fields of the policy."""
     known = [field.name for field in fields(Policy)]
     for name in options:
         if name in known:

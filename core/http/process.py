@@ -1,7 +1,7 @@
-"""What there is one of in a process: the registry, its runtime, and the observers.
+"""The state that exists once per process: the registry, its runtime, and the observers.
 
-`current()` is looked up when a call is sent, never kept: so sessions made at import time follow settings that change
-later, under tests above all.
+Sessions call `current()` for each call and do not keep the result, so a session that was created at import time follows
+later changes of the settings, for example in tests.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from typing import Self
 
 _MOST_SHARED = 50
-"""Hosts that no upstream names of which the state is shared with other processes: each costs a look into the cache."""
+"""Number of hosts without a named upstream whose state is shared with other processes. Each costs a cache read."""
 
 
 class ProcessRegistry(Registry):
-    """The registry of the process: logged, counted, with a record of recent errors, and maybe shared."""
+    """The registry of the process, with log lines, metrics, a record of recent errors and optionally a shared cache."""
 
     def __init__(
         self,
@@ -42,35 +42,39 @@ class ProcessRegistry(Registry):
         runtime: Runtime | None = None,
         observers: tuple[Observer, ...] | None = None,
     ) -> None:
-        """Make it. `runtime`: default: the process's, see `use`; `observers`: default: logging and Prometheus."""
+        """Create the registry.
+
+        :param runtime: default: the runtime of the process, see `use`.
+        :param observers: default: logging and Prometheus.
+        """
         runtime = runtime or _process.runtime
         super().__init__(config, policy=policy, runtime=runtime)
         self.diagnostics = DiagnosticsRecorder()
-        """What was last seen of each upstream."""
+        """Recent errors, quotas and breaker transitions of each upstream."""
         logging_and_metrics = _default_observers(self.config) if observers is None else observers
         all_observers = [*logging_and_metrics, self.diagnostics.observe]
         self._sharing: StateSharing | None = None
-        if self.config.shared_cache is not None and runtime.is_real:  # a test's clock means nothing to other processes
+        if self.config.shared_cache is not None and runtime.is_real:  # other processes do not share a test's clock
             self._sharing = StateSharing(self.config.shared_cache, self._to_share, self.diagnostics)
             self._elect = self._sharing.elect
             all_observers.append(self._sharing.observe)
         self._audience = Audience(all_observers)
 
     def upstream(self, origin: Origin, *, untrusted: bool = False, partition: str = "") -> Upstream:
-        """Look up the upstream that `origin` belongs to."""
+        """Return the upstream that `origin` belongs to."""
         found = super().upstream(origin, untrusted=untrusted, partition=partition)
         if self._sharing is not None:
             self._sharing.attend()
         return found
 
     def emit(self, event: Event) -> None:
-        """Hand `event` to all observers that ask for its kind, and to those of `observe`."""
+        """Pass `event` to all observers of its kind, including the observers that `observe` added."""
         self._audience.tell(event)
         if _process.audience.observers:
             _process.audience.tell(event)
 
     def forget(self) -> None:
-        """Give up what is known of every upstream, and share nothing any more."""
+        """Discard the state of every upstream, and stop sharing state."""
         if self._sharing is not None:
             self._sharing.stop()
         super().forget()
@@ -84,12 +88,12 @@ class ProcessRegistry(Registry):
 class observe:  # noqa: N801 - used like a function
     """Add an observer of events (`core.http.events`) to the process.
 
-    ``observe(observer)`` adds it for good, ``with observe(observer):`` until the end of the block. It gets every event
-    of every session, whatever the settings become, or those of the classes in its attribute ``kinds``, if it has one (a
-    set or a tuple). It runs in the thread of the call that the event belongs to, so it must be quick. What it raises is
-    logged and never reaches the caller.
+    ``observe(observer)`` adds it permanently, ``with observe(observer):`` until the end of the block. The observer
+    receives the events of all sessions, also after a change of the settings. If it has an attribute ``kinds``, a set or
+    tuple of event classes, it receives only events of those classes. It runs in the thread of the call that the event
+    belongs to, so it must be fast. Its exceptions are logged and never reach the caller.
 
-    :param observer: is called with each event; what it returns is ignored.
+    :param observer: a callable that takes an event. Its return value is ignored.
     """
 
     def __init__(self, observer: Observer) -> None:
@@ -112,7 +116,7 @@ def _default_observers(config: Config) -> tuple[Observer, ...]:
     policies = (config.default, *config.upstreams.values())
     timeouts = {timeout for p in policies for timeout in (p.attempt_timeout, p.total_timeout)}
     metrics = prometheus_observer(frozenset(timeouts))
-    metrics.prepare(OTHER)  # each of its hosts has a limit of its own, so there is none for all of them
+    metrics.prepare(OTHER)  # without a limit: each host in this group has a concurrency limit of its own
     metrics.limit({name: policy.max_concurrency for name, policy in config.upstreams.items()})
     return (log_event, metrics)
 
@@ -139,12 +143,12 @@ _process = _Process()
 
 
 def current() -> ProcessRegistry:
-    """Return the registry of this process; made on first use. Raises what the maker given to `use` raises."""
+    """Return the registry of this process, and create it on first use. Raises what the `make` given to `use` raises."""
     registry = _process.registry
     if registry is None:
         with _process.lock:
             made = _process.registry or _process.make()
-            # A signal handler may have made a call, and with it a registry, in the middle of that.
+            # A signal handler that makes a call may have created a registry meanwhile.
             registry = _process.registry = _process.registry or made
         if made is not registry:
             made.forget()
@@ -153,9 +157,9 @@ def current() -> ProcessRegistry:
 
 @contextmanager
 def on(runtime: Runtime) -> Iterator[None]:
-    """Let the process run on `runtime` for a while, with fresh upstreams.
+    """Use `runtime` and new upstreams until the end of the block.
 
-    Afterwards all is as before: what `use` set and the observers that were added meanwhile are gone.
+    Then the former state is restored: changes by `use` and observers that were added inside the block are undone.
     """
     make, before, audience = _process.make, _process.runtime, _process.audience
     use(runtime=runtime)
@@ -167,7 +171,7 @@ def on(runtime: Runtime) -> Iterator[None]:
 
 
 def use(make: Callable[[], ProcessRegistry] | None = None, *, runtime: Runtime | None = None) -> None:
-    """Begin afresh when the next call is sent: with a registry from `make`, on `runtime`; what is left out stays."""
+    """Discard the registry. The next call creates one with `make` and `runtime`; omitted arguments keep their value."""
     with _process.lock:
         _process.make = make or _process.make
         _process.runtime = runtime or _process.runtime

@@ -1,4 +1,4 @@
-"""Which upstream a URL belongs to."""
+"""Finds the upstream of a URL."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from .policy import Policy
 from .upstream_id import UpstreamId
 
 MOST_OTHER_HOSTS = 1024
-"""Hosts that no upstream names of which state is kept; the least recently used go first. As many that users named."""
+"""Number of hosts without a named upstream whose state is kept. The least recently used host is dropped first. Hosts in
+URLs that users submit have a limit of the same size of their own."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the process was told of its upstreams. `hosts` maps "host" or "host:port" to a name in `upstreams`."""
+    """The configured upstreams. `hosts` maps "host" or "host:port" to a name in `upstreams`."""
 
     default: Policy = field(default_factory=Policy)
     upstreams: Mapping[str, Policy] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
     user_agent: str | None = None
     shared_cache: Any = None
-    """Where processes tell each other which upstreams are down: a `shared.cache.Cache`. None: they share nothing."""
+    """A `shared.cache.Cache` through which processes share which upstreams are down. None: they share nothing."""
 
     def name_of(self, origin: Origin) -> str:
         """Return the name of the upstream that `origin` belongs to."""
@@ -42,7 +43,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The clock, how to wait, and chance."""
+    """The clock, the wait function and the source of random numbers."""
 
     clock: Clock = time_module.monotonic
     wait: Callable[[float], object] = time_module.sleep
@@ -50,7 +51,7 @@ class Runtime:
 
     @property
     def is_real(self) -> bool:
-        """Its clock is that of the machine."""
+        """True unless the clock was replaced, for example by a test."""
         return self.clock is time_module.monotonic
 
 
@@ -58,7 +59,7 @@ class Registry:
     """The upstreams of a process, or of one session with a policy or a clock of its own."""
 
     _elect: Elect | None = None
-    """Of a registry whose state is shared: see `engine.upstream.Elect`."""
+    """Set if the state of the registry is shared: see `engine.upstream.Elect`."""
 
     def __init__(
         self,
@@ -68,7 +69,10 @@ class Registry:
         runtime: Runtime | None = None,
         observers: tuple[Observer, ...] = (),
     ) -> None:
-        """Make a registry. `policy`: for every upstream, whatever the configuration says; its names still hold."""
+        """Create a registry.
+
+        :param policy: applies to every upstream in place of the configured policies. The names of upstreams stay.
+        """
         self.config = config or Config()
         self.runtime = runtime or Runtime()
         self._audience = Audience(observers)
@@ -76,16 +80,17 @@ class Registry:
         self._configured: dict[str, Upstream] = {}
         self._others: OrderedDict[Origin, Upstream] = OrderedDict()
         self._untrusted: OrderedDict[Origin, Upstream] = OrderedDict()
-        """Hosts to which URLs of users lead. Apart from the others, which such URLs must not push out or shut."""
+        """Hosts of URLs that users submit. They are kept apart, so that such URLs cannot evict the other hosts or open
+        their breakers."""
         self._lock = threading.RLock()
         fork.renew_in_children(self)
 
     def upstream(self, origin: Origin, *, untrusted: bool = False, partition: str = "") -> Upstream:
-        """Look up the upstream that `origin` belongs to; it is made on first use.
+        """Return the upstream that `origin` belongs to, and create it on first use.
 
-        :param untrusted: a user submitted the URL. It never belongs to an upstream that the configuration names, whose
-            calls would suffer from what such URLs bring about.
-        :param partition: whose quota is used: see `engine.upstream.Upstream.part`.
+        :param untrusted: a user submitted the URL. Such a URL never belongs to an upstream that the configuration
+            names, because its failures would affect the other calls of that upstream.
+        :param partition: the credential whose quota is used: see `engine.upstream.Upstream.part`.
         """
         name = OTHER if untrusted else self.config.name_of(origin)
         with self._lock:
@@ -99,9 +104,9 @@ class Registry:
         return _with_parts(wholes)
 
     def configured_and_recent(self, hosts: int) -> dict[UpstreamId, Upstream]:
-        """Return all upstreams that the configuration names, and as many `hosts` that it does not; with their parts.
+        """Return all configured upstreams and the latest other hosts, with their parts.
 
-        As many again that users named.
+        :param hosts: maximum number of other hosts; URLs that users submit add up to as many again.
         """
         with self._lock:
             for name in self.config.upstreams:
@@ -110,17 +115,17 @@ class Registry:
         return _with_parts(wholes)
 
     def derive(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> Registry:
-        """Make a registry with state, and maybe policy and clock, of its own; names and observers stay these."""
+        """Return a registry with its own state and, if given, policy and clock, but the same names and observers."""
         runtime = replace(self.runtime, clock=clock or self.runtime.clock, random=random or self.runtime.random)
         config = replace(self.config, shared_cache=None)
         return Registry(config, policy=policy, runtime=runtime, observers=(self.emit,))
 
     def emit(self, event: Event) -> None:
-        """Hand `event` to all observers that ask for its kind."""
+        """Pass `event` to all observers of its kind."""
         self._audience.tell(event)
 
     def forget(self) -> None:
-        """Give up what is known of every upstream."""
+        """Discard the state of every upstream."""
         with self._lock:
             upstreams = self._all().values()
             self._clear()
@@ -137,7 +142,7 @@ class Registry:
         self._untrusted.clear()
 
     def _all(self, hosts: int | None = None) -> dict[UpstreamId, Upstream]:
-        """Return them without their parts; `hosts`: no more than so many of each table, the latest."""
+        """Return the upstreams without their parts, and of other hosts at most the latest `hosts` of each table."""
         found = {UpstreamId(name): upstream for name, upstream in self._configured.items()}
         for table, untrusted in ((self._others, False), (self._untrusted, True)):
             for origin in islice(reversed(table), hosts):
@@ -158,7 +163,7 @@ class Registry:
             if len(table) > MOST_OTHER_HOSTS:
                 table.popitem(last=False)[1].forget()
         else:
-            with suppress(KeyError):  # a signal handler or a finalizer had all forgotten since the line above
+            with suppress(KeyError):  # a signal handler or a finalizer may have called `forget` since the line above
                 table.move_to_end(origin)
         return upstream
 

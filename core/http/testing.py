@@ -1,4 +1,4 @@
-"""For the tests of code that uses core.http: fresh upstreams, and time that passes at once.
+"""A pytest fixture for code that uses core.http: new upstreams, and a clock on which waiting takes no time.
 
 In conftest.py:
 
@@ -26,42 +26,42 @@ from .registry import Registry, Runtime
 
 @dataclass
 class FakeClock:
-    """A clock that moves only when told to, or when somebody waits on it."""
+    """A clock that moves only when `advance` or `wait` is called."""
 
     now: float = 0.0
     waits: list[float] = field(default_factory=list)
-    """What was waited, in order; seconds."""
+    """The seconds of each wait, in order."""
 
     def __call__(self) -> float:
         return self.now
 
     def wait(self, seconds: float) -> None:
-        """Let `seconds` pass at once, and note them."""
+        """Advance the clock by `seconds` without waiting, and add them to `waits`."""
         self.waits.append(seconds)
         self.now += seconds
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass at once."""
+        """Advance the clock by `seconds` without waiting."""
         self.now += seconds
 
 
 @dataclass
 class OutboundHTTP:
-    """What a test sees of the upstreams of this process."""
+    """The clock and the upstreams of this process, for a test."""
 
     clock: FakeClock
 
     @property
     def registry(self) -> Registry:
-        """The process's registry, as the settings describe it now."""
+        """The registry of the process, built from the current settings."""
         return process.current()
 
 
 @pytest.fixture
 def outbound_http() -> Iterator[OutboundHTTP]:
-    """Fresh upstreams on a fake clock, without jitter; afterwards fresh ones on the real clock.
+    """Give the test new upstreams on a fake clock, without jitter. After the test, new ones use the real clock.
 
-    Observers that the test adds (`core.http.observe`) are removed with its end.
+    Observers that the test adds (`core.http.observe`) are removed after the test.
     """
     clock = FakeClock()
     with process.on(Runtime(clock, clock.wait, lambda: 0.0)):

@@ -1,9 +1,8 @@
 """The total deadline that the hops of one session call share.
 
-requests follows a redirect by calling `Session.send` again, and digest authentication by calling
-`HTTPAdapter.send` from a hook; both happen inside the first `Session.send`. So that one opens a scope, and the
-adapter finds in it what is left of the time. (A context variable, because everything else that reaches the
-adapter is an argument of the caller's, which mocks and other adapters get to see as well.)
+requests follows a redirect by calling `Session.send` again, and digest authentication calls `HTTPAdapter.send` from a
+hook. Both happen inside the first `Session.send`. So the first `send` opens a scope, in which the adapter finds the
+deadline. The scope is a context variable, because an extra argument would also reach mocks and other adapters.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from .outcome import Attempt
 
 
 class Scope:
-    """One session call: every hop of it, and every attempt of every hop. Or several calls that share a limit."""
+    """One session call with all its hops and their attempts, or several calls that share a time limit."""
 
     __slots__ = ("__weakref__", "_deadline", "attempts", "limit", "outer", "owner", "spans_calls")
 
@@ -29,20 +28,20 @@ class Scope:
         self.outer = outer
         self._deadline: float | None = None
         self.attempts: tuple[Attempt, ...] = ()
-        """Of all its hops so far."""
+        """The attempts of all hops so far."""
 
     def deadline(self, proposed: float) -> float:
-        """Return the deadline that the first hop set; it sets `proposed`, or the limit if that comes before."""
+        """Return the deadline of the call. The first hop sets it to `proposed`, or to the limit if that is earlier."""
         if self._deadline is None:
             self._deadline = proposed if self.limit is None else min(proposed, self.limit)
         return self._deadline
 
 
 class _Link:
-    """The innermost scope, and those around it.
+    """The innermost scope, and a link to the scopes around it.
 
-    Weak: an exception of a signal handler between the beginning of a block and its first line would leave the scope
-    here, and all later calls of its session would share the deadline of a call that is over.
+    The reference to the scope is weak: an exception of a signal handler between the start of a block and its first line
+    would leave the scope here, and all later calls of its session would share the deadline of a finished call.
     """
 
     __slots__ = ("outer", "scope")
@@ -68,7 +67,7 @@ def _innermost() -> Scope | None:
 
 
 def current(adapter: BaseAdapter) -> Scope | None:
-    """Return the session call that `adapter` works for; None where its session is not a ResilientSession."""
+    """Return the session call that uses `adapter`; None if the session is not a ResilientSession."""
     scope = _innermost()
     if scope is not None:
         for mounted in scope.owner.adapters.values():
@@ -78,7 +77,7 @@ def current(adapter: BaseAdapter) -> Scope | None:
 
 
 def session_call(owner: Session) -> Entered:
-    """Open a scope for a call of the session `owner`, or join the one that it has open already."""
+    """Open a scope for a call of the session `owner`, or join its open scope."""
     innermost = _innermost()
     outer = _of(owner, innermost)
     if outer is None:
@@ -87,7 +86,7 @@ def session_call(owner: Session) -> Entered:
 
 
 def several_calls(owner: Session, limit: float) -> Entered:
-    """Let no call of `owner` that is made inside go on after `limit`, on its clock."""
+    """Limit the calls of `owner` inside the block to `limit`, a moment on the clock of `owner`."""
     innermost = _innermost()
     outer = _of(owner, innermost)
     if outer is not None and outer.limit is not None:
@@ -96,14 +95,14 @@ def several_calls(owner: Session, limit: float) -> Entered:
 
 
 def _of(owner: Session, scope: Scope | None) -> Scope | None:
-    """Return the innermost scope, if it is `owner`'s; limits of other sessions lie in between."""
+    """Return the innermost scope if it belongs to `owner`, skipping the limits that other sessions set inside it."""
     while scope is not None and scope.owner is not owner:
         scope = scope.outer if scope.spans_calls else None
     return scope
 
 
 class Entered:
-    """A context manager inside of which a scope holds. Every call goes through it; a generator would cost more."""
+    """A context manager that activates a scope. It is a class, because every call uses it and a generator is slower."""
 
     __slots__ = ("_scope", "_token")
 

@@ -1,4 +1,4 @@
-"""What tells upstreams apart: the key of tables, and of records in a shared cache."""
+"""The identity of an upstream: the key of tables in memory and of records in a shared cache."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class UpstreamId(NamedTuple):
-    """Which upstream, which host of those without a name, and which part of it."""
+    """The name of an upstream, or the origin of a host that no upstream names, and the partition."""
 
     name: str
     origin: str = ""
-    """ "https://host" where the name is "other", else empty."""
+    """ "https://host" if the name is "other", otherwise empty."""
     untrusted: bool = False
-    """Users submit the URLs. What these meet is kept apart, though it be the same host."""
+    """Users submit the URLs. These calls have state of their own, even for the same host."""
     partition: str = ""
-    """Whose quota: see `ResilientSession`."""
+    """The credential whose quota is used: see `ResilientSession`."""
