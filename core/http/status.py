@@ -1,6 +1,7 @@
-"""How the upstreams stand, for people to look at: what processes share, joined with what this one knows itself.
+"""The state of the upstreams, for operators: the state that processes share, merged with the state of this process.
 
-`status_report` asks the cache itself, once: a process that has made no call shares nothing yet. It changes nothing.
+`status_report` reads the cache itself, once, because a process that has made no call has not read it yet. It changes
+nothing.
 """
 
 from __future__ import annotations
@@ -29,34 +30,35 @@ _Heard = Mapping[UpstreamId, Record]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamStatus:
-    """How one upstream stands, or one host that no upstream names. Times are seconds since the epoch; None: unknown."""
+    """The state of one upstream, or of one host without a named upstream. Times are Unix times; None: unknown."""
 
     name: str
     origin: str
-    """ "https://host" where the name is "other", else empty."""
+    """ "https://host" if the name is "other", otherwise empty."""
     untrusted: bool = False
-    """Of a host without a name: as those calls see it of which users submit the URL."""
+    """True: the state for URLs that users submit, which is separate even for the same host."""
     partition: str = ""
-    """Whose quota it is about; "": the upstream's own. Breaker and last error are told of the upstream alone."""
+    """The credential whose gate this is; "": the upstream itself. Only the upstream itself has a breaker and a last
+    error."""
     breaker: BreakerState | None
-    """Half-open: its time is up, and the next call is the probe, unless that is on its way."""
+    """Half-open: the breaker's time is up, and the next call is the probe, unless a probe is in flight."""
     has_breaker: bool
     since: float | None
-    """Of the breaker: since when it is closed, or not."""
+    """When the breaker closed, or when the outage began."""
     next_probe: float | None
-    """None unless it is open."""
+    """None unless the breaker is open."""
     gate_closed: bool | None
     closed_until: float | None
     """None unless the gate is closed."""
     asked_until: float | None
-    """Until when the upstream asked to be left alone: a gate opens after an hour, for one call at a time."""
+    """End of the pause that the upstream asked for. A gate opens after at most an hour, for one call at a time."""
     quotas: Mapping[str, Allowance]
-    """By resource, as the upstream calls it; empty: it has one quota, or does not say."""
+    """Quotas by the upstream's name of the resource; "" if it names none."""
     last_error: Failure | None
 
     @property
     def in_trouble(self) -> bool:
-        """Say whether not every call passes."""
+        """Whether the breaker or the gate restricts calls."""
         return self.breaker in {BreakerState.OPEN, BreakerState.HALF_OPEN} or self.asked_until is not None
 
     @property
@@ -68,14 +70,17 @@ class UpstreamStatus:
 class StatusReport:
     at: float
     is_shared: bool
-    """It holds what all processes share, not only what this one knows."""
+    """The report contains the state of all processes, not only of this one."""
     problem: str | None
-    """Why the shared cache could not be read, if there is one and it could not."""
+    """Why the shared cache could not be read; None: it was read, or there is none."""
     upstreams: tuple[UpstreamStatus, ...]
 
 
 def status_report(registry: ProcessRegistry, wall: float | None = None) -> StatusReport:
-    """Look at all upstreams with a name, and at those hosts without of which there is something to tell."""
+    """Return the state of all named upstreams, and of other hosts that are in trouble or had a recent error.
+
+    :param wall: the current Unix time; default: `time.time()`.
+    """
     wall = time.time() if wall is None else wall
     known = registry.known()
     cache = registry.config.shared_cache
@@ -91,7 +96,7 @@ def status_report(registry: ProcessRegistry, wall: float | None = None) -> Statu
             merged = {name: told[name].merge(all_recent[name], wall) for name in names}
             heard = _records(cache, _subjects(names, merged, known), wall)
             all_recent = merged
-        except Exception as exc:  # noqa: BLE001 - caches raise what they like
+        except Exception as exc:  # noqa: BLE001 - cache backends raise exceptions of any class
             problem = text_of(exc)
     is_shared = cache is not None and problem is None
     upstreams = [
@@ -116,11 +121,11 @@ def _records(cache: Cache, subjects: list[UpstreamId], wall: float) -> _Heard:
 def _subjects(
     names: tuple[str, ...], recent: Mapping[str, Diagnostics], known: Mapping[UpstreamId, Upstream]
 ) -> list[UpstreamId]:
-    """List what is looked at: of the hosts without a name some, for each costs a look."""
+    """List the upstreams of the report. The number of other hosts is limited, because each costs a cache read."""
     subjects = []
     for name in names:
         if name not in {OTHER, UNTRUSTED}:
-            told = {resource.rpartition("/")[0] for resource in recent[name].quotas}  # maybe by other processes only
+            told = {resource.rpartition("/")[0] for resource in recent[name].quotas}  # of other processes too
             mine = {key.partition for key in known if key.name == name}
             subjects += [UpstreamId(name, partition=partition) for partition in sorted({"", *told, *mine})]
     troubled = [subject for subject, upstream in known.items() if subject.name == OTHER and _is_in_trouble(upstream)]
@@ -181,7 +186,7 @@ def _standing(
 
 
 def _shifted(snapshot: _S, ahead: float) -> _S:
-    """Return a snapshot of this process in wall-clock time; what never changed is as old as can be on every clock."""
+    """Return a snapshot of this process in wall-clock time. One that never changed gets the earliest date, 0."""
     if not any(snapshot):
         return snapshot
     shifted = snapshot.shifted(ahead)
@@ -191,12 +196,12 @@ def _shifted(snapshot: _S, ahead: float) -> _S:
 def _breaker(snapshot: BreakerSnapshot, settings: CircuitBreaker, wall: float) -> tuple[BreakerState, BreakerSnapshot]:
     if not snapshot.is_open:
         return BreakerState.CLOSED, snapshot
-    snapshot = snapshot.at_most(wall, wall + settings.open_max)  # as this process would take it over
+    snapshot = snapshot.at_most(wall, wall + settings.open_max)  # the limits that this process applies on adoption
     return BreakerState.OPEN if wall < snapshot.until else BreakerState.HALF_OPEN, snapshot
 
 
 def _since(state: BreakerState | None, snapshot: BreakerSnapshot, transitions: list[Transition]) -> float | None:
-    """Return when an outage began, or ended. The snapshot of an open breaker begins with its last probe."""
+    """Return when the outage began or ended. An open breaker's snapshot begins with its last probe."""
     if state is None:
         return None
     is_open = state is not BreakerState.CLOSED

@@ -1,1 +1,1 @@
-"""The Django app: settings, checks, views, the command `upstreams`, its staff page, and metrics of batch jobs."""
+"""The Django app: settings, checks, views, the command `upstreams`, a staff page, and metrics of batch jobs."""

@@ -1,4 +1,4 @@
-"""Pages in the admin that belong to no model."""
+"""The admin page that shows the state of the upstreams; it belongs to no model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..status import status_report
 from .status_text import caveat, rows, title
 
 
-@login_not_required  # the admin asks for a login itself, on a page of its own
+@login_not_required  # `admin_view` requires a login, and redirects to the admin's own login page
 def upstreams(request: HttpRequest) -> HttpResponseBase:
-    """Show staff what `manage.py upstreams` shows operators. Raises `Http404` on a site without the admin."""
+    """Show staff the same state as `manage.py upstreams`. Raises `Http404` on a site without the admin."""
     try:
-        index = resolve(reverse("admin:index"))  # here: on import there may be no admin yet, or none at all
+        index = resolve(reverse("admin:index"))  # not on import: the admin may not be set up by then
     except NoReverseMatch:
         raise Http404("This site has no admin") from None
-    site = getattr(index.func, "admin_site", admin.site)  # who may see it is for the one to say that the site uses
+    site = getattr(index.func, "admin_site", admin.site)  # the site's own AdminSite decides about permissions
     return site.admin_view(_page)(request, site)
 
 

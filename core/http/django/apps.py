@@ -1,4 +1,4 @@
-"""The app `outbound_http`: what a site adds to INSTALLED_APPS."""
+"""The app `outbound_http`, which a site adds to INSTALLED_APPS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OLDEST_DJANGO = (5, 2)
 
 
 class OutboundHTTPConfig(AppConfig):
-    """Reads the settings, and creates every series before the first scrape."""
+    """Reads the settings, and creates all metric series before the first scrape."""
 
     name = __package__
     label = "outbound_http"
@@ -32,7 +32,7 @@ class OutboundHTTPConfig(AppConfig):
             raise ImproperlyConfigured(
                 f"Django {django.get_version()} is too old for core.http: install Django>={oldest}"
             )
-        # Django makes the configurations of all apps before it imports their models and views, which may make metrics.
+        # Django creates the configurations of all apps before it imports models and views, which may create metrics.
         multiprocess.take_part()
 
     def ready(self) -> None:
@@ -42,5 +42,5 @@ class OutboundHTTPConfig(AppConfig):
         outbound_settings.configure()
         try:
             process.current()
-        except ImproperlyConfigured as exc:  # `manage.py check` says so as well, and the first call raises it
+        except ImproperlyConfigured as exc:  # `manage.py check` reports it too, and the first call raises it
             logger.error("Outbound calls will fail: %s", exc)

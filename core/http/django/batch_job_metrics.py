@@ -1,10 +1,10 @@
-"""What management commands and scheduled tasks came to, for Prometheus. The metrics are documented in docs/metrics.md.
+"""Prometheus metrics of management commands and scheduled tasks. docs/metrics.md documents them.
 
     with batch_job_metrics.jobs().run("update_packages") as run:
         ...
         run.items({"success": 300})
 
-A job ends between two scrapes, and nothing is left to be scraped: its metrics must be kept by `multiprocess`.
+A job may end before the next scrape, so its metrics must be kept in files by `multiprocess`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RUNS = ("success", "failure", "interrupted")
 ItemOutcome: TypeAlias = Literal["success", "failure", "skipped"]
 ITEMS: tuple[ItemOutcome, ...] = get_args(ItemOutcome)
 _BY_SIGNAL = 128
-"""Exit statuses above it say which signal ended the command: what shells and this site's commands do."""
+"""A larger exit status means that a signal ended the command, as in shells: 128 plus the number of the signal."""
 
 
 class BatchJobs:
@@ -46,18 +46,21 @@ class BatchJobs:
         self._wall = wall
         self._clock = clock
         self._known: set[str] = set()
-        self.runs = counter("runs", "Runs that ended, by how.", "outcome")
-        self.items = counter("items", "What runs worked on, by what came of it.", "outcome")
-        self.last_start = gauge("last_start_timestamp_seconds", "When a run last began.")
-        self.last_end = gauge("last_end_timestamp_seconds", "When a run last ended.")
-        self.last_success = gauge("last_success_timestamp_seconds", "When a run last ended well.")
-        self.last_duration = gauge("last_duration_seconds", "How long the last run took.")
-        self.registered = gauge("registered_timestamp_seconds", "Since when the job is known.", "min")
-        self.expected_interval = gauge("expected_interval_seconds", "How often it is to end well.", "livemostrecent")
-        self.running = gauge("running", "Runs under way.", "livesum")
+        self.runs = counter("runs", "Finished runs, by outcome.", "outcome")
+        self.items = counter("items", "Items that runs processed, by outcome.", "outcome")
+        self.last_start = gauge("last_start_timestamp_seconds", "Start of the last run.")
+        self.last_end = gauge("last_end_timestamp_seconds", "End of the last run.")
+        self.last_success = gauge("last_success_timestamp_seconds", "End of the last successful run.")
+        self.last_duration = gauge("last_duration_seconds", "Duration of the last run.")
+        self.registered = gauge("registered_timestamp_seconds", "When the job was first registered.", "min")
+        self.expected_interval = gauge("expected_interval_seconds", "Expected success interval.", "livemostrecent")
+        self.running = gauge("running", "Runs in progress.", "livesum")
 
     def know(self, command: str, every: float | None = None) -> None:
-        """Create the series of a job, so that its first run is seen; `every` so many seconds a run is to end well."""
+        """Create the series of a job at zero, so that `increase()` counts its first run.
+
+        :param every: seconds within which a run is expected to succeed; None: no expectation.
+        """
         if command not in self._known:
             self._known.add(command)
             for outcome in RUNS:
@@ -71,7 +74,7 @@ class BatchJobs:
 
     @contextmanager
     def run(self, command: str) -> Iterator[Run]:
-        """Tell of a run of `command`, from here to the end of the block; how that is left says how it went."""
+        """Measure a run of `command`, which lasts until the end of the block. An exception determines its outcome."""
         started = self._clock()
         with _unfailing():
             prometheus.renew()
@@ -96,14 +99,14 @@ class BatchJobs:
 
 
 class Run:
-    """A run under way."""
+    """A run in progress."""
 
     def __init__(self, jobs: BatchJobs, command: str) -> None:
         self._jobs = jobs
         self._command = command
 
     def items(self, counts: Mapping[ItemOutcome, int]) -> None:
-        """Count what it worked on."""
+        """Add the numbers of items that the run processed, by outcome."""
         with _unfailing():
             for outcome, count in counts.items():
                 self._jobs.items.labels(self._command, outcome).inc(count)
@@ -111,7 +114,7 @@ class Run:
 
 @contextmanager
 def _unfailing() -> Iterator[None]:
-    """No job fails because its metrics cannot be written, as in a child whose directory is full or gone."""
+    """Log a failure to write metrics, for example because the directory is full or gone: the job must not fail."""
     try:
         yield
     except OSError as exc:
@@ -130,5 +133,5 @@ def _outcome_of(exc: BaseException) -> str:
 
 @cache
 def jobs() -> BatchJobs:
-    """Return the process's."""
+    """Return the batch job metrics of this process."""
     return BatchJobs(REGISTRY)

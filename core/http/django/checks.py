@@ -1,4 +1,4 @@
-"""`manage.py check` says what is wrong in the settings."""
+"""The system checks of the settings, for `manage.py check`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """JSON in place of pickle, for Django's Redis cache.
 
-Unpickling runs what the pickle says, so with Django's own serializer whoever can write to the Redis server runs code in
-every process that reads from it.
+A pickle can run code when it is loaded. So with Django's own serializer, anyone who can write to the Redis server can
+run code in every process that reads from it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import json
 
 
 class JSONSerializer:
-    """For `OPTIONS["serializer"]` of a `django.core.cache.backends.redis.RedisCache`.
+    """A serializer for `OPTIONS["serializer"]` of a `django.core.cache.backends.redis.RedisCache`.
 
-    It stores what JSON can hold; a tuple comes back as a list. Numbers stay such that `incr()` works.
+    It stores values that JSON can represent; a tuple is read as a list. Numbers are stored in a form for which `incr()`
+    works.
     """
 
     def dumps(self, value: object) -> bytes:
-        """Return what is stored. Raises `TypeError` for what JSON cannot hold."""
+        """Return the bytes to store. Raises `TypeError` for values that JSON cannot represent."""
         return json.dumps(value, separators=(",", ":")).encode()
 
     def loads(self, data: bytes) -> object:
-        """Return the value; the bytes as they are where they are no JSON, such as what another program wrote."""
+        """Return the value. Bytes that are not JSON, for example from another program, are returned unchanged."""
         try:
             return json.loads(data)
         except (ValueError, RecursionError):

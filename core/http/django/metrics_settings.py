@@ -13,16 +13,17 @@ JOBS = "BATCH_JOBS"
 
 
 def tokens() -> list[str]:
-    """Return the tokens that open /metrics: none where the setting is wrong, rather than one for each letter of a text.
+    """Return the tokens that give access to /metrics; none if the setting is invalid.
 
-    An empty token is left out: it would match an empty one.
+    A string is invalid, because each of its letters would be a token. An empty token is omitted, because it would match
+    a request with an empty token.
     """
     configured = getattr(settings, TOKENS, ())
     return [token for token in configured if token] if _is_tokens(configured) else []
 
 
 def batch_jobs() -> dict[str, float | None]:
-    """Return by command within how many seconds a job is to end well, or None. Wrong entries are left out."""
+    """Return the seconds within which each command is expected to succeed, or None. Invalid entries are omitted."""
     configured = getattr(settings, JOBS, {})
     if not isinstance(configured, Mapping):
         return {}
@@ -30,9 +31,9 @@ def batch_jobs() -> dict[str, float | None]:
 
 
 def problems() -> list[Problem]:
-    """List what is wrong in them."""
+    """Return the problems of both settings."""
     found = []
-    if not _is_tokens(getattr(settings, TOKENS, ())):  # the value is secret
+    if not _is_tokens(getattr(settings, TOKENS, ())):  # the message omits the value, which is secret
         found.append(Problem("core.http.E007", f"{TOKENS}: must be a list of strings", TOKENS))
     jobs = getattr(settings, JOBS, {})
     if not isinstance(jobs, Mapping):

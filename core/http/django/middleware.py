@@ -1,4 +1,4 @@
-"""Pages for machines: answered before anything that turns machines away."""
+"""The middleware that answers /metrics and /healthz before other middleware can refuse the request."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _GetResponse: TypeAlias = Callable[[HttpRequest], HttpResponseBase | Awaitable[H
 class OperationsMiddleware:
     """Answers /metrics and /healthz.
 
-    Prometheus and load balancers call a process by its address, over plain HTTP: ALLOWED_HOSTS and
-    SECURE_SSL_REDIRECT would answer them 400 and 301. So this one comes first.
+    Prometheus and load balancers call a process by its IP address, over plain HTTP. ALLOWED_HOSTS and
+    SECURE_SSL_REDIRECT would answer them with 400 and 301, so this middleware must come first.
 
-    Under ASGI it is asynchronous where what comes after it is, so that Django needs no thread for it.
+    It is asynchronous if the next middleware is asynchronous, so that Django does not run it in a thread.
     """
 
     sync_capable = True

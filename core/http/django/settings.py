@@ -1,15 +1,15 @@
-"""Django settings -> registry: reads and checks `OUTBOUND_HTTP`.
+"""Reads and checks the Django setting `OUTBOUND_HTTP`, and creates the registry from it.
 
     OUTBOUND_HTTP = {
         "default": {"attempt_timeout": 10},                        # any field of Policy
         "upstreams": {
             "pypi": {"hosts": ["pypi.example"], "retries": 3},     # "host" or "host:port", and fields of Policy
         },
-        "shared_cache": "default",                                 # a cache of Django's, for all processes
+        "shared_cache": "default",                                 # an alias in CACHES, the same in all processes
         "user_agent": "example.org (+https://example.org/about)",
     }
 
-An upstream takes what it does not say from "default", and "default" from `Policy`.
+An upstream inherits fields that it does not set from "default", and "default" inherits from `Policy`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _POLICY_FIELDS = tuple(field.name for field in fields(Policy))
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong in the setting; `id` is that of the system check."""
+    """A problem of a setting. `id` is the id of the system check."""
 
     id: str
     message: str
@@ -61,18 +61,18 @@ class Problem:
 
     @property
     def is_warning(self) -> bool:
-        """Calls can be made all the same."""
+        """Whether calls still work despite the problem."""
         return self.id.startswith("core.http.W")
 
 
 def configure() -> None:
-    """Make the process's upstreams those of the settings, now and whenever the setting changes."""
+    """Build the registry of the process from the settings, now and after each change of the setting."""
     process.use(_registry_from_settings)
     setting_changed.connect(_on_setting_changed, dispatch_uid="core.http.settings")
 
 
 def problems() -> list[Problem]:
-    """List what is wrong in the setting."""
+    """Return the problems of the setting."""
     return _Reader(getattr(settings, SETTING, {})).problems
 
 
@@ -90,7 +90,7 @@ def _on_setting_changed(*, setting: str, **_: Any) -> None:
 
 
 class _Reader:
-    """Reads the setting into a `Config`, and collects what is wrong on the way instead of stopping at it."""
+    """Reads the setting into a `Config`, and collects all problems instead of stopping at the first one."""
 
     def __init__(self, value: Any) -> None:
         self.problems: list[Problem] = []
@@ -156,7 +156,7 @@ class _Reader:
             try:
                 yield _canonical(host)
             except ValueError:
-                shown = re.sub(r".*@", "***@", host) if isinstance(host, str) else host  # in a URL, a password
+                shown = re.sub(r".*@", "***@", host) if isinstance(host, str) else host  # a URL may have a password
                 allowed = '"host" or "host:port", without scheme, path or wildcard'
                 self._wrong("E003", f"{where}: 'hosts' contains {shown!r}: must be {allowed}")
 
@@ -169,7 +169,7 @@ class _Reader:
     def _cache(self, alias: Any) -> Cache | None:
         if alias is None:
             return None
-        given = re.sub(r".*@", "***@", alias) if isinstance(alias, str) else alias  # in a URL, a password
+        given = re.sub(r".*@", "***@", alias) if isinstance(alias, str) else alias  # a URL may have a password
         where = f"{SETTING}['shared_cache'] = {given!r}"
         if not isinstance(alias, str) or alias not in caches.settings:
             known = ", ".join(caches.settings)
@@ -193,9 +193,9 @@ class _Reader:
 
 
 def _part(name: str, value: Any) -> Any:
-    """Turn a value of the setting into what `Policy` takes: a dictionary into its part, a dotted path into a function.
+    """Convert a value of the setting for `Policy`: a dictionary to a settings object, a dotted path to a function.
 
-    Raises as the part does, and `ValueError` for a path that leads nowhere.
+    Raises the errors of `CircuitBreaker` and `RetryBudget`, and `ValueError` for a path that cannot be imported.
     """
     if name == "classify" and isinstance(value, str):
         try:
@@ -216,7 +216,7 @@ def _part(name: str, value: Any) -> Any:
 
 
 def _canonical(host: Any) -> str:
-    """Read "host" or "host:port" as `Config.hosts` wants it. Raises `ValueError` for anything else."""
+    """Return "host" or "host:port" in the form of `Config.hosts`. Raises `ValueError` for anything else."""
     if not isinstance(host, str) or re.search(r"^\.|[\s/@?#\\*]", host):
         raise ValueError(host)
     parts = urlsplit(f"//{host}")

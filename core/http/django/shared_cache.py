@@ -1,4 +1,4 @@
-"""A cache of Django's, as `shared.cache.Cache`."""
+"""Adapts a Django cache to `shared.cache.Cache`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from django.db import close_old_connections
 
 
 class SharedCache:
-    """A cache of Django's, for whatever thread asks: each has a cache object of its own.
+    """A Django cache that any thread can use: Django gives each thread a cache object of its own.
 
-    A cache may be in a database, whose connections Django renews around requests and tasks. The thread that shares
-    serves none, so it would keep a connection that was lost.
+    A cache may be in a database. Django renews database connections around requests and tasks, but the thread that
+    shares state runs neither, so it would keep a lost connection.
     """
 
     def __init__(self, alias: str) -> None:
@@ -43,9 +43,9 @@ class SharedCache:
 
 
 def unpickles(alias: str) -> bool:
-    """Say whether a cache of Django's loads pickles, so that whoever can write to it can run code here.
+    """Return whether a Django cache loads pickles, so that anyone who can write to it can run code in this process.
 
-    Of a serializer that the site chose, and of backends that are not Django's, nothing is known: False.
+    False for backends of other packages and for a serializer that the site chose, because their behavior is unknown.
     """
     cache = caches[alias]
     if isinstance(cache, RedisCache):
@@ -56,7 +56,7 @@ def unpickles(alias: str) -> bool:
 
 @contextmanager
 def _renewing_connections() -> Iterator[None]:
-    """Close this thread's database connections that have become unusable, where something fails."""
+    """After a failure, close the database connections of this thread that have become unusable."""
     try:
         yield
     except Exception:

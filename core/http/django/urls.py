@@ -1,6 +1,6 @@
 """The pages of the app: ``path("", include("core.http.django.urls"))``.
 
-A site that has `OperationsMiddleware` needs them for the staff page only.
+A site that has `OperationsMiddleware` needs this include only for the staff page.
 The names are `outbound_http:metrics`, `outbound_http:healthz` and `outbound_http:upstreams`.
 """
 

@@ -1,4 +1,4 @@
-"""What operators' machines ask of the site: its metrics, and whether it is alive."""
+"""The views /metrics and /healthz, for Prometheus and load balancers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .. import multiprocess
 from . import metrics_settings
 
 _NO_DATABASE = "django.db.backends.dummy"
-"""Engine of the database `default` where a site's DATABASES is empty."""
+"""The engine of the database `default` if a site's DATABASES is empty."""
 
 
 @login_not_required
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Answer a scrape: with a token of METRICS_TOKENS where there are any, else only under DEBUG."""
+    """Return the metrics. The request needs a token of METRICS_TOKENS; without that setting, only DEBUG allows it."""
     if not _may_scrape(request):
         return HttpResponse("403: /metrics needs a bearer token from METRICS_TOKENS\n", "text/plain", 403)
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
@@ -34,7 +34,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - a view
-    """Answer 200 where this process reaches its database or the site has none, 503 where it does not reach it."""
+    """Return 200 if this process reaches its database or the site has none, 503 if it does not reach it."""
     if connection.settings_dict["ENGINE"] == _NO_DATABASE:
         return HttpResponse("ok\n", "text/plain")
     try:
@@ -60,6 +60,6 @@ def _may_scrape(request: HttpRequest) -> bool:
     if not tokens:
         return bool(settings.DEBUG)
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    # All are compared, each in constant time: how long it takes tells nothing about any of them.
+    # Compare all tokens, each in constant time, so that the duration reveals nothing about any of them.
     matches = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in tokens]
     return scheme.lower() == "bearer" and any(matches)

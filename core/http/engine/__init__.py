@@ -1,5 +1,5 @@
-"""The decisions of a call, without any I/O. `call` is the place to begin reading.
+"""The decisions of a call, without any I/O. Read `call` first.
 
-The engine blocks nowhere and takes its clock and its random numbers as arguments, so threads, asyncio and tests with a
-fake clock all drive the same code.
+The engine never blocks and receives its clock and its random numbers as arguments, so threads, asyncio and tests with a
+fake clock all use the same code.
 """

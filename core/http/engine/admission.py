@@ -1,4 +1,4 @@
-"""Leave for one attempt: asks each policy in its order, and gives back what the others gave where one says no.
+"""Permission for one attempt: asks each policy in order. If one refuses, releases what the others granted.
 
 A new policy is one file with an `AdmissionRule`, and one line in `Admission.__init__`.
 """
@@ -16,11 +16,11 @@ from .steps import Wait
 from .upstream import Upstream
 
 _ELSEWHERE = 1.0
-"""Seconds until the gate is asked again while another process probes it."""
+"""Seconds between questions to the gate while another process sends the probe."""
 
 
 class Admission:
-    """The policies of an upstream, as one call sees them. Not safe for threads."""
+    """The policies of an upstream, with the state of one call. Not thread-safe."""
 
     __slots__ = ("_breaker", "_gate", "_reservation", "_rules", "_upstream")
 
@@ -34,19 +34,19 @@ class Admission:
         self._rules = [rule for rule in in_order if rule is not None]
 
     def resume(self, call: CallContext, now: float) -> None:
-        """Note that the call asks again, after whatever it has waited for."""
+        """Record that the call has finished a wait, if it waited at the gate."""
         if self._gate is not None:
             self._gate.resume(call, now)
 
     def refusal(self, now: float) -> Refused | None:
-        """Say why waiting, for whatever it is, is pointless."""
+        """Return a refusal if waiting is pointless because the breaker is open; otherwise None."""
         breaker = self._upstream.breaker
         if breaker is None or self._breaker is None or not breaker.is_open(now):
             return None
         return self._breaker.refused(now)
 
     def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
-        """Ask all policies; None: granted."""
+        """Ask all policies for permission to make an attempt. None: granted."""
         upstream = self._upstream
         if upstream.elect is not None and not upstream.gate.is_closed(now):
             for subject in (upstream,) if upstream.whole is upstream else (upstream.whole, upstream):
@@ -61,11 +61,11 @@ class Admission:
         return None
 
     def _elected(self, subject: Upstream, call: CallContext, now: float) -> Wait | Refused | None:
-        """Ask whether this process may send the probe that is due; None: it may."""
-        assert self._upstream.elect is not None  # noqa: S101 - asked before
+        """Ask whether this process may send the probe that is due. None: it may."""
+        assert self._upstream.elect is not None  # noqa: S101 - the caller has checked it
         if self._breaker is not None and self._breaker.prefers_others(call, now):
             return self._breaker.refused(now)
-        # The slot first: a call that cannot send must not win an election.
+        # Take the slot first: a call that cannot send must not win an election.
         obstacle = self._reservation.ask(call, now) if self._reservation is not None else None
         if obstacle is not None:
             return obstacle
@@ -73,12 +73,12 @@ class Admission:
         return None if elected is True else self._not_elected(elected, call, now)
 
     def sent(self) -> None:
-        """Note that the attempt was made."""
+        """Record that the attempt started."""
         if self._reservation is not None:
             self._reservation.sent()
 
     def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
-        """Tell all policies what the attempt came to. A slot is passed on last: the next call should know the rest."""
+        """Report the outcome to all policies. The slot is released last, so that the next call sees their new state."""
         reservation = self._reservation
         for rule in self._rules:
             if rule is not reservation:
@@ -87,27 +87,27 @@ class Admission:
             reservation.tell(call, outcome, now)
 
     def give_back(self, *, but: AdmissionRule | None = None) -> None:
-        """Give back whatever was granted, or is waited for."""
+        """Release everything that was granted or is waited for, except what `but` holds."""
         for rule in self._rules:
             if rule is not but:
                 rule.give_back()
 
     def waking(self, wake: Callable[[], object]) -> None:
-        """Call `wake` when a slot is there."""
+        """Call `wake` when the call gets its slot."""
         if self._reservation is not None:
             self._reservation.waking(wake)
 
     def keep_slot(self) -> Slot | None:
-        """Hand over the slot of the attempt in hand; None: nothing limits how many there are."""
+        """Pass the slot of the current attempt to the caller; None: the policy does not limit concurrency."""
         return None if self._reservation is None else self._reservation.keep_slot()
 
     @property
     def holds_reservation(self) -> bool:
-        """The call has waited for a slot or a turn."""
+        """Whether the call has, or waits for, a slot or a turn."""
         return self._reservation is not None and self._reservation.is_held
 
     def _not_elected(self, elected: Wait | bool, call: CallContext, now: float) -> Wait | Refused:
-        """Wait until it is decided which process sends the probe; do not wait for the probe of another process."""
+        """Wait while the election is undecided. Do not wait for the probe of another process."""
         if isinstance(elected, Wait):
             return Wait(min(elected.seconds, call.deadline - now), for_turn=True)
         breaker = self._upstream.breaker

@@ -1,4 +1,4 @@
-"""The one shape of every policy that admits attempts: asked before, told after, given back on cancellation."""
+"""The interface of policies that admit attempts: they decide before an attempt and learn its outcome after it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from .steps import Wait
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No attempt before the deadline of the call."""
+    """A policy allows no attempt before the deadline of the call."""
 
     rejection: Rejection
-    """What a call is told that has sent nothing."""
+    """Reported if the call has made no attempt."""
     suppression: Suppression
-    """Why a call that has sent something is not retried."""
+    """Reported if the call has made an attempt and is not retried."""
     why: str
+    """The reason as text, for the error."""
     retry_in: float = 0.0
     """Seconds until another call may be sent."""
 
 
 class UpstreamContext(Protocol):
-    """What a policy needs to know of the upstream that is called."""
+    """The part of an upstream that policies use."""
 
     name: str
     partition: str
@@ -37,10 +38,10 @@ class UpstreamContext(Protocol):
 
 
 class CallContext(Protocol):
-    """What a policy needs to know of the call that asks.
+    """The part of a call that policies use.
 
-    It is handed over with each question: a rule that kept it would close a circle of references with the call, and
-    what the call holds would be given back only when the garbage collector comes by.
+    It is an argument of each method. A rule that stored it would create a reference cycle with the call, and the
+    slot and the probe of the call would be released only by the garbage collector.
     """
 
     @property
@@ -51,11 +52,11 @@ class CallContext(Protocol):
 
     @property
     def deadline(self) -> float:
-        """On the upstream's clock."""
+        """When the total timeout expires, on the upstream's clock."""
 
     @property
     def granted(self) -> float:
-        """Seconds that the attempt in hand, or the next one, may take: the policy's attempt timeout, or less."""
+        """Seconds that the current or the next attempt may take: the policy's attempt timeout, or less."""
 
     @property
     def duration(self) -> float:
@@ -63,13 +64,13 @@ class CallContext(Protocol):
 
 
 class AdmissionRule(Protocol):
-    """One policy, as one call sees it. Not safe for threads: a call belongs to one thread or task at a time."""
+    """One policy, with the state of one call. Not thread-safe: a call belongs to one thread or task at a time."""
 
     def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
-        """Ask for leave to make an attempt; None: granted."""
+        """Ask for permission to make an attempt. None: granted."""
 
     def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
-        """Tell what the attempt came to, which also uses up what was granted."""
+        """Report the outcome of the attempt. This also uses up the permission."""
 
     def give_back(self) -> None:
-        """Give back what was granted: no attempt was made, or it was cancelled. Harmless if nothing was granted."""
+        """Release the permission: no attempt was made, or it was cancelled. Does nothing without a permission."""

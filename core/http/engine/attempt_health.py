@@ -1,4 +1,4 @@
-"""What an attempt says about the health of its upstream: the circuit breaker counts this."""
+"""Classifies an attempt as success or failure of its upstream, for the circuit breaker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..outcome import Outcome, Reason
 
 
 class Health(StrEnum):
-    """What an attempt says about the health of the upstream."""
+    """What an attempt shows about the health of the upstream."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -16,25 +16,28 @@ class Health(StrEnum):
 
 
 def health_of(outcome: Outcome, *, any_host: bool) -> Health:
-    """Return what `outcome` says; `any_host`: of an upstream that the configuration does not name."""
+    """Return the health that `outcome` shows.
+
+    :param any_host: the configuration does not name the upstream, so its URLs may be mistyped.
+    """
     reason = outcome.reason
     if reason is None:
         return Health.SUCCESS
     if reason in _SAYS_NOTHING or outcome.status == 425 or outcome.stale:
         return Health.NEITHER
-    if reason is Reason.OTHER and outcome.status is not None:  # a status that HTTP does not know: an answer
+    if reason is Reason.OTHER and outcome.status is not None:  # a status outside of HTTP's: the server answered
         return Health.SUCCESS
-    if reason is Reason.OTHER and not outcome.sent:  # a URL that leads nowhere, a machine without descriptors
+    if reason is Reason.OTHER and not outcome.sent:  # an invalid URL, or no file descriptors: not the upstream's fault
         return Health.NEITHER
-    if reason is Reason.DNS and any_host and not outcome.transient:  # a name that does not exist: often a slip
+    if reason is Reason.DNS and any_host and not outcome.transient:  # the name does not exist: often a typing error
         return Health.NEITHER
     return Health.FAILURE
 
 
 def cut_short_after(outcome: Outcome, *, granted: float, attempt_timeout: float) -> float | None:
-    """Return the seconds after which an attempt was given up, where the policy's `attempt_timeout` is longer.
+    """Return the seconds after which an attempt timed out, if the policy's `attempt_timeout` is longer.
 
-    None: it did not run out of time, or had all the time of the policy.
+    None: the attempt did not time out, or it had the full time of the policy.
     """
     if outcome.reason is not Reason.TIMEOUT or outcome.status is not None:
         return None

@@ -1,6 +1,6 @@
-"""One logical request, from the first attempt to the final answer: read this first.
+"""One logical request, from the first attempt to the final response: read this module first.
 
-A driver asks `Call.begin` what to do, does it with its HTTP client, and tells `Call.end` what the attempt came to:
+A driver asks `Call.begin` for the next step, performs it with its HTTP client, and passes the outcome to `Call.end`:
 
     call = Call(upstream, target)
     try:
@@ -18,14 +18,13 @@ A driver asks `Call.begin` what to do, does it with its HTTP client, and tells `
 
 Besides this loop, a driver must
 
-- cancel: whatever interrupts the loop, `cancel` gives back what the call holds;
-- wake: where its clock is the real one, wait inside `Call.waking`, so that a free slot or an opened
-  breaker ends the wait;
-- keep the slot of a response whose body is read by the caller: `Call.keep_slot`, given back when the body ends;
-- bound every attempt by the seconds of its `Send`: DNS, connection, TLS, sending, headers and body together;
-- keep the previous answer readable while it retries: where the retry is not made after all, that answer is the call's;
-- translate the final error: `NotSent` and `DeadlineExceeded` into its client's families (`errors`), and a
-  timed-out attempt into DeadlineExceeded where the call `is_over`.
+- cancel: after any interruption of the loop, call `cancel`, which releases everything that the call holds;
+- wake: if its clock is the real one, wait inside `Call.waking`, so that a free slot or an opened breaker ends the wait;
+- keep the slot of a response whose body the caller reads: take it with `Call.keep_slot`, release it after the body;
+- limit every attempt to the seconds of its `Send`: DNS, connection, TLS, sending, headers and body together;
+- keep the previous response readable during a retry: if the retry is not sent after all, the call returns it;
+- translate the final error: `NotSent` and `DeadlineExceeded` into subclasses that are also errors of its client
+  (`errors`), and a timed-out attempt into DeadlineExceeded if the call `is_over`.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ from .upstream import Upstream
 
 
 class Call:
-    """One logical request. Used by one thread or task at a time; what it shares with others is its upstream's."""
+    """One logical request. Only one thread or task may use it at a time. Shared state belongs to its upstream."""
 
     def __init__(
         self,
@@ -70,12 +69,12 @@ class Call:
         idempotent: bool | None = None,
         replayable: bool = True,
     ) -> None:
-        """Begin a logical request.
+        """Start a logical request.
 
-        :param attempt_timeout: seconds; can only shorten the policy's.
-        :param deadline: on the upstream's clock; can only shorten the policy's total timeout.
-        :param idempotent: may be sent twice; None: as the method and the policy say.
-        :param replayable: the body can be sent again.
+        :param attempt_timeout: seconds; can only shorten the policy's `attempt_timeout`.
+        :param deadline: a time on the upstream's clock; can only shorten the policy's total timeout.
+        :param idempotent: whether the request may be sent twice; None: `Policy.retry_methods` decides.
+        :param replayable: whether the body can be sent again.
         """
         policy = upstream.policy
         self.upstream = upstream
@@ -94,15 +93,15 @@ class Call:
         self._attempts: list[Attempt] = []
         self._attempt_started: float | None = None
         self.granted = self._attempt_timeout
-        """Seconds that the attempt in hand, or the next one, may take."""
+        """Seconds that the current or the next attempt may take."""
         self.duration = 0.0
         """Seconds that the last attempt took."""
         self._fresh = False
-        """The next attempt is a retry on a new connection, because an old one stayed silent: one of those in a call."""
+        """The next attempt is the one retry of the call on a new connection, because a reused one stayed silent."""
         self._refreshed = 0
         self._not_before = now
         self._retry: RetryScheduled | None = None
-        """The retry that was decided on, and has not started."""
+        """The scheduled retry that has not started."""
         self._waited = 0.0
         self._ended = now
         self._suppressed: Suppression | None = None
@@ -114,13 +113,13 @@ class Call:
 
     @property
     def is_over(self) -> bool:
-        """The total deadline has passed."""
+        """Whether the total timeout has expired."""
         return self.upstream.clock() >= self.deadline
 
     def begin(self) -> Send | Wait | Stop:
-        """Say what to do next.
+        """Return the next step.
 
-        :raises CircuitOpen, RateLimited, DeadlineExceeded: nothing was sent, and nothing will be.
+        :raises CircuitOpen, RateLimited, DeadlineExceeded: nothing was sent, and the call is finished.
         """
         now = self.upstream.clock()
         self._admission.resume(self, now)
@@ -152,7 +151,7 @@ class Call:
         return Send(self.granted, fresh=self._fresh)
 
     def end(self, outcome: Outcome) -> bool:
-        """Record what the attempt came to. True: begin again; False: the call is finished."""
+        """Record the outcome of the attempt. Returns True: call `begin` again; False: the call is finished."""
         now = self._close_attempt(outcome)
         self._admission.tell(self, outcome, now)
         if outcome.quota is not None:
@@ -167,24 +166,24 @@ class Call:
         return True
 
     def cancel(self) -> None:
-        """Give up in the middle: whatever the call holds, or waits for, is given back. Harmless afterwards."""
+        """Abort the call and release everything that it holds or waits for. Does nothing after the end of the call."""
         if self._attempt_started is not None:
             self._close_attempt(None)
         self._admission.give_back()
 
     @contextmanager
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
-        """While this lasts, call `wake` when it is time to ask again: a slot is there, or the breaker has opened.
+        """Inside the block, call `wake` when `begin` should be called again: a slot is free, or the breaker has opened.
 
-        It may be called in any thread, and by a finalizer that runs in the middle of anything, so it must not take
-        a lock, as `threading.Event.set` does; `queue.SimpleQueue.put` is made for that.
+        `wake` may run in any thread, and in a finalizer at any point of the program. So it must not acquire a lock, as
+        `threading.Event.set` does; `queue.SimpleQueue.put` is designed for this.
         """
         with self.upstream.waking(wake):
             self._admission.waking(wake)
             yield
 
     def keep_slot(self) -> Slot | None:
-        """Have the slot of the attempt in hand outlast it, until `Slot.leave`; None: nothing limits the upstream."""
+        """Return the slot of the current attempt, to be held until `Slot.leave`; None: concurrency is not limited."""
         return self._admission.keep_slot()
 
     def _decide_retry(self, outcome: Outcome, now: float) -> RetryScheduled | None:
@@ -232,7 +231,7 @@ class Call:
         self.upstream.observe(RetrySuppressed(self.upstream.name, self.target, reason))
 
     def _refuse(self, refused: Refused) -> Stop:
-        """End the call without another attempt: with its last answer, if it has one."""
+        """End the call without another attempt. Returns `Stop` if there was an attempt, otherwise raises the error."""
         self._admission.give_back()
         if self._attempts:
             last = self._attempts[-1].outcome

@@ -1,11 +1,11 @@
-"""The circuit breaker of an upstream: when attempts are not worth making.
+"""The circuit breaker of an upstream: it rejects attempts while the upstream is down.
 
 closed ── too many failures ──> open ── its time is up ──> half-open ── the probe succeeds ──> closed
                                   ^                            │
                                   └───── the probe fails ──────┘   (and the next time is twice as long)
 
-A permit carries the generation of the state in which it was given: an answer that comes late, from before a
-transition, changes nothing any more.
+A permit carries the generation of the state in which it was granted. A late outcome of an attempt from before a
+transition has no effect.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .mergeable_state import BreakerSnapshot, Transition
 from .sliding_window import Window, WindowMaximum
 
 _PATIENT = 1.0
-"""Seconds. A timeout that its caller made shorter says nothing of an upstream that has not answered yet."""
+"""Seconds. A caller's timeout up to this does not count as a failure of an upstream that has not answered yet."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Permit:
-    """Leave for one attempt. One for a probe is over, too, when nothing refers to it any more."""
+    """Permission for one attempt. A probe's permit also ends when no reference to it is left."""
 
     generation: int
     entered: BreakerState | None = None
-    """The state that giving this permit led to: half-open, for the first probe."""
+    """The state that the breaker entered by granting this permit: half-open for the first probe, otherwise None."""
 
 
 class Breaker:
-    """Safe for threads: a lock guards each change, and is never held while an attempt runs."""
+    """The state of one breaker. Thread-safe: a lock guards each change, and is never held during an attempt."""
 
     def __init__(self, settings: CircuitBreaker) -> None:
         self._settings = settings
@@ -50,24 +50,24 @@ class Breaker:
         self._probe_until = 0.0
         self._probed_at = 0.0
         self._hasty = 0.0
-        """Seconds after which the caller of the last probe gave up; 0: it did not."""
+        """Timeout in seconds of the last probe, if its caller's shortened timeout ended it; otherwise 0."""
         self.state = BreakerState.CLOSED
         self.probe_at = 0.0
-        """While open: when the next probe is let through."""
+        """While open: when the next probe is allowed."""
         self.snapshot = BreakerSnapshot()
-        """What other processes should know."""
+        """The state that is shared with other processes."""
         self.last_transition: Transition | None = None
-        """When calls of this process last opened or closed it: since when the upstream is down, for people to know."""
+        """When calls of this process last opened or closed the breaker, for operators: the start of the outage."""
         self.is_retired = False
-        """Nobody asks it any more, and nothing that it learns is reported."""
+        """The breaker was replaced: no new call uses it, and it reports no changes."""
         self._permit = Permit(0)
         self._probe: weakref.ref[Permit] = weakref.ref(self._permit)
-        """What the probe was permitted with: an interrupt at any moment may have it reported by nobody."""
+        """The permit of the probe. Weak, because after an interrupt no call may report the probe's outcome."""
 
     def acquire(self, now: float, patience: float) -> Permit | None:
-        """Ask leave for one attempt, which may take `patience` seconds; None: not now.
+        """Return a permit for one attempt, which may take `patience` seconds; None: the breaker refuses.
 
-        Whoever gets a permit hands it to `record` or `release`.
+        The caller must pass the permit to `record` or `release`.
         """
         permit = self._permit
         if self.state is BreakerState.CLOSED:  # no lock: a permit of a generation that just ended changes nothing
@@ -78,10 +78,10 @@ class Breaker:
     def record(
         self, permit: Permit, health: Health, now: float, *, seconds: float = 0.0, cut_short: float | None = None
     ) -> BreakerState | None:
-        """Tell what an attempt came to. Returns the state that this led to, None where it stayed the same.
+        """Record the outcome of an attempt. Returns the state that the breaker entered; None: it did not change.
 
-        :param seconds: how long it took.
-        :param cut_short: seconds after which it was given up, where the policy would have waited longer.
+        :param seconds: duration of the attempt.
+        :param cut_short: seconds after which the attempt timed out, if the policy would have waited longer.
         """
         with self._lock:
             if permit.generation != self._permit.generation:
@@ -103,15 +103,15 @@ class Breaker:
             return None
 
     def release(self, permit: Permit) -> None:
-        """Give a permit back unused: the attempt was cancelled."""
+        """Return a permit unused, because the attempt was cancelled."""
         with self._lock:
             if permit.generation == self._permit.generation and self.state is BreakerState.HALF_OPEN:
                 self._probe_until = 0.0
 
     def adopt(self, seen: BreakerSnapshot, snapshot: BreakerSnapshot) -> BreakerState | None:
-        """Take over what another process found. Returns the state before.
+        """Adopt the state of another process. Returns the state before.
 
-        None: nothing was taken over, for this process has found something itself since it knew `seen`.
+        None: not adopted, because the snapshot of this process is no longer `seen`.
         """
         with self._lock:
             if self.snapshot != seen:
@@ -127,21 +127,21 @@ class Breaker:
             return before
 
     def probe_due(self, now: float) -> bool:
-        """Say whether the next who asks would be the probe."""
+        """Return whether the next attempt would be the probe."""
         return self.state is not BreakerState.CLOSED and now >= self.probe_at and not self.is_probing(now)
 
     def is_probing(self, now: float) -> bool:
         return self.state is BreakerState.HALF_OPEN and now < self._probe_until and self._probe() is not None
 
     def prefers_others(self, now: float, patience: float) -> bool:
-        """Say whether the probe is kept for those who wait longer than who cut the last one short.
+        """Return whether the probe is reserved for calls with a longer timeout than that which ended the last probe.
 
-        For as long as the breaker stays open at first, not for ever: there may be nobody else.
+        The reservation ends after `open_for` seconds, because there may be no such call.
         """
         return patience <= self._hasty and now < self.probe_at + self._settings.open_for
 
     def _acquire_probe(self, now: float, patience: float) -> Permit | None:
-        if self.state is BreakerState.CLOSED:  # since we looked
+        if self.state is BreakerState.CLOSED:  # closed since the check without the lock
             return self._permit
         if not self.probe_due(now) or self.prefers_others(now, patience):
             return None
@@ -150,31 +150,31 @@ class Breaker:
         self._probed_at = now
         permit = Permit(self._permit.generation, entered)
         self._probe = weakref.ref(permit)
-        # A probe whose fate nobody reports (its thread hangs) is given up after a while.
+        # If no outcome of the probe is reported (its thread hangs), another probe is allowed after this time.
         self._probe_until = now + self._settings.open_max
         return permit
 
     def is_open(self, now: float) -> bool:
-        """Say whether waiting is in vain: nobody gets leave now, nor before the time is up."""
+        """Return whether the breaker refuses all attempts until `probe_at`, so that waiting is pointless."""
         return self.state is BreakerState.OPEN and now < self.probe_at
 
     def retry_in(self, now: float) -> float:
-        """Seconds until asking again may help."""
-        return max(self.probe_at - now, 1.0)  # a probe is on its way: soon, but not at once
+        """Return the seconds until another attempt may be allowed."""
+        return max(self.probe_at - now, 1.0)  # at least 1 s: a probe may be in flight
 
     def is_suspect(self, now: float) -> bool:
-        """Say whether it is closed, but the next failure would be one more in a row: a few of them open it."""
+        """Return whether the breaker is closed after a recent failure: a few more failures in a row open it."""
         recent = now - self._last_failure <= self._settings.window
         return self.state is BreakerState.CLOSED and self._in_a_row > 0 and recent
 
     def refusal(self, now: float) -> Refused | None:
-        """Return why it would not let an attempt pass now, None if it would. Takes no permit."""
+        """Return why the breaker would refuse an attempt now; None: it would allow it. Takes no permit."""
         if self.state is BreakerState.CLOSED or self.probe_due(now):
             return None
         return self.refused(now)
 
     def refused(self, now: float) -> Refused:
-        """Say why no attempt may be made."""
+        """Return the refusal of an attempt."""
         why = "the upstream is down, its breaker is open"
         return Refused(Rejection.BREAKER_OPEN, Suppression.BREAKER_OPEN, why, self.retry_in(now))
 
@@ -183,11 +183,11 @@ class Breaker:
             self._probe_until = 0.0
             return None
         self._hasty = cut_short or 0.0
-        if cut_short is not None:  # its caller gave up: the upstream may be well, only slower than that
+        if cut_short is not None:  # the caller's timeout ended the probe: the upstream may work, only slower
             return self._open(now, self._probed_at, self._settings.open_for)
         if health is Health.FAILURE:
             self._open_for = min(self._open_for * 2, self._settings.open_max)
-            # The upstream may have healed at any time since the probe began.
+            # Count from the start of the probe: the upstream may have recovered at any time since then.
             return self._open(now, self._probed_at, self._open_for)
         self.snapshot = BreakerSnapshot(now, now, now)
         return self._close()
@@ -200,7 +200,10 @@ class Breaker:
         return attempts >= settings.minimum_attempts and failures >= settings.failure_rate * attempts
 
     def _is_silence(self, seconds: float, now: float) -> bool:
-        """Say whether a timeout that its caller shortened to `seconds` tells of more than a caller in a hurry."""
+        """Return whether a timeout that its caller shortened to `seconds` counts as a failure of the upstream.
+
+        It does if it is longer than the slowest recent success, or longer than 1 s if there was none.
+        """
         slowest = self._slowest.greatest(now)
         return seconds > (_PATIENT if slowest is None else slowest)
 
@@ -225,7 +228,7 @@ class Breaker:
 
 
 class BreakerGuard:
-    """The breaker, as one call sees it: an `AdmissionRule`."""
+    """The breaker with the state of one call: an `AdmissionRule`."""
 
     __slots__ = ("_breaker", "_permit")
 
@@ -249,7 +252,7 @@ class BreakerGuard:
         health = health_of(outcome, any_host=call.upstream.name == OTHER)
         cut_short = cut_short_after(outcome, granted=call.granted, attempt_timeout=call.upstream.policy.attempt_timeout)
         state = breaker.record(permit, health, now, seconds=call.duration, cut_short=cut_short)
-        self._permit = None  # not before: interrupted, the call gives it back
+        self._permit = None  # only now: if `record` is interrupted, the call still releases the permit
         if state is None:
             return
         if BreakerState.CLOSED in (before, state):
@@ -264,11 +267,11 @@ class BreakerGuard:
             self._breaker.release(permit)
 
     def prefers_others(self, call: CallContext, now: float) -> bool:
-        """Say whether the probe that is due is kept for calls that wait longer."""
+        """Return whether the probe that is due is reserved for calls with a longer timeout."""
         return self._breaker.probe_due(now) and self._breaker.prefers_others(now, call.granted)
 
     def refused(self, now: float) -> Refused:
-        """Say why no attempt may be made."""
+        """Return the refusal of an attempt."""
         return self._breaker.refused(now)
 
     def _report(self, call: CallContext, before: BreakerState, state: BreakerState, seconds: float) -> None:

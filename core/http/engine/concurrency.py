@@ -1,4 +1,4 @@
-"""How many attempts an upstream gets at once from this process. Nothing here blocks."""
+"""Limits the concurrent attempts of this process to an upstream. No function blocks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from functools import partial
 
 
 class Ticket:
-    """A place in the queue for a slot, and then the slot. Serves once: whoever has left with it needs another."""
+    """A place in the queue for a slot, and then the slot itself. After `Slots.leave` it cannot be used again."""
 
     __slots__ = ("wake",)
 
     def __init__(self) -> None:
         self.wake: Callable[[], object] = _nobody
-        """Called when the slot is there. Raises nothing, and takes no lock: see `Slots.leave`."""
+        """Called when the ticket gets its slot. It must not raise or acquire a lock: see `Slots.leave`."""
 
 
 class Slots:
-    """At most `limit` at once, in the order in which they came. Safe for threads, and for finalizers."""
+    """At most `limit` slots, assigned in the order of requests. Safe for threads and for finalizers."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -30,31 +30,31 @@ class Slots:
         self._left: deque[Ticket] = deque()
 
     def take(self, ticket: Ticket) -> bool:
-        """Take a slot, or a place in the queue: ask again when `ticket` is woken."""
+        """Take a slot and return True, or take a place in the queue and return False: `ticket.wake` will be called."""
         with self._lock:
             if ticket not in self._holders:
                 self._queue.setdefault(ticket)
             served = self._serve()
-        self._settle()  # what was left while we had the lock
+        self._settle()  # process tickets that were given back while this thread held the lock
         _wake(served)
         return self.holds(ticket)
 
     def holds(self, ticket: Ticket) -> bool:
-        """Say whether the slot is there."""
+        """Return whether `ticket` has its slot."""
         return ticket in self._holders
 
     def leave(self, ticket: Ticket) -> None:
-        """Give back the slot, or the place in the queue; once they are given back, nothing.
+        """Give back the slot or the place in the queue. Does nothing if it was given back before.
 
-        A finalizer may call this: in any thread and between any two lines of this class, with the lock held by
-        that very thread. So it does not wait for the lock: whoever has it, does the rest.
+        A finalizer may call this in any thread and between any two lines of this class, even while its own thread holds
+        the lock. So it does not wait for the lock; the thread that holds the lock processes the ticket.
         """
         self._left.append(ticket)
         self._settle()
 
     def _settle(self) -> None:
-        # The lock is taken by the loop itself: an interrupt may come right after a call of `acquire`, before the
-        # line that would have it released, and then nobody would ever get a slot again.
+        # The loop statement itself acquires the lock: an interrupt between a call of `acquire` and the `try` would
+        # leave the lock held forever, and no call would get a slot again.
         for _ in iter(partial(self._lock.acquire, False), False) if self._left else ():
             try:
                 served = self._serve()
@@ -65,9 +65,9 @@ class Slots:
                 break
 
     def _serve(self) -> list[Ticket]:
-        """Pass on what is free; returns who got it.
+        """Assign free slots to the queue. Returns the tickets that got one.
 
-        An interrupt at any line of it loses nothing, and a signal handler or a finalizer may enter it again at any.
+        An interrupt at any line loses no slot, and a signal handler or a finalizer may re-enter it at any line.
         """
         for ticket in iter(partial(_first, self._left), None):
             self._holders.discard(ticket)
@@ -80,7 +80,7 @@ class Slots:
             if first is None:
                 break
             self._holders.add(first)
-            if len(self._holders) > self._limit:  # another was served meanwhile
+            if len(self._holders) > self._limit:  # a re-entrant call has assigned the slot meanwhile
                 self._holders.discard(first)
                 break
             self._queue.pop(first, None)
@@ -91,7 +91,7 @@ class Slots:
 def _first(tickets: Iterable[Ticket]) -> Ticket | None:
     try:
         return next(iter(tickets), None)
-    except RuntimeError:  # changed between the two calls, as by a finalizer
+    except RuntimeError:  # the collection changed between the two calls, for example by a finalizer
         return _first(tickets)
 
 

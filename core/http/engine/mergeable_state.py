@@ -1,6 +1,6 @@
-"""What processes tell each other of an upstream: moments that any two processes merge alike.
+"""The state of an upstream that processes share: moments that all processes merge in the same way.
 
-Numbers are seconds on one clock. Which process merges with which, in which order and how often, makes no difference.
+Numbers are seconds on one clock. The result does not depend on the order or the number of merges.
 """
 
 from __future__ import annotations
@@ -9,59 +9,59 @@ from typing import NamedTuple
 
 
 class BreakerSnapshot(NamedTuple):
-    """The state of a circuit breaker. The default: it has never changed."""
+    """The state of a circuit breaker. The default is a breaker that has never changed."""
 
     changed: float = 0.0
-    """When it opened or closed."""
+    """When the breaker opened or closed."""
     since: float = 0.0
-    """When it opened, or when the probe began that kept it open."""
+    """When the breaker opened, or when the last failed probe started."""
     until: float = 0.0
-    """When the next probe is due; the same as `since`: it is closed."""
+    """When the next probe is due. The breaker is closed if this equals `since`."""
 
     @property
     def is_open(self) -> bool:
-        """Not closed: half-open counts as open."""
+        """Whether the breaker is open or half-open."""
         return self.until > self.since
 
     def merge(self, other: BreakerSnapshot) -> BreakerSnapshot:
-        """Return the later change; of the same change, the longer times."""
+        """Return the snapshot of the later change; for the same change, the later times."""
         if self.changed != other.changed:
             return max(self, other, key=lambda snapshot: snapshot.changed)
         return BreakerSnapshot(self.changed, max(self.since, other.since), max(self.until, other.until))
 
     def shifted(self, seconds: float) -> BreakerSnapshot:
-        """Return the same on a clock that is `seconds` ahead."""
+        """Return the same state on a clock that is `seconds` ahead."""
         return BreakerSnapshot(self.changed + seconds, self.since + seconds, self.until + seconds)
 
     def dated(self, moment: float) -> BreakerSnapshot:
-        """Return the same, changed at `moment`."""
+        """Return the same state with the change dated `moment`."""
         return self._replace(changed=moment)
 
     def at_most(self, since: float, until: float) -> BreakerSnapshot:
-        """Return the same, but no later than this: clocks of machines differ, and anybody may write to a cache."""
+        """Return the same state with its times limited, because clocks differ and a cache may hold wrong values."""
         return BreakerSnapshot(self.changed, min(self.since, since), min(self.until, until))
 
 
 class GateSnapshot(NamedTuple):
-    """The state of a rate-limit gate. The default: it has never been closed."""
+    """The state of a rate-limit gate. The default is a gate that has never been closed."""
 
     reopened: float = 0.0
-    """When a probe's answer last opened it early."""
+    """When the response to a probe last opened the gate early."""
     closed_until: float = 0.0
     asked_until: float = 0.0
-    """Until when the upstream asked for a pause: it may be later than `closed_until`."""
+    """End of the pause that the upstream asked for; it may be later than `closed_until`."""
     why: str = ""
-    """The reason for `closed_until`, for people; "": the usual one."""
+    """The reason for `closed_until`, for messages; "": the usual one."""
 
     def merge(self, other: GateSnapshot) -> GateSnapshot:
-        """Return the later reopening; of the same one, the longer times."""
+        """Return the snapshot of the later reopening; for the same reopening, the later times."""
         if self.reopened != other.reopened:
             return max(self, other, key=lambda snapshot: snapshot.reopened)
         closed_until, why = max((self.closed_until, self.why), (other.closed_until, other.why))
         return GateSnapshot(self.reopened, closed_until, max(self.asked_until, other.asked_until), why)
 
     def shifted(self, seconds: float) -> GateSnapshot:
-        """Return the same on a clock that is `seconds` ahead."""
+        """Return the same state on a clock that is `seconds` ahead."""
         return self._replace(
             reopened=self.reopened + seconds,
             closed_until=self.closed_until + seconds,
@@ -69,18 +69,18 @@ class GateSnapshot(NamedTuple):
         )
 
     def dated(self, moment: float) -> GateSnapshot:
-        """Return the same, reopened at `moment`."""
+        """Return the same state with the reopening dated `moment`."""
         return self._replace(reopened=moment)
 
     def at_most(self, closed_until: float, asked_until: float) -> GateSnapshot:
-        """Return the same, but no later than this."""
+        """Return the same state with its times limited."""
         return self._replace(
             closed_until=min(self.closed_until, closed_until), asked_until=min(self.asked_until, asked_until)
         )
 
 
 class Transition(NamedTuple):
-    """A breaker went from closed to open, or back. A failed probe is none, so an outage begins and ends with one."""
+    """A change of a breaker from closed to open, or back. A failed probe is not a transition."""
 
     at: float
     is_open: bool

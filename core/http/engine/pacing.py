@@ -1,4 +1,4 @@
-"""How fast attempts follow each other. Nothing here blocks: a caller gets the time of its turn."""
+"""Spaces the starts of attempts. No function blocks: a caller gets the time of its turn."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import threading
 from heapq import heappop, heappush
 
 _LATE = 0.1
-"""Seconds that a turn may be used late at any pace: threads wake when they can, not when they should."""
+"""Seconds that a turn may be used late at any pace, because threads may wake late."""
 
 
 class Pace:
-    """Turns at even distances. What was not used in a pause is gone: no burst makes up for it. Safe for threads."""
+    """Evenly spaced turns. Turns that were not used in time expire, so there are no bursts. Thread-safe."""
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second
         self._lock = threading.RLock()
         self._next = float("-inf")
         self._returned: list[float] = []
-        """Turns before the next one that nobody has any more: a heap."""
+        """A heap of turns before the next one that were given back."""
 
     def reserve(self, now: float, before: float) -> float | None:
-        """Take the next turn; returns when that is. None: not `before` then, and none is taken."""
+        """Take the next turn and return its time. None: the next turn is not before `before`, and none is taken."""
         with self._lock:
             while self._returned and self._returned[0] < now:
                 heappop(self._returned)
@@ -34,11 +34,11 @@ class Pace:
             return turn
 
     def is_lost(self, turn: float, now: float) -> bool:
-        """Say whether a turn has passed: all that were not used in a stall, used after it, would be a burst."""
+        """Return whether a turn has expired: after a stall, using all turns that it delayed would be a burst."""
         return now - turn > max(self._interval, _LATE)
 
     def give_back(self, turn: float) -> None:
-        """Leave a turn that was not used to whoever asks next."""
+        """Give back an unused turn, for the next call that reserves one."""
         with self._lock:
             if turn + self._interval == self._next:
                 self._next = turn

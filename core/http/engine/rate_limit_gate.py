@@ -1,4 +1,4 @@
-"""The rate-limit gate of an upstream: closed for as long as the upstream asks to be left alone."""
+"""The rate-limit gate of an upstream: closed while the upstream asks for a pause."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .mergeable_state import GateSnapshot
 from .steps import Wait
 
 MAX_CLOSED = 3600.0
-"""Seconds. An upstream that asks for more is asked again after an hour, by one probe."""
+"""Maximum seconds of a pause. If an upstream asks for more, one probe is sent after an hour."""
 MOST_WHY = 200
-"""Characters of the reason that a gate keeps: it goes into errors and into the shared cache."""
+"""Maximum characters of the reason that a gate keeps: it is part of errors and stored in the shared cache."""
 LEFT_ALONE = "asked for a pause"
 _PROBED = 1.0
-"""Seconds after which a gate is looked at again while a probe is on its way, which may open it at any moment."""
+"""Seconds between checks of the gate while a probe is in flight, because its response may open the gate any time."""
 
 
 class Gate:
-    """Safe for threads."""
+    """The state of one gate. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -29,20 +29,20 @@ class Gate:
         self._asked_until = 0.0
         self._probe_until = 0.0
         self._prober: weakref.ref[object] = weakref.ref(self)
-        """Who probes: until it says what came of it, and no longer than it lives."""
+        """The guard of the call that probes. Weak, because an interrupted call may report no outcome."""
         self._reopened = 0.0
         self._refusals = 0
-        """How often in a row the upstream still refused when a pause that grows was over."""
+        """How often in a row the upstream still refused after a pause that grows."""
         self._why = ""
-        """Why it is closed, for people; "": `LEFT_ALONE`."""
+        """The reason of the pause, for messages; "": `LEFT_ALONE`."""
 
     def close(self, now: float, seconds: float, *, doubled: bool = False, why: str = "") -> float:
-        """Close for `seconds`, an hour at most; a gate that is closed for longer stays so. Returns until when.
+        """Close the gate for `seconds`, at most an hour; a longer pause stays. Returns when the gate will open.
 
-        :param doubled: for twice as long each time that it is closed so again after it had opened.
+        :param doubled: double the pause each time that the upstream asks for it again after the end of the last one.
         """
         with self._lock:
-            if doubled and now < self._closed_until:  # an answer to what was sent before it closed
+            if doubled and now < self._closed_until:  # a response to a request that was sent before the gate closed
                 return self._closed_until
             if doubled:
                 seconds = min(seconds * 2.0 ** min(self._refusals, 20), MAX_CLOSED)
@@ -55,18 +55,18 @@ class Gate:
             return self._closed_until
 
     def answered(self, now: float) -> None:
-        """Note that the upstream answered and asked for nothing: a probe's answer opens the gate for all."""
+        """Record that the upstream answered without asking for a pause: the response to a probe opens the gate."""
         if self._refusals and now >= self._closed_until:
             self._refusals = 0
-        if self._asked_until > now >= self._closed_until:  # before, it is an answer to what was sent earlier
+        if self._asked_until > now >= self._closed_until:  # while closed, responses are to requests sent earlier
             with self._lock:
-                if now >= self._closed_until:  # still: nobody closed it since we looked
+                if now >= self._closed_until:  # another thread may have closed the gate since the first check
                     self._asked_until = self._closed_until = self._reopened = now
                     self._why = ""
 
     def closed_for(self, now: float, prober: object) -> float:
-        """Seconds to wait; 0: go. Where the upstream asked for more than an hour, one `prober` goes at a time."""
-        if now >= self._asked_until:  # open, and nothing to probe: no lock
+        """Return the seconds to wait; 0: send. After an hour of a longer pause, one `prober` at a time may send."""
+        if now >= self._asked_until:  # open, and no probe is due, so no lock is needed
             return 0.0
         with self._lock:
             if now < self._closed_until:
@@ -78,18 +78,18 @@ class Gate:
             return 0.0
 
     def release(self, prober: object) -> None:
-        """Let the next probe go, if it was this one that came to nothing."""
+        """Allow the next probe, if `prober` was the probe. To be called if it was not sent or got no response."""
         if self._prober() is prober:
             self._probe_until = 0.0
 
     @property
     def snapshot(self) -> GateSnapshot:
-        """What other processes should know."""
+        """The state that is shared with other processes."""
         with self._lock:
             return self._snapshot()
 
     def adopt(self, seen: GateSnapshot, snapshot: GateSnapshot) -> bool:
-        """Take over what another process was told. False: not done, this one has been told something since `seen`."""
+        """Adopt the state of another process. False: not adopted, because this gate's snapshot is no longer `seen`."""
         with self._lock:
             if self._snapshot() != seen:
                 return False
@@ -98,24 +98,24 @@ class Gate:
             return True
 
     def is_closed(self, now: float) -> bool:
-        """Say whether nobody may pass, not even a probe."""
+        """Return whether the gate stops all calls, even a probe."""
         return now < self._closed_until
 
     def probe_due(self, now: float) -> bool:
-        """Say whether the next who comes would be the probe."""
+        """Return whether the next call would be the probe."""
         return self._closed_until <= now < self._asked_until and not self.is_probing(now)
 
     def is_probing(self, now: float) -> bool:
         return self._closed_until <= now < min(self._asked_until, self._probe_until) and self._prober() is not None
 
     def refusal(self, now: float) -> Refused | None:
-        """Return why nobody may pass now, None if somebody may. Passing is not asked for: no probe is used up."""
+        """Return why the gate would stop a call now; None: it would let one pass. Uses up no probe."""
         if self.is_closed(now):
             return self.refused(self._closed_until - now)
         return self.refused(_PROBED) if self.is_probing(now) else None
 
     def refused(self, seconds: float) -> Refused:
-        """Say why a call may not pass that cannot wait `seconds`."""
+        """Return the refusal of a call that cannot wait `seconds`."""
         return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, f"the upstream {self._why or LEFT_ALONE}", seconds)
 
     def _snapshot(self) -> GateSnapshot:
@@ -123,7 +123,7 @@ class Gate:
 
 
 class GateGuard:
-    """The gate, as one call sees it: an `AdmissionRule`."""
+    """The gate with the state of one call: an `AdmissionRule`."""
 
     __slots__ = ("__weakref__", "_gate", "_waits_since")
 
@@ -136,14 +136,14 @@ class GateGuard:
         return self.wait(call, now, closed_for) if closed_for > 0 else None
 
     def wait(self, call: CallContext, now: float, seconds: float) -> Wait | Refused:
-        """Have the call wait at the gate, if its deadline allows that."""
+        """Let the call wait at the gate, or refuse it if its deadline is earlier."""
         if now + seconds < call.deadline:
             self._waits_since = now
             return Wait(seconds)
         return self._gate.refused(seconds)
 
     def resume(self, call: CallContext, now: float) -> None:
-        """Report the time that the call has waited here, if it has."""
+        """Report the time that the call has waited at the gate, if it has."""
         if self._waits_since is not None:
             call.upstream.observe(GateWaited(call.upstream.name, now - self._waits_since))
             self._waits_since = None
@@ -155,7 +155,7 @@ class GateGuard:
             seconds = max(outcome.retry_after, until - now)
             call.upstream.observe(GateClosed(call.upstream.name, call.target, seconds, call.upstream.partition))
         elif outcome.status is None or limited:
-            self._gate.release(self)  # no answer, or "not yet" without a time: if this was the probe, another goes
+            self._gate.release(self)  # no response, or a 429 without a time: if this was the probe, allow another
         else:
             self._gate.answered(now)
 

@@ -1,7 +1,7 @@
-"""What Retry-After and the rate-limit headers ask for, in every unit that public APIs send. Pure functions.
+"""Parses Retry-After and the rate-limit headers, in all units that public APIs send. Pure functions.
 
-Every absolute time that a server names is read against the clock of the server, which its Date header tells: ours may
-be off by minutes.
+Absolute times are compared with the clock of the server, taken from its Date header, because the local clock may be off
+by minutes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from ..outcome import Quota
 
 MAX_DELAY = 86_400.0
-"""Seconds. A server that asks for more is taken at a day: no call waits that long, and dates stay sane."""
+"""Maximum seconds. A longer delay counts as a day: no call waits that long, and dates stay in range."""
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _COUNT = re.compile(r"([0-9]{1,18})(\.0*)?")
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s)?(?:(\d{1,9}(?:\.\d{1,9})?)ms)?")
@@ -22,19 +22,19 @@ _STRUCTURED = re.compile(r";\s*([rt])=([0-9]{1,18})")
 _PREFIXES = ("X-RateLimit-", "RateLimit-", "X-Rate-Limit-")
 """GitHub and most others; GitLab and IETF drafts up to 06; X (Twitter)."""
 _IN_MILLISECONDS = ("Retry-After-Ms", "X-Ms-Retry-After-Ms")
-"""Azure OpenAI and OpenAI; Azure Cosmos DB. More exact than the Retry-After beside it."""
+"""Azure OpenAI and OpenAI; Azure Cosmos DB. These headers are more exact than Retry-After in the same response."""
 _EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0))
-"""From which number on it is a Unix time (of 2001 or later), and how many of its units make a second."""
+"""The least number that is read as a Unix time (of 2001 or later), and its units per second."""
 
 
 def says_when(headers: Mapping[str, str]) -> bool:
-    """Say whether there is any header that the functions below read. Most answers have none."""
+    """Return whether any header is present that the functions below read. Most responses have none."""
     names = "".join(headers).lower()
     return "retry-after" in names or "ratelimit" in names or "rate-limit" in names
 
 
 def server_time(headers: Mapping[str, str], now: datetime) -> datetime:
-    """Return the time of the server's clock: its Date, plus the Age of an answer from a cache. `now`: there is none."""
+    """Return the time of the server's clock: Date, plus the Age of a cached response; `now` without a valid Date."""
     try:
         date = _aware(parsedate_to_datetime(headers.get("Date") or ""))
         age = _COUNT.fullmatch((headers.get("Age") or "0").strip())
@@ -45,10 +45,10 @@ def server_time(headers: Mapping[str, str], now: datetime) -> datetime:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for: 0 for a time in the past, None where none makes sense.
+    """Return the seconds of a Retry-After header; 0 for a time in the past, None if there is no valid value.
 
-    Both forms of RFC 9110, section 10.2.3; decimals, Unix times, ISO 8601 and durations, which some servers send, are
-    read as well, and the headers in milliseconds that Azure and OpenAI send. `now` is the server's time, aware.
+    Both forms of RFC 9110, section 10.2.3, are accepted. So are decimals, Unix times, ISO 8601 and durations, which
+    some servers send, and the headers in milliseconds of Azure and OpenAI. `now` is the server's time, aware.
     """
     value = headers.get("Retry-After")
     seconds = None if value is None else _seconds_until(value.strip(), now)
@@ -60,11 +60,11 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def quota(headers: Mapping[str, str], now: datetime) -> Quota | None:
-    """Read the headers of a rate limit; None where there are none. `now` is the server's time, aware.
+    """Return the quota in the rate-limit headers; None if there is none. `now` is the server's time, aware.
 
-    X-RateLimit-* (GitHub), RateLimit-* (GitLab; IETF draft-ietf-httpapi-ratelimit-headers up to 06) and X-Rate-Limit-*
-    (X); RateLimit of the later drafts. The reset comes as seconds, a Unix time (in seconds, milliseconds or finer), a
-    date or a duration.
+    The headers are X-RateLimit-* (GitHub), RateLimit-* (GitLab; IETF draft-ietf-httpapi-ratelimit-headers up to 06),
+    X-Rate-Limit-* (X), and RateLimit of the later drafts. The reset may be seconds, a Unix time (in seconds,
+    milliseconds or finer units), a date or a duration.
     """
     for prefix in _PREFIXES:
         limit, remaining = (_count(headers.get(prefix + part)) for part in ("Limit", "Remaining"))
@@ -80,14 +80,14 @@ def quota(headers: Mapping[str, str], now: datetime) -> Quota | None:
 
 
 def longest(asked: float | None, left: Quota | None) -> float | None:
-    """Return the longer of a Retry-After and the time until a quota of which nothing is left is full again."""
+    """Return the longer of a Retry-After and the time until the reset of an exhausted quota, in seconds."""
     if left is None or left.remaining != 0 or left.reset is None:
         return asked
     return max(asked or 0.0, left.reset)
 
 
 def _seconds_until(value: str, now: datetime) -> float | None:
-    """Read a delay, or a time as seen from `now`; between 0 and `MAX_DELAY`. None: it is neither."""
+    """Return the seconds of a delay, or from `now` to a time, between 0 and `MAX_DELAY`. None: `value` is neither."""
     if _NUMBER.fullmatch(value):
         seconds = float(value)
         for least, unit in _EPOCH_UNITS:
@@ -108,7 +108,7 @@ def _seconds_until(value: str, now: datetime) -> float | None:
 
 
 def _aware(date: datetime) -> datetime:
-    """Take a date without a zone ("-0000", asctime, a bare ISO 8601) for UTC."""
+    """Return an aware date. A date without a zone ("-0000", asctime, plain ISO 8601) is read as UTC."""
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 

@@ -1,4 +1,4 @@
-"""The slot and the turn of one attempt, where the policy limits how many there are and how fast they follow."""
+"""The slot and the turn of one attempt, if the policy limits concurrency or requests per second."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from .pacing import Pace
 from .steps import Wait
 
 POLL_SLOT = 0.1
-"""Seconds after which a driver that cannot be woken asks again for its slot."""
+"""Seconds after which a driver without wake-up asks for its slot again."""
 POLL_ANYWAY = 1.0
-"""Seconds after which a driver that is woken asks as well, should the waking have failed."""
+"""Seconds after which a driver with wake-up asks again too, in case the wake-up failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the calls to one upstream share: slots, pace, or both."""
+    """The slots, the pace, or both, which all calls to one upstream share."""
 
     slots: Slots | None
     pace: Pace | None
 
 
 def limits_of(policy: Policy) -> Limits | None:
-    """Make what `policy` asks for; None: nothing."""
+    """Return the limits of `policy`; None: it has none."""
     slots = Slots(policy.max_concurrency) if policy.max_concurrency is not None else None
     pace = Pace(policy.requests_per_second) if policy.requests_per_second is not None else None
     return Limits(slots, pace) if slots or pace else None
 
 
 class Slot:
-    """A slot, or a place in the queue for one. Gives back what it has when nothing refers to it any more.
+    """A slot, or a place in the queue for one. It gives either back when no reference to it is left.
 
-    So an interrupt at any moment loses none.
+    So an interrupt at any moment loses no slot.
     """
 
     __slots__ = ("__weakref__", "_slots", "_taken", "_ticket")
@@ -48,13 +48,13 @@ class Slot:
         self._slots: Slots | None = slots
 
     def take(self) -> bool:
-        """Take the slot, or keep the place in the queue."""
+        """Take the slot, or keep the place in the queue. Returns whether the slot was taken."""
         if self._slots is not None and not self._taken:
             self._taken = self._slots.take(self._ticket)
         return self._taken
 
     def waking(self, wake: Callable[[], object]) -> None:
-        """Call `wake` when the slot is there; at once if it came since `take`."""
+        """Call `wake` when the slot is free, or immediately if it became free after `take`."""
         self._ticket.wake = wake
         if self._slots is not None and not self._taken and self._slots.holds(self._ticket):
             wake()
@@ -63,15 +63,15 @@ class Slot:
         """Give back the slot, or the place in the queue. Safe for finalizers."""
         if self._slots is not None:
             self._slots.leave(self._ticket)
-            self._slots = None  # last: an interrupt before is followed by `__del__`
+            self._slots = None  # last: after an earlier interrupt, `__del__` gives the slot back
 
     def __del__(self) -> None:
-        if hasattr(self, "_slots"):  # else an interrupt came before there was anything to give back
+        if hasattr(self, "_slots"):  # missing if an interrupt came during `__init__`
             self.leave()
 
 
 class Reservation:
-    """The limits, as one call sees them: an `AdmissionRule`."""
+    """The limits with the state of one call: an `AdmissionRule`."""
 
     __slots__ = ("_limits", "_slot", "_turn")
 
@@ -100,25 +100,25 @@ class Reservation:
         return Wait(self._turn - now) if self._turn > now else None
 
     def waking(self, wake: Callable[[], object]) -> None:
-        """Call `wake` when it is time to ask again for a slot."""
+        """Call `wake` when the slot is free."""
         if self._slot is not None:
             self._slot.waking(wake)
 
     @property
     def is_held(self) -> bool:
-        """The call has a slot, a turn or a place in the queue."""
+        """Whether the call has a slot, a turn or a place in the queue."""
         return self._slot is not None or self._turn is not None
 
     def sent(self) -> None:
-        """Note that the turn was used."""
+        """Record that the turn was used."""
         self._turn = None
 
     def keep_slot(self) -> Slot | None:
-        """Hand the slot over: it outlasts the attempt until `Slot.leave`."""
+        """Pass the slot to the caller, who holds it until `Slot.leave`."""
         slot, self._slot = self._slot, None
         return slot
 
-    def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:  # noqa: ARG002 - they are told in the same way
+    def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:  # noqa: ARG002 - `AdmissionRule`
         self.give_back()
 
     def give_back(self) -> None:

@@ -1,4 +1,4 @@
-"""What an attempt came to, and whether the same request may fare better later."""
+"""Classifies responses: the result, the reason, and whether the same request may succeed later."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def answered(
 ) -> Outcome:
     """Return the outcome of an attempt that was answered.
 
-    :param headers: compared without case.
-    :param now: aware.
-    :param verdict: of `Policy.classify`: goes before the status.
+    :param headers: case-insensitive.
+    :param now: the current time, aware.
+    :param verdict: the verdict of `Policy.classify`, which takes precedence over the status.
     """
     asked = left = None
-    if says_when(headers):  # else the time of the server, which is costly to read, is of no use either
+    if says_when(headers):  # without these headers, the server's time, which is slow to parse, is not needed
         there = server_time(headers, now)
         asked = retry_after(headers, there) if status >= 300 or verdict is not None else None
         left = quota(headers, there)

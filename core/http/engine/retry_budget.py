@@ -1,9 +1,8 @@
-"""The retry budget of an upstream: retries are a share of the traffic, so that they cannot become the traffic.
+"""The retry budget of an upstream: it limits retries to a share of the traffic.
 
-Modelled on Finagle's RetryBudget (a share of the requests of the last 10 s, plus a few for quiet times).
-gRPC's throttling (proposal A6) counts successes up and failures down, and takes long to notice that an outage
-has ended; Envoy's budget is a share of the requests in flight, of which a job with few workers has too few to
-have a share of.
+The model is Finagle's RetryBudget: a share of the requests of the last 10 s, plus a few for quiet times. The throttling
+of gRPC (proposal A6) counts successes up and failures down, so it needs long to recover after an outage. Envoy's budget
+is a share of the requests in flight; in a job with few workers, that share is less than one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from .sliding_window import Window
 
 
 class Budget:
-    """An `AdmissionRule` that admits every attempt, and counts it. Safe for threads: it is the same for all calls."""
+    """An `AdmissionRule` that admits and counts every attempt. Thread-safe, because all calls share it."""
 
     def __init__(self, settings: RetryBudget) -> None:
         self._settings = settings
@@ -25,19 +24,19 @@ class Budget:
         self._attempts = Window(settings.window)
         self._retries = Window(settings.window)
 
-    def ask(self, call: CallContext, now: float) -> None:  # noqa: ARG002 - they are asked in the same way
-        """Count an attempt, of which retries may be a share."""
+    def ask(self, call: CallContext, now: float) -> None:  # noqa: ARG002 - `AdmissionRule`
+        """Count an attempt."""
         with self._lock:
             self._attempts.add(now)
 
     def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
-        """Do nothing: a retry is taken from the budget when it is decided on."""
+        """Do nothing: `take` counts a retry when it is scheduled."""
 
     def give_back(self) -> None:
-        """Do nothing: an attempt stays counted."""
+        """Do nothing: the attempt remains counted."""
 
     def take(self, now: float) -> bool:
-        """Take one retry out of the budget; False: it is used up."""
+        """Take one retry from the budget. Returns False if the budget is exhausted."""
         with self._lock:
             if self._used(now) + 1 > self._allowed():
                 return False
@@ -45,8 +44,8 @@ class Budget:
             return True
 
     def remaining(self, now: float) -> float:
-        """Return what is left, as a fraction of what is allowed at the moment."""
-        if not self._retries.total:  # most of the time: no lock
+        """Return the unused fraction of the retries that are allowed at the moment."""
+        if not self._retries.total:  # the usual case, which needs no lock
             return 1.0 if self._allowed() else 0.0
         with self._lock:
             used, allowed = self._used(now), self._allowed()

@@ -1,4 +1,4 @@
-"""What the last seconds brought, in buckets of one second: O(1) to add to and to read, whatever the traffic."""
+"""Sliding windows over the last seconds, in buckets of one second: adding and reading are O(1) in the traffic."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 
 
 class Window:
-    """Counts in a sliding window. Not safe for threads: its owner holds a lock."""
+    """The number of events in a sliding window. Not thread-safe: its owner must hold a lock."""
 
     __slots__ = ("_buckets", "_newest", "total")
 
     def __init__(self, seconds: float) -> None:
-        # One more than fit in: so that what happened within `seconds` is never forgotten too early.
+        # One extra bucket, so that no event is dropped before it is `seconds` old.
         self._buckets = [0] * (math.ceil(seconds) + 1)
         self._newest = 0
         self.total = 0
-        """What the window holds, as of the last call of `advance` or `add`."""
+        """Number of events in the window, as of the last call of `advance` or `add`."""
 
     def advance(self, now: float) -> None:
-        """Forget what has become too old. Time that goes back is taken for standing still."""
+        """Drop events that are too old. An earlier `now` than before changes nothing."""
         second = int(now)
         if second <= self._newest:
             return
@@ -26,32 +26,32 @@ class Window:
         for passed in range(self._newest + 1, min(second, self._newest + len(buckets)) + 1):
             buckets[passed % len(buckets)] = 0
         self._newest = second
-        self.total = sum(buckets)  # not counted down: an interrupt in between would leave it wrong for ever
+        self.total = sum(buckets)  # recomputed: with subtraction, an interrupt would leave it wrong forever
 
     def add(self, now: float) -> None:
-        """Count one."""
+        """Count one event."""
         self.advance(now)
         self._buckets[self._newest % len(self._buckets)] += 1
         self.total += 1
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all events."""
         self._buckets = [0] * len(self._buckets)
         self.total = 0
 
 
 class WindowMaximum:
-    """The greatest of the values in a sliding window. Not safe for threads either."""
+    """The maximum of the values in a sliding window. Not thread-safe: its owner must hold a lock."""
 
     __slots__ = ("_greatest", "_seconds")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = math.ceil(seconds)
         self._greatest: dict[int, float] = {}
-        """Of each second; at most one more than fit in."""
+        """The maximum of each second; at most one second more than the window has."""
 
     def add(self, now: float, value: float) -> None:
-        """Add a value, which is not negative."""
+        """Add a value."""
         second, greatest = int(now), self._greatest
         if second not in greatest:
             self._advance(second)
@@ -60,12 +60,12 @@ class WindowMaximum:
             greatest[second] = value
 
     def greatest(self, now: float) -> float | None:
-        """Return the greatest; None: there is none."""
+        """Return the maximum; None: the window is empty."""
         self._advance(int(now))
         return max(self._greatest.values(), default=None)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all values."""
         self._greatest.clear()
 
     def _advance(self, second: int) -> None:

@@ -1,4 +1,4 @@
-"""What `Call.begin` tells a driver to do next."""
+"""The next step of a driver, as `Call.begin` returns it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from ..value import value
 
 @value
 class Send:
-    """Make one attempt and cut it off after this many seconds of wall clock."""
+    """Make one attempt and abort it after `seconds` of wall-clock time."""
 
     seconds: float
     fresh: bool = False
-    """On a new connection: the one that the last attempt used may be dead, and others like it."""
+    """Use a new connection, because the reused connection of the last attempt, and other idle ones, may be dead."""
 
 
 @value
 class Wait:
-    """Not yet: wait this many seconds, or less, and ask again."""
+    """Wait for `seconds` or less, then call `Call.begin` again."""
 
     seconds: float
     for_turn: bool = field(default=False, compare=False)
-    """A slot or the result of a probe election is awaited: it may come at any moment, so be ready to be woken."""
+    """The call waits for a slot or a probe election, which may come at any moment: wait inside `Call.waking`."""
     if_woken: float | None = field(default=None, compare=False)
-    """Seconds to wait for a driver that is woken; None: no more than `seconds`."""
+    """Seconds to wait for a driver with wake-up; None: `seconds`."""
 
 
 @value
 class Stop:
-    """No further attempt: the last answer, or the last error, is the call's."""
+    """Make no further attempt: the call ends with the last response or the last error."""

@@ -1,4 +1,4 @@
-"""One server as this process knows it: what all calls to it share."""
+"""The state that all calls of this process to one server share."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .retry_budget import Budget
 from .steps import Wait
 
 Clock: TypeAlias = Callable[[], float]
-"""Seconds since some fixed moment, never going back: `time.monotonic`."""
+"""Returns seconds that never decrease, like `time.monotonic`."""
 Random: TypeAlias = Callable[[], float]
-"""A random number in [0, 1): `random.random`."""
+"""Returns a random number in [0, 1), like `random.random`."""
 Elect: TypeAlias = Callable[["Upstream", float], bool | Wait]
-"""Asks the other processes whether this one may send the probe that is due now. Blocks nowhere."""
+"""Returns whether this process, among all processes, may send the probe that is due now. It must not block."""
 
 MOST_PARTS = 256
-"""Parts of an upstream that are kept."""
+"""Maximum number of parts of an upstream."""
 
 
 class Upstream:
-    """One server, or one group of servers that go down together. Safe for threads."""
+    """One server, or one group of servers that fail together. Thread-safe."""
 
     def __init__(
         self,
@@ -42,10 +42,10 @@ class Upstream:
         whole: Upstream | None = None,
         partition: str = "",
     ) -> None:
-        """Make one.
+        """Create an upstream.
 
-        :param elect: default: this process decides alone.
-        :param whole: the upstream of which this is a part: see `part`.
+        :param elect: default: this process sends its probes without asking others.
+        :param whole: the upstream that this one is a part of: see `part`.
         :param partition: the name of the part.
         """
         self.name = name
@@ -67,10 +67,10 @@ class Upstream:
             self.breaker, self.limits, self.waiters = whole.breaker, whole.limits, whole.waiters
 
     def part(self, partition: str) -> Upstream:
-        """Return the part for one of several quotas, say that of a credential.
+        """Return the part of the upstream for one of several quotas, for example the quota of one credential.
 
-        Its gate and its retry budget are its own; the breaker, the slots and the pace are the upstream's. At most
-        `MOST_PARTS` are kept, the oldest goes first.
+        A part has its own gate and retry budget, and shares the breaker, the slots and the pace of the upstream. At
+        most `MOST_PARTS` are kept; the oldest is dropped first.
         """
         part = self.parts.get(partition)
         if part is None:
@@ -91,15 +91,15 @@ class Upstream:
 
     @property
     def _own_breaker(self) -> Breaker | None:
-        """None for a part, of which only the gate is told to other processes, and elected for."""
+        """The breaker; None for a part, because parts share and elect probes for only their gate."""
         return self.breaker if self.whole is self else None
 
     @contextmanager
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
-        """While this lasts, call `wake` when waiting has become pointless: the breaker has opened."""
+        """Inside the block, call `wake` when the breaker opens, because waiting is then pointless."""
         self.waiters.add(wake)
         breaker = self.breaker
-        if breaker is not None and breaker.is_open(self.clock()):  # since the caller decided to wait
+        if breaker is not None and breaker.is_open(self.clock()):  # it opened after the caller decided to wait
             wake()
         try:
             yield
@@ -108,43 +108,43 @@ class Upstream:
 
     @property
     def snapshots(self) -> tuple[BreakerSnapshot, GateSnapshot]:
-        """What other processes should know of its breaker and of its gate."""
+        """The state of the breaker and the gate that is shared with other processes."""
         breaker = self._own_breaker
         return BreakerSnapshot() if breaker is None else breaker.snapshot, self.gate.snapshot
 
     def probe_due(self, now: float) -> bool:
-        """Say whether the next attempt would be a probe, the only one let through."""
+        """Return whether the next attempt would be a probe, the only attempt that is allowed."""
         if self.gate.is_closed(now):
             return False
         breaker = self._own_breaker
         return self.gate.probe_due(now) or (breaker is not None and breaker.probe_due(now))
 
     def is_probing(self, now: float) -> bool:
-        """Say whether a probe of this process is on its way."""
+        """Return whether a probe of this process is in flight."""
         breaker = self._own_breaker
         return self.gate.is_probing(now) or (breaker is not None and breaker.is_probing(now))
 
     def is_down(self, now: float) -> bool:
-        """Say whether its breaker is not closed, or it has asked for a pause that is not over."""
+        """Return whether the breaker is not closed, or the upstream has asked for a pause that is not over."""
         breaker, gate = self.snapshots
         return breaker.is_open or now < gate.asked_until
 
     def refusal(self, now: float) -> Refused | None:
-        """Return why a call that cannot wait would send nothing now; None: it may be sent.
+        """Return why a call that cannot wait would be refused now; None: it may be sent.
 
-        For jobs with many calls, which do something else meanwhile. It takes nothing, no probe either, and holds for
-        this moment: the call itself may still be refused, say where another process sends the probe.
+        Batch jobs use this to do other work meanwhile. It uses up neither a slot nor a probe. The call itself may still
+        be refused, for example because another process sends the probe.
         """
         gate = self.gate.refusal(now) if self.policy.rate_limit_gate else None
         breaker = self.breaker.refusal(now) if self.breaker is not None else None
         return max(filter(None, (gate, breaker)), key=lambda refused: refused.retry_in, default=None)
 
     def is_suspect(self, now: float) -> bool:
-        """Say whether it has failed since it last answered, and its breaker is still closed: see `Breaker`."""
+        """Return whether the last attempt failed recently and the breaker is still closed: see `Breaker.is_suspect`."""
         return self.breaker is not None and self.breaker.is_suspect(now)
 
     def forget(self) -> None:
-        """Give up what is known of it. Calls in hand go on, and report nothing of its breaker any more."""
+        """Discard the breaker. Calls in progress continue, but no longer report changes of the breaker."""
         breaker, self.breaker = self.breaker, None
         if breaker is not None:
             breaker.is_retired = True
