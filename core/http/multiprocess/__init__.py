@@ -1,8 +1,8 @@
-"""The metrics of several processes, and of jobs that end, as one: for sites that set PROMETHEUS_MULTIPROC_DIR.
+"""Combines the metrics of several processes and finished jobs, for sites that set PROMETHEUS_MULTIPROC_DIR.
 
-`prometheus_client` lets processes keep their metrics in files of one directory. This package makes the sums right:
-each process has a name of its own that says its role (`process_identity`), a lock shows which processes are alive
-(`directory`), the files of processes that ended are merged (`compaction`), and a scrape shows each role separately
+`prometheus_client` stores the metrics of each process in files of one directory. This package makes the sums correct:
+each process has a unique name that contains its role (`process_identity`), a lock shows which processes are alive
+(`directory`), the files of ended processes are merged (`compaction`), and a scrape shows each role separately
 (`collector`).
 """
 

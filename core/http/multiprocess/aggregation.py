@@ -1,4 +1,4 @@
-"""What the files hold: a value and a time for each series, and how those of several processes become one."""
+"""Combines the values of several processes: a value and a time for each series."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from .value_file import Entry, entries_of
 
 
 class Values(dict[str, tuple[float, float]]):
-    """By series, as prometheus_client writes it: its value, and when that was set (Unix time; 0: not told)."""
+    """Maps a series, in prometheus_client's form, to its value and the Unix time when it was set (0: unknown)."""
 
     def add(self, kind: str, path: Path) -> None:
-        """Add those of another process, as their `kind` demands. What is not to be read is logged, and left out.
+        """Add the values of another process in the way of their `kind`. Unreadable values are logged and omitted.
 
-        Raises `OSError` where it could not be read for now: without it, sums would go down.
+        Raises `OSError` for a temporary read error, because the sums would decrease without the file.
         """
         try:
-            if path.stat().st_size == 0:  # just made
+            if path.stat().st_size == 0:  # just created
                 return
             _how(kind)(self, entries_of(path))
         except FileNotFoundError:
             pass
         except (PermissionError, RuntimeError, ValueError, struct.error) as exc:
             logger.warning("%s: %s: only a part of this file is counted; remove the file", path, exc)
-        self.pop("", None)  # what a page that was never written to reads as
+        self.pop("", None)  # the key that is read from a page that was never written
 
     def by_series(self, kind: str) -> Values:
-        """Return them with one key for each series; what is no key is left out."""
+        """Return the values with one key for each series. Invalid keys are omitted."""
         found = Values()
         _how(kind)(found, ((_series(key), value, timestamp) for key, (value, timestamp) in self.items()))
         found.pop("", None)
@@ -44,9 +44,9 @@ def _how(kind: str) -> Callable[[Values, Iterable[Entry]], None]:
 
 @lru_cache(maxsize=20_000)
 def _series(key: str) -> str:
-    """Return by which key a series is known here: a key has the help text too, and another release may word it anew.
+    """Return the first known key of the series of `key`: keys of other releases may differ in the help text.
 
-    "" for what is no key, as in a page that was never written to.
+    "" for an invalid key, for example from a page that was never written.
     """
     try:
         metric, name, labels, _ = json.loads(key)
@@ -73,7 +73,7 @@ def _least(values: Values, entries: Iterable[Entry]) -> None:
 
 
 def _earliest(values: Values, entries: Iterable[Entry]) -> None:
-    """As `_least`, of gauges that outlive their process. 0: a child has the gauge, and has not set it."""
+    """Like `_least`, for gauges that outlive their process. A 0 is skipped: the process has not set the gauge."""
     _least(values, (entry for entry in entries if entry[1]))
 
 
@@ -85,7 +85,7 @@ def _greatest(values: Values, entries: Iterable[Entry]) -> None:
 
 def _latest(values: Values, entries: Iterable[Entry]) -> None:
     for key, value, timestamp in entries:
-        if timestamp > (values[key][1] if key in values else 0.0):  # 0: it was never set
+        if timestamp > (values[key][1] if key in values else 0.0):  # 0: the gauge was never set
             values[key] = (value, timestamp)
 
 

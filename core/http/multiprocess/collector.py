@@ -1,8 +1,8 @@
-"""What a scrape shows of a directory: the sums of each role, by itself.
+"""Collects the metrics of a directory for a scrape: the sums of each role separately.
 
-With one sum of all roles, a deployment that begins one of them anew would look like counters that began anew: what the
-others have counted so far would be counted again. And a role that nobody has played yet is there with zeros: its first
-count would not be seen otherwise.
+With one sum of all roles, a deployment that resets the counters of one role would look like a reset of the sum, and
+Prometheus would count the values of the other roles again. A role without a process is shown with zeros, because
+Prometheus would miss its first count otherwise.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .process_role import ROLES
 
 
 class _Who(NamedTuple):
-    """Whose values they are: of a role, or of one process where a gauge wants them one by one."""
+    """The owner of values: a role, or one process for gauges that are shown per process."""
 
     role: str
     pid: str = ""
@@ -36,26 +36,26 @@ class _Who(NamedTuple):
 
 
 class _Series(NamedTuple):
-    """What prometheus_client writes as a key."""
+    """The parsed form of prometheus_client's keys."""
 
     metric: str
     name: str
     labels: Mapping[str, str]
     help: str
     le: float
-    """Of a histogram's buckets: the bound. NaN: it is none."""
+    """The upper bound of a histogram bucket; NaN: the series is not a bucket."""
     histogram: tuple[object, ...]
-    """What those of one histogram have in common."""
+    """The key that all series of one histogram share."""
 
 
 class Collector:
-    """The metrics of all processes that share a directory, to be registered with a `CollectorRegistry`."""
+    """Collects the metrics of all processes that share a directory. Register it with a `CollectorRegistry`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics. Raises `OSError` where the directory cannot be read, or others keep it."""
+        """Yield the metrics. Raises `OSError` if the directory cannot be read or stays locked by another process."""
         for kind, found in self._read().items():
             metrics: dict[str, Metric] = {}
             typ = kind.partition("_")[0]
@@ -65,10 +65,10 @@ class Collector:
             yield from metrics.values()
 
     def _read(self) -> dict[str, dict[_Who, Values]]:
-        """Return what is to be shown, by kind."""
+        """Return the values of all processes by kind."""
         found: dict[str, dict[_Who, Values]] = defaultdict(lambda: defaultdict(Values))
         with locked(self._directory) as alone:
-            if not alone:  # a merge in between would be seen by half: no scrape is better than one with wrong sums
+            if not alone:  # a concurrent merge would make the sums wrong, and a failed scrape is better than that
                 raise TimeoutError(f"{self._directory}: another process held directory.lock for seconds")
             compaction.tidy(self._directory)
             for file in files_of(self._directory):
@@ -81,7 +81,7 @@ class Collector:
 
 
 def _with_zeros(found: Mapping[_Who, Values]) -> dict[_Who, Values]:
-    """Add what others have counted, and every role."""
+    """Add series that only other roles have counted, and roles without values, with zeros."""
     every = Values.fromkeys((key for values in found.values() for key in values), (0.0, 0.0))
     filled = {}
     for who in dict.fromkeys((*map(_Who, ROLES), *found)):
@@ -97,9 +97,9 @@ def _add_plain(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) 
 
 
 def _add_histograms(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) -> None:
-    """Add what is stored bucket by bucket, as Prometheus wants it: each with all that are below.
+    """Add histograms, whose buckets are stored separately, with cumulative buckets as Prometheus expects them.
 
-    All samples of one histogram stand together: OpenMetrics refuses a scrape in which they do not.
+    All samples of one histogram are adjacent, because OpenMetrics requires that.
     """
     buckets: dict[tuple[object, ...], list[tuple[float, _Series, float]]] = defaultdict(list)
     sums: dict[tuple[object, ...], tuple[_Series, float]] = {}

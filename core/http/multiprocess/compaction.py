@@ -1,8 +1,8 @@
-"""Merges the files of processes that have ended, so that there are few of them however many processes come and go.
+"""Merges the files of processes that have ended, so that their number stays small.
 
-To remove them would take from the sums, which Prometheus reads as counters that began anew. A merge that is
-interrupted, by SIGKILL too, counts nothing twice: what replaces what is written down first, in `ended.json`, and
-finished by the next one.
+Removing the files instead would decrease the sums, which Prometheus reads as a reset of the counters. An interrupted
+merge, even by SIGKILL, counts nothing twice: the plan of the merge is first written to `ended.json`, and the next merge
+completes it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .aggregation import Values
 from .directory import ENDED, File, files_of, has_room, lock_of
 
 KEPT = 8
-"""Processes that have ended whose files are left alone. Each costs a scrape a millisecond or two."""
+"""Number of ended processes whose files are not merged yet. Each costs a scrape 1 to 2 ms."""
 
 
 def tidy(directory: Path) -> None:
-    """Finish what was interrupted, and merge if there is much to merge. The directory must be locked."""
+    """Complete an interrupted merge; merge if more than `KEPT` processes have ended. The directory must be locked."""
     _finish(directory)
     gone = [file for file in files_of(directory) if file.has_ended and file.identity != f"{file.role}-{ENDED}"]
     identities = {file.identity for file in gone}
@@ -35,10 +35,10 @@ def tidy(directory: Path) -> None:
 
 
 def _merge(directory: Path, gone: list[File]) -> list[Path]:
-    """Write what is to take the place of `gone`, each beside its final name. Returns those names."""
+    """Write the files that will replace `gone`, under temporary names. Returns their final names."""
     merged: dict[Path, Values] = defaultdict(Values)
     for file in gone:
-        if file.is_live or file.kind == "gauge_all":  # that is of one process each, and this one is gone
+        if file.is_live or file.kind == "gauge_all":  # values of a single process, which has ended
             continue
         target = directory / f"{file.kind}_{file.role}-{ENDED}.db"
         if target not in merged:
@@ -50,7 +50,7 @@ def _merge(directory: Path, gone: list[File]) -> list[Path]:
         for key, (value, timestamp) in values.items():
             written.write_value(key, value, timestamp)
         written.close()
-        _new(target).chmod(0o644)  # for all, whatever the umask of whoever happens to merge them
+        _new(target).chmod(0o644)  # readable for all processes, whatever the umask of this one
     return list(merged)
 
 
@@ -70,7 +70,7 @@ def _finish(directory: Path) -> None:
         noted = json.loads(note.read_text())
     except FileNotFoundError:
         return
-    except ValueError:  # the machine went down: it was renamed, but not written
+    except ValueError:  # after a crash of the machine, the file was renamed but its content not written
         logger.warning("%s cannot be read: an interrupted merge may be counted twice", note)
         note.unlink()
         return

@@ -1,12 +1,12 @@
-"""The directory that the processes share: how its files are named, who is alive, and whose turn it is to tidy up.
+"""The directory that the processes share: the names of its files, and locks.
 
-    counter_web-host-7.db            kind, identity: written by the process of that identity only
+    counter_web-host-7.db            kind and identity; only the process with that identity writes it
     gauge_livesum_web-host-7.db
-    web-host-7.lock                  held by the process for as long as it lives: even SIGKILL lets go of it
-    counter_web-ended.db             the sum of those web processes that ended: see `ended`
-    directory.lock                   held by who reads all, tidies up, or takes an identity
+    web-host-7.lock                  locked by the process during its lifetime; the kernel unlocks it even after SIGKILL
+    counter_web-ended.db             the sum of the web processes that have ended: see `compaction`
+    directory.lock                   locked by a process that reads or merges all files, or takes an identity
 
-Locks are ``flock``: the kernel of one machine sees them, whatever container a process is in.
+Locks are ``flock``: the kernel of a machine manages them for all containers.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 IS_SUPPORTED = fcntl is not None
-"""Whether this operating system has the locks."""
+"""Whether this operating system has `flock`."""
 ENDED = "ended"
 _PATIENCE = 2.0
-"""Seconds: a scrape holds the directory for some hundredths of one."""
+"""Maximum seconds to wait for the directory. A scrape locks it for a few hundredths of a second."""
 _POLL = 0.01
 _ROOM = 4 * 2**20
-"""Bytes: as much as the files of a few processes take."""
+"""Bytes that must be free: the size of the files of a few processes."""
 
 
 class File(NamedTuple):
-    """Values of one kind, of one process."""
+    """A file with the values of one kind of one process."""
 
     path: Path
     kind: str
-    """As prometheus_client names it: "counter", "histogram", "summary", "gauge_livesum", …"""
+    """prometheus_client's name of the kind: "counter", "histogram", "summary", "gauge_livesum", …"""
     identity: str
     has_ended: bool
-    """Its process is no more."""
+    """Whether its process has ended."""
 
     @property
     def role(self) -> str:
-        """Who wrote it; "other" of those who take no part here."""
+        """The role of the process; "other" if it does not use this package."""
         return _role_of(self.identity)
 
     @property
     def is_live(self) -> bool:
-        """It says what its process does at the moment, so nothing once that has ended."""
+        """Whether the values are valid only while the process lives."""
         return self.kind.startswith("gauge_live")
 
 
@@ -78,28 +78,28 @@ def _role_of(identity: str) -> str:
 
 
 def _has_ended(directory: Path, identity: str) -> bool:
-    """Tell whether that process is no more. Of those who take no part nobody knows: they live."""
+    """Return whether the process has ended. A process that does not use this package counts as alive."""
     if _role_of(identity) == "other":
         return False
     try:
         lock = lock_of(directory, identity).open("rb")
     except FileNotFoundError:
         return True
-    except PermissionError:  # somebody else's: its files cannot be merged either
+    except PermissionError:  # a file of another user, whose values cannot be merged either
         return False
     with lock:
         return _seized(lock.fileno(), fcntl.LOCK_SH)
 
 
 def has_room(directory: Path) -> bool:
-    """Tell whether a few more files fit: who writes to a mapped file for which there is no room is killed (SIGBUS)."""
+    """Return whether a few more files fit. Without space, writing to a mapped file kills the process (SIGBUS)."""
     return shutil.disk_usage(directory).free >= _ROOM
 
 
 def hold(path: Path) -> int | None:
-    """Lock `path` for as long as the descriptor that is returned is open; None: somebody else does, or it is not ours.
+    """Lock `path` and return a descriptor, which holds the lock while it is open. None: the lock is not available.
 
-    A bare descriptor: nobody closes it but the end of the process.
+    The result is a plain descriptor, which is not closed by garbage collection but only at the end of the process.
     """
     while True:
         try:
@@ -107,18 +107,18 @@ def hold(path: Path) -> int | None:
         except PermissionError:
             if path.exists():
                 return None
-            raise  # no file can be made here, so no other name is any better
+            raise  # the directory is not writable, so another name would fail too
         if not _seized(lock, fcntl.LOCK_EX):
             os.close(lock)
             return None
         if _is_still_at(path, lock):
             return lock
-        os.close(lock)  # it was removed while this process opened it
+        os.close(lock)  # another process removed the file between opening and locking
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[bool]:
-    """Wait for the directory, a little: yields whether it is this process's alone."""
+    """Wait up to `_PATIENCE` seconds for the lock of the directory. Yields whether this process has the lock."""
     with (directory / "directory.lock").open("ab") as lock:
         latest = time.monotonic() + _PATIENCE
         while not (seized := _seized(lock.fileno(), fcntl.LOCK_EX)) and time.monotonic() < latest:
@@ -126,7 +126,7 @@ def locked(directory: Path) -> Iterator[bool]:
         try:
             yield seized
         finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # a process forked off meanwhile has it open too
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a process forked meanwhile has the file open too
 
 
 def _seized(lock: int, how: int) -> bool:

@@ -1,6 +1,6 @@
-"""Who a process is to the others that keep their metrics in the same directory.
+"""The unique name of a process among all that store their metrics in the same directory.
 
-A process id is not enough: two containers have the same ones, and both would write to one file.
+A process id is not enough: processes in two containers can have the same id, and both would write to one file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Identity:
-    """The name of this process, taken when it is first asked for; a process that forks off takes one of its own.
+    """The name of this process, which is taken on first use. A forked process takes a name of its own.
 
-    `role-hostname-pid`; of a command `job-command`, the same for each run, so that a job leaves the same few files
-    however often it runs. Where that is taken (a second run at the same time, another container) the next best one is.
+    The name is `role-hostname-pid`. For a command it is `job-command`, the same for each run, so that all runs of a job
+    use the same few files. If a name is taken (by a concurrent run or another container), the next alternative is used.
     """
 
     def __init__(self, directory: Path, part: ProcessRole) -> None:
@@ -42,14 +42,14 @@ class Identity:
         fork.renew_in_children(self)
 
     def __call__(self) -> str:
-        """Return the name. Called at each count, so it must cost nothing. Raises `OSError` where none can be taken."""
+        """Return the name. Fast, because each count calls it. Raises `OSError` if no name can be taken."""
         return self._name or self._take()
 
     def after_fork(self) -> None:
         self._forked = True
         self._name = ""
         if self._lock is not None:
-            os.close(self._lock)  # this copy of it: the parent holds it on
+            os.close(self._lock)  # the copy of this process; the parent keeps the lock
             self._lock = None
 
     def _take(self) -> str:
@@ -65,13 +65,13 @@ class Identity:
             self._lock, self._name = lock, name
             for file in files_of(self._directory):
                 if file.identity == name and file.is_live:
-                    file.path.unlink()  # of one that had the name before
+                    file.path.unlink()  # values of an ended process with the same name
         return name
 
     def _names(self, *, alone: bool) -> Iterator[str]:
         role, command = self._part
         own = f"{role}-{_word(socket.gethostname())}-{os.getpid()}"
-        if not alone:  # somebody may be merging what is there, so none that has files
+        if not alone:  # another process may be merging files, so use a name that has no files
             yield f"{own}-{time.time_ns()}"
         if command and not self._forked:
             yield f"{role}-{_word(command)}"
@@ -81,14 +81,16 @@ class Identity:
 
 
 _taken: list[Identity] = []
-"""The one in use."""
+"""The identity in use, if any."""
 
 
 def take_part(part: ProcessRole | None = None) -> None:
-    """Let this process keep its metrics in PROMETHEUS_MULTIPROC_DIR, if that is set: before any metric is made.
+    """Let this process store its metrics in PROMETHEUS_MULTIPROC_DIR, if that is set. Call it before creating metrics.
 
-    `part`: default: what OUTBOUND_HTTP_ROLE says, else the command line. The Django app calls it when Django makes the
-    configurations of all apps. A process that plays no part, or cannot write there, keeps its metrics to itself.
+    The Django app calls it when Django creates the configurations of all apps. A process without a role, or without
+    write access to the directory, does not export its metrics.
+
+    :param part: the role; default: OUTBOUND_HTTP_ROLE, otherwise derived from the command line.
     """
     if VARIABLE not in os.environ or _taken:
         return
@@ -100,7 +102,7 @@ def take_part(part: ProcessRole | None = None) -> None:
         logger.error("%s is not used, because it needs flock: each process exports only its own metrics", VARIABLE)
         return
     directory = Path(os.environ[VARIABLE]).absolute()
-    os.environ[VARIABLE] = str(directory)  # the process may go elsewhere
+    os.environ[VARIABLE] = str(directory)  # absolute, because the process may change its working directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
         identity = Identity(directory, part)
@@ -114,5 +116,5 @@ def take_part(part: ProcessRole | None = None) -> None:
 
 
 def _word(text: str) -> str:
-    """Make `text` fit into the name of a file, whose parts prometheus_client separates by underscores."""
+    """Return `text` as a part of a file name: without underscores, which separate the parts in prometheus_client."""
     return re.sub("[^A-Za-z0-9.]+", "-", text)

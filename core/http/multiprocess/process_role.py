@@ -1,4 +1,4 @@
-"""Which part a process plays: by the environment, or by the program it runs."""
+"""Determines the role of a process from the environment or from the program that it runs."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from ..log import logger
 
 ROLES = ("web", "worker", "job")
 ROLE_VARIABLE = "OUTBOUND_HTTP_ROLE"
-"""Environment variable that names the role where the command line does not say it."""
+"""Environment variable with the role, for processes whose command line does not show it."""
 
 _WORKERS = frozenset({"dramatiq", "huey_consumer", "huey_consumer.py", "rqworker"})
-"""Programs that run tasks, and nothing else."""
+"""Programs that only run tasks."""
 _WORKERS_BY_ARGUMENT = {"celery": ("worker",), "rq": ("worker", "worker-pool")}
-"""Programs that run tasks when one of these is among their arguments. Their other commands make no calls."""
+"""Programs that run tasks if one of these arguments is given. Their other commands make no calls."""
 _WORKER_COMMANDS = frozenset({"db_worker", "qcluster", "rqworker", "rqworker-pool", "run_huey", "rundramatiq"})
-"""Management commands that run tasks: of django-tasks, django-q2, django-rq, huey and django-dramatiq."""
+"""Management commands of django-tasks, django-q2, django-rq, huey and django-dramatiq that run tasks."""
 
 
 class ProcessRole(NamedTuple):
-    """What a process is in the site."""
+    """The role of a process in the site."""
 
     role: str
     command: str = ""
-    """Of a job: the management command, or the name of the script."""
+    """For a job, the management command or the name of the script."""
 
 
 def role_of(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> ProcessRole | None:
-    """Read it from OUTBOUND_HTTP_ROLE in `environment`, else from ``sys.argv``.
+    """Return the role from OUTBOUND_HTTP_ROLE in `environment`, otherwise from `arguments`, which is ``sys.argv``.
 
-    None: the process makes no calls, as Celery's beat and its `inspect`. Whatever is neither a queue's worker nor a
-    management command serves the web: gunicorn, uvicorn, granian, … An unknown role is logged, and not used.
+    None: the process makes no calls, for example Celery's beat or `celery inspect`. A program that is neither a queue
+    worker nor a management command has the role web: gunicorn, uvicorn, granian, … An unknown role in `environment` is
+    logged and ignored.
     """
     named = (environment or {}).get(ROLE_VARIABLE, "")
     guess = _guess(arguments)

@@ -1,7 +1,7 @@
-"""Reads a file of prometheus_client's values, and decodes its keys again only if they have changed.
+"""Reads a file of prometheus_client's values, and decodes its keys only if they have changed.
 
-A process adds keys in its first minutes. From then on only the values between them change. So the layout that
-prometheus_client found is kept, and one `struct` takes the file apart as long as all bytes but the values are equal.
+A process adds keys in its first minutes. After that, only the values between the keys change. So the layout that
+prometheus_client found is cached, and one `struct` unpacks the file while all bytes except the values are unchanged.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from typing import NamedTuple, TypeAlias
 from prometheus_client.mmap_dict import MmapedDict
 
 Entry: TypeAlias = tuple[str, float, float]
-"""A key, its value, and when that was set (Unix time; 0: not told)."""
+"""A key, its value, and the Unix time when the value was set (0: unknown)."""
 _MOST = 1024
-"""Files of which the layout is kept; the oldest go first."""
+"""Maximum number of files whose layout is cached; the oldest is dropped first."""
 _VALUE = "dd"
 
 
 class _Layout(NamedTuple):
     keys: tuple[str, ...]
     between: tuple[bytes, ...]
-    """What stands before each value: its key, and before the first one how many bytes of the file are used."""
+    """The bytes before each value: its key, and before the first key also the number of used bytes of the file."""
     format: Struct
 
 
 _layouts: OrderedDict[Path, _Layout] = OrderedDict()
 _keys: dict[str, str] = {}
 _pieces: dict[bytes, bytes] = {}
-"""Those of many files are the same, and are kept once."""
+"""Keys and bytes that several files share, stored once."""
 
 
 def entries_of(path: Path) -> Iterable[Entry]:
-    """Return what the file holds. Raises `OSError`, `RuntimeError` or `ValueError` where it cannot be read."""
+    """Return the entries of the file. Raises `OSError`, `RuntimeError` or `ValueError` if it cannot be read."""
     data, layout = path.read_bytes(), _layouts.get(path)
     if layout is not None and len(data) >= layout.format.size:
         found = layout.format.unpack_from(data)
         if found[::3] == layout.between:
             return zip(layout.keys, found[1::3], found[2::3], strict=True)
-    # Read after `data`: a key that was added in between is missing there, so this layout will not match again.
+    # If a key was added after `data` was read, the cached layout will not match the file, so it is decoded again.
     entries = list(MmapedDict.read_all_values_from_file(path))  # type: ignore[no-untyped-call]  # it has no types
     _keep(path, data, entries)
     return [(key, value, timestamp) for key, value, timestamp, _ in entries]

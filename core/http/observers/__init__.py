@@ -1,1 +1,1 @@
-"""Observers of the engine's events: Prometheus metrics and log lines."""
+"""Observers of events: Prometheus metrics and log lines."""

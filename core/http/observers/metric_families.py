@@ -15,10 +15,10 @@ _QUOTA = ("upstream", "partition", "resource")
 
 
 class MetricFamilies:
-    """The metrics. They are made once for each registry, which refuses a name that it has."""
+    """The metrics. A registry refuses a name that it already has, so they are created once per registry."""
 
     def __init__(self, timeouts: Iterable[float]) -> None:
-        """Make the metrics; `timeouts` (seconds) become edges of the duration buckets."""
+        """Create the metrics. `timeouts` (seconds) become limits of the duration buckets."""
         seconds = tuple(sorted({*_SECONDS, *timeouts}))
         self._to_register: deque[Any] = deque()
         self._begun: object = None
@@ -34,47 +34,47 @@ class MetricFamilies:
 
         self.calls = counter("calls", "Logical calls, after retries.", "upstream", "outcome", "reason")
         self.call_duration = histogram(
-            "call_duration_seconds", "Calls, backoff and waiting included.", seconds, "upstream", "outcome"
+            "call_duration_seconds", "Duration of calls, with backoff and waiting.", seconds, "upstream", "outcome"
         )
         self.call_attempts = histogram("call_attempts", "Attempts per call that was sent.", _ATTEMPTS, "upstream")
         self.attempts = counter("attempts", "Physical requests.", "upstream", "method", "status_code", "error_type")
         self.attempt_duration = histogram(
-            "attempt_duration_seconds", "Physical requests, body included.", seconds, "upstream", "outcome"
+            "attempt_duration_seconds", "Duration of attempts, with the body.", seconds, "upstream", "outcome"
         )
         self.active_requests = gauge("active_requests", "Attempts in flight.", "livesum", "upstream")
         self.concurrency_limit = gauge(
-            "concurrency_limit", "How many attempts may be in flight.", "livesum", "upstream"
+            "concurrency_limit", "Maximum number of attempts in flight.", "livesum", "upstream"
         )
         self.retries = counter(
-            "retries", "Attempts after the first, by what made them necessary.", "upstream", "reason"
+            "retries", "Attempts after the first, by the reason of the failure.", "upstream", "reason"
         )
         self.retries_suppressed = counter(
-            "retries_suppressed", "Retries that were wanted and not made.", "upstream", "reason"
+            "retries_suppressed", "Transient failures that were not retried.", "upstream", "reason"
         )
         self.backoff = counter("backoff_seconds", "Time spent waiting before retries.", "upstream", "source")
         self.budget_remaining = gauge(
-            "retry_budget_remaining_ratio", "What is left of the retry budget.", "livemin", "upstream"
+            "retry_budget_remaining_ratio", "Unused fraction of the retry budget.", "livemin", "upstream"
         )
-        self.breaker_state = gauge("breaker_state", "Breakers that are in that state.", "livesum", "upstream", "state")
+        self.breaker_state = gauge("breaker_state", "Breakers in the state.", "livesum", "upstream", "state")
         self.breaker_transitions = counter(
-            "breaker_transitions", "Breakers that entered that state.", "upstream", "state"
+            "breaker_transitions", "Transitions of breakers to the state.", "upstream", "state"
         )
-        self.ratelimit_limit = gauge("ratelimit_limit", "The quota's size.", "mostrecent", *_QUOTA)
-        self.ratelimit_remaining = gauge("ratelimit_remaining", "What is left of the quota.", "mostrecent", *_QUOTA)
+        self.ratelimit_limit = gauge("ratelimit_limit", "Size of the quota.", "mostrecent", *_QUOTA)
+        self.ratelimit_remaining = gauge("ratelimit_remaining", "Unused part of the quota.", "mostrecent", *_QUOTA)
         self.ratelimit_reset = gauge(
             "ratelimit_reset_timestamp_seconds", "When the quota is full again.", "mostrecent", *_QUOTA
         )
         self.ratelimit_wait = counter("ratelimit_wait_seconds", "Time spent waiting at the gate.", "upstream")
-        self.fallbacks = counter("fallbacks", "Times that what was stored had to serve.", "upstream", "source")
+        self.fallbacks = counter("fallbacks", "Uses of stored data in place of the upstream.", "upstream", "source")
 
     def register(self, registry: CollectorRegistry) -> None:
-        """Let `registry` collect the metrics. Goes on where an exception of a signal handler interrupted it."""
+        """Let `registry` collect the metrics. Another call continues after an interrupt by a signal handler."""
         while self._to_register:
             metric = self._to_register[0]
             again, self._begun = self._begun is metric, metric
             try:
                 registry.register(metric)
-            except ValueError:  # the registry has the name
+            except ValueError:  # the registry already has the name
                 if not again:
                     raise
             self._to_register.popleft()

@@ -1,4 +1,4 @@
-"""The Prometheus observer: counts events. docs/metrics.md describes each metric."""
+"""The Prometheus observer, which counts events. docs/metrics.md describes each metric."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from .upstream_series import UpstreamSeries
 
 
 class PrometheusObserver:
-    """Counts events. One for each registry of metrics: the names are taken after that."""
+    """Counts events. A registry of metrics can have only one observer, because names must be unique."""
 
     kinds: frozenset[type]
-    """The events in which there is anything to count."""
+    """The kinds of events that are counted."""
 
     def __init__(self, registry: CollectorRegistry | None, timeouts: Iterable[float]) -> None:
-        """Make the metrics; `timeouts` (seconds) become edges of the duration buckets.
+        """Create the metrics. `timeouts` (seconds) become limits of the duration buckets.
 
-        :param registry: None: `register` comes later.
+        :param registry: None: the caller calls `register` later.
         """
         self.families = MetricFamilies(timeouts)
         self._lock = threading.RLock()
         self._children: dict[str, UpstreamSeries] = {}
         self._inherited = False
-        """The gauges tell of the process that this one was forked from."""
+        """The gauges still have the values of the parent process."""
         self._counting = threading.local()
         fork.renew_in_children(self)
         if registry is not None:
             self.register(registry)
 
     def __call__(self, event: Event) -> None:
-        """Count `event`; of some there is nothing to count."""
+        """Count `event`. Events of other kinds are ignored."""
         how = _HOW.get(type(event))
         if how is None:
             return
@@ -75,13 +75,13 @@ class PrometheusObserver:
                 self.families.register(registry)
 
     def prepare(self, upstream: str) -> None:
-        """Create every series of `upstream` at zero: `increase()` does not see the first count of a late one."""
+        """Create all series of `upstream` at zero, because `increase()` misses the first count of a late series."""
         with self._busy() as others:
             if not others:
                 self._prepare(upstream)
 
     def limit(self, limits: Mapping[str, int | None]) -> None:
-        """Tell how many attempts of each upstream may be in flight; of those that are left out, any number."""
+        """Set the concurrency limit of each upstream. Upstreams that `limits` omits, or maps to None, have no limit."""
         with self._busy() as others:
             if not others:
                 for upstream in limits:
@@ -91,10 +91,10 @@ class PrometheusObserver:
 
     @contextmanager
     def _busy(self) -> Iterator[bool]:
-        """Note that this thread is at it; True: it was already.
+        """Mark this thread as busy inside the block. Yields True if it was busy already.
 
-        A signal handler or a finalizer makes a call in the middle of this, and prometheus_client's locks cannot be
-        entered again. What it leaves undone is what it interrupts; and its events are counted later.
+        A signal handler or a finalizer may make a call in the middle of this, and prometheus_client's locks are not
+        reentrant. So that call skips the step, which the interrupted code performs, and its events are counted later.
         """
         here = self._counting.__dict__
         if here.get("busy"):
@@ -115,12 +115,12 @@ class PrometheusObserver:
 
     def after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._inherited = True  # later: locks of prometheus_client's own may have been held at the fork
+        self._inherited = True  # `renew` runs later: prometheus_client's locks may have been held at the fork
         for children in self._children.values():
             children.after_fork()
 
     def renew(self) -> None:
-        """Set the gauges to what they are in this process, if they tell of another one still."""
+        """Reset the gauges if they still have the values of the parent process."""
         with self._lock:
             if self._inherited:
                 for children in self._children.values():
@@ -146,13 +146,13 @@ _made: list[PrometheusObserver] = []
 
 
 def renew() -> None:
-    """Set the gauges in a process that was forked off, before it counts anything else: that makes them 0."""
+    """Reset the gauges in a forked process before it counts anything. Otherwise they would start at 0."""
     for observer in _made:
         observer.renew()
 
 
 def prometheus_observer(timeouts: frozenset[float]) -> PrometheusObserver:
-    """Return the process's observer. `timeouts` shape the buckets on the first call: metrics cannot change."""
+    """Return the observer of the process. `timeouts` set the buckets only on the first call: metrics cannot change."""
     if not _made:
         _made.append(PrometheusObserver(None, timeouts))
     _made[0].register(REGISTRY)

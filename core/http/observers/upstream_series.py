@@ -1,4 +1,4 @@
-"""The series of one upstream, with its labels filled in: `labels()` costs three times an `inc()` of a child at hand."""
+"""The series of one upstream, with its labels already set, because `labels()` costs three times as much as `inc()`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ..wire.compat import inner, inner_observe
 from .metric_families import MetricFamilies
 
 _Add: TypeAlias = Callable[[float], object]
-"""Adds to a counter, or notes a value in a histogram."""
+"""Adds to a counter, or observes a value of a histogram."""
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH"})
 _RESOURCES = frozenset(  # GitHub's, from its REST API's documentation of rate limits
     {
@@ -53,7 +53,7 @@ _RESOURCES = frozenset(  # GitHub's, from its REST API's documentation of rate l
     }
 )
 _MOST_PARTITIONS = 20
-"""Values of the label; a name that is seen later counts as "other"."""
+"""Maximum number of values of the label. Later names count as "other"."""
 _USUAL_STATUSES = (200, 201, 202, 204, 301, 302, 304, 400, 401, 403, 404, 410)
 
 
@@ -73,7 +73,7 @@ _USUAL_FAILURES: tuple[tuple[str, Reason], ...] = (
 
 
 class UpstreamSeries:
-    """The metrics with the labels of one upstream filled in."""
+    """The metrics with the labels of one upstream."""
 
     def __init__(self, metrics: MetricFamilies, upstream: str) -> None:
         self._metrics = metrics
@@ -83,7 +83,7 @@ class UpstreamSeries:
         self._limit = math.inf
         self._by_attempt: dict[tuple[str, int | None, Result, Reason | None], tuple[_Add, _Add]] = {}
         self._last: tuple[Any, ...] = (None, None, None, None)
-        """The last attempt's outcome and method, and its counter and duration."""
+        """Outcome and method of the last attempt, with its counter and duration."""
         self.active_requests = metrics.active_requests.labels(upstream)
         self.concurrency_limit = metrics.concurrency_limit.labels(upstream)
         self._set_active_requests = inner(self.active_requests, "set")
@@ -110,7 +110,7 @@ class UpstreamSeries:
         self.ratelimit_wait = metrics.ratelimit_wait.labels(upstream)
         self.backoff = {s: metrics.backoff.labels(upstream, s.value) for s in BackoffSource}
         self.begin()
-        metrics.fallbacks.labels(upstream, "database")  # a site's usual one
+        metrics.fallbacks.labels(upstream, "database")  # the usual source of a site
         for answer in _USUAL_STATUSES:
             metrics.attempts.labels(upstream, "GET", str(answer), "")
         for status, reason in _USUAL_FAILURES:
@@ -120,10 +120,10 @@ class UpstreamSeries:
         self._lock = threading.RLock()
 
     def begin(self) -> None:
-        """Set the gauges to what they are in a process that has made no call yet."""
+        """Set the gauges to the values of a process that has made no call yet."""
         self._not_closed = 0
         self._in_flight: dict[int, weakref.ref[Target]] = {}
-        """The targets of the attempts in flight. Not their number: an interrupt would leave it wrong for ever."""
+        """The targets of the attempts in flight. A number would be wrong forever after an interrupt."""
         self.active_requests.set(0)
         for state, gauge in self.breaker_state.items():
             gauge.set(1 if state is BreakerState.CLOSED and self._upstream != OTHER else 0)
@@ -146,7 +146,7 @@ class UpstreamSeries:
         if event.outcome is not None:
             outcome = event.outcome
             method, (last_outcome, last_method, count, note_duration) = event.target.method, self._last
-            if outcome is not last_outcome or method != last_method:  # outcomes of usual answers are the same object
+            if outcome is not last_outcome or method != last_method:  # usual responses share one outcome object
                 found = self._by_attempt.get((method, outcome.status, outcome.result, outcome.reason))
                 count, note_duration = found or self._attempt(method, outcome)
                 self._last = outcome, method, count, note_duration
@@ -165,13 +165,13 @@ class UpstreamSeries:
         self.retries_suppressed[event.reason].inc()
 
     def call_ended(self, event: CallEnded) -> None:
-        success = event.result is Result.SUCCESS  # enums are slow to hash
+        success = event.result is Result.SUCCESS  # avoids a look-up by enums, which are slow to hash
         count, note_duration = self._successes if success else self.calls[event.result, event.reason]
         count(1)
         note_duration(event.seconds)
         if event.attempts:
             self.note_call_attempts(len(event.attempts))
-        if event.budget_remaining is not None and event.budget_remaining != self._budget:  # hardly ever changed
+        if event.budget_remaining is not None and event.budget_remaining != self._budget:  # rarely true
             self._budget = event.budget_remaining
             self.budget_remaining.set(event.budget_remaining)
 
@@ -180,13 +180,16 @@ class UpstreamSeries:
         self._move(event.before, event.state)
 
     def breaker_followed(self, event: BreakerFollowed) -> None:
-        self._move(event.before, event.state)  # no transition: one in the fleet is one, not one for each process
+        self._move(event.before, event.state)  # the transition is counted once, in the process that found it
 
     def breaker_forgotten(self, event: BreakerForgotten) -> None:
         self._move(event.state, BreakerState.CLOSED)
 
     def _move(self, before: BreakerState, state: BreakerState) -> None:
-        """Count a breaker out of one state and into another. Closed is 1 or 0: a session with a policy has its own."""
+        """Move a breaker from one state to another in the gauge.
+
+        "closed" is 1 or 0 and not a number, because sessions with their own policy have breakers of their own.
+        """
         with self._lock:
             for left, step in ((before, -1), (state, 1)):
                 if left is not BreakerState.CLOSED:
@@ -215,16 +218,16 @@ class UpstreamSeries:
             self._metrics.ratelimit_reset.labels(*labels).set(time.time() + quota.reset)
 
     def _known_partition(self, partition: str) -> str:
-        """Return a value of the label: "other" beyond the first of those that were seen."""
+        """Return the value of the label: `partition`, or "other" after the first `_MOST_PARTITIONS`."""
         if len(self._partitions) < _MOST_PARTITIONS:
             self._partitions.add(partition)
         return partition if partition in self._partitions else "other"
 
     def _attempt(self, method: str, outcome: Outcome) -> tuple[_Add, _Add]:
-        """Return the metrics of such attempts; labels stay within known methods and statuses."""
+        """Return the metrics for such attempts. The labels are limited to known methods and valid statuses."""
         status = outcome.status
         if method not in _METHODS:
-            method = "_OTHER"  # OpenTelemetry's name for them
+            method = "_OTHER"  # OpenTelemetry's name for unknown methods
         if status is None or not 100 <= status < 600:
             status = None
         counter = self._metrics.attempts.labels(

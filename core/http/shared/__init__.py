@@ -1,1 +1,1 @@
-"""Breaker and gate state exchanged with the other processes of a site, and what was last seen of each upstream."""
+"""Shares breaker and gate state, recent errors and quotas between the processes of a site."""

@@ -1,9 +1,8 @@
-"""Breaker and gate state exchanged with all processes that share a cache.
+"""Exchanges breaker and gate state with all processes that share a cache.
 
-One thread does it, so no call waits for the cache: twice a second for all upstreams, and at once for one of which an
-attempt failed here. Once a round it also tells the others what is only for people to look at: see
-`upstream_diagnostics_recorder`.
-Where the cache fails, each process goes on with what it knows itself, as it would without one.
+One thread does this, so no call waits for the cache: twice a second for all upstreams, and immediately for an upstream
+after an attempt failed. Each round also writes diagnostics for operators: see `upstream_diagnostics_recorder`.
+If the cache fails, each process continues with its own state, as it would without a cache.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ from .upstream_diagnostics_recorder import DiagnosticsRecorder
 
 INTERVAL = 0.5
 _SOONEST = 0.05
-"""Seconds between syncs that failures bring about."""
+"""Minimum seconds between exchanges that failures trigger."""
 _SLOWEST_RETRY = 5.0
 _SLOW = 2.0
-"""Seconds: an exchange that takes longer does not keep the promise that all know within a second."""
+"""Seconds. After a slower exchange the cache counts as failed, because other processes should know within a second."""
 _STUCK = 5.0
 _SECRET = re.compile(r"//\S*@|\?\S*|(?<=integer value as ).*")
-"""What may be secret in the URL of a cache, where an error quotes it: a half of its password may pass for the port."""
+"""Secrets in a cache URL that an error quotes. (An error about the port may quote a part of the password.)"""
 
 
 class StateSharing:
-    """The state that this process shares. The thread is started by the first call, in each process of its own."""
+    """Shares the state of this process. The first call in each process starts the thread."""
 
     def __init__(
         self,
@@ -66,22 +65,22 @@ class StateSharing:
     def after_fork(self) -> None:
         self._lock = threading.RLock()
         self._wake: SimpleQueue[None] = SimpleQueue()
-        """Not an `Event`, whose lock an interrupt can leave held: then nothing would be shared any more."""
+        """Not an `Event`: an interrupt can leave the lock of an `Event` held, and sharing would stop."""
         self._thread: threading.Thread | None = None
         self._syncs: dict[Upstream, RecordSync] = {}
         self._elections = Elections(self._cache)
         self._urgent: set[str] = set()
-        """Keys of the upstreams of which something was found that does not wait for the next round."""
+        """Keys of the upstreams whose state changed and is exchanged before the next round."""
         self._due = 0.0
-        """When the next round is: an exchange of all."""
+        """When the next round starts, the exchange of all upstreams."""
         self._soonest = 0.0
-        """When the urgent ones may be exchanged."""
+        """When the urgent upstreams may be exchanged."""
         self._busy_since = math.inf
         self._failing = False
         self._pause = INTERVAL
 
     def attend(self) -> None:
-        """See that the state is exchanged: called when a call begins."""
+        """Ensure that the thread runs, and report if the cache hangs. Every call does this at its start."""
         thread = self._thread
         if thread is None or not thread.is_alive():
             self._start()
@@ -89,16 +88,16 @@ class StateSharing:
             self._say_that_it_fails(f"no answer for {_STUCK:.0f} s")
 
     def stop(self) -> None:
-        """RecordSync nothing any more."""
+        """Stop sharing."""
         self.stopped = True
         self._wake.put(None)
 
     def observe(self, event: Event) -> None:
-        """Tell the others at once what was found, and ask them when an attempt has failed: an observer."""
+        """Request an immediate exchange after a failed attempt or a change of a breaker or a gate: an observer."""
         if self._failing or self.stopped:
             return
         if isinstance(event, BreakerChanged):
-            self._soonest = 0.0  # rare enough to be told without delay
+            self._soonest = 0.0  # rare enough to be exchanged without delay
         elif not isinstance(event, GateClosed) and not (
             isinstance(event, AttemptEnded) and event.outcome is not None and event.outcome.result is Result.FAILURE
         ):
@@ -109,10 +108,10 @@ class StateSharing:
     observe.kinds = frozenset({AttemptEnded, BreakerChanged, GateClosed})  # type: ignore[attr-defined]  # see `events`
 
     def elect(self, upstream: Upstream, now: float) -> bool | Wait:
-        """Say whether this process may send the probe that is due: as `engine.Elect`."""
+        """Return whether this process may send the probe that is due; a `Wait` while that is undecided: an `Elect`."""
         if self.stopped or self._failing or now - self._busy_since > PATIENCE:
             return True
-        if upstream not in self._syncs:  # one host too many: nobody else would hear of it
+        if upstream not in self._syncs:  # above the limit of shared hosts, so its state is not exchanged
             return True
         answer = self._elections.ask(upstream, now)
         if isinstance(answer, Wait):
@@ -120,7 +119,7 @@ class StateSharing:
         return answer
 
     def step(self) -> None:
-        """Do what is due now."""
+        """Run the elections and the exchange that are due."""
         try:
             self._list_upstreams()
             self._hold_elections()
@@ -128,33 +127,33 @@ class StateSharing:
                 self._exchange_all()
             elif self._clock() >= self._next:
                 self._exchange_urgent()
-        except Exception as exc:  # noqa: BLE001 - caches raise what they like, and no call may fail for it
+        except Exception as exc:  # noqa: BLE001 - caches raise exceptions of any class, and no call may fail for that
             self._fail(exc)
         except BaseException as exc:
-            self._fail(exc)  # ends the thread: the next call starts another, which keeps to the pause
+            self._fail(exc)  # the thread ends; the next call starts another, which waits for the end of the pause
             raise
         finally:
             self._busy_since = math.inf
 
     @property
     def _next(self) -> float:
-        """When there is something to do."""
+        """When the next exchange is due."""
         return min(self._due, self._soonest) if self._urgent else self._due
 
     def _start(self) -> None:
         try:
             with self._lock:
                 if not self.stopped and (self._thread is None or not self._thread.is_alive()):
-                    # Known before it runs: an interrupt in between leaves none that nobody knows of.
+                    # Assigned before it starts, so that an interrupt cannot leave an unknown thread running.
                     self._thread = threading.Thread(target=self._run, name="core.http shared state", daemon=True)
                     self._thread.start()
-        except KeyError as exc:  # what an exception of a signal handler becomes where threading cleans up after it
+        except KeyError as exc:  # raised by threading's cleanup after an exception of a signal handler in `start`
             raise exc.__context__ or exc from None
-        except RuntimeError as exc:  # no more threads, or the interpreter ends
+        except RuntimeError as exc:  # the process can start no more threads, or the interpreter is ending
             self._say_that_it_fails(str(exc))
 
     def _run(self) -> None:
-        while not self.stopped and self._thread is threading.current_thread():  # syncs are not for two
+        while not self.stopped and self._thread is threading.current_thread():  # a `RecordSync` is not thread-safe
             self.step()
             with suppress(Empty):
                 self._wake.get(timeout=max(self._next - self._clock(), 0.0))
@@ -178,7 +177,7 @@ class StateSharing:
     def _exchange_all(self) -> None:
         began = self._clock()
         self._due = began + INTERVAL
-        self._urgent.clear()  # first: what is found meanwhile may want it again
+        self._urgent.clear()  # before the exchange: keys that are added during it must stay
         self._exchange(tuple(self._syncs.values()), began)
         if self.stopped:
             return
@@ -204,11 +203,11 @@ class StateSharing:
         began = self._clock()
         self._soonest = began + _SOONEST
         urgent = self._urgent.copy()
-        self._urgent -= urgent  # in place, and before they are exchanged: what is added meanwhile stays
+        self._urgent -= urgent  # in place and before the exchange: keys that are added during it must stay
         self._exchange([sync for sync in self._syncs.values() if sync.host_key in urgent], began)
 
     def _exchange(self, syncs: Iterable[RecordSync], began: float) -> None:
-        """RecordSync each; raises the first error in the end: a record that cannot be read stops no other."""
+        """Exchange each record. Errors do not stop the others; the first one is raised at the end."""
         error: Exception | None = None
         for sync in syncs:
             if self.stopped:
@@ -218,7 +217,7 @@ class StateSharing:
                 sync.sync(self._wall())
             except Exception as exc:  # noqa: BLE001 - as in `step`
                 error = error or exc
-                if self._clock() - began > _SLOW:  # it hangs: not for once per upstream
+                if self._clock() - began > _SLOW:  # the cache hangs: do not wait for it once per upstream
                     break
             self._hold_elections()
         if error is not None:
@@ -228,7 +227,7 @@ class StateSharing:
         self._pause = min(2 * self._pause, _SLOWEST_RETRY)
         self._due = self._clock() + self._pause
         self._say_that_it_fails(text_of(exc))
-        self._urgent.clear()  # not before: until then more are added
+        self._urgent.clear()  # only now: until `_failing` is set, `observe` adds keys
         self._elections.decide_alone(self._clock())
 
     def _say_that_it_fails(self, why: str) -> None:
@@ -239,14 +238,14 @@ class StateSharing:
             self._say(logging.WARNING, text, why)
 
     def _say(self, level: int, text: str, *args: str) -> None:
-        with suppress(Exception):  # a filter may raise: neither the thread nor a call may fail for it
+        with suppress(Exception):  # a logging filter may raise, and neither the thread nor a call may fail for that
             logger.log(level, text, *args)
 
 
 def text_of(exc: BaseException) -> str:
-    """Say what a cache has raised, without what may be secret in it."""
+    """Return an exception of a cache as text of at most 200 characters, without secrets."""
     name = type(exc).__name__
     try:
         return _SECRET.sub("***", f"{name}: {exc}")[:200]
-    except Exception:  # noqa: BLE001 - not even its text can be relied upon
+    except Exception:  # noqa: BLE001 - even `str(exc)` may raise
         return name

@@ -1,4 +1,4 @@
-"""What is asked of a cache that processes share."""
+"""The interface of a cache that processes share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which process sends the one probe of an upstream that was found down: whoever adds a key to the cache first.
+"""Elects the process that sends the one probe of an upstream that is down: the first to add a key to the cache.
 
-A call asks and does not wait for the cache: the thread that exchanges asks it, and where no answer is there after
-100 ms the process decides for itself, as it would without a cache.
+A call requests an election and does not access the cache itself. The thread that exchanges state does. If there is no
+result after 100 ms, the process sends the probe, as it would without a cache.
 """
 
 from __future__ import annotations
@@ -18,45 +18,46 @@ from .record_sync import RecordSync
 PATIENCE = 0.1
 """Seconds that a call waits for an election."""
 _PAUSE = 1.0
-"""Seconds after which a process that lost asks again, and after which one that won and sends nothing gives way."""
+"""Seconds after which a process that lost asks again, and after which a winner that sends no probe loses the right."""
 _LOSSES = 3
-"""Probes that a process leaves to others, one after the other; then it sends its own. Theirs may fail for another
-reason than the upstream's: a host without network wins elections as well as any."""
+"""Number of consecutive probes that a process leaves to others before it sends its own. Probes of other processes may
+fail for reasons of their own: a host without network can win elections too."""
 _LEEWAY = 5
-"""Seconds within which a winner begins its probe. Its key lasts as long and an attempt more, should it be killed."""
+"""Seconds within which a winner starts its probe. Its key expires after this time plus the duration of an attempt, in
+case the process is killed."""
 
 
 class Election:
-    """One of them, as this process sees it."""
+    """One election, with the state of this process."""
 
     def __init__(self, upstream: Upstream, now: float) -> None:
         self.upstream = upstream
         self.about = upstream.snapshots
-        """What is known of the upstream; when that changes, the next probe is another matter."""
+        """The state of the upstream. After a change of the state, another election is needed."""
         self.won: bool | None = None
         self.key: str | None = None
-        """What was added to the cache."""
+        """The key that this process added to the cache."""
         self.since = now
-        """When it was asked for; then, when it was decided."""
+        """When the election was requested, and later when it was decided."""
         self.used = now
-        """When this process, having won, was last told to go."""
+        """When a call of this process last received permission to probe."""
 
     def decide(self, now: float, *, won: bool) -> None:
         self.won = won
         self.since = self.used = now
 
     def is_over(self, now: float) -> bool:
-        """Say whether the next who asks needs another one."""
+        """Return whether the next request needs another election."""
         lasts = _LEEWAY if self.won else _PAUSE
         return self.about != self.upstream.snapshots or (self.won is not None and now - self.since >= lasts)
 
     def came_to_nothing(self, now: float) -> bool:
-        """Say whether this process won, and sends nothing."""
+        """Return whether this process won but sends no probe."""
         return bool(self.won) and now - self.used > _PAUSE and not self.upstream.is_probing(now)
 
 
 class Elections:
-    """Those of a process. Safe for threads: calls ask, one other thread decides."""
+    """The elections of this process. Thread-safe: calls request elections, one other thread decides them."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -64,10 +65,10 @@ class Elections:
         self._lock = threading.RLock()
         self._running: dict[Upstream, Election] = {}
         self._lost: dict[Upstream, tuple[int, object]] = {}
-        """How many probes in a row this process left to others while an upstream was down, and the last of them."""
+        """Per upstream that is down: how many consecutive probes this process left to others, and the last of them."""
 
     def ask(self, upstream: Upstream, now: float) -> bool | Wait:
-        """Say whether this process may send the probe, or how long to wait until that is decided."""
+        """Return whether this process may send the probe, or how long to wait for the decision."""
         with self._lock:
             election = self._running.get(upstream)
             if election is None or election.is_over(now):
@@ -90,16 +91,16 @@ class Elections:
             return [election for election in self._running.values() if election.won is None]
 
     def decide(self, election: Election, sync: RecordSync, *, wall: float, now: float) -> None:
-        """Ask the cache, and wake who waits for the answer. Raises what the cache raises."""
+        """Decide an election through the cache, and wake the calls that wait for it. Raises the errors of the cache."""
         upstream = election.upstream
-        record = sync.sync(wall)  # somebody may have sent the probe, and told what came of it
+        record = sync.sync(wall)  # another process may have sent the probe and shared its outcome
         if upstream.probe_due(now):
             key = f"{sync.key}:probe:{record.breaker.until:.3f}:{record.gate.closed_until:.3f}"
             won = self._take(key, math.ceil(upstream.policy.attempt_timeout) + _LEEWAY)
             with self._lock:
                 election.about = upstream.snapshots
                 election.key = key if won else None
-                if election.won is None:  # else somebody lost patience
+                if election.won is None:  # otherwise a call has decided after `PATIENCE`
                     election.decide(now, won=won)
                 self._count(election)
         else:
@@ -108,14 +109,14 @@ class Elections:
         upstream.wake()
 
     def decide_alone(self, now: float) -> None:
-        """Let this process send its probes, for the cache cannot be asked."""
+        """Let this process send its probes, because the cache fails."""
         for election in self.undecided:
             with self._lock:
                 election.decide(now, won=True)
             election.upstream.wake()
 
     def clear(self, now: float) -> None:
-        """Forget those that are over; let others send what this process won and does not send."""
+        """Drop finished elections. Give up elections that this process won without sending a probe."""
         given_up = []
         with self._lock:
             for upstream in [upstream for upstream in self._lost if not upstream.is_down(now)]:
@@ -131,7 +132,7 @@ class Elections:
                 self._cache.delete(key)
 
     def _count(self, election: Election) -> None:
-        """Note who won. A probe that this process asks for once a second is one."""
+        """Count consecutive losses. Repeated requests for the same probe count once."""
         lost, last = self._lost.get(election.upstream, (0, None))
         if election.won:
             self._lost.pop(election.upstream, None)
@@ -143,5 +144,5 @@ class Elections:
             return True
         if self._cache.get(key) != self._me:
             return False
-        self._cache.set(key, self._me, timeout=seconds)  # ours, of a probe that came to nothing
+        self._cache.set(key, self._me, timeout=seconds)  # the key of an earlier win whose probe was not sent
         return True

@@ -1,7 +1,7 @@
-"""One upstream's record in a cache that processes share: read, merged with what this process knows, written back.
+"""Exchanges one upstream's record in the shared cache: reads it, merges it with the local state, writes it back.
 
-A record says when; the clocks of the machines should agree to a second or so. Nothing here is safe for threads:
-one thread exchanges.
+A record contains wall-clock times, so the clocks of the machines should agree to about a second. Not thread-safe: only
+one thread exchanges records.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ _S = TypeVar("_S", BreakerSnapshot, GateSnapshot)
 
 @dataclass(frozen=True, slots=True)
 class _Told(Generic[_S]):
-    """A snapshot on the clock of this process, and what the record says in its place."""
+    """A snapshot on the clock of this process, and the corresponding snapshot of the record."""
 
     here: _S
     there: _S
 
     def translate(self, here: _S, ahead: float) -> _S:
-        """Return what the record should say of `here`. A change comes after all that was known when it was made."""
-        if here == self.here:  # not a rounding error away from it
+        """Return the snapshot of the record for `here`. A new change is dated after the last change in the record."""
+        if here == self.here:  # unchanged: converting again would add a rounding error
             return self.there
         shifted, known = here.shifted(ahead), self.there[0]
         return shifted.dated(known if here[0] == self.here[0] else max(shifted[0], known + _TICK))
 
 
 class RecordSync:
-    """Writes what this process found of an upstream to the cache, and takes over what other processes found."""
+    """Writes the state of one upstream to the cache, and adopts the state that other processes wrote."""
 
     def __init__(self, cache: Cache, upstream: Upstream, about: UpstreamId) -> None:
         self.upstream = upstream
         self.about = about
         self.key = key_of(*about)
         self.host_key = key_of(about.name, about.origin)
-        """What events tell of it: neither the partition nor who named the host."""
+        """The key as far as events determine it: without partition and without `untrusted`."""
         self._cache = cache
         self._breaker = _Told(BreakerSnapshot(), BreakerSnapshot())
         self._gate = _Told(GateSnapshot(), GateSnapshot())
         self._owed = False
         self._ignoring = False
-        """What the cache holds makes no sense, and the log says so."""
+        """The value in the cache is invalid, and this has been logged."""
         self._reported: Transition | None = None
 
     def transition(self, wall: float) -> Transition | None:
-        """Return how this process last opened or closed the breaker, in wall-clock time, if that is news."""
+        """Return when this process last opened or closed the breaker, in wall-clock time. None: no new transition."""
         breaker = self.upstream.breaker
         last = None if breaker is None else breaker.last_transition
         if last is None or last == self._reported:
@@ -65,7 +65,7 @@ class RecordSync:
         return last._replace(at=last.at + wall - self.upstream.clock())
 
     def sync(self, wall: float) -> Record:
-        """Ask the cache once, and write to it where it knows less than this process. Raises what the cache raises."""
+        """Read the record once, and write it if this process has newer state. Raises the errors of the cache."""
         heard = self._read(wall)
         ahead = wall - self.upstream.clock()
         here = self.upstream.snapshots
@@ -74,7 +74,7 @@ class RecordSync:
         merged = known.merge(heard)
         self._breaker = self._follow_breaker(_Told(here[0], known.breaker), merged.breaker, ahead)
         self._gate = self._follow_gate(_Told(here[1], known.gate), merged.gate, ahead)
-        # Where the record is gone, it is written again for what still matters: each process would do so for ever.
+        # A missing record is written again only while it restricts calls; otherwise processes would rewrite it forever.
         if merged != heard and (self._owed or heard != Record() or merged.is_in_force(wall)):
             self._cache.set(self.key, merged.plain, timeout=lifetime(merged, wall))
         self._owed = False
@@ -85,7 +85,7 @@ class RecordSync:
         heard = read(found, wall)
         before, self._ignoring = self._ignoring, found is not None and heard == Record()
         if self._ignoring and not before:
-            with suppress(Exception):  # a filter of the log may raise, and would pass for a cache that fails
+            with suppress(Exception):  # an exception of a logging filter would look like a failure of the cache
                 logger.warning("The shared cache holds no valid state under %s: its value is ignored", self.key)
         return heard
 
@@ -102,7 +102,7 @@ class RecordSync:
         before = breaker.adopt(told.here, here)
         if before is None:
             return told
-        if before is not state and upstream.breaker is not None:  # not forgotten meanwhile, and counted out
+        if before is not state and upstream.breaker is not None:  # unless `forget` has removed the breaker meanwhile
             host = self.about.origin.rpartition("/")[2]
             upstream.observe(BreakerFollowed(upstream.name, host, before, state, max(here.until - now, 0.0)))
         if state is BreakerState.OPEN:

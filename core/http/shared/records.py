@@ -1,4 +1,4 @@
-"""The record of an upstream in a cache that processes share. What is read there may be anything, written by anybody."""
+"""The record of an upstream in a shared cache. Other programs can write to the cache, so every value is validated."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..engine.rate_limit_gate import MAX_CLOSED, MOST_WHY
 from ..events import OTHER
 
 DAY = 86_400.0
-"""Seconds: the longest that a record is kept or believed. (Memcached takes more than 30 days for a date.)"""
+"""Maximum seconds of a record's lifetime and of its future times. (Memcached reads more than 30 days as a date.)"""
 _LEEWAY = 600
-"""Seconds that a record outlives the times in it: at least as long as a breaker stays open."""
+"""Seconds that a record outlives the times in it. At least as long as a breaker stays open by default."""
 
 
 class Record(NamedTuple):
-    """What is known of an upstream, in wall-clock time."""
+    """The state of an upstream, in wall-clock time."""
 
     breaker: BreakerSnapshot = BreakerSnapshot()
     gate: GateSnapshot = GateSnapshot()
@@ -26,21 +26,21 @@ class Record(NamedTuple):
         return Record(self.breaker.merge(other.breaker), self.gate.merge(other.gate))
 
     def is_in_force(self, wall: float) -> bool:
-        """Say whether it keeps anybody from sending."""
+        """Return whether the record restricts calls."""
         return self.breaker.is_open or self.gate.asked_until > wall
 
     @property
     def plain(self) -> tuple[float | str, ...]:
-        """What a cache is given: every serializer can store it, JSON too.
+        """The value to store, which every serializer supports, including JSON.
 
-        Without a reason it is six numbers, which is what releases before the reason read.
+        Without a reason it has six numbers, because older releases, which do not know the reason, accept only six.
         """
         moments = (*self.breaker, *self.gate[:3])
         return (*moments, self.gate.why) if self.gate.why else moments
 
 
 def read(value: object, wall: float) -> Record:
-    """Read what the cache holds; what makes no sense, or is of the far future, is nothing."""
+    """Return the record in a value of the cache; an empty record if the value is invalid or from the far future."""
     if not isinstance(value, tuple | list) or not 6 <= len(value) <= 7:
         return Record()
     moments, why = value[:6], value[6] if len(value) == 7 else ""
@@ -55,9 +55,9 @@ def read(value: object, wall: float) -> Record:
 
 
 def key_of(name: str, origin: str = "", untrusted: bool = False, partition: str = "") -> str:
-    """Name the record of an upstream, by the fields of its `UpstreamId`.
+    """Return the cache key of an upstream from the fields of its `UpstreamId`.
 
-    `origin` is hashed, for some caches take no such keys.
+    `origin` is hashed, because some caches do not accept such keys.
     """
     if name == OTHER:
         name = hashlib.sha256(origin.encode()).hexdigest()[:32] + (".untrusted" if untrusted else "")
@@ -65,6 +65,6 @@ def key_of(name: str, origin: str = "", untrusted: bool = False, partition: str 
 
 
 def lifetime(record: Record, wall: float) -> int:
-    """Seconds for which the cache is to keep `record`."""
+    """Return the seconds for which the cache should keep `record`."""
     left = max(record.breaker.until, record.gate.asked_until) - wall
     return int(min(max(left, 0.0), DAY)) + _LEEWAY

@@ -1,7 +1,7 @@
-"""What was last heard of an upstream: its last error, its quotas, and since when its breaker is open.
+"""Diagnostics of an upstream for operators: the last error, the quotas, and when the breaker opened or closed.
 
-For people to look at; no decision depends on it. Each process notes its own, and the thread that shares state tells
-the others in records of its own, beside those of `records`: see `upstream_diagnostics_recorder`.
+No decision depends on them. Each process records its own, and the thread that shares state writes them to the cache in
+separate records: see `upstream_diagnostics_recorder`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from ..events import OTHER
 from ..outcome import Reason
 
 KEPT = 86_400.0
-"""Seconds for which news are news."""
+"""Seconds for which diagnostics are kept."""
 MOST_HOSTS = 20
-"""Hosts without a name of which there are news; the latest are kept."""
+"""Maximum number of hosts without a named upstream in the diagnostics; the latest are kept."""
 UNTRUSTED = f"{OTHER}.untrusted"
-"""The name of those hosts whose URLs users submit. Apart from `OTHER`, of which they would push out the news."""
+"""The name for hosts in URLs that users submit. They are separate, because they would displace the hosts of `OTHER`."""
 MOST_QUOTAS = 20
 _AHEAD = 60.0
-"""Seconds that the clock of another machine may be ahead: what is of the future would pass for the latest for long."""
+"""Seconds that the clock of another machine may be ahead. An entry from the future would remain the latest for long."""
 MAX_LENGTHS = (32, 8, 300, 300)
-"""Characters of a method, a scheme, a host and a path."""
+"""Maximum characters of a method, a scheme, a host and a path."""
 _LARGEST = 10**18
 
 
 class Failure(NamedTuple):
-    """An attempt that failed; times are of the wall clock. No path for hosts that no upstream names: as in the log."""
+    """A failed attempt; `at` is a Unix time. As in the log, hosts without a named upstream have no path."""
 
     at: float
     reason: str
@@ -41,7 +41,7 @@ class Failure(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """What an upstream said of a quota; None where it said nothing."""
+    """What an upstream announced about a quota; None: it announced nothing. `at` and `reset` are Unix times."""
 
     at: float
     limit: int | None
@@ -54,14 +54,14 @@ _T = TypeVar("_T", Failure, Allowance, Transition)
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Of all upstreams of one name. Failures and transitions by origin: empty, or of a host that no upstream names."""
+    """The diagnostics of one upstream name. Failures and transitions are keyed by origin, "" for a named upstream."""
 
     failures: dict[str, Failure] = field(default_factory=dict)
     quotas: dict[str, Allowance] = field(default_factory=dict)
     transitions: dict[str, Transition] = field(default_factory=dict)
 
     def merge(self, other: Diagnostics, wall: float) -> Diagnostics:
-        """Return the latest of both, without what is old."""
+        """Return the latest entries of both, without expired entries."""
         return Diagnostics(
             _latest(self.failures, other.failures, MOST_HOSTS, wall),
             _latest(self.quotas, other.quotas, MOST_QUOTAS, wall),
@@ -70,7 +70,7 @@ class Diagnostics:
 
     @property
     def plain(self) -> tuple[dict[str, tuple[Any, ...]], ...]:
-        """What a cache is given: nothing that a process of another release could not load."""
+        """The value to store, made of plain types that processes of other releases can load."""
         return tuple(
             {key: tuple(value) for key, value in values.items()}
             for values in (self.failures, self.quotas, self.transitions)
@@ -78,7 +78,7 @@ class Diagnostics:
 
 
 def read(value: object, wall: float) -> Diagnostics:
-    """Read what the cache holds; what makes no sense, or is of the future, is nothing."""
+    """Return the diagnostics in a value of the cache; empty if the value is invalid or from the future."""
     if not isinstance(value, tuple | list) or len(value) != 3:
         return Diagnostics()
     try:
@@ -112,7 +112,7 @@ def _latest(one: dict[str, _T], other: dict[str, _T], most: int, wall: float) ->
 def _is_later(one: Failure | Allowance | Transition, other: Failure | Allowance | Transition) -> bool:
     if one.at != other.at:
         return one.at > other.at
-    return repr(one) > repr(other)  # any of the two, but all processes the same
+    return repr(one) > repr(other)  # an arbitrary choice that is the same in all processes
 
 
 def _few(values: object, most: int) -> Iterable[tuple[Any, Any]]:
@@ -137,7 +137,7 @@ def _transition(at: object, is_open: object) -> Transition:
 
 
 def _moment(value: object) -> float:
-    if not isinstance(value, float) or not 0 <= value <= 4e9:  # so that it is a date; false for NaN too
+    if not isinstance(value, float) or not 0 <= value <= 4e9:  # the range of valid dates; the check excludes NaN too
         raise ValueError(value)
     return value
 

@@ -1,6 +1,6 @@
-"""The news of this process: noted as it happens, and told to the others by the thread that shares state.
+"""Records the diagnostics of this process. The thread that shares state writes them to the cache.
 
-In a call it costs next to nothing: what succeeds is not looked at twice, and nobody waits for the cache.
+A call pays almost nothing for this: successes are not recorded, and no call waits for the cache.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 class DiagnosticsRecorder:
-    """Notes the news of this process, as an observer, and tells them to the others."""
+    """An observer that records the diagnostics of this process and shares them with other processes."""
 
     def __init__(self, *, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
@@ -46,49 +46,49 @@ class DiagnosticsRecorder:
         self._lock = threading.RLock()
         self._notes: dict[str, Diagnostics] = {}
         self._untold: set[str] = set()
-        """Names of which others may not know all that this process knows."""
+        """Names whose diagnostics may not be complete in the cache."""
 
     def observe(self, event: Event) -> None:
-        """Note what an attempt came to if it failed, and what is said of a quota."""
+        """Record failed attempts and announced quotas."""
         if isinstance(event, AttemptEnded):
             if event.outcome is not None and event.outcome.result is Result.FAILURE:
                 name = UNTRUSTED if event.target.untrusted else event.upstream
                 self._note_failure(name, event.target, event.outcome)
-        elif isinstance(event, QuotaSeen) and event.upstream != OTHER:  # which does not say whose quota it is
+        elif isinstance(event, QuotaSeen) and event.upstream != OTHER:  # the name "other" does not identify the server
             self._note_quota(event.upstream, event.quota, event.partition)
 
     observe.kinds = frozenset({AttemptEnded, QuotaSeen})  # type: ignore[attr-defined]  # see `events`
 
     def note_transition(self, about: UpstreamId, transition: Transition) -> None:
-        """Note when a breaker of this process opened or closed, in wall-clock time."""
+        """Record when a breaker of this process opened or closed, in wall-clock time."""
         name = UNTRUSTED if about.untrusted else about.name
         with self._lock:
             _put(self._notes_on(name).transitions, about.origin, transition, MOST_HOSTS)
 
     def of(self, name: str) -> Diagnostics:
-        """Return what this process has heard itself."""
+        """Return the diagnostics that this process has recorded itself."""
         with self._lock:
             notes = self._notes.get(name, Diagnostics())
             return Diagnostics(dict(notes.failures), dict(notes.quotas), dict(notes.transitions))
 
     def tell(self, cache: Cache) -> None:
-        """Tell the others what they may not know. Raises what the cache raises when it is written to."""
+        """Write diagnostics that may be missing in the cache. Raises the errors of the cache on writing."""
         for name in tuple(self._untold):
-            self._untold.discard(name)  # first: what is noted meanwhile wants to be told as well
+            self._untold.discard(name)  # before writing: entries that are added during it must be written too
             try:
                 told = self._tell(name, cache)
             except BaseException:
                 self._untold.add(name)
                 raise
             if not told:
-                self._untold.add(name)  # look again: another process may have written at the same moment
+                self._untold.add(name)  # check again: another process may have overwritten the record
 
     def _tell(self, name: str, cache: Cache) -> bool:
-        """Return whether the cache knew it all."""
+        """Return whether the cache already had all diagnostics of `name`."""
         wall = self._wall()
         try:
             heard = read(cache.get(key_of(name)), wall)
-        except Exception:  # noqa: BLE001 - a record that cannot be read is replaced; who is down fails to be written to
+        except Exception:  # noqa: BLE001 - an unreadable record is replaced; if the cache is down, writing raises
             heard = None
         merged = (heard or Diagnostics()).merge(self.of(name), wall)
         if merged == heard:
@@ -124,7 +124,7 @@ class DiagnosticsRecorder:
             )
 
     def _notes_on(self, name: str) -> Diagnostics:
-        """Return what there is to write into; the caller holds the lock, and writes something new."""
+        """Return the mutable diagnostics of `name` for a new entry. The caller must hold the lock."""
         self._untold.add(name)
         notes = self._notes.get(name)
         if notes is None:
@@ -133,13 +133,13 @@ class DiagnosticsRecorder:
 
 
 def _put(notes: dict[str, _T], key: str, value: _T, most: int) -> None:
-    notes.pop(key, None)  # so that the first is the one that was noted longest ago
+    notes.pop(key, None)  # keeps the dictionary in order of time, so that the first entry is the oldest
     notes[key] = value
     if len(notes) > most:
         del notes[next(iter(notes))]
 
 
 def _printable(text: str, most: int) -> str:
-    """Return a text that no terminal takes for a command."""
+    """Return at most `most` characters of `text`, without control characters that a terminal would execute."""
     text = text[:most]
     return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
