@@ -201,7 +201,7 @@ class FallbackServed:
 
     upstream: str
     source: str
-    """Where the data was stored. The caller chooses the name; use few different names."""
+    """Where the data was stored, in the caller's words. It is a label of a metric, so use few different names."""
 
 
 Event: TypeAlias = (
@@ -223,7 +223,7 @@ Observer: TypeAlias = Callable[[Event], None]
 
 
 class Audience:
-    """Observers, indexed by the kinds of events that they receive, so that the index is computed once per kind."""
+    """Observers, and an index of them by kind of event, so that an event does not test each observer."""
 
     __slots__ = ("_by_kind", "observers")
 

@@ -21,7 +21,7 @@ from .upstream_id import UpstreamId
 
 MOST_OTHER_HOSTS = 1024
 """Number of hosts without a named upstream whose state is kept. The least recently used host is dropped first. Hosts in
-URLs that users submit have a limit of the same size of their own."""
+URLs that users submit have a separate limit of the same size."""
 
 
 @dataclass(frozen=True)

@@ -43,4 +43,4 @@ class OutboundHTTPConfig(AppConfig):
         try:
             process.current()
         except ImproperlyConfigured as exc:  # `manage.py check` reports it too, and the first call raises it
-            logger.error("Outbound calls will fail: %s", exc)
+            logger.error("Outbound calls will fail, because the settings are invalid: %s", exc)

@@ -20,7 +20,7 @@ class Ticket:
 
 
 class Slots:
-    """At most `limit` slots, assigned in the order of requests. Safe for threads and for finalizers."""
+    """At most `limit` slots, assigned in the order of arrival. Safe for threads and for finalizers."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
