@@ -1,4 +1,4 @@
-"""ResilientAdapter: the driver for requests, to be mounted on any `requests.Session`."""
+"""ResilientAdapter: the driver for requests, for mounting on any `requests.Session`."""
 
 from __future__ import annotations
 
@@ -36,34 +36,35 @@ from .wire.timeouts import is_seconds
 _E = TypeVar("_E", bound=requests.Response | requests.RequestException)
 
 POOL_HOSTS = 32
-"""Hosts of which connections are kept (requests: 10)."""
+"""Hosts whose connections are kept (requests: 10)."""
 POOL_CONNECTIONS = 128
-"""Connections kept per host (requests: 10): as many as threads may share a session. Unused ones cost nothing."""
+"""Connections kept per host (requests: 10): enough for 128 threads that share a session. Unused ones cost nothing."""
 _MAX_PATH = 200
-"""Characters of a path that reach the log."""
+"""Maximum number of characters of a path in the log."""
 _FORBIDDEN = re.compile(r"[\r\n\0]")
 
 
 class ResilientAdapter(DeadlineAdapter):
-    """An `HTTPAdapter` whose `send` makes a resilient call: retried, spaced, cut off and counted.
+    """An `HTTPAdapter` whose calls have retries, hard timeouts, a circuit breaker, a rate-limit gate and metrics.
 
-    Without `policy` it uses the upstreams of the process; with one it has state of its own. On a session that
-    is not a `ResilientSession` the total timeout bounds each hop of a redirect, not all of them together.
+    Without `policy`, the adapter uses the process-wide upstreams. With `policy`, `clock` or `random`, it has separate
+    state. On a session that is not a `ResilientSession`, the total timeout bounds each hop of a redirect separately.
 
-    :param policy: how its calls behave; default: as the settings say for each upstream.
-    :param clock: seconds, never going back; default: the process's, `time.monotonic`.
-    :param wait: waits that many seconds before a retry; what it raises ends the call and reaches the caller.
-    :param random: a number in [0, 1), for jitter.
-    :param pool_connections: hosts of which connections are kept; default: 32.
-    :param pool_maxsize: connections that are kept for each host; default: 128.
-    :param pool_block: no more than `pool_maxsize` connections at once; waiting for one counts towards the attempt's
-        timeout. Default: False.
+    :param policy: for all calls of the adapter; default: the settings of each upstream.
+    :param clock: returns seconds that never decrease; default: the process's clock, `time.monotonic`.
+    :param wait: waits the given seconds before a retry; default: `time.sleep`. An exception from it ends the call and
+        reaches the caller.
+    :param random: returns a number in [0, 1), for jitter; default: `random.random`.
+    :param pool_connections: hosts whose connections are kept; default: 32.
+    :param pool_maxsize: connections kept for each host; default: 128.
+    :param pool_block: allow at most `pool_maxsize` connections at once; waiting for a free one counts towards the
+        attempt timeout. Default: False.
     """
 
     __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_clock", "_wait", "_random"]  # noqa: RUF012 - what pickle keeps
 
     partition = ""
-    """Whose quota its calls use up: see `ResilientSession`."""
+    """Name of the credential whose quota the calls use: see `ResilientSession`."""
 
     def __init__(
         self,
@@ -102,9 +103,9 @@ class ResilientAdapter(DeadlineAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """Send `request`, again where that may help, and return the last answer.
+        """Send `request`, retry it as the policy says, and return the last response.
 
-        Raises what requests raises, and `DeadlineExceeded` or `ResponseTooLarge`.
+        Raises the errors of requests, and those in `wire.requests_exceptions`.
         """
         registry = self._registries.find()
         session_call = total_deadline.current(self)
@@ -144,8 +145,8 @@ class ResilientAdapter(DeadlineAdapter):
             try:
                 raise _with_attempts(_final(answer, outcome, call, request), call, session_call)
             finally:
-                del answer  # or its traceback and this frame keep each other alive
-        assert answer is not None  # noqa: S101 - begin() stops only after an attempt
+                del answer  # otherwise its traceback and this frame would keep each other alive
+        assert answer is not None  # noqa: S101 - begin() returns Stop only after an attempt
         return _with_attempts(answer, call, session_call)
 
     def _start(
@@ -173,12 +174,12 @@ class ResilientAdapter(DeadlineAdapter):
         self._start_afresh()
 
     def close(self) -> None:
-        """As in requests; what an adapter with a state of its own knows of its upstreams is given up."""
+        """Close as requests does; an adapter with separate state discards that state."""
         super().close()
         self._registries.forget()
 
     def _pause(self, step: Wait, call: Call, registry: Registry) -> None:
-        """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
+        """Wait until `step.seconds` have passed or the call is woken. A custom `wait` is woken only for a turn."""
         own = self._wait or registry.runtime.wait
         is_real_time = registry.runtime.is_real
         can_be_woken = own is time.sleep or (step.for_turn and is_real_time)
@@ -187,7 +188,7 @@ class ResilientAdapter(DeadlineAdapter):
             return
         woken: SimpleQueue[None] = SimpleQueue()
         with call.waking(lambda: woken.put(None)), suppress(Empty):
-            # A `wait` of somebody's own may have a reason to end the call, so it is asked more often.
+            # A custom `wait` may raise to end the call, so it is called more often than at the end.
             woken.get(timeout=step.seconds if own is not time.sleep else step.if_woken or step.seconds)
         if own is not time.sleep:
             own(0.0)
@@ -197,7 +198,11 @@ class ResilientAdapter(DeadlineAdapter):
 
 
 def request_origin(request: requests.PreparedRequest) -> Origin:
-    """Read where `request` goes. Raises `InvalidURL` where that is nowhere, or would be two requests in one."""
+    """Return the origin of the URL of `request`.
+
+    :raises InvalidURL: if the URL is invalid or contains a line break, which could inject a second request.
+    :raises InvalidHeader: if a header contains a line break or a NUL.
+    """
     headers: Any = request.headers
     pairs = list(headers.lower_items() if isinstance(headers, CaseInsensitiveDict) else headers.items())
     try:
@@ -205,10 +210,10 @@ def request_origin(request: requests.PreparedRequest) -> Origin:
     except TypeError:  # some are bytes
         text = "".join([_as_text(part) for pair in pairs for part in pair])
     if _FORBIDDEN.search(text):
-        raise InvalidHeader("Invalid header: it holds a line break or a NUL", request=request)
+        raise InvalidHeader("Invalid header: contains a line break or a NUL", request=request)
     url = request.url or ""
     if _FORBIDDEN.search(url):
-        raise InvalidURL("Invalid URL: it holds a line break or a NUL", request=request)
+        raise InvalidURL("Invalid URL: contains a line break or a NUL", request=request)
     try:
         return origin_of(url)
     except ValueError as exc:
@@ -216,7 +221,7 @@ def request_origin(request: requests.PreparedRequest) -> Origin:
 
 
 def _with_attempts(ending: _E, call: Call, session_call: total_deadline.Scope | None) -> _E:
-    """Note on an answer or an error what it took: every attempt of the session's call, earlier hops included."""
+    """Set `attempts` of a response or error to all attempts of the session's call, earlier hops included."""
     attempts: tuple[Attempt, ...] = call.attempts
     if session_call is not None:
         session_call.attempts += attempts
@@ -231,7 +236,7 @@ def _refused(
     call: Call,
     session_call: total_deadline.Scope | None,
 ) -> requests.RequestException:
-    """Return the error for a call that was not sent. A session of ours gives it its response later."""
+    """Return the error for a call that was not sent. `ResilientSession.send` sets its `response` later."""
     refused = _with_attempts(not_sent(error), call, session_call)
     refused.request = request
     if session_call is None and isinstance(refused, CircuitOpen | RateLimited):
@@ -244,7 +249,7 @@ def _as_text(value: str | bytes) -> str:
 
 
 def _wall_clock(timeout: Any) -> float | None:
-    """Return the limit that a `timeout=` puts on the whole attempt; its connect and read parts are requests'."""
+    """Return the seconds that `timeout=` allows for the whole attempt; requests applies its connect and read parts."""
     seconds: Any = timeout.total if isinstance(timeout, Timeout) else timeout
     return seconds if is_seconds(seconds) and seconds > 0 else None
 

@@ -1,4 +1,4 @@
-"""make_resilient: for a session that other code made."""
+"""make_resilient: mounts a `ResilientAdapter` on a session that other code created."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .wire import compat
 
 
 def make_resilient(session: requests.Session, policy: Policy | None = None) -> tuple[str, ...]:
-    """Replace the adapters of `session` by one `ResilientAdapter`, and return what could not be changed.
+    """Replace the adapters of `session` with one `ResilientAdapter`, and return a sentence for each adapter kept.
 
-    Every plain `requests.adapters.HTTPAdapter` is replaced, for whatever prefix it is mounted: the policy takes the
-    place of its `max_retries`, and the sizes of its pools are kept where they are larger. An adapter of another class
-    stays, because it does something that ours would not. One that is resilient already stays too, with its policy. The
-    result has a sentence for each adapter that stays and is not resilient, or not with this `policy`. Each is a
-    `UserWarning` as well. An empty tuple: all calls are as asked for.
+    Every plain `requests.adapters.HTTPAdapter` is replaced, whatever prefix it is mounted for: the policy replaces
+    its `max_retries`, and its pool sizes are kept if they are larger. An adapter of another class is kept, because
+    it does something that `ResilientAdapter` would not. A `ResilientAdapter` is kept too, with its policy. The
+    result has a sentence for each kept adapter that is not resilient or does not have the given `policy`. Each
+    sentence is also issued as a `UserWarning`. An empty tuple means that all calls are resilient, with `policy`.
 
-    What belongs to the session is as before: `Policy.total_timeout` bounds each hop of a redirect, not all of them
+    The session itself is unchanged: `Policy.total_timeout` bounds each hop of a redirect, not all of them
     together, and URLs that users submit still need a `ResilientSession`.
 
-    :param session: of any class that is a `requests.Session`.
-    :param policy: as for `ResilientAdapter`; default: that of the upstream, with the state of the process.
-    :raises TypeError: `session` is no `requests.Session`, or `policy` no `Policy`.
+    :param session: an instance of `requests.Session` or of a subclass.
+    :param policy: as for `ResilientAdapter`; default: the policy and process-wide state of each upstream.
+    :raises TypeError: if `session` is not a `requests.Session`, or `policy` not a `Policy`.
     """
     if not isinstance(session, requests.Session):
-        raise TypeError(f"session={session!r}: must be an instance of requests.Session, to mount the adapter on")
+        raise TypeError(f"session={session!r}: must be an instance of requests.Session or of a subclass")
     if not hasattr(session, "adapters"):
         raise TypeError(f"session={session!r}: its class must call requests.Session.__init__, which makes its adapters")
     check_policy(policy)
@@ -60,9 +60,9 @@ def _is_resilient(adapter: BaseAdapter) -> bool:
 
 def _told(prefix: str, adapter: BaseAdapter) -> str:
     if _is_resilient(adapter):
-        return f"{prefix} is resilient already, and keeps its policy: mount a ResilientAdapter(policy) for another one"
+        return f"{prefix} already has a ResilientAdapter and keeps its policy: mount a ResilientAdapter(policy) instead"
     kind = type(adapter).__name__
     return (
         f"{prefix} keeps its {kind}, so calls to it are not resilient: mount a ResilientAdapter for it, "
-        f"or one of a class that derives from {kind} and ResilientAdapter"
+        f"or an adapter of a class that derives from {kind} and ResilientAdapter"
     )

@@ -1,4 +1,4 @@
-"""The registry that the calls of one client use: the process's, or one derived from it for a policy of its own."""
+"""The registry that the calls of one client use: the process's, or one derived from it for the client's own policy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .registry import Registry
 
 
 class OwnRegistry:
-    """Finds the registry for each call anew, because the process's changes with the settings. Safe for threads."""
+    """Finds the registry for each call, because a change of settings replaces the process's. Thread-safe."""
 
     def __init__(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> None:
         self._policy = policy
         self._clock = clock
         self._random = random
         self._derived: tuple[Registry, Registry] | None = None
-        """The process's registry, and the one that was derived from it."""
+        """The process's registry and the registry derived from it."""
         self._lock = threading.RLock()
 
     def find(self) -> Registry:
-        """Return the process's registry as it is now, or the one with a policy, clock or random source of its own."""
+        """Return the process's current registry, or the one derived from it with the client's own settings."""
         current = process.current()
         if self._policy is None and self._clock is None and self._random is None:
             return current
@@ -35,7 +35,7 @@ class OwnRegistry:
         return derived[1]
 
     def forget(self) -> None:
-        """Give up what the derived registry knows of its upstreams, if there is one."""
+        """Discard the state of the derived registry, if there is one."""
         with self._lock:
             derived, self._derived = self._derived, None
         if derived is not None:

@@ -1,4 +1,4 @@
-"""ResilientSession: `requests.Session`, made resilient."""
+"""ResilientSession: a `requests.Session` whose calls are resilient."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ _RESOLVE_REDIRECTS = requests.Session.resolve_redirects
 
 
 class ResilientSession(requests.Session):
-    """A `requests.Session` of which every call is retried, spaced, cut off and counted.
+    """A `requests.Session` whose calls have retries, hard timeouts, a circuit breaker, a rate-limit gate and metrics.
 
-    Without `policy` it shares the upstreams of the process, as the settings describe them; with one (or with a
-    clock or random source) it has state of its own and shares nothing.
+    Without `policy`, the session uses the process-wide upstreams, as configured in the settings. With `policy`, `clock`
+    or `random`, it has separate state and shares nothing.
 
     It differs from `requests.Session` in three ways: ``timeout=`` bounds an attempt, can only shorten the
-    policy's, and None means the policy's; a body larger than `Policy.max_response_bytes` raises
+    policy's timeout, and None means the policy's timeout; a body larger than `Policy.max_response_bytes` raises
     `ResponseTooLarge`; `Response.elapsed` includes retries. With ``stream=True`` the caller reads the body, so
-    what goes wrong in it is not retried.
+    errors while reading it are not retried.
 
-    :param policy: how its calls behave; default: as the settings say for each upstream.
-    :param untrusted: for URLs that users submit. Only public addresses are reached, by http and https on ports 80,
-        443, 8080 and 8443; of redirects at most 5 are followed, none from https to http, and those to another
-        origin carry neither a body nor any header, cookie or hook that may be or add a credential; no cookies are
-        kept; the environment's proxies and netrc are not used; bodies have 2 MiB at most, unless `policy` has another
-        `max_response_bytes` than the default. Raises
-        `BlockedAddress` where a URL leads elsewhere, and `ValueError` for ``verify=False`` and ``proxies=``.
-    :param partition: the name of the credential whose quota the calls use up, say "token-2": never the credential
-        itself, for the name is a label of metrics. Rate-limit gate, retry budget and quota metrics are those of the
-        partition; the breaker is the upstream's. Default: "", for calls without a credential, or with the only one.
-    :param clock: seconds, never going back; default: `time.monotonic`.
-    :param wait: waits that many seconds before a retry (default: `time.sleep`); what it raises ends the call.
-    :param random: a number in [0, 1), for jitter; default: `random.random`.
-    :raises ValueError: for a partition that is no name of up to 40 letters, digits, "_", "." and "-".
+    :param policy: for all calls of the session; default: the settings of each upstream.
+    :param untrusted: for URLs that users submit. Connects only to public addresses, by http and https, on ports 80,
+        443, 8080 and 8443. Follows at most 5 redirects, none from https to http. Redirects to another origin carry
+        no body, and no header, cookie or hook that may contain or add a credential. Keeps no cookies. Ignores
+        the environment's proxies and netrc. Limits bodies to 2 MiB, unless `policy` sets `max_response_bytes` to
+        another value than the default. Raises `BlockedAddress` for a URL that breaks these rules, and `ValueError`
+        for ``verify=False`` and ``proxies=``.
+    :param partition: name of the credential whose quota the calls use, for example "token-2". Never the credential
+        itself, because the name is a metric label. Each partition has its own rate-limit gate, retry budget and quota
+        metrics; all partitions share the upstream's breaker. Default: "", for calls with no or only one credential.
+    :param clock: returns seconds that never decrease; default: `time.monotonic`.
+    :param wait: waits the given seconds before a retry; default: `time.sleep`. An exception from it ends the call.
+    :param random: returns a number in [0, 1), for jitter; default: `random.random`.
+    :raises ValueError: if `partition` is not "" or a name of up to 40 letters, digits, "_", "." and "-".
     """
 
     __attrs__ = [*requests.Session.__attrs__, "_untrusted", "_clock"]  # noqa: RUF012 - what pickle keeps
@@ -88,7 +88,7 @@ class ResilientSession(requests.Session):
         self._untrusted = untrusted
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """As in requests; the configured User-Agent takes the place of requests' own."""
+        """Prepare as requests does, with the configured User-Agent instead of requests' default."""
         prepare = super().prepare_request
         plain = None
         try:
@@ -96,8 +96,8 @@ class ResilientSession(requests.Session):
                 plain = plain_requests.prepare(self, request)
             prepared = plain or prepare(request)
         except requests.RequestException as exc:
-            exc.attempts = ()  # type: ignore[attr-defined]  # requests does not know it
-            raise self._without_secrets(exc, request)  # noqa: B904 - the same
+            exc.attempts = ()  # type: ignore[attr-defined]  # requests does not declare it
+            raise self._without_secrets(exc, request)  # noqa: B904 - it is the same error
         except Exception as exc:
             translated = self._of_preparation(exc, request)
             if translated is None:
@@ -110,7 +110,7 @@ class ResilientSession(requests.Session):
         return prepared
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> dict[str, Any]:
-        """As in requests, which reads the whole environment at every call; here that is done when it has changed."""
+        """Merge as requests does, but read the environment only when it has changed, not at every call."""
         merge = super().merge_environment_settings
         plain = None
         if _is(merge, plain_requests.MERGE_ENVIRONMENT_SETTINGS):
@@ -118,71 +118,71 @@ class ResilientSession(requests.Session):
         return plain or merge(url, proxies, stream, verify, cert)
 
     def _without_secrets(self, exc: requests.RequestException, request: requests.Request) -> requests.RequestException:
-        if isinstance(exc, InvalidHeader):  # it quotes the header's value
+        if isinstance(exc, InvalidHeader):  # its text quotes the header's value
             return redaction.error(exc, redaction.quoted(*request.headers.values(), *self.headers.values()))
         return redaction.url_in(exc, _text(request.url))
 
     def _of_preparation(self, exc: Exception, request: requests.Request) -> requests.RequestException | None:
-        """Return the error of requests for a URL's password, or an earlier challenge; None: neither is the cause."""
+        """Return requests' error for an invalid password in the URL or an invalid challenge; None for other causes."""
         given = request.auth or self.auth
         if isinstance(exc, UnicodeError) and not given and any(get_auth_from_url(_text(request.url))):
-            return InvalidURL("Invalid URL: its user name or password is not in Latin-1")
+            return InvalidURL("Invalid URL: the user name or password has characters outside Latin-1")
         return unexpected_errors.of_challenge(exc, None)
 
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
-        """As in requests; an untrusted session takes only adapters that check where they lead.
+        """Mount as requests does; raise `ValueError` in an untrusted session if `adapter` does not check addresses.
 
-        A plain `HTTPAdapter` for all of https:// or http:// is logged as a WARNING: a file that mounts one for its
-        `max_retries` no longer needs it, and its calls would not be resilient.
+        A plain `HTTPAdapter` for all of https:// or http:// is logged as a WARNING: code that mounts one for its
+        `max_retries` no longer needs it, and calls through it are not resilient.
         """
         if not isinstance(prefix, str):
-            raise TypeError(f"prefix={prefix!r}: must be text, such as 'https://': write mount(prefix, adapter)")
+            raise TypeError(f"prefix={prefix!r}: must be a string such as 'https://'; call mount(prefix, adapter)")
         if isinstance(adapter, type) or not hasattr(adapter, "send"):
             raise TypeError(f"adapter={adapter!r}: must be an adapter, such as ResilientAdapter()")
         if getattr(self, "_untrusted", False) and not getattr(adapter, "untrusted", False):
             raise ValueError("Untrusted sessions reject adapters that skip the address check")
         is_made = hasattr(self, "_untrusted")  # requests' own __init__ mounts plain adapters
         if is_made and type(adapter) is HTTPAdapter and prefix in {"https://", "http://"}:
-            text = "A plain HTTPAdapter was mounted for %s, so its calls are not resilient: remove that, or mount a %s"
+            text = "A plain HTTPAdapter was mounted for %s, so its calls are not resilient: remove it or mount a %s"
             logger.warning(text, prefix, ResilientAdapter.__name__)
         super().mount(prefix, adapter)
 
     def within(self, seconds: float) -> AbstractContextManager[object]:
-        """Give all calls that are made inside, in this thread or task, one total deadline together.
+        """Return a context manager that sets one total deadline for all calls of this thread or task inside it.
 
-        :param seconds: for all of them; it can only shorten the policy's `total_timeout`. A call that begins after them
-            raises `DeadlineExceeded`.
+        :param seconds: from now until the deadline, which can only shorten the policy's `total_timeout`. A call that
+            begins after the deadline raises `DeadlineExceeded`.
         """
         check_number("seconds", seconds, "a number of seconds", -inf, inf)
         clock = self._clock or process.current().runtime.clock
         return total_deadline.several_calls(self, clock() + seconds)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """As in requests; but what servers send for a Location raises nothing worse than `InvalidURL`."""
+        """Return the target as requests does; raise `InvalidURL` if the server sent an invalid Location."""
         try:
             target = super().get_redirect_target(resp)
             if target:
                 _ = urlsplit(urljoin(resp.url, target)).port
         except ValueError:
-            raise requests.exceptions.InvalidURL("A redirect leads to no URL", response=resp) from None
+            raise requests.exceptions.InvalidURL("The redirect's Location is not a valid URL", response=resp) from None
         return target
 
     def resolve_redirects(
         self, resp: requests.Response, req: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> Any:
-        """As in requests; where there is no redirect, nothing is prepared for one."""
+        """Follow redirects as requests does; skip its preparation if the response is not a redirect."""
         resolve = super().resolve_redirects
         if _is(resolve, _RESOLVE_REDIRECTS) and not self.get_redirect_target(resp):
             return iter(())
         return resolve(resp, req, *args, **kwargs)
 
     def close(self) -> None:
-        """As in requests; an adapter that is mounted twice is closed once."""
+        """Close as requests does; an adapter that is mounted twice is closed once."""
         for adapter in dict.fromkeys(self.adapters.values()):
             adapter.close()
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """As in requests; redirects and authentication share the total deadline of the call."""
+        """Send as requests does; redirects and authentication share the total deadline of the call."""
         if self._untrusted:
             self._guard(request, kwargs)
         with total_deadline.session_call(self) as call:
@@ -192,12 +192,12 @@ class ResilientSession(requests.Session):
                     return plain_send.send(self, request, **kwargs)
                 return send(request, **kwargs)
             except (CircuitOpen, RateLimited) as exc:
-                # Not before: what wraps requests' own method, as tracing does, would take it for an answer of a server.
+                # Not earlier: code that wraps requests' own method, such as tracing, would record a server's response.
                 hop = exc.request if isinstance(exc.request, requests.PreparedRequest) else request
                 raise exc.answer(hop)  # noqa: B904 - it is the same error
             except requests.RequestException as exc:
-                if not hasattr(exc, "attempts"):  # it did not come from an adapter of ours
-                    exc.attempts = call.attempts  # type: ignore[attr-defined]  # requests does not know it
+                if not hasattr(exc, "attempts"):  # another adapter raised it
+                    exc.attempts = call.attempts  # type: ignore[attr-defined]  # requests does not declare it
                 if isinstance(exc, InvalidSchema):
                     redaction.url_in(exc, _text(request.url))
                 raise
@@ -209,43 +209,46 @@ class ResilientSession(requests.Session):
                 raise challenge from exc
 
     def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> dict[str, str]:
-        """As in requests; but the password of a proxy raises nothing worse than `InvalidProxyURL`."""
+        """Rebuild as requests does; raise `InvalidProxyURL` if the proxy's password cannot be encoded."""
         try:
             return super().rebuild_proxies(prepared_request, proxies)
         except UnicodeError:
-            raise InvalidProxyURL("The proxy's user name or password is not in Latin-1") from None
+            raise InvalidProxyURL("The proxy's user name or password has characters outside Latin-1") from None
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """As in requests; an untrusted session takes no header along to another origin that may be a credential."""
+        """Rebuild as requests does; in an untrusted session, drop possible credentials when the origin changes.
+
+        Raises `BlockedAddress` for redirects from https to http, and for a request body to another origin.
+        """
         super().rebuild_auth(prepared_request, response)
         if not self._untrusted:
             return
         before, after = origin_of(str(response.url)), request_origin(prepared_request)
         if before.scheme == "https" and after.scheme == "http":
-            raise BlockedAddress("A redirect leads from https to http", request=prepared_request)
+            raise BlockedAddress("The redirect leads from https to http", request=prepared_request)
         if before == after:
             return
         if prepared_request.body is not None:
-            raise BlockedAddress("A redirect to another origin asks for the body again", request=prepared_request)
+            raise BlockedAddress("The redirect would send the request body to another origin", request=prepared_request)
         compat.set_cookies(prepared_request, RequestsCookieJar(SendNone()))
-        prepared_request.hooks = default_hooks()  # authentication answers a 401 by such
+        prepared_request.hooks = default_hooks()  # an authentication hook would answer a 401 with credentials
         for name in [name for name in prepared_request.headers if name.lower() not in address_guard.KEPT_HEADERS]:
             del prepared_request.headers[name]
 
     def _guard(self, request: requests.PreparedRequest, kwargs: dict[str, Any]) -> None:
         if not kwargs.get("verify", self.verify):
-            raise ValueError("verify=False is not for an untrusted session: nobody would know who answers")
+            raise ValueError("verify=False is not allowed in an untrusted session: the server must be verified")
         if kwargs.get("proxies", self.proxies):
-            raise ValueError("proxies= are not for an untrusted session: they would reach what it must not")
+            raise ValueError("proxies= is not allowed in an untrusted session: a proxy bypasses the address check")
         jar = compat.cookies_of(request)
         if jar is not None and not isinstance(compat.cookie_policy_of(jar), KeepNone):
             jar.set_policy(KeepNone())
 
 
 class _SessionAdapter(ResilientAdapter):
-    """The adapter of a `ResilientSession`, which may be for URLs that users submit.
+    """The adapter of a `ResilientSession`, with its `untrusted` and `partition`.
 
-    The public `ResilientAdapter` has no such switch: on somebody else's session it could not keep what that promises.
+    The public `ResilientAdapter` has no `untrusted`: on a plain session it could not control redirects and cookies.
     """
 
     __attrs__ = [*ResilientAdapter.__attrs__, "untrusted", "partition"]  # noqa: RUF012 - what pickle keeps
@@ -270,7 +273,7 @@ class _SessionAdapter(ResilientAdapter):
 
 
 def _is(method: Any, function: object) -> bool:
-    """Say whether a method is that function: neither a patch nor another base of a subclass has taken its place."""
+    """Return whether `method` is `function`, neither patched nor overridden by another base class."""
     return getattr(method, "__func__", None) is function
 
 

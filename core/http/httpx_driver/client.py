@@ -121,9 +121,9 @@ class Client(_Client):
         before, after = _origin(request.url), _origin(redirect.url)
         blocked = None
         if request.url.scheme == "https" and redirect.url.scheme == "http":
-            blocked = "A redirect leads from https to http"
+            blocked = "The redirect leads from https to http"
         elif before != after and redirect.method not in {"GET", "HEAD"}:
-            blocked = "A redirect to another origin asks for the body again"
+            blocked = "The redirect would send the request body to another origin"
         if blocked is not None:  # raised when it is sent: a client that follows no redirects makes the request as well
             redirect.extensions = {**redirect.extensions, KEY: {"blocked": blocked}}
         if before != after:

@@ -93,7 +93,7 @@ def test_a_resilient_session_stays_as_it_is(untrusted: bool) -> None:
     session = ResilientSession(untrusted=untrusted)
     before = dict(session.adapters)
     assert make_resilient(session) == ()
-    with pytest.warns(UserWarning, match=r"https?:// is resilient already, and keeps its policy"):
+    with pytest.warns(UserWarning, match=r"https?:// already has a ResilientAdapter and keeps its policy"):
         assert len(make_resilient(session, Policy(retries=0))) == 2
     assert session.adapters == before
 

@@ -88,8 +88,8 @@ def test_an_adapter_cannot_be_untrusted() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((ResilientAdapter(), "https://"), ": must be text, such as 'https://': write mount(prefix, adapter)"),
-        ((b"https://", ResilientAdapter()), ": must be text, such as 'https://': write mount(prefix, adapter)"),
+        ((ResilientAdapter(), "https://"), ": must be a string such as 'https://'; call mount(prefix, adapter)"),
+        ((b"https://", ResilientAdapter()), ": must be a string such as 'https://'; call mount(prefix, adapter)"),
         (("https://", ResilientAdapter), ": must be an adapter, such as ResilientAdapter()"),
         (("https://", Policy()), ": must be an adapter, such as ResilientAdapter()"),
     ],
