@@ -1,1 +1,1 @@
-"""What touches the network for requests and urllib3: names, addresses, sockets, TLS, bodies, errors."""
+"""The network code for requests and urllib3: DNS, addresses, sockets, TLS, bodies, errors."""

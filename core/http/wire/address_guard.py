@@ -1,8 +1,8 @@
-"""Where a URL that a user submitted may lead: to public addresses, by http and https, on their usual ports.
+"""Checks URLs that users submit: only public addresses, by http and https, on their usual ports.
 
-Addresses are judged after the name was resolved, at the moment of dialling, and the judged address is the one
-that is dialled: so no form of writing one (octal, decimal, a name of one's own) and no name that answers
-differently the second time gets around it.
+Addresses are checked after the name is resolved, immediately before connecting, and the connection goes to the checked
+address. So the check cannot be bypassed by another notation (octal, decimal), by a user's own DNS name, or by a name
+that resolves differently the second time.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from urllib.parse import SplitResult
 PORTS = frozenset({80, 443, 8080, 8443})
 REDIRECTS = 5
 KEPT_HEADERS = frozenset({"accept", "accept-encoding", "accept-language", "connection", "user-agent"})
-"""What a redirect to another origin still carries; any other header may be a credential."""
+"""Headers that a redirect to another origin keeps; any other header may be a credential."""
 
 
-# `is_global` follows the IANA registries, which count some of these as reachable from anywhere.
+# `is_global` follows the IANA registries, which list some of these networks as globally reachable.
 _REFUSED_4 = tuple(
     map(
         ip_network,
         (
             "0.0.0.0/8",
             "10.0.0.0/8",
-            "100.64.0.0/10",  # carrier-grade NAT; a cloud's metadata service (100.100.100.200)
+            "100.64.0.0/10",  # carrier-grade NAT; a cloud metadata service (100.100.100.200)
             "127.0.0.0/8",
-            "168.63.129.16/32",  # a cloud's metadata service, at an address that looks public
+            "168.63.129.16/32",  # a cloud metadata service at a public-looking address
             "169.254.0.0/16",  # link-local; most clouds' metadata services
             "172.16.0.0/12",
-            "192.0.0.0/24",  # protocol assignments; a cloud's metadata service (192.0.0.192)
+            "192.0.0.0/24",  # protocol assignments; a cloud metadata service (192.0.0.192)
             "192.0.2.0/24",
             "192.88.99.0/24",  # 6to4 relays
             "192.168.0.0/16",
@@ -40,14 +40,14 @@ _REFUSED_4 = tuple(
         ),
     )
 )
-_GLOBAL_6 = ip_network("2000::/3")  # all that has been given out; everything else is special
+_GLOBAL_6 = ip_network("2000::/3")  # all global unicast addresses assigned so far; all others are special
 _REFUSED_6 = tuple(
     map(
         ip_network,
         (
-            "2001::/23",  # protocol assignments, Teredo among them, which carries an IPv4 address
+            "2001::/23",  # protocol assignments, including Teredo, which contains an IPv4 address
             "2001:db8::/32",
-            "2002::/16",  # 6to4, which carries an IPv4 address
+            "2002::/16",  # 6to4, which contains an IPv4 address
             "3fff::/20",
         ),
     )
@@ -56,25 +56,25 @@ _ISATAP = (0x00005EFE, 0x02005EFE)  # in the upper half of the interface identif
 
 
 class Refused(Exception):  # noqa: N818 - turned into BlockedAddress where the request is known
-    """It may not be fetched for a user. Not an OSError: no layer in between takes it for its own."""
+    """The address or port is not allowed. Not an OSError, so that urllib3 does not catch and wrap it."""
 
 
 def check_addresses(addresses: Iterable[str]) -> None:
-    """Raise `Refused` unless every one of these addresses is public: one bad record spoils the name."""
+    """Raise `Refused` unless all of these addresses are public: one non-public record makes the name unsafe."""
     for address in addresses:
         if not is_public(address):
             raise Refused
 
 
 def check_port(url: SplitResult) -> None:
-    """Raise `Refused` unless the URL is http or https, on one of `PORTS`."""
+    """Raise `Refused` unless the URL's scheme is http or https and its port one of `PORTS`."""
     default = {"http": 80, "https": 443}.get(url.scheme)
     if default is None or (url.port or default) not in PORTS:
         raise Refused
 
 
 def is_public(address: str) -> bool:
-    """Say whether an IP address is global unicast, and leads to nothing but itself."""
+    """Return whether an IP address is global unicast and contains no other address."""
     ip = ip_address(address)
     return _is_public_4(ip) if isinstance(ip, IPv4Address) else _is_public_6(ip)
 

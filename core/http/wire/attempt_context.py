@@ -1,9 +1,9 @@
-"""One attempt on the wire: when it has to end, and how far it got.
+"""One attempt on the network: its deadline, and the stage that it has reached.
 
-`timeout=` in requests and urllib3 bounds each operation on a socket, so a server that sends a byte now and then holds a
-call for ever. Here each operation gets the time that is left of its attempt, and no more. The `AttemptContext` is found
-through a context variable: so it reaches every socket that works for the attempt, whichever layer of urllib3 made it,
-and no longer bounds those that are handed to the caller (``stream=True``).
+`timeout=` in requests and urllib3 bounds each socket operation, so a server that sends a byte now and then holds a
+call forever. Here the timeout of each operation is the time left for the attempt. Sockets find the `AttemptContext`
+through a context variable. So it applies to every socket that the attempt uses, whichever layer of urllib3 created
+it, and no longer applies once the response is returned to the caller (``stream=True``).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Stage(IntEnum):
-    """How far an attempt got."""
+    """The stage that an attempt has reached."""
 
     NONE = 0
-    """It never touched a socket of ours: a mock answered, or the request could not even be begun."""
+    """No deadline socket was used: a mock responded, or an error came before the DNS lookup."""
     DNS = 1
     CONNECT = 2
     TLS = 3
@@ -33,7 +33,7 @@ class Stage(IntEnum):
 
 
 class AttemptContext:
-    """Holds for what runs inside its ``with`` block."""
+    """The state of one attempt. Applies to all socket operations inside its ``with`` block."""
 
     __slots__ = (
         "__weakref__",
@@ -54,41 +54,42 @@ class AttemptContext:
     def __init__(
         self, seconds: float, *, configured: bool = True, untrusted: bool = False, fresh: bool = False
     ) -> None:
-        """Make one.
+        """Start the attempt's clock.
 
-        :param configured: an upstream names the host.
-        :param untrusted: only public addresses may be reached.
-        :param fresh: on a new connection.
+        :param seconds: time for the whole attempt.
+        :param configured: whether a configured upstream names the host.
+        :param untrusted: whether only public addresses may be reached.
+        :param fresh: whether to use a new connection.
         """
         self.ends = time.monotonic() + seconds
         self.configured = configured
         self.untrusted = untrusted
         self.fresh = fresh
         self.connected = False
-        """It made, or tried to make, a connection."""
+        """Whether the attempt opened, or tried to open, a connection."""
         self.hung_up = False
-        """The server has closed the connection. (Noted by the httpx driver only.)"""
+        """Whether the server has closed the connection. (Only the httpx driver sets it.)"""
         self.negotiation: Any = None
-        """The stream on which a SOCKS proxy is still to be told where it leads to. (Of the httpx driver only.)"""
+        """The stream to a SOCKS proxy whose negotiation is not complete. (Only in the httpx driver.)"""
         self.expire: Callable[[], object] | None = None
-        """Ends the attempt as its deadline does. (Of the httpx driver in event loops only, as is `read_limit`.)"""
+        """Ends the attempt as its deadline does. (Like `read_limit`, only in the httpx driver for event loops.)"""
         self.read_limit: float | None = None
-        """Seconds that one read may take; None: all that are left of the attempt."""
+        """Maximum seconds of one read; None: the attempt's remaining time."""
         self.stage = Stage.NONE
         self.received = 0
-        """Bytes, as they came over the wire (or out of TLS)."""
+        """Bytes received from the socket (with TLS: after decryption)."""
         self._token: Token[ref[AttemptContext] | None] | None = None
 
     @property
     def got_nothing(self) -> bool:
-        """Its request went out on a connection that had been used before, and not one byte came back."""
+        """Whether the request was sent on a reused connection and no byte came back."""
         return self.stage >= Stage.SEND and not (self.connected or self.received)
 
     def left(self) -> float:
-        """Seconds until the end. Raises `TimeoutError` where none are left."""
+        """Return the seconds until the deadline. Raises `TimeoutError` if it has passed."""
         seconds = self.ends - time.monotonic()
         if seconds <= 0:
-            raise TimeoutError("the attempt has used up its time")
+            raise TimeoutError("the time of the attempt has run out")
         return seconds
 
     def __enter__(self) -> Self:
@@ -101,10 +102,10 @@ class AttemptContext:
 
 
 _current: ContextVar[ref[AttemptContext] | None] = ContextVar("core.http.attempt", default=None)
-"""Weak: an exception of a signal handler between the beginning of a block and its first line would leave it here."""
+"""Weak, because an exception from a signal handler during `__enter__` would leave the variable set."""
 
 
 def current() -> AttemptContext | None:
-    """Return the attempt that the caller works for."""
+    """Return the attempt that is running in this thread or task; None outside of attempts."""
     found = _current.get()
     return None if found is None else found()

@@ -1,7 +1,7 @@
-"""Text of bytes, by a charset that a server named or by a guess: linear work, whatever the server chose.
+"""Decodes bytes to text with the server's charset or a guessed one, in linear time whatever charset the server names.
 
-Python's `codecs` know more than charsets: ``punycode`` takes quadratic time, ``idna`` did so until Python 3.11.1, and
-the registry of codecs keeps every name that it was ever asked for. So it is only asked for the codecs below.
+Python's `codecs` include more than charsets: ``punycode`` takes quadratic time, ``idna`` did until Python 3.11.1, and
+the codec registry caches every name that was ever looked up. So only the codecs listed below are used.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _OTHERS = frozenset({
     "iso2022_jp_3", "iso2022_jp_ext", "iso2022_kr", "johab", "shift_jis", "shift_jis_2004", "shift_jisx0213",
 })
 # fmt: on
-"""Measured: 270 ns a byte at worst, in UTF-16 of lone surrogates. Without UTF-7, which no browser reads either."""
+"""Measured worst case: 270 ns per byte, for UTF-16 with lone surrogates. UTF-7 is excluded, as in browsers."""
 _LONGEST_NAME = 40
-"""Characters; Python's longest alias has 30."""
+"""Maximum number of characters of a charset name; Python's longest alias has 30."""
 _SAMPLE = 16 * 1024
-"""Bytes that a charset is guessed by. (40 µs a byte, with chardet.)"""
+"""Bytes from which a charset is guessed. (chardet takes 40 µs per byte.)"""
 
 
 def codec_of(charset: str) -> str | None:
-    """Return Python's name of the codec; None: no charset, or not one of text."""
+    """Return Python's name of the codec; None for a name that is unknown or not a text codec in the lists above."""
     if len(charset) > _LONGEST_NAME:
         return None
     name = normalize_encoding(charset).lower()
@@ -52,7 +52,7 @@ def codec_of(charset: str) -> str | None:
 
 
 def decode(content: bytes, charset: str) -> str:
-    """Decode as requests does: what cannot be decoded becomes U+FFFD, and an unknown charset is taken for UTF-8."""
+    """Decode as requests does: invalid bytes become U+FFFD, and an unknown charset is treated as UTF-8."""
     codec = _loaded(codec_of(charset) or "utf_8")
     if codec in _SINGLE_BYTE:
         return codecs.charmap_decode(content, "strict", _table(codec))[0]
@@ -60,7 +60,7 @@ def decode(content: bytes, charset: str) -> str:
 
 
 def decode_chunks(chunks: Iterator[bytes], charset: str) -> Iterator[str]:
-    """Decode piece by piece; as UTF-8 from where the bytes turn out to be nothing that the codec knows."""
+    """Decode chunk by chunk; switch to UTF-8 at the first chunk that the codec rejects."""
     codec = _loaded(codec_of(charset) or "utf_8")
     if codec in _SINGLE_BYTE:
         for chunk in chunks:
@@ -80,19 +80,19 @@ def decode_chunks(chunks: Iterator[bytes], charset: str) -> Iterator[str]:
 
 
 def guess(content: bytes) -> str | None:
-    """Guess the charset as requests does, of long bodies by a sample: guessing takes up to 40 seconds for a MB."""
+    """Guess the charset as requests does, but from a sample of long bodies: guessing takes up to 40 s per MB."""
     if len(content) <= _SAMPLE:
         return _guess(content)
     start = 0
-    if b"\0" not in content[:_SAMPLE]:  # UTF-16 and UTF-32 have some, and may pass for UTF-8
+    if b"\0" not in content[:_SAMPLE]:  # UTF-16 and UTF-32 contain NULs, and may be valid UTF-8
         try:
             content.decode("utf_8")
         except UnicodeDecodeError as exc:
-            start = exc.start // 4 * 4  # nothing before it tells one charset from another
+            start = exc.start // 4 * 4  # all bytes before it are valid UTF-8 and don't help to tell charsets apart
         else:
             return "utf_8_sig" if content.startswith(codecs.BOM_UTF8) else "utf_8"
     sample = content[start : start + _SAMPLE]
-    end = max(sample.rfind(b"\n"), sample.rfind(b" "))  # neither is a part of a character, which a cut would break
+    end = max(sample.rfind(b"\n"), sample.rfind(b" "))  # cut there, so that no multi-byte character is split
     return _guess(sample[:end] if end > _SAMPLE // 2 else sample)
 
 
@@ -108,16 +108,15 @@ def _guess(sample: bytes) -> str | None:
 def _loaded(codec: str) -> str:
     try:
         codecs.lookup(codec)
-    except OSError as exc:  # Python imports codecs when they are used, and then no file descriptor was left
+    except OSError as exc:  # Python imports a codec at its first use, which fails without a free file descriptor
         raise ContentDecodingError(f"The codec {codec} cannot be loaded", exc) from exc
     return codec
 
 
 @cache
 def _table(codec: str) -> str:
-    """Return the characters of a codec in which every byte is one.
+    """Return the 256 characters of a single-byte codec, with U+FFFD for bytes that it does not define.
 
-    Decoded by such a table, with U+FFFD for bytes that have none, a broken text takes as long as a whole one: the
-    error handlers of the codec itself would take 500 ns for a byte.
+    With this table, invalid text takes as long as valid text: the codec's own error handlers take 500 ns per byte.
     """
     return bytes(range(256)).decode(codec, "replace")

@@ -1,7 +1,7 @@
-"""What `Response.raw` is: urllib3's response, which says so when a compressed body lacks its end.
+"""The class of `Response.raw`: urllib3's response, with an error for truncated compressed bodies.
 
-urllib3 takes what a decompressor made of half a body for the whole. `Response.content` and `iter_content` would be
-easy to check afterwards; who reads `Response.raw` gets the same answer only from here.
+urllib3 accepts the output of a decompressor for a truncated body as complete. `Response.content` and `iter_content`
+could be checked afterwards, but callers that read `Response.raw` need the check here.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from urllib3.response import HTTPResponse
 from . import compat
 
 _OVERHEAD = 64 * 1024
-"""Bytes by which a body may be longer compressed than not."""
+"""Bytes by which a compressed body may exceed the limit for decompressed bytes."""
 _MOST_SILENT = 256 * 1024
-"""Bytes that decompress to nothing, one after another. (A block of zstd may have 128 KiB.)"""
+"""Maximum number of consecutive bytes without decompressed output. (A zstd block may have 128 KiB.)"""
 
 
 class EncodedBodyTooLargeError(HTTPError):
-    """The body is too large before it is decompressed."""
+    """The compressed body is too large."""
 
 
 class CheckedBody(HTTPResponse):
-    """A `urllib3.HTTPResponse` whose reading ends with a `ProtocolError` where a compressed body is cut short."""
+    """A `urllib3.HTTPResponse` that raises `ProtocolError` at the end of a truncated compressed body."""
 
     most_bytes: int | None = None
-    """Limit of the body, before it is decompressed too: it may be endless and decompress to nothing."""
+    """Limit of the body in bytes, compressed too, because an endless body may decompress to nothing."""
     _encoded = 0
     _silent = 0
 
@@ -52,8 +52,8 @@ class CheckedBody(HTTPResponse):
         self._check_end()
 
     def _check_end(self) -> None:
-        if self._encoded and compat.is_cut_short(self):  # an empty body is no gzip either, but accepted
-            raise ProtocolError("The compressed body ends in the middle")
+        if self._encoded and compat.is_cut_short(self):  # an empty body is not valid gzip, but accepted
+            raise ProtocolError("The compressed body is truncated")
 
     def _decode(
         self, data: bytes, decode_content: bool | None, flush_decoder: bool, max_length: int | None = None
@@ -64,11 +64,11 @@ class CheckedBody(HTTPResponse):
         decoded = super()._decode(data, decode_content, flush_decoder, max_length)
         self._silent = 0 if decoded else self._silent + len(data)
         if self._silent > _MOST_SILENT:
-            raise DecodeError("What was received decompresses to nothing")
+            raise DecodeError("The compressed data decompresses to nothing")
         return decoded
 
     def _flush_decoder(self) -> bytes:
         try:
             return super()._flush_decoder()
-        except self.DECODER_ERROR_CLASSES as exc:  # _decode has them caught, but not those of the end
+        except self.DECODER_ERROR_CLASSES as exc:  # urllib3 translates them in _decode, but not here
             raise DecodeError("The end of the body cannot be decompressed", exc) from exc

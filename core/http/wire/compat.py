@@ -1,7 +1,7 @@
-"""Everything that leans on the insides of requests, urllib3, PySocks, http.client, http.cookiejar and ssl.
+"""All uses of private names of requests, urllib3, PySocks, http.client, http.cookiejar and ssl.
 
-Each private name is asserted at import, after the versions, so that a release that renames one is refused. Otherwise a
-body that was cut short, say, would pass for a whole one. What belongs to PySocks is asserted when `socks_proxy` is
+Each private name is checked at import, after the versions, so that a release that renames one is rejected. Otherwise,
+for example, a truncated body would be accepted as complete. The names of PySocks are checked when `socks_proxy` is
 imported.
 """
 
@@ -23,7 +23,7 @@ import urllib3.response
 from requests.cookies import RequestsCookieJar
 from requests.exceptions import ContentDecodingError
 
-# Not those of urllib3.connection: this may be imported while vcrpy has put its own there.
+# Not from urllib3.connection: vcrpy may have replaced the classes there when this module is imported.
 from urllib3.connectionpool import HTTPConnection, HTTPConnectionPool, HTTPSConnection  # type: ignore[attr-defined]
 
 from .supported_versions import INSTALLED, check_insides, check_installed, check_version
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 
 def become(thing: Any, kind: type[_T]) -> _T:
-    """Make an object that another library created an instance of our subclass; the library has no hook for one."""
+    """Change the class of an object that another library created to `kind`; the library has no hook for a subclass."""
     thing.__class__ = kind
     became: _T = thing
     return became
@@ -44,39 +44,39 @@ def become(thing: Any, kind: type[_T]) -> _T:
 
 
 def file_position(request: requests.PreparedRequest) -> int | None:
-    """Return where the file that is the body stood when the request was prepared; None: the body is no such file."""
+    """Return the position of the body's file when the request was prepared; None if the body is not a seekable file."""
     position: object = request._body_position  # noqa: SLF001
     return position if isinstance(position, int) else None
 
 
 def is_unread(response: requests.Response) -> bool:
-    """Say whether nothing has been put into `Response.content` yet."""
+    """Return whether `Response.content` has not been set yet."""
     return response._content is False  # noqa: SLF001
 
 
 def is_consumed(response: requests.Response) -> bool:
-    """Say whether the body has been read, by whichever way."""
+    """Return whether the body has been read, by any method."""
     return bool(response._content_consumed)  # noqa: SLF001
 
 
 def set_content(response: requests.Response, content: bytes) -> None:
-    """Put `content` into `Response.content`."""
+    """Set `Response.content`."""
     response._content = content  # noqa: SLF001
     response._content_consumed = True  # noqa: SLF001
 
 
 def cookies_of(request: requests.PreparedRequest) -> Any:
-    """Return the jar that the redirects of `request` take their cookies from; None: it has none."""
+    """Return the cookie jar for redirects of `request`; None if it has none."""
     return request._cookies  # noqa: SLF001
 
 
 def set_cookies(request: requests.PreparedRequest, jar: RequestsCookieJar) -> None:
-    """Let the redirects of `request` take their cookies from `jar`."""
+    """Set the cookie jar for redirects of `request`."""
     request._cookies = jar  # noqa: SLF001
 
 
 def has_cookies(jar: RequestsCookieJar) -> bool:
-    """Say whether there is anything in a jar: its length costs an iteration over all of it."""
+    """Return whether a jar contains anything; `len` would iterate over all cookies."""
     return bool(jar._cookies)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
@@ -86,7 +86,7 @@ def cookie_policy_of(jar: Any) -> object:
 
 
 def pool_options_of(adapter: requests.adapters.HTTPAdapter) -> dict[str, Any]:
-    """Return what the pools of `adapter` were made with, as `urllib3.PoolManager` takes it."""
+    """Return the pool options of `adapter`, as keyword arguments of `urllib3.PoolManager`."""
     options: Any = adapter
     return {
         "num_pools": options._pool_connections,  # noqa: SLF001
@@ -99,13 +99,13 @@ def pool_options_of(adapter: requests.adapters.HTTPAdapter) -> dict[str, Any]:
 
 
 def name_of(connection: Any) -> str:
-    """Return the name that `connection` looks up: with the root dot, which `host` lacks."""
+    """Return the host name that `connection` resolves: with the trailing root dot, which `host` lacks."""
     name: str = connection._dns_host  # noqa: SLF001
     return name
 
 
 def socks_options_of(connection: Any) -> dict[str, Any]:
-    """Return how a connection of `urllib3.contrib.socks` reaches its proxy."""
+    """Return the proxy options of a connection of `urllib3.contrib.socks`."""
     return dict(connection._socks_options)  # noqa: SLF001
 
 
@@ -114,8 +114,8 @@ def _gzip_lacks_end(decoder: Any) -> bool:
         return False
     if decoder._state == 0:  # noqa: SLF001 - in the first member
         return True
-    # What follows may be another member, or padding, on which urllib3 gives up without an error. zlib can tell: what
-    # does not begin as a member has an "incorrect header". A single byte is too short for that, hence the second.
+    # The bytes after a member may be another member or padding, which urllib3 ignores without an error. zlib reports
+    # "incorrect header" for anything but a member. It needs two bytes to do so, so one is added.
     try:
         decoder._obj.copy().decompress(b"\x8b")  # noqa: SLF001
     except zlib.error as exc:
@@ -129,45 +129,45 @@ _LACKS_END: dict[str, Callable[[Any], bool]] = {
     "ZstdDecoder": lambda decoder: not decoder._obj.eof,  # noqa: SLF001
     "BrotliDecoder": lambda decoder: not decoder._obj.is_finished(),  # noqa: SLF001
 }
-"""By the name of urllib3's decoder: whether the stream that it has decoded so far lacks its end."""
+"""By the name of urllib3's decoder: a function that returns whether the stream decoded so far is incomplete."""
 _DECODERS = {name: getattr(urllib3.response, name) for name in _LACKS_END if hasattr(urllib3.response, name)}
-"""Those that there are: zstd and brotli need packages that may be missing."""
+"""The available decoders: zstd and brotli need packages that may be missing."""
 
 
 def is_cut_short(raw: Any) -> bool:
-    """Say whether a compressed stream lacks its end, which urllib3 takes no notice of.
+    """Return whether a compressed stream is truncated, which urllib3 does not check.
 
-    Raises `ContentDecodingError` for a decoder of which only its author can tell.
+    Raises `ContentDecodingError` for an unknown decoder, which has no known way to tell.
     """
     if not isinstance(raw, urllib3.response.HTTPResponse):
         return False  # of a mock
     decoder: Any = raw._decoder  # noqa: SLF001
-    # (Not by `tell`, which counts no chunks. And where nothing came there is nothing to be incomplete.)
+    # (Not by `tell`, which does not count chunks. A body without bytes cannot be incomplete.)
     if decoder is None or not raw._has_decoded_content:  # noqa: SLF001
         return False
     return lacks_end(decoder)
 
 
 def lacks_end(decoder: Any) -> bool:
-    """Say whether what a decoder of urllib3 has decoded so far lacks its end; raises as `is_cut_short`."""
+    """Return whether the stream that a urllib3 decoder has decoded so far is incomplete; raises as `is_cut_short`."""
     if isinstance(decoder, urllib3.response.MultiDecoder):
         return any(map(lacks_end, decoder._decoders))  # noqa: SLF001
     for name, kind in _DECODERS.items():
         if isinstance(decoder, kind):
             return _LACKS_END[name](decoder)
-    raise ContentDecodingError(f"core.http cannot tell whether what {type(decoder).__name__} decoded is complete")
+    raise ContentDecodingError(f"core.http cannot tell whether {type(decoder).__name__} decoded the whole body")
 
 
-# prometheus_client, whose checks cost more than the counting; without these names, its public methods do it
+# prometheus_client: its checks cost more than the counting. Without these names, its public methods are used
 
 
 def inner(metric: Any, method: str) -> Callable[[float], object]:
-    """Return what "inc" or "set" of a counter or gauge that has its labels comes down to."""
+    """Return the inner "inc" or "set" of a counter or gauge whose labels are set, without the checks."""
     return getattr(getattr(metric, "_value", metric), method)  # type: ignore[no-any-return]
 
 
 def inner_observe(histogram: Any) -> Callable[[float], object]:
-    """Return what `observe` of a histogram that has its labels comes down to."""
+    """Return the inner `observe` of a histogram whose labels are set, without the checks."""
     whole, buckets, bounds = (getattr(histogram, name, None) for name in ("_sum", "_buckets", "_upper_bounds"))
     if not (whole and buckets and bounds):
         return histogram.observe  # type: ignore[no-any-return]
@@ -179,12 +179,12 @@ def inner_observe(histogram: Any) -> Callable[[float], object]:
 
 
 def close_connection(answer: http.client.HTTPResponse) -> None:
-    """End an answer that has no body, whatever its headers say."""
+    """End a response that has no body, whatever its headers say."""
     answer._close_conn()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def has_no_session(sock: ssl.SSLSocket) -> bool:
-    """Say whether TLS is not begun on `sock`, or over."""
+    """Return whether the TLS session of `sock` has not begun or is over."""
     return sock._sslobj is None  # type: ignore[attr-defined]  # noqa: SLF001
 
 
@@ -192,11 +192,11 @@ def has_no_session(sock: ssl.SSLSocket) -> bool:
 
 
 def negotiate(sock: Any, kind: int, host: str, port: int) -> None:
-    """Have a connected `socks.socksocket` ask its proxy for a connection to `host`; it has no public way to do so."""
+    """Request a connection to `host` from the proxy of a connected `socks.socksocket`; PySocks has no public method."""
     sock._proxy_negotiators[kind](sock, host, port)  # noqa: SLF001
 
 
-# What is asserted
+# The checks at import
 
 
 def check_pysocks(socks: Any, socks_connection: Any) -> None:
@@ -268,20 +268,20 @@ def _of_python() -> dict[str, bool]:
         "http.client.HTTPResponse._close_conn": _takes(answer, "_close_conn", "self"),
         "http.cookiejar.CookieJar._cookies": getattr(http.cookiejar.CookieJar(), "_cookies", None) == {},
         "http.cookiejar.CookieJar._policy": hasattr(http.cookiejar.CookieJar(), "_policy"),
-        # Without a connection there is no instance that has it.
+        # Instances have the attribute only once they are connected.
         "ssl.SSLSocket._sslobj": "_sslobj" in inspect.unwrap(ssl.SSLSocket.read).__code__.co_names,
         "ssl.SSLSocket.__class__": _takes_class(ssl.SSLSocket.__new__(ssl.SSLSocket)),
     }
 
 
 def _takes(owner: object, name: str, *parameters: str) -> bool:
-    """Say whether `owner` has a method of that name with just these parameters, as we call and override it."""
+    """Return whether `owner` has a method `name` with exactly these parameters, as core.http calls and overrides it."""
     method = getattr(owner, name, None)
     return callable(method) and tuple(inspect.signature(method).parameters) == parameters
 
 
 def _takes_class(thing: object) -> bool:
-    """Say whether `thing` can become an instance of a subclass."""
+    """Return whether the class of `thing` can be changed to a subclass."""
     try:
         become(thing, type("Subclass", (type(thing),), {}))
     except TypeError:  # they are laid out differently
@@ -290,7 +290,7 @@ def _takes_class(thing: object) -> bool:
 
 
 def _tells_its_end(name: str) -> bool:
-    """Say whether a decoder is known, and found to lack its end before it has decoded anything."""
+    """Return whether a decoder is known and reports an incomplete stream before it has decoded anything."""
     try:
         return _LACKS_END[name](_DECODERS[name]())
     except (AttributeError, KeyError):

@@ -23,21 +23,22 @@ def connect(
     socket_options: Iterable[Any],
     make: Callable[..., socket.socket] = DeadlineSocket,
 ) -> socket.socket:
-    """Resolve `host` and connect to the first of its addresses that answers; they share the time left.
+    """Resolve `host` and connect to the first address that accepts; all addresses share the attempt's remaining time.
 
-    :param timeout: seconds for each address, at most.
-    :raises OSError: what the look-up or the last address came to; `TimeoutError` where time ran out.
+    :param timeout: maximum seconds for each address; None: only the attempt's remaining time counts.
+    :param make: creates the socket.
+    :raises OSError: the error of the DNS lookup or of the last address; `TimeoutError` if time ran out.
     """
     addresses = resolve(attempt, host, port)
     if attempt.untrusted:
         address_guard.check_addresses(str(info[4][0]) for info in addresses)
     attempt.stage = Stage.CONNECT
-    error = OSError("the name has no address")
+    error = OSError("the host name has no address")
     for tried, (family, kind, protocol, _, address) in enumerate(addresses):
         share = attempt.left() / (len(addresses) - tried)
         try:
             sock = make(family, kind, protocol)
-        except OSError as exc:  # no IPv6 here, say
+        except OSError as exc:  # for example, this machine has no IPv6
             error = exc
             continue
         try:
@@ -61,28 +62,28 @@ def connect(
 
 
 def resolve(attempt: AttemptContext, host: str, port: int) -> Sequence[AddressInfo]:
-    """Look `host` up within the time that is left. Raises as `resolver.Resolver.resolve` does."""
+    """Return the addresses of `host`, within the attempt's remaining time. Raises as `resolver.Resolver.resolve`."""
     attempt.stage = Stage.DNS
     return literal(host, port) or names(attempt).resolve(host, port, attempt.left())
 
 
 def literal(host: str, port: int) -> Sequence[AddressInfo]:
-    """Return the address that `host` itself is; nothing: it is a name, to be looked up.
+    """Return the address if `host` is an IP address; an empty sequence if it is a name to be looked up.
 
-    Raises `socket.gaierror` for what cannot be a name.
+    Raises `socket.gaierror` if `host` is not a valid name.
     """
     host = host.strip("[]")
-    if _is_address(host):  # no look-up, no waiting
+    if _is_address(host):  # getaddrinfo then does no DNS lookup and does not block
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     try:
         host.encode("idna")
     except UnicodeError:
-        raise socket.gaierror(socket.EAI_NONAME, "this cannot be a host name") from None
+        raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
     return ()
 
 
 def names(attempt: AttemptContext) -> Resolver:
-    """Return the resolver for the hosts of such an attempt."""
+    """Return the resolver for the attempt's kind of host: untrusted, configured or other."""
     if attempt.untrusted:
         return resolver.untrusted_hosts
     return resolver.configured_hosts if attempt.configured else resolver.other_hosts

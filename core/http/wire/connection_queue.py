@@ -1,7 +1,7 @@
-"""The connections that a pool keeps, last in first out, without a lock that Python code takes.
+"""A last-in, first-out queue for the connections of a pool, without a lock that Python code acquires.
 
-`queue.LifoQueue` takes its lock in a Python function: an exception that a signal handler raises at its end leaves the
-lock held, and every later call of the session waits for it for ever. Here each step is one call into C.
+`queue.LifoQueue` acquires its lock in a Python function: an exception that a signal handler raises at the end of that
+function leaves the lock held, and every later call of the session waits for it forever. Here each step is one C call.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from queue import Empty, Full, SimpleQueue
 from typing import Any
 
 _LOOK_ANYWAY = 0.1
-"""Seconds after which who waits looks again, should an interrupt have swallowed the news."""
+"""Seconds after which a waiting `get` looks again, because an interrupt may have lost the notification."""
 
 
 class ConnectionQueue:
-    """What urllib3 uses of a `queue.LifoQueue`."""
+    """The part of `queue.LifoQueue` that urllib3 uses."""
 
     def __init__(self, maxsize: int = 0) -> None:
         self.maxsize = maxsize
@@ -28,15 +28,15 @@ class ConnectionQueue:
         return len(self._kept)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002 - LifoQueue's
-        """Keep a connection. Raises `queue.Full` at once, also with `block`: urllib3 never waits to give one back."""
+        """Add a connection. Raises `queue.Full` at once, even with `block`: urllib3 never waits to return one."""
         if 0 < self.maxsize <= len(self._kept):
             raise Full
         self._kept.append(item)
-        if self._news.empty():  # one is enough: whoever hears of it looks, and those after them look anyway
+        if self._news.empty():  # one notification is enough: it wakes one waiter, and the others poll
             self._news.put(None)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Take the connection that was kept last. Raises `queue.Empty` where there is none, with `block` in the end."""
+        """Remove and return the newest connection. Raises `queue.Empty` if there is none (with `block`: at timeout)."""
         ends = None if timeout is None else time.monotonic() + timeout
         while True:
             try:

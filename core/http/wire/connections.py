@@ -1,6 +1,6 @@
-"""urllib3's pools and connections on sockets that keep deadlines, with a stricter reading of answers.
+"""urllib3's pools and connections with sockets that enforce deadlines, and with stricter parsing of responses.
 
-Where a test tool has put its own connections or sockets in place of urllib3's or Python's, these step aside.
+If a test tool has replaced the connections of urllib3 or the sockets of Python, its replacements are used.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from .sockets import keep_deadlines, refuse_late_patch
 from .strict_response import StrictResponse
 
 MOST_IDLE = 30.0
-"""Seconds after which a connection is not used again: a NAT or a load balancer may have forgotten it without a word."""
+"""Idle seconds after which a connection is not reused: a NAT or load balancer may have dropped it silently."""
 _REAL = (socket.socket, socket.create_connection, urllib3.util.connection.create_connection)
 
 
 class Keeping:
-    """What all connections share, those through SOCKS proxies included."""
+    """Common base of all connections, those through SOCKS proxies included."""
 
     response_class = StrictResponse
     idle_since = math.inf
-    """Since when it has been in its pool."""
+    """Monotonic time at which the connection was returned to its pool."""
     _sock: Any = None
 
     @property
     def sock(self) -> Any:
-        """The socket, plain or TLS. Whoever made it, from here on it keeps deadlines, or is refused."""
+        """The socket, plain or TLS. The setter makes any socket enforce deadlines, or raises `CannotKeepDeadline`."""
         return self._sock
 
     @sock.setter
@@ -51,7 +51,7 @@ class Keeping:
 
 
 class KeepingOverTLS(Keeping):
-    """What connections for https share."""
+    """Common base of https connections."""
 
     def connect(self) -> None:
         connection: Any = self
@@ -68,14 +68,14 @@ class KeepingOverTLS(Keeping):
 
 
 class _Connecting(Keeping):
-    """What connections for http and https share, where no SOCKS proxy is."""
+    """Common base of http and https connections without a SOCKS proxy."""
 
     def _new_conn(self) -> socket.socket:
         refuse_late_patch()
         attempt = attempt_context.current()
         if attempt is not None:
             attempt.connected = True
-        if attempt is None or (_replaced() and not attempt.untrusted):  # a guard is not given up for a test tool
+        if attempt is None or (_replaced() and not attempt.untrusted):  # a test tool must not bypass the guard
             return keep_deadlines(super()._new_conn())  # type: ignore[misc,no-any-return]  # urllib3's
         connection: Any = self
         host, port = compat.name_of(connection), connection.port
@@ -102,7 +102,10 @@ class _Connecting(Keeping):
 
     @property
     def is_connected(self) -> bool:
-        """As in urllib3; but what TLS has unpacked already, and the system does not see, is a stray answer too."""
+        """Whether the connection can be reused; unlike in urllib3, not if decrypted TLS data is pending.
+
+        Such data is an unexpected response that urllib3's check of the socket does not see.
+        """
         connection: Any = super()
         pending = getattr(getattr(self, "sock", None), "pending", None)
         return bool(connection.is_connected) and not (pending and pending())
@@ -127,12 +130,12 @@ class DeadlineHTTPSConnection(KeepingOverTLS, _Connecting, HTTPSConnection):  # 
 
 
 class Unless:
-    """A pool's ConnectionCls: ours, unless somebody (vcrpy) has replaced urllib3's. Decided at each access."""
+    """Descriptor for a pool's ConnectionCls: `ours`, unless another tool (vcrpy) has replaced urllib3's class."""
 
     def __init__(self, ours: type, pool: Any, urllib3s: type) -> None:
         self._ours = ours
         self._pool = pool
-        self._urllib3s = urllib3s  # said, not read off the pool, where vcrpy's may be already
+        self._urllib3s = urllib3s  # not read from the pool, where vcrpy may have replaced it already
 
     def __get__(self, instance: object, owner: type) -> type:
         found: type = self._pool.ConnectionCls
@@ -142,13 +145,13 @@ class Unless:
 
 
 class _Waiting:
-    """What pools for http and https share."""
+    """Common base of http and https pools."""
 
-    QueueCls: Any = ConnectionQueue  # urllib3 declares a class where it uses four methods
+    QueueCls: Any = ConnectionQueue  # urllib3 declares LifoQueue but uses only four methods
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         attempt = attempt_context.current()
-        if attempt is not None:  # a pool with block=True would wait for a free connection without any limit
+        if attempt is not None:  # a pool with block=True would wait for a free connection without limit
             try:
                 left = attempt.left()
             except TimeoutError:
@@ -158,11 +161,11 @@ class _Waiting:
         connection = super()._get_conn(timeout)  # type: ignore[misc]  # urllib3's
         idle = time.monotonic() - getattr(connection, "idle_since", math.inf)
         if idle > MOST_IDLE or (attempt is not None and attempt.fresh):
-            connection.close()  # it connects anew when it is used
+            connection.close()  # it reconnects at its next use
         return connection
 
     def _put_conn(self, conn: Any) -> None:
-        if hasattr(conn, "idle_since"):  # it is one of ours
+        if hasattr(conn, "idle_since"):  # the connection's class is from this module
             conn.idle_since = time.monotonic()
         super()._put_conn(conn)  # type: ignore[misc]  # urllib3's
 

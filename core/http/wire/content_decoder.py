@@ -1,4 +1,4 @@
-"""Decodes a body piece by piece, within a limit, with urllib3's decoders: so every driver bounds and checks alike."""
+"""Decodes a body in pieces, up to a limit, with urllib3's decoders, so that all drivers apply the same checks."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from urllib3.exceptions import DecodeError
 from . import compat
 
 _PIECE = 64 * 1024
-"""Bytes that are decoded at a time, and compressed ones that a decoder is fed at a time."""
+"""Bytes per piece, both compressed (given to a decoder) and decompressed."""
 OVERHEAD = 64 * 1024
-"""Bytes by which a body may be longer compressed than not."""
+"""Bytes by which a compressed body may exceed the limit for decompressed bytes."""
 _MOST_SILENT = 256 * 1024
-"""Bytes that decompress to nothing, one after another. (A block of zstd may have 128 KiB.)"""
+"""Maximum number of consecutive bytes without decompressed output. (A zstd block may have 128 KiB.)"""
 _BROKEN: tuple[type[Exception], ...] = (DecodeError, *urllib3.response.HTTPResponse.DECODER_ERROR_CLASSES)
 
 
 class BodyTooLarge(Exception):  # noqa: N818 - turned into ResponseTooLarge where the request is known
-    """The body exceeds its limit, decoded or not."""
+    """The body exceeds its limit, before or after decoding."""
 
 
 class BodyBroken(Exception):  # noqa: N818 - turned into an error of the client
-    """The body cannot be decoded, or ends in the middle."""
+    """The body cannot be decoded or is truncated."""
 
 
 def is_known(coding: str) -> bool:
-    """Say whether bodies with this content coding can be decoded: that depends on what is installed."""
+    """Return whether this content coding can be decoded, which depends on the installed packages."""
     return coding in urllib3.response.HTTPResponse.CONTENT_DECODERS
 
 
@@ -36,11 +36,10 @@ class ContentDecoder:
     """Decodes one body. Raises `BodyTooLarge` and `BodyBroken`."""
 
     def __init__(self, codings: Sequence[str], limit: int | None) -> None:
-        """Make one.
+        """Create the decoders.
 
-        :param codings: of the header Content-Encoding, in its order; those that nobody knows are left alone, as httpx
-            and urllib3 do.
-        :param limit: bytes, decoded; None: no limit.
+        :param codings: of the Content-Encoding header, in its order; unknown ones are ignored, as in httpx and urllib3.
+        :param limit: maximum decoded bytes; None: no limit.
         """
         known = [coding for coding in codings if is_known(coding)]
         try:
@@ -53,7 +52,7 @@ class ContentDecoder:
         self._silent = 0
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """Yield what `data` decodes to, in pieces of 64 KiB or so."""
+        """Yield the decoded `data` in pieces of about 64 KiB."""
         self._received += len(data)
         if self._limit is not None and self._received > self._limit + OVERHEAD:
             raise BodyTooLarge
@@ -64,15 +63,15 @@ class ContentDecoder:
             yield from self._decode(data[start : start + _PIECE])
 
     def finish(self) -> bytes:
-        """Return what is left. Raises `BodyBroken` where the body lacks its end."""
-        if self._decoder is None or not self._received:  # an empty body is no gzip either, but accepted
+        """Return the remaining decoded bytes. Raises `BodyBroken` if the body is truncated."""
+        if self._decoder is None or not self._received:  # an empty body is not valid gzip, but accepted
             return b""
         try:
             rest = self._counted(self._decoder.flush())
         except _BROKEN as exc:
             raise BodyBroken("The end of the body cannot be decompressed") from exc
         if compat.lacks_end(self._decoder):
-            raise BodyBroken("The compressed body ends in the middle")
+            raise BodyBroken("The compressed body is truncated")
         return rest
 
     def _decode(self, data: bytes) -> Iterator[bytes]:
@@ -80,10 +79,10 @@ class ContentDecoder:
             try:
                 piece: bytes = self._decoder.decompress(data, max_length=_PIECE)
             except _BROKEN as exc:
-                raise BodyBroken(f"The body is not what its Content-Encoding says: {type(exc).__name__}") from exc
+                raise BodyBroken(f"The body does not match its Content-Encoding: {type(exc).__name__}") from exc
             self._silent = 0 if piece else self._silent + len(data)
             if self._silent > _MOST_SILENT:
-                raise BodyBroken("What was received decompresses to nothing")
+                raise BodyBroken("The compressed data decompresses to nothing")
             yield self._counted(piece)
             data = b""
             if not self._decoder.has_unconsumed_tail:

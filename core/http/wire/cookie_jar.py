@@ -1,6 +1,6 @@
-"""The cookies of a session: as in requests, but servers cannot fill it up.
+"""The cookie jar of a session: as in requests, but with limits on what servers can store.
 
-`http.cookiejar` keeps whatever servers send, and each request looks at all of it.
+`http.cookiejar` keeps all cookies that servers send, and searches all of them for each request.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Any
 from requests.cookies import RequestsCookieJar
 
 MOST_BYTES = 4096
-"""Of a cookie: its name, value, domain and path (RFC 6265, section 6.1). A larger one is not taken."""
+"""Maximum bytes of a cookie's name, value, domain and path (RFC 6265, section 6.1). Larger cookies are dropped."""
 MOST_OF_SITE = 180
-"""Cookies kept per site, as in browsers (RFC 6265 asks for 50 per domain)."""
+"""Maximum cookies per site, as in browsers (RFC 6265 asks for at least 50 per domain)."""
 MOST = 3000
-"""Cookies kept in all (RFC 6265, section 6.1)."""
+"""Maximum cookies in total (RFC 6265, section 6.1)."""
 
 
 def sets_cookies(headers: Container[str]) -> bool:
-    """Say whether an answer with these headers sets cookies."""
+    """Return whether a response with these headers sets cookies."""
     return "Set-Cookie" in headers or "Set-Cookie2" in headers
 
 
 class BoundedCookieJar(RequestsCookieJar):
-    """A `RequestsCookieJar` that keeps no more of what servers send than browsers do; the oldest go first.
+    """A `RequestsCookieJar` with the limits of browsers for cookies that servers set; the oldest are removed first.
 
-    Room is made when a server adds to it. Cookies of no domain are the user's, and stay.
+    Cookies are removed only when a server adds one. Cookies without a domain were set by the user and are kept.
     """
 
     def __init__(self, *args: Any) -> None:
         self._ages: dict[tuple[str, str, str], None] = {}
-        """Domain, path and name of each cookie, that which was set longest ago first."""
+        """Domain, path and name of each cookie, oldest first."""
         super().__init__(*args)
 
     def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> None:
@@ -54,20 +54,20 @@ class BoundedCookieJar(RequestsCookieJar):
                 self._ages.pop(key, None)
 
     def make_cookies(self, response: Any, request: Any) -> Any:
-        """As in `http.cookiejar`, without those that are too large."""
+        """Return the cookies as `http.cookiejar` does, without those that are too large."""
         return [cookie for cookie in super().make_cookies(response, request) if _size(cookie) <= MOST_BYTES]
 
     def extract_cookies(self, response: Any, request: Any) -> None:
-        """As in `http.cookiejar`; makes room for those that a server sends."""
+        """Store the cookies of a response as `http.cookiejar` does, then remove the oldest beyond the limits."""
         super().extract_cookies(response, request)
         if len(self._ages) > MOST_OF_SITE and self._too_many():
             self.clear_expired_cookies()
             for key in self._too_many():
-                with suppress(KeyError):  # another thread has cleared it
+                with suppress(KeyError):  # another thread has removed it
                     self.clear(*key)
 
     def _too_many(self) -> list[tuple[str, str, str]]:
-        """List the oldest cookies without which the jar is within its limits."""
+        """Return the oldest cookies, whose removal brings the jar within its limits."""
         ages = [(key, _site(key[0])) for key in tuple(self._ages) if key[0]]
         sites = Counter(site for _, site in ages)
         excess = len(ages) - MOST
@@ -85,10 +85,10 @@ def _size(cookie: Cookie) -> int:
 
 
 def _site(domain: str) -> str:
-    """Return the last two labels of a domain: one server may set cookies for its parents, and have many children."""
+    """Return the last two labels of a domain: a server can set cookies for parent domains and own many subdomains."""
     name = domain.strip(".")
     return name if name.replace(".", "").isdigit() else ".".join(name.split(".")[-2:])
 
 
 PLAIN_JARS = frozenset({RequestsCookieJar, BoundedCookieJar})
-"""Jars of which no method is somebody's own."""
+"""Classes of jars whose methods are all known, with none overridden by other code."""

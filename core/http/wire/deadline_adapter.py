@@ -1,4 +1,4 @@
-"""One attempt with requests and urllib3, cut off hard; what goes wrong is a requests error without secrets."""
+"""Makes one attempt with requests and urllib3, with a hard timeout; errors are requests' classes, without secrets."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ from .requests_response import ResilientResponse
 from .sockets import CannotKeepDeadline
 from .strict_response import HeadCutShort
 
-BLOCKED = "The URL leads to an address that may not be fetched"
+BLOCKED = "The URL leads to an address or port that untrusted calls must not reach"
 _CREDENTIALS = ("Authorization", "Cookie", "Proxy-Authorization")
 
 
 class DeadlineAdapter(PoolingAdapter):
-    """An `HTTPAdapter` of which every socket keeps the deadline of its attempt."""
+    """An `HTTPAdapter` whose sockets all enforce the deadline of their attempt."""
 
     untrusted = False
-    """A user submitted the URLs: only public addresses may be reached."""
+    """Whether users submit the URLs, so that only public addresses may be reached."""
 
     def attempt(
         self,
@@ -64,7 +64,7 @@ class DeadlineAdapter(PoolingAdapter):
         cert: Any,
         proxies: Any,
     ) -> tuple[requests.Response | requests.RequestException, Outcome]:
-        """Make one attempt, the body included unless `stream`. Returns the answer or the error, and what it means."""
+        """Make one attempt, including the body unless `stream`. Returns the response or the error, and its outcome."""
         handled = sys.exception()
         context = AttemptContext(seconds, configured=configured, untrusted=self.untrusted, fresh=fresh)
         try:
@@ -99,7 +99,7 @@ class DeadlineAdapter(PoolingAdapter):
         try:
             return _refined(error, outcome, context, handled, request)
         finally:
-            del error  # or its traceback and this frame keep each other, and all that was read, alive
+            del error  # otherwise its traceback and this frame would keep each other and the body alive
 
     def _send_once(
         self, request: requests.PreparedRequest, policy: Policy, stream: bool, *how: Any
@@ -118,7 +118,7 @@ class DeadlineAdapter(PoolingAdapter):
         return response
 
     def max_bytes(self, policy: Policy) -> int | None:
-        """Return the limit of a body."""
+        """Return the maximum bytes of a body; None: no limit."""
         return policy.max_response_bytes
 
 
@@ -129,7 +129,7 @@ def _refined(
     handled: BaseException | None,
     request: requests.PreparedRequest,
 ) -> tuple[requests.RequestException, Outcome]:
-    """Say more of what went wrong than requests does, in the same families."""
+    """Replace requests' error with a more specific subclass, where there is one, and add details to the outcome."""
     if outcome.reason is Reason.TIMEOUT:
         error = _timed_out(error, context, request)
         if isinstance(error, AttemptTimeout):
@@ -143,10 +143,10 @@ def _refined(
 def _timed_out(
     error: requests.RequestException, context: AttemptContext, request: requests.PreparedRequest
 ) -> requests.RequestException:
-    """Return the error for an attempt that ran out of time, which says how far it got."""
+    """Return the error for an attempt that timed out, with the stage that it had reached."""
     pool = any(isinstance(link, urllib3.exceptions.EmptyPoolError) for link in chain(error))
     if context.stage is Stage.NONE and not pool:
-        error.reached, error.received = "", 0  # type: ignore[attr-defined]  # from a mock, but a timeout as any other
+        error.reached, error.received = "", 0  # type: ignore[attr-defined]  # raised by a mock
         return error
     kind: type[AttemptTimeout] = AttemptReadTimeout
     if context.stage < Stage.SEND:

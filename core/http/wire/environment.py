@@ -1,7 +1,7 @@
-"""What the environment says of proxies and CA bundles, read again when a variable has changed.
+"""Caches the proxies and CA bundle from the environment until one of the variables changes.
 
-requests reads all variables at every call, up to four times. The answers here are the same, and what computes them is
-requests: they are kept for as long as the variables that they depend on have the same values.
+requests reads all variables at every call, up to four times. The values here are the same, because requests' own
+functions compute them. They are cached for as long as the variables that they depend on stay the same.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import requests.utils
 _VARIABLES = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-    "REQUEST_METHOD",  # with it, HTTP_PROXY is not a variable but a header of a CGI request
+    "REQUEST_METHOD",  # if set, this is a CGI script, and HTTP_PROXY may come from a request header
     *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
 _MOST_HOSTS = 1024
 _IS_ALL = os.name == "posix" and urllib.request.getproxies is urllib.request.getproxies_environment
-"""Nothing but variables says what the proxies are. (Windows and macOS have settings of their own.)"""
+"""Whether only environment variables set the proxies. (Windows and macOS have system settings.)"""
 
 
 class Settings(NamedTuple):
-    """What the environment says of a URL."""
+    """The environment's settings for a URL."""
 
     proxies: dict[str, str]
-    """As `requests.utils.get_environ_proxies` returns them; not to be changed."""
+    """As `requests.utils.get_environ_proxies` returns them. Callers must not change it."""
     bundle: str | None
-    """Where the CA bundle is."""
+    """Path of the CA bundle."""
 
 
 class _Snapshot(NamedTuple):
     variables: tuple[Any, ...]
     settings: dict[str, Settings]
-    """By the host and port of the URL, as it writes them."""
+    """By the URL's host and port, as written in the URL."""
 
 
 def _readers() -> tuple[object, ...]:
@@ -56,12 +56,12 @@ _snapshot = _Snapshot((), {})
 
 def _variables() -> tuple[Any, ...]:
     get = os.environ.get
-    # Their number, because proxies of other schemes, and names in mixed case, are looked for as well.
+    # Including the number of variables, because requests also reads proxies of other schemes and mixed-case names.
     return (len(os.environ), *[get(name) for name in _VARIABLES])
 
 
 def settings_for(url: str) -> Settings | None:
-    """Return the proxies and the CA bundle for a URL; None where requests has to find out itself."""
+    """Return the proxies and the CA bundle for a URL; None if requests must compute them."""
     global _snapshot  # noqa: PLW0603 - replaced as a whole, so that threads need no lock
     if not _IS_ALL or type(url) is not str or _readers() != _ORIGINAL:
         return None
@@ -73,7 +73,7 @@ def settings_for(url: str) -> Settings | None:
     if found is None:
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         found = Settings(requests.utils.get_environ_proxies(url), bundle)
-        if "@" not in netloc and variables == _variables():  # no secret is kept, nor what another thread changed
+        if "@" not in netloc and variables == _variables():  # else a secret, or a race with a change
             if len(snapshot.settings) >= _MOST_HOSTS:
                 snapshot.settings.clear()
             snapshot.settings[netloc] = found

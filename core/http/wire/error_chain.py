@@ -1,4 +1,4 @@
-"""The exceptions that one exception wraps."""
+"""Finds the exceptions that an exception wraps."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 
 def chain(error: BaseException, handled: BaseException | None = None) -> Iterator[BaseException]:
-    """Yield `error` and all that it wraps, outermost first: causes, contexts, arguments and reasons.
+    """Yield `error` and all exceptions that it wraps, outermost first: causes, contexts, arguments and reasons.
 
-    `handled` and what that wraps stay out of it.
+    `handled` and the exceptions that it wraps are skipped.
     """
     queue: list[object] = [error]
     seen = {id(handled)}

@@ -1,7 +1,7 @@
-"""From an exception of requests or urllib3 to the outcome of an attempt.
+"""Maps an exception of requests or urllib3 to the outcome of an attempt.
 
-The classes alone do not tell: requests.ConnectionError stands for a refused connection, a missing name and a
-bad certificate alike. What it wraps does.
+The class is not enough: requests raises ConnectionError for a refused connection, an unknown host name and an invalid
+certificate alike. The wrapped exceptions tell them apart.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from .error_chain import chain
 from .requests_exceptions import UnexpectedFailure, UnsupportedSocket
 from .unexpected_errors import EXHAUSTED
 
-# The first rule of which a kind is found in the chain of an error holds: its reason, transient?, sent?
+# Classes, reason, whether the failure is transient, whether the request may have been sent. The first rule that matches
+# an exception in the chain applies.
 _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] = (
     ((BlockedAddress,), Reason.BLOCKED, False, False),
     ((ResponseTooLarge,), Reason.TOO_LARGE, False, True),
-    # the server's; requests' own is about the request
+    # about the response; requests' own InvalidHeader is about the request
     ((urllib3.exceptions.InvalidHeader,), Reason.OTHER, False, True),
     (
         (
@@ -45,7 +46,7 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
     ),
     ((UnexpectedFailure,), Reason.OTHER, False, True),
     ((ssl.SSLCertVerificationError, ssl.CertificateError), Reason.TLS, False, False),
-    # before ConnectTimeoutError, which it is a subclass of
+    # before its base class ConnectTimeoutError
     ((urllib3.exceptions.NewConnectionError,), Reason.CONNECT, True, False),
     (
         (
@@ -79,14 +80,14 @@ _RULES: tuple[tuple[tuple[type[BaseException], ...], Reason, bool, bool], ...] =
     ((BaseException,), Reason.OTHER, False, True),
 )
 _OTHER_NUMBERS = (socket.gaierror, socket.herror, ssl.SSLError)
-"""Their `errno` is not the system's."""
+"""Classes whose `errno` is not a system error number."""
 _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: 4\d\d")
 
 
 def diagnose(error: BaseException, reached: Stage = Stage.NONE, handled: BaseException | None = None) -> Outcome:
-    """Say what an attempt that raised `error`, having `reached` that stage, came to.
+    """Return the outcome of an attempt that raised `error` after it had `reached` that stage.
 
-    `handled` is what the caller was handling already when the attempt began: Python chains that to `error` too.
+    `handled` is the exception that the caller was handling when the attempt began: Python chains it to `error` too.
     """
     links = tuple(chain(error, handled))
     lack = machine_lacks(links) if reached < Stage.SEND else None

@@ -1,4 +1,4 @@
-"""Lines of a body, in time that is linear in its length."""
+"""Splits a body into lines, in time linear in its length."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 
 def split(chunks: Iterable[Any], delimiter: Any, longest: int | None, too_long: Exception) -> Iterator[Any]:
-    """Yield the lines as `requests.Response.iter_lines` does, which copies what it has of a line for every chunk.
+    """Yield the same lines as `requests.Response.iter_lines`, which copies the unfinished line for every chunk.
 
-    :param chunks: of bytes or of text.
-    :param longest: of what is kept of a line; None: no limit. Raises `too_long` beyond.
+    :param chunks: bytes or text.
+    :param longest: maximum length of a buffered line; None: no limit. A longer line raises `too_long`.
     """
     line: Any = None
-    """The beginning of a line of which the end is to come; a buffer, or every chunk would cost a copy of it."""
+    """The unfinished line, in a buffer so that a chunk does not cost a copy of it."""
     tail: Any = None
-    """As much of its end as may be the first part of a delimiter."""
+    """The end of the unfinished line that may be the first part of a delimiter."""
     unfinished = False
     overlap = len(delimiter) - 1 if delimiter else 0
     for chunk in chunks:
@@ -45,7 +45,7 @@ def split(chunks: Iterable[Any], delimiter: Any, longest: int | None, too_long: 
 
 
 def _ends_a_line(tail: Any, chunk: Any, delimiter: Any) -> bool:
-    """Say whether the line of which `tail` is the end goes no further than into `chunk`."""
+    """Return whether the line that ends with `tail` ends in `chunk`."""
     if delimiter:
         return delimiter in tail + chunk
     pieces = chunk.splitlines()

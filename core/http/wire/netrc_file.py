@@ -1,15 +1,15 @@
-"""The credentials in a netrc file, as requests finds them: where it would be is computed when that has changed."""
+"""Reads credentials from a netrc file as requests does, but caches the file's path until its inputs change."""
 
 from __future__ import annotations
 
-import netrc  # noqa: F401 - requests imports it in a call, and then a process without file descriptors cannot
+import netrc  # noqa: F401 - requests imports it during a call, which fails without a free file descriptor
 import os
 from typing import Any, NamedTuple
 
 import requests.sessions
 import requests.utils
 
-_sessions: Any = requests.sessions  # which re-exports what it calls
+_sessions: Any = requests.sessions  # Session calls the function by this module's name for it
 _ORIGINAL = _sessions.get_netrc_auth, os.path.expanduser
 
 
@@ -22,9 +22,9 @@ _places = _Places((None, None, None), ())
 
 
 def auth_for(url: str) -> tuple[str, str] | None:
-    """Return what `requests.utils.get_netrc_auth` does. Each call looks whether there is a file now."""
+    """Return the result of `requests.utils.get_netrc_auth`. Each call checks whether a file exists now."""
     if (_sessions.get_netrc_auth, os.path.expanduser) == _ORIGINAL and not any(
-        [os.access(path, os.F_OK) for path in _paths()]  # noqa: C419 - at each call: a third of the time of `exists`
+        [os.access(path, os.F_OK) for path in _paths()]  # noqa: C419 - takes a third of the time of `exists`
     ):
         return None
     found: tuple[str, str] | None = _sessions.get_netrc_auth(url)
@@ -35,7 +35,7 @@ def _paths() -> tuple[str, ...]:
     global _places  # noqa: PLW0603 - replaced as a whole, so that threads need no lock
     named, home, names = variables = (os.environ.get("NETRC"), os.environ.get("HOME"), requests.utils.NETRC_FILES)
     places = _places
-    if home is None or os.name != "posix" or places.variables != variables:  # else the system has a say in where it is
+    if home is None or os.name != "posix" or places.variables != variables:  # otherwise the system decides the path
         files = [f"~/{name}" for name in names] if named is None else [named]
         paths = tuple(map(os.path.expanduser, files))
         places = _places = _Places(variables, paths)

@@ -7,14 +7,14 @@ from typing import Any
 
 
 class KeepNone(DefaultCookiePolicy):
-    """Takes no cookie from any server."""
+    """Accepts no cookie from any server."""
 
     def set_ok(self, *_: Any) -> bool:
         return False
 
 
 class SendNone(KeepNone):
-    """Gives no cookie to any server either, though it be the session's own."""
+    """Accepts no cookie, and sends none to any server, not even one that the session's owner set."""
 
     def return_ok(self, *_: Any) -> bool:
         return False

@@ -1,6 +1,6 @@
-"""What requests' adapter does for each call, without what is for proxies and cookies where there are none.
+"""Builds request URLs and responses as requests' adapter does, without the steps for unused proxies and cookies.
 
-Where somebody has replaced a function of requests, requests does it all.
+If other code has replaced a function of requests, requests does all of the work.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PlainAdapter(HTTPAdapter):
         response.headers = CaseInsensitiveDict(resp.headers.itermerged())
         response.encoding = get_encoding_from_headers(response.headers)
         response.raw = compat.become(resp, CheckedBody)
-        response.reason = resp.reason  # type: ignore[assignment]  # there may be none
+        response.reason = resp.reason  # type: ignore[assignment]  # it may be None
         response.url = req.url
         response.request = req
         response.connection = self
@@ -50,7 +50,7 @@ class PlainAdapter(HTTPAdapter):
 
 
 def is_patched() -> bool:
-    """Say whether anybody has replaced a function of requests or urllib3 whose work is done here and in `pool_keys`."""
+    """Return whether a function of requests or urllib3 that this module or `pool_keys` skips has been replaced."""
     return _parts() != _ORIGINAL
 
 

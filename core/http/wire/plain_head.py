@@ -1,8 +1,8 @@
-"""Plain heads of answers: read at once, with the result that http.client has after reading them line by line.
+"""Parses plain response headers at once, with the same result as http.client, which parses line by line.
 
-http.client hands the lines of a head to a parser for e-mail, which takes a fifth of the time of a call. A head is plain
-if it is HTTP/1.1, has come as a whole, and leaves no doubt: complete lines of ASCII, each header once where two could
-contradict each other. All others are for http.client to read.
+http.client uses the e-mail parser for headers, which takes a fifth of the time of a call. A head (status line and
+headers) is plain if it is HTTP/1.1, was received completely, and is unambiguous: complete ASCII lines, and only one of
+each header that could contradict itself. http.client parses all other heads.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from http.client import HTTPMessage
 from typing import Any, NamedTuple
 
 _MOST_HEADERS = 99
-"""http.client refuses more than 100 lines, the empty one included."""
+"""http.client rejects more than 100 lines, including the empty one."""
 _STATUS = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([!-~](?:[ -~]*[!-~])?)?\r\n")
 _HEADER = re.compile(r"(?m)^([A-Za-z0-9_-]+):[ \t]*((?:[ -~]*[!-~])?)\r\n")  # no spaces before the colon or at the end
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _ONCE = frozenset({"content-length", "content-type", "content-transfer-encoding", "transfer-encoding", "connection"})
 _OF_PARTS = ("multipart", "message")
-"""Types of which the parser for e-mail looks for the parts."""
+"""Content types for which the e-mail parser looks for parts."""
 _LONGEST = 65536
-"""Bytes: http.client refuses longer lines."""
+"""Bytes: http.client rejects longer lines."""
 
 
-_Compat32: Any = type(Message().policy)  # from email.policy, which brings 20 ms of other modules
+_Compat32: Any = type(Message().policy)  # importing email.policy for it would take 20 ms
 
 
 class _AsReceived(_Compat32):  # type: ignore[misc]  # see above
-    """Returns headers as they are: they are ASCII."""
+    """Returns headers unchanged, because they are ASCII."""
 
     def header_fetch_parse(self, name: str, value: str) -> str:  # noqa: ARG002 - as the base declares it
         return value
@@ -38,21 +38,21 @@ _POLICY: Any = _AsReceived()
 
 
 class PlainHead(NamedTuple):
-    """What a head says."""
+    """The parsed status line and headers."""
 
     size: int
-    """Bytes, the empty line included."""
+    """Bytes of the head, including the empty line."""
     status: int
     reason: str
     message: HTTPMessage
     length: int | None
-    """Of the body, in bytes; None: it is chunked."""
+    """Bytes of the body; None: it is chunked."""
     closes: bool
-    """The server closes the connection after the body."""
+    """Whether the server closes the connection after the body."""
 
 
 def parse(data: bytes) -> PlainHead | None:
-    """Return what the head at the beginning of `data` says; None: it is not plain."""
+    """Return the parsed head at the beginning of `data`; None if it is not plain."""
     end = data.find(b"\r\n\r\n")
     first = _STATUS.match(data)
     if first is None or not 0 <= end <= _LONGEST:

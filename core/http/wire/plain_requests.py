@@ -1,8 +1,8 @@
-"""Plain requests: what `requests.Session.prepare_request` makes of them, without what it asks for their sake in vain.
+"""Prepares plain requests as `requests.Session.prepare_request` does, without the steps that they do not need.
 
-A request is plain if its URL, its parameters and its headers need no quoting, no normalizing and no decoding, and its
-body is no file and no stream. All others, and all of them where somebody has replaced a function of requests, are
-prepared by requests. Bodies, cookies, authentication and hooks of plain requests are requests' own work as well.
+A request is plain if its URL, parameters and headers need no quoting, normalizing or decoding, and its body is neither
+a file nor a stream. requests prepares all other requests, and every request if other code has replaced a function of
+requests. requests also prepares the body, cookies, authentication and hooks of plain requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PLAIN_DATA = frozenset({dict, list, tuple, str, bytes, type(None)})
 _PLAIN_PARAMS = frozenset({str, int})
 PREPARE_REQUEST = Session.prepare_request
 MERGE_ENVIRONMENT_SETTINGS = Session.merge_environment_settings
-"""The methods of which this does the work, as they were at import."""
+"""The methods that this module replaces, as they were at import."""
 
 
 def _parts() -> tuple[object, ...]:
@@ -57,7 +57,7 @@ _ORIGINAL_MERGE = requests.sessions.merge_setting
 
 
 def prepare(session: Session, request: Request) -> PreparedRequest | None:
-    """Return what `requests.Session.prepare_request` would; None: the request is not plain."""
+    """Return the same as `requests.Session.prepare_request`; None if the request is not plain."""
     method, url = request.method, request.url
     if (
         type(method) is not str
@@ -111,7 +111,7 @@ def _url(url: str, params: Any) -> str | None:
 
 
 def _headers(own: Any, added: Any) -> CaseInsensitiveDict[str | bytes] | None:
-    """Merge the headers of a session and of a request; None: they are not plain."""
+    """Merge the headers of a session and of a request; return None if they are not plain."""
     if type(own) is not CaseInsensitiveDict:
         return None
     merged = own.copy()
@@ -123,7 +123,7 @@ def _headers(own: Any, added: Any) -> CaseInsensitiveDict[str | bytes] | None:
                 return None
             merged[name] = value
     pairs = list(merged.items())
-    if any([type(name) is not str or type(value) is not str for name, value in pairs]):  # noqa: C419 - a list is quicker
+    if any([type(name) is not str or type(value) is not str for name, value in pairs]):  # noqa: C419 - a list is faster
         return None
     return merged if _HEADERS.fullmatch("".join([f"{name}:{value}\n" for name, value in pairs])) else None
 
@@ -137,7 +137,7 @@ def _cookies(session: Session, request: Request) -> Any:
 
 
 def settings(session: Session, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> dict[str, Any] | None:
-    """Return what `requests.Session.merge_environment_settings` would; None: it is for requests to say."""
+    """Return the same as `requests.Session.merge_environment_settings`; None if requests must compute it."""
     merge = requests.sessions.merge_setting
     if merge is not _ORIGINAL_MERGE or type(proxies) is not dict or proxies or session.proxies != {}:
         return None

@@ -1,4 +1,4 @@
-"""What `requests.Session.send` does, without looking for cookies in answers that have none."""
+"""Sends as `requests.Session.send` does, without looking for cookies in responses that have none."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .checked_body import CheckedBody
 from .cookie_jar import PLAIN_JARS, sets_cookies
 
 SEND = Session.send
-"""The method of which this does the work, as it was at import."""
+"""The method that this module replaces, as it was at import."""
 _ARGUMENTS = frozenset({"allow_redirects", "cert", "proxies", "stream", "timeout", "verify"})
-_sessions: Any = requests.sessions  # which functions it has is looked up at each call: some tests replace them
+_sessions: Any = requests.sessions  # its functions are looked up at each call, because tests replace some of them
 
 
 def can_send(session: Session, request: PreparedRequest, how: dict[str, Any]) -> bool:
-    """Say whether the arguments are those that `Session.request` passes, and redirects are to be followed."""
+    """Return whether `send` can handle the call: the arguments of `Session.request`, with redirects followed."""
     return (
         how.keys() == _ARGUMENTS
         and how["allow_redirects"] is True
@@ -28,13 +28,13 @@ def can_send(session: Session, request: PreparedRequest, how: dict[str, Any]) ->
 
 
 def send(session: Session, request: PreparedRequest, *, allow_redirects: bool, **how: Any) -> Response:  # noqa: ARG001
-    """Return what `requests.Session.send` would, with arguments for which `can_send` holds."""
-    adapter = session.get_adapter(url=request.url)  # type: ignore[arg-type]  # requests refuses None itself
+    """Return the same as `requests.Session.send`. Only for arguments for which `can_send` returns True."""
+    adapter = session.get_adapter(url=request.url)  # type: ignore[arg-type]  # requests rejects None itself
     started = _sessions.preferred_clock()
     response: Response = adapter.send(request, **how)
     response.elapsed = timedelta(seconds=_sessions.preferred_clock() - started)
     response = _sessions.dispatch_hook("response", request.hooks, response, **how)
-    for earlier in response.history:  # a hook's: authentication has sent the request again
+    for earlier in response.history:  # from an authentication hook that has sent the request again
         _sessions.extract_cookies_to_jar(session.cookies, earlier.request, earlier.raw)
     if _may_set_cookies(response):
         _sessions.extract_cookies_to_jar(session.cookies, request, response.raw)

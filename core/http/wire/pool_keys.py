@@ -1,8 +1,8 @@
-"""The pools of plain calls, found again by the key that urllib3 gave them.
+"""Caches urllib3's keys of the pools of plain calls.
 
-To find a pool, requests takes the URL apart and urllib3 builds a key of all settings from it, at every call. Here that
-is done once for each origin and TLS context. The pool itself comes from urllib3 every time: urllib3 knows which of its
-pools were used last, and makes those anew that it has dropped.
+To find a pool, requests parses the URL and urllib3 builds a key from all settings, at every call. Here the key is built
+once for each origin and TLS context. The pool itself comes from urllib3 every time: urllib3 tracks which pools were
+used last, and recreates those that it has dropped.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from urllib3.connection import port_by_scheme
 from urllib3.poolmanager import PoolKey
 
 _MOST = 256
-"""Keys that are kept; beyond, all are built anew."""
+"""Maximum number of cached keys; when it is reached, the cache is cleared."""
 
 
 class _Key(NamedTuple):
     pool: PoolKey
     options: dict[str, Any]
-    """What a pool is made of, if urllib3 has none with the key."""
+    """The options for a new pool, if urllib3 has none with this key."""
 
 
 class PoolKeys:
@@ -31,14 +31,14 @@ class PoolKeys:
         self._known: dict[tuple[object, ...], _Key] = {}
 
     def find(self, where: tuple[object, ...]) -> Any:
-        """Return the pool that `add` was called for with the same `where`; None: there was none."""
+        """Return the pool for the `where` of an earlier `add`; None if there was none."""
         known = self._known.get(where)
         if known is None:
             return None
-        return self.manager.connection_from_pool_key(known.pool, known.options.copy())  # urllib3 changes what it gets
+        return self.manager.connection_from_pool_key(known.pool, known.options.copy())  # urllib3 changes the options
 
     def add(self, where: tuple[object, ...], host: dict[str, Any], pool: dict[str, Any]) -> None:
-        """Note what `connection_from_host` gets, whose work this does."""
+        """Cache the key for the arguments of `connection_from_host`, as that method builds it."""
         options = {**self.manager.connection_pool_kw, **pool, **host}
         options["port"] = host["port"] or port_by_scheme[host["scheme"]]
         if len(self._known) >= _MOST:

@@ -1,4 +1,4 @@
-"""The pools and TLS contexts of an adapter: sockets that keep deadlines, one context for each set of settings."""
+"""An adapter's pools, whose sockets enforce deadlines, and its TLS contexts, one for each set of settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TLS_SETTINGS = frozenset(
 
 
 class PoolingAdapter(PlainAdapter):
-    """An `HTTPAdapter` on pools and TLS contexts of ours."""
+    """An `HTTPAdapter` that uses this package's pools and TLS contexts."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -58,9 +58,9 @@ class PoolingAdapter(PlainAdapter):
         known = proxy in self.proxy_manager
         try:
             manager = super().proxy_manager_for(proxy, **kwargs)
-        except requests.RequestException:  # some are ValueErrors too
+        except requests.RequestException:  # some of them are also ValueErrors
             raise
-        except ValueError as exc:  # a version of SOCKS that there is none of
+        except ValueError as exc:  # an unknown version of SOCKS
             raise InvalidProxyURL(exc) from exc
         if not known:
             manager.pool_classes_by_scheme = _pools_through(proxy)
@@ -70,12 +70,12 @@ class PoolingAdapter(PlainAdapter):
         try:
             return super().proxy_headers(proxy)
         except UnicodeError:
-            raise InvalidProxyURL("The proxy's user name or password is not in Latin-1") from None
+            raise InvalidProxyURL("The proxy's user name or password has characters outside Latin-1") from None
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """As in requests; a proxy that is spoken to over TLS has a context of its own for that."""
+        """Return the pool as requests does; the TLS connection to an https proxy gets its own context."""
         if not proxies:
             return self._direct_pool(request, verify, cert)
         proxy = select_proxy(request.url or "", proxies)
@@ -86,7 +86,7 @@ class PoolingAdapter(PlainAdapter):
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         context = _context(request, verify, None)
         managers: dict[Any, Any] = self.proxy_manager
-        key = (proxy, context)  # what one call accepts of a proxy, another may not
+        key = (proxy, context)  # calls may differ in how they verify the proxy
         if key not in managers:
             managers[key] = proxy_from_url(
                 proxy,
@@ -101,13 +101,13 @@ class PoolingAdapter(PlainAdapter):
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As in requests, but with one TLS context for all connections that have the same settings."""
+        """Return the attributes as requests does, with one TLS context for all connections with the same settings."""
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] == "https" and not self._has_tls_of_its_own:
             try:
                 context = _context(request, verify, cert)
             except OSError:
-                super().cert_verify(SimpleNamespace(), request.url or "", verify, cert)  # which says what is not there
+                super().cert_verify(SimpleNamespace(), request.url or "", verify, cert)  # names the missing file
                 raise
             pool = {"cert_reqs": "CERT_REQUIRED" if verify else "CERT_NONE", "ssl_context": context}
         return host, pool
@@ -127,7 +127,7 @@ class PoolingAdapter(PlainAdapter):
         return pool
 
     def _where(self, url: Any, verify: Any, cert: Any) -> tuple[object, ...] | None:
-        """Return what tells pools apart; None: that may be more than origin and TLS context."""
+        """Return the origin and TLS context of a pool; None if other settings may matter, too."""
         if (
             type(url) is not str
             or is_patched()
@@ -138,22 +138,22 @@ class PoolingAdapter(PlainAdapter):
         ):
             return None
         scheme, netloc, *_ = urlsplit(url)
-        if "@" in netloc:  # no secret is kept
+        if "@" in netloc:  # do not cache secrets
             return None
         if scheme == "http":
             return scheme, netloc
         try:
             return (scheme, netloc, tls_contexts.context(verify, cert)) if scheme == "https" else None
-        except OSError:  # which file is missing, or is none, is for `build_connection_pool_key_attributes` to say
+        except OSError:  # `build_connection_pool_key_attributes` raises an error that names the missing file
             return None
 
     @property
     def _has_tls_of_its_own(self) -> bool:
-        """A subclass has handed TLS settings to `init_poolmanager`: they are for urllib3 to honour, all of them."""
+        """Whether a subclass has passed TLS settings to `init_poolmanager`. urllib3 then applies all of them."""
         return not _TLS_SETTINGS.isdisjoint(self.poolmanager.connection_pool_kw)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """As in requests, but the files are not loaded for every connection: they are in the shared context."""
+        """Set whether to verify, as requests does, without loading files: the shared TLS context has loaded them."""
         if self._has_tls_of_its_own:
             super().cert_verify(conn, url, verify, cert)
             return
@@ -166,23 +166,23 @@ _POOL_ATTRIBUTES = PoolingAdapter.build_connection_pool_key_attributes
 def _pools_through(proxy: str) -> dict[str, Any]:
     if not proxy.lower().startswith("socks"):
         return POOLS
-    from . import socks_proxy  # noqa: PLC0415 - needs PySocks, which only those who use it have
+    from . import socks_proxy  # noqa: PLC0415 - needs PySocks, an optional dependency
 
     return socks_proxy.POOLS
 
 
 def _check_host(request: requests.PreparedRequest) -> None:
-    """Raise `InvalidURL` for a host that cannot be one. Without a proxy, looking it up does."""
+    """Raise `InvalidURL` for an invalid host name. Without a proxy, the DNS lookup rejects it."""
     host = urlsplit(request.url or "").hostname or ""
     with suppress(UnicodeError):
         host.encode("idna")
-        if "%" not in host or ":" in host:  # http.client asserts that only the zone of an IPv6 address has one
+        if "%" not in host or ":" in host:  # http.client allows "%" only in the zone of an IPv6 address
             return
-    raise InvalidURL("Invalid URL: its host is no name", request=request)
+    raise InvalidURL("Invalid URL: the host is not a valid name", request=request)
 
 
 def _context(request: requests.PreparedRequest, verify: Any, cert: Any) -> ssl.SSLContext:
     try:
         return tls_contexts.context(verify, cert)
-    except ssl.SSLError as exc:  # the files are there, and hold something else
+    except ssl.SSLError as exc:  # the files exist but contain no valid certificate or key
         raise requests.exceptions.SSLError(exc, request=request) from exc

@@ -1,4 +1,4 @@
-"""Keeps what must not be told out of the texts of errors."""
+"""Masks secrets in the texts of errors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import unquote, urlsplit
 from .error_chain import chain
 
 _E = TypeVar("_E", bound=BaseException)
-_SHORTEST = 3  # replacing shorter texts would tear words apart, and hide nothing
+_SHORTEST = 3  # characters; masking shorter texts would break words and hide nothing
 MASK = "***"
 
 
 def url(value: str) -> str:
-    """Return a URL, however broken, without what may be userinfo, query or fragment."""
+    """Return a URL, valid or not, with any userinfo, query and fragment masked."""
     head, *rest = re.split(r"[?#]", value, maxsplit=1)
     before, at, after = head.rpartition("@")
     if at:
@@ -25,19 +25,19 @@ def url(value: str) -> str:
 
 
 def url_in(exc: _E, secret: str) -> _E:
-    """Mask the URL `secret` where `exc`, or what it wraps, quotes it or a part of its userinfo, in place."""
+    """Mask the URL `secret` and the parts of its userinfo in the texts of `exc` and of all that it wraps, in place."""
     masks = {written: url(written) for written in (secret, repr(secret)[1:-1])}
     return error(_replaced(exc, masks), _userinfo_of(secret))
 
 
 def quoted(*values: object) -> set[str]:
-    """List what stands for these values in a text that quotes one of them, as Python writes it."""
+    """Return these values as Python's `repr` writes them inside a text."""
     texts = [value for value in values if isinstance(value, str | bytes)]
     return {repr(value).lstrip("b")[1:-1] for value in texts} - {""}
 
 
 def secrets_of(*urls: str | None, headers: Iterable[str] = ()) -> set[str]:
-    """List what is secret in these URLs (userinfo, query) and in the values of these headers."""
+    """Return the secrets in these URLs (userinfo, query, fragment) and the values of these headers."""
     found: set[str] = set(headers)
     for each in urls:
         found |= _userinfo_of(each or "")
@@ -47,15 +47,16 @@ def secrets_of(*urls: str | None, headers: Iterable[str] = ()) -> set[str]:
             continue
         found.add(parts.query)
         if parts.fragment:
-            found.add(f"#{parts.fragment}")  # in URLs only: it is never sent, and test tools explain by its parts
+            found.add(f"#{parts.fragment}")  # with "#", to mask it in URLs only: test tools' messages quote its parts
     found |= {unquote(secret) for secret in found}
     return {secret for secret in found if len(secret) >= _SHORTEST}
 
 
 def _userinfo_of(value: str) -> set[str]:
-    """List the userinfo of a URL, and its parts.
+    """Return the userinfo of a URL and its parts.
 
-    Where the URL cannot be parsed, a "/", "?" or "#" in a password may be why: then all up to the last "@" counts.
+    If the URL cannot be parsed, a "/", "?" or "#" in a password may be the reason: then everything up to the last "@"
+    counts as userinfo.
     """
     try:
         parts = urlsplit(value)
@@ -67,9 +68,9 @@ def _userinfo_of(value: str) -> set[str]:
 
 
 def error(exc: _E, secrets: set[str], handled: BaseException | None = None) -> _E:
-    """Mask `secrets` in the texts of `exc` and of all that it wraps, in place; classes and structure stay.
+    """Mask `secrets` in the texts of `exc` and of all exceptions that it wraps, in place.
 
-    `handled` is somebody else's, see `errors.chain`.
+    `handled` is the caller's exception, which is not changed: see `error_chain.chain`.
     """
     return _replaced(exc, dict.fromkeys(sorted(secrets, key=len, reverse=True), MASK), handled)
 

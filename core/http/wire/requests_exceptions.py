@@ -1,4 +1,4 @@
-"""The errors that the requests driver raises: each is the neutral one of `errors`, and in requests' families.
+"""The errors that the requests driver raises. Each derives from a class in `errors` and from requests' own classes.
 
 requests.RequestException
 ├── requests.ConnectionError, requests.HTTPError
@@ -6,20 +6,20 @@ requests.RequestException
 │   └── RateLimited                has a response: 429 with Retry-After
 ├── requests.Timeout
 │   ├── requests.ConnectTimeout
-│   │   └── AttemptConnectTimeout  an attempt ran out of time before its connection was established
+│   │   └── AttemptConnectTimeout  an attempt timed out before its connection was established
 │   └── requests.ReadTimeout
 │       ├── AttemptReadTimeout     … or later
-│       │   └── AttemptBodyTimeout     … in the body: a requests.ConnectionError too, as requests raises there
+│       │   └── AttemptBodyTimeout     … in the body: also a requests.ConnectionError, which requests raises there
 │       └── DeadlineExceeded
 ├── requests.ConnectionError, requests.exceptions.ChunkedEncodingError
-│   └── HeadTruncated              the server closed in the middle of its headers
+│   └── HeadTruncated              the server closed the connection in the middle of the headers
 ├── requests.ConnectionError
-│   └── UnexpectedFailure          a library raised an error that requests does not expect, which is the cause
+│   └── UnexpectedFailure          a library raised an error that requests does not translate: see `__cause__`
 ├── BlockedAddress
-├── UnsupportedSocket              no socket could be had that keeps deadlines: says what is in the way
+├── UnsupportedSocket              other code has installed sockets that cannot enforce deadlines
 └── ResponseTooLarge
 
-Everything else that goes wrong is the error that requests itself raises for it.
+For all other failures, requests' own error is raised.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
 
 
 class _NotSent(errors.NotSent, requests.ConnectionError, requests.HTTPError):
-    """Caught by whatever catches the 503 or the 429 of a server: `answer` makes the response that goes with it."""
+    """An error that code for a server's 503 or 429 also catches: `answer` creates its response."""
 
     _status: int
     _retry_after = 1
-    """Seconds, whole."""
+    """Whole seconds."""
 
     def answer(self, request: requests.PreparedRequest, retry_after: int | None = None) -> Self:
-        """Set `request`, and `response` to one made here, as the upstream would have sent it. Returns the error.
+        """Set `request`, and set `response` to a new response, as the upstream would have sent it. Returns the error.
 
-        :param retry_after: whole seconds; default: until `retry_at`, rounded up, at least 1.
+        :param retry_after: whole seconds; default: the seconds until `retry_at`, rounded up, at least 1.
         """
         if retry_after is None:
             retry_after = max(math.ceil((self.retry_at - datetime.now(UTC)).total_seconds()), 1)
@@ -63,12 +63,12 @@ class _NotSent(errors.NotSent, requests.ConnectionError, requests.HTTPError):
         made.headers["Content-Length"] = "0"
         made.url, made.request = str(request.url), request
         made.raw = urllib3.HTTPResponse(io.BytesIO(), made.headers, made.status_code, preload_content=False)
-        made.attempts = self.attempts  # type: ignore[attr-defined]  # as every response of a session has them
+        made.attempts = self.attempts  # type: ignore[attr-defined]  # as for every response of a session
         self.response = made
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep everything but what else the request holds: its headers may be credentials."""
+        """Keep everything but the request's headers and body, which may contain credentials."""
         asked = None if self.request is None else (self.request.method, self.request.url, self._retry_after)
         return _restored, (type(self), str(self), self.retry_at, self.attempts, asked)
 
@@ -80,7 +80,7 @@ class CircuitOpen(errors.CircuitOpen, _NotSent):
 
 
 class RateLimited(errors.RateLimited, _NotSent):
-    """The upstream asked for a pause that is longer than the call may wait."""
+    """The upstream's rate limit requires a longer pause than the call may wait."""
 
     _status = 429
 
@@ -103,33 +103,33 @@ def _restored(
 
 
 class AttemptTimeout(errors.AttemptTimeout, requests.Timeout):
-    """An attempt ran out of time; says how far it got. Its arguments are those of the error of requests."""
+    """An attempt timed out. `reached` is its stage. The arguments are those of requests' own error."""
 
     target: str = "The request"
-    """Method and host. (Not read off the request, which a copy may lack.)"""
+    """Method and host. (Not read from the request, which a copy of the error may not have.)"""
 
     def __str__(self) -> str:
         return f"{self.target} timed out in stage {self.reached}, with {self.received} bytes received"
 
 
 class AttemptConnectTimeout(AttemptTimeout, requests.ConnectTimeout):
-    """An attempt ran out of time before its connection was established: in dns, connect or tls. Nothing was sent."""
+    """An attempt timed out in stage dns, connect or tls, before the connection was established. Nothing was sent."""
 
 
 class AttemptReadTimeout(AttemptTimeout, requests.ReadTimeout):
-    """An attempt ran out of time while sending, or waiting for the answer."""
+    """An attempt timed out while sending or while waiting for the response."""
 
 
 class AttemptBodyTimeout(AttemptReadTimeout, requests.ConnectionError):
-    """An attempt ran out of time in the body, where requests raises a ConnectionError."""
+    """An attempt timed out while reading the body, where requests raises a ConnectionError."""
 
 
 class HeadTruncated(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-    """The server closed in the middle of its headers. For requests an answer, of which chunked ones fail to be read."""
+    """The server closed the connection in the middle of the headers, which requests accepts as a complete response."""
 
 
 class UnexpectedFailure(requests.ConnectionError):
-    """A library failed on an answer, or on the way to it, in a way that requests does not expect: see `__cause__`."""
+    """A library raised an error that requests does not translate: see `__cause__`."""
 
 
 class DeadlineExceeded(errors.DeadlineExceeded, requests.ReadTimeout):
@@ -137,11 +137,11 @@ class DeadlineExceeded(errors.DeadlineExceeded, requests.ReadTimeout):
 
 
 class BlockedAddress(errors.BlockedAddress, requests.RequestException):
-    """A URL of an untrusted session leads to an address that it must not reach."""
+    """A URL of an untrusted session leads to an address or port that is not allowed."""
 
 
 class UnsupportedSocket(requests.RequestException):
-    """Something (pyOpenSSL, gevent patched too late) has put sockets in place that cannot keep a deadline."""
+    """Other code (pyOpenSSL, gevent patched too late) has installed sockets that cannot enforce a deadline."""
 
 
 class ResponseTooLarge(errors.ResponseTooLarge, requests.RequestException):

@@ -1,4 +1,4 @@
-"""ResilientResponse: `requests.Response` for answers that nobody vouches for."""
+"""ResilientResponse: a `requests.Response` for untrusted servers."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .checked_body import CheckedBody
 from .requests_exceptions import ResponseTooLarge
 
 _COMPRESSED_CHUNK = 64 * 1024
-"""Bytes that are decompressed at a time. More would take time that grows with their square: see `iter_content`."""
+"""Bytes that are decompressed at a time. The time grows with the square of this number: see `iter_content`."""
 
 
 class ResilientResponse(requests.Response):
-    """A `requests.Response` of which only `requests.RequestException` comes, and no secret in its text.
+    """A `requests.Response` that raises only `requests.RequestException`, without secrets in its text.
 
-    What the server chose (charset, lines, nesting, nodes) costs it no more than work that is linear in what it sent.
+    Whatever the server sends (charset, lines, nesting, nodes), reading the response takes time linear in its length.
     """
 
     max_bytes: int | None = None
-    """Limit of `content`, decoded, and of a line."""
+    """Maximum bytes of the decoded `content` and of a line; None: no limit."""
 
     max_json_nodes: int | None = None
-    """Limit of what `json` may build."""
+    """Maximum nodes of a document for `json`; None: no limit."""
 
     attempts: tuple[Attempt, ...] = ()
-    """What it took: every attempt of the call, those of its redirects included."""
+    """All attempts of the call, including those of its redirects."""
 
     _failure: requests.RequestException | None = None
 
@@ -48,9 +48,9 @@ class ResilientResponse(requests.Response):
         return super().content
 
     def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
-        """As in requests. Chunks of a compressed body have 64 KiB at most, whatever `chunk_size` is.
+        """Yield chunks as requests does; those of a compressed body have at most 64 KiB, whatever `chunk_size` is.
 
-        (gzip may have a member every 20 bytes, and zlib copies all that follows at each.)
+        (gzip data may have a member every 20 bytes, and for each one zlib copies the rest of the input.)
         """
         self._refuse_what_is_left()
         if compat.is_consumed(self):
@@ -67,7 +67,7 @@ class ResilientResponse(requests.Response):
     def iter_lines(
         self, chunk_size: int = requests.models.ITER_CHUNK_SIZE, decode_unicode: bool = False, delimiter: Any = None
     ) -> Iterator[Any]:
-        """As in requests, in linear time. Raises `ResponseTooLarge` for a line longer than the limit of a body."""
+        """Yield lines as requests does, but in linear time. Raises `ResponseTooLarge` for a line over `max_bytes`."""
         too_long = ResponseTooLarge(
             f"A line is longer than max_response_bytes={self.max_bytes}", request=self.request, response=self
         )
@@ -103,7 +103,7 @@ class ResilientResponse(requests.Response):
             return json_parser.loads(text, **kwargs)
         except json_parser.JSONDecodeError as exc:
             raise requests.exceptions.JSONDecodeError(exc.msg, exc.doc, exc.pos) from None
-        except (ValueError, RecursionError) as exc:  # nested too deeply, or a number of 5,000 digits
+        except (ValueError, RecursionError) as exc:  # too deep nesting, or a number with too many digits
             if kwargs and not _is_of_parser(exc.__traceback__):
                 raise
             raise requests.exceptions.JSONDecodeError(str(exc), "", 0) from None
@@ -115,7 +115,7 @@ class ResilientResponse(requests.Response):
                 try:
                     return self.content.decode(encoding)
                 except UnicodeDecodeError:
-                    pass  # not in what JSON has to be in, so `text` guesses
+                    pass  # not in an encoding that JSON allows, so `text` guesses
         return self.text
 
     def raise_for_status(self) -> None:
@@ -123,16 +123,16 @@ class ResilientResponse(requests.Response):
             super().raise_for_status()
         except requests.HTTPError as exc:
             redaction.error(exc, redaction.secrets_of(self.url))
-            exc.attempts = self.attempts  # type: ignore[attr-defined]  # requests does not know it
+            exc.attempts = self.attempts  # type: ignore[attr-defined]  # requests does not declare it
             raise
 
     @property
     def _is_encoded_as_the_server_says(self) -> bool:
-        """`encoding` is from the headers. What the caller put there instead is the caller's, whatever it costs."""
+        """Whether `encoding` is from the headers. A caller's own `encoding` is used as it is, even a slow codec."""
         return self.encoding == get_encoding_from_headers(self.headers)
 
     def _refuse_what_is_left(self) -> None:
-        if self._failure is not None and compat.is_unread(self):  # what was read is gone, and b"" would be a lie
+        if self._failure is not None and compat.is_unread(self):  # b"" would be wrong: the body was lost
             raise self._failure
 
     def _bounded(self, chunk_size: int | None) -> int | None:
@@ -151,14 +151,14 @@ class ResilientResponse(requests.Response):
 
 
 def made_resilient(response: requests.Response) -> ResilientResponse:
-    """Make a response that requests built, and its `raw`, ours."""
+    """Turn a response that requests built into a `ResilientResponse`, and its `raw` into a `CheckedBody`."""
     if type(response.raw) is HTTPResponse:
         compat.become(response.raw, CheckedBody)
     return compat.become(response, ResilientResponse)
 
 
 def _is_of_parser(traceback: TracebackType | None) -> bool:
-    """Say whether an error was raised by the parser itself, and by none of the functions that it was given."""
+    """Return whether the parser itself raised an error, and not a function that the caller passed to it."""
     innermost = ""
     while traceback is not None:
         innermost = traceback.tb_frame.f_globals.get("__name__", "")

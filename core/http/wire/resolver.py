@@ -1,15 +1,15 @@
-"""Name look-ups that can be given up.
+"""DNS lookups with a timeout.
 
-`getaddrinfo` takes no timeout and cannot be interrupted, so it runs in a few daemon threads: a look-up that
-hangs keeps one of them, never the caller, and never the end of the process. (`ThreadPoolExecutor` is no help:
-the interpreter waits for its threads before it exits.)
+`getaddrinfo` has no timeout and cannot be interrupted, so it runs in a few daemon threads: a hanging lookup blocks one
+of these threads, but neither the caller nor the exit of the process. (`ThreadPoolExecutor` is not suitable: the
+interpreter waits for its threads at exit.)
 
-Nothing is counted up and down: an exception that a signal handler raises in between would leave it wrong for ever. How
-many threads there are is how many live, and a look-up that nobody waits for is one that nothing refers to.
+There are no counters: an exception from a signal handler between increment and decrement would leave a counter wrong
+forever. Weak references to the running threads give their number, and a lookup without waiters has no strong reference.
 
-There is no lock either. A signal handler, or a finalizer that the garbage collector runs, may make a call while its
-thread is in the middle of a look-up. The second look-up waits for one of the threads; if that waited for a lock which
-the first look-up holds, none of the three would go on.
+There are no locks either. A signal handler, or a finalizer that the garbage collector runs, may make a call while the
+interrupted code is in the middle of a lookup. The second lookup waits for a worker thread. If that thread waited for a
+lock that the interrupted code holds, there would be a deadlock.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from typing import Any, TypeAlias
 from .. import fork
 
 AddressInfo: TypeAlias = tuple[int, int, int, str, Any]
-"""What `socket.getaddrinfo` returns for each address: family, type, protocol, canonical name, address."""
+"""An item of the result of `socket.getaddrinfo`: family, type, protocol, canonical name, address."""
 _Key: TypeAlias = tuple[str, int]
 CHECK_THREADS = 0.25
-"""Seconds after which a caller that waits checks again that there is a thread: two of them may have left it to each
-other."""
+"""Seconds after which a waiting caller checks again that a thread is running: two callers that start a thread at the
+same time may both have given up."""
 
 
 class LookUp:
-    """Held by those who wait for it, and by the thread that has begun with it."""
+    """One lookup. Only its waiters, and the thread that runs it, hold strong references to it."""
 
     __slots__ = ("__weakref__", "_claims", "_waiting", "addresses", "done", "error", "key")
 
@@ -51,17 +51,20 @@ class LookUp:
         self._waiting: list[Callable[[], object]] = []
 
     def notify(self, wake: Callable[[], object]) -> None:
-        """Call `wake` when it is done, in another thread; who asks after that looks at `done`. It raises nothing."""
+        """Register `wake`, called in another thread when the lookup is done. `wake` must not raise.
+
+        After the lookup is done, `wake` is not called: check `done` after registering.
+        """
         self._waiting.append(wake)
 
     def result(self) -> Sequence[AddressInfo]:
-        """Return the addresses that were found. Raises as `socket.getaddrinfo`."""
+        """Return the addresses. Raises as `socket.getaddrinfo`."""
         if self.error is not None:
             raise _another(self.error)
         return self.addresses
 
     def run(self) -> None:
-        """Look the name up, unless another thread has begun with it."""
+        """Look up the name, unless another thread has started to."""
         if not self._claim():
             return
         error: OSError | None = None
@@ -69,37 +72,37 @@ class LookUp:
             self.addresses = socket.getaddrinfo(*self.key, 0, socket.SOCK_STREAM)
         except OSError as exc:
             error = _lack_of_descriptors() or exc
-        except Exception as exc:  # noqa: BLE001 - whatever a replaced getaddrinfo raises, its thread must go on
-            error = OSError(f"the name could not be looked up: {type(exc).__name__}")
+        except Exception as exc:  # noqa: BLE001 - the thread must survive any error of a replaced getaddrinfo
+            error = OSError(f"DNS lookup failed: {type(exc).__name__}")
         finally:
             self._end(error)
 
     def fail(self, error: OSError) -> None:
-        """End it with `error`, unless a thread has begun with it."""
+        """End the lookup with `error`, unless a thread has started it."""
         if self._claim():
             self._end(error)
 
     def _claim(self) -> bool:
         try:
-            return self._claims.pop()  # one call into C: one thread gets it
+            return self._claims.pop()  # one C call, so that only one thread succeeds
         except IndexError:
             return False
 
     def _end(self, error: OSError | None) -> None:
         self.error = error
-        self.done = True  # first: who comes after those that are told sees it
+        self.done = True  # before the calls: a waiter that registers too late to be woken then sees it
         for wake in tuple(self._waiting):
             wake()
 
 
 class _Worker:
-    """A thread of a resolver: held by that thread alone, for as long as it lives."""
+    """Represents a running thread of a resolver. Only that thread holds a strong reference."""
 
     __slots__ = ("__weakref__",)
 
 
 class Resolver:
-    """Looks names up in at most `threads` threads, which end when there is nothing left to look up."""
+    """Looks up names in at most `threads` threads, which end when the queue is empty."""
 
     def __init__(self, threads: int) -> None:
         self._most = threads
@@ -108,16 +111,16 @@ class Resolver:
 
     def after_fork(self) -> None:
         self._workers: dict[int, weakref.ref[_Worker]] = {}
-        """Those that live, in the order in which they came."""
+        """The running threads, oldest first."""
         self._queue: deque[weakref.ref[LookUp]] = deque()
         self._latest: dict[_Key, weakref.ref[LookUp]] = {}
-        """By name: the look-up that was asked for last, which others may join until it is done."""
+        """The latest lookup of each name and port, which other callers share until it is done."""
 
     def resolve(self, host: str, port: int, timeout: float) -> Sequence[AddressInfo]:
-        """Return the addresses of `host`, in `timeout` seconds: see `begin`.
+        """Return the addresses of `host` within `timeout` seconds: see `begin`.
 
-        :raises TimeoutError: after `timeout` seconds; the look-up may go on in its thread.
-        :raises OSError: as `socket.getaddrinfo`: `socket.gaierror` above all.
+        :raises TimeoutError: after `timeout` seconds; the lookup may continue in its thread.
+        :raises OSError: as `socket.getaddrinfo`, usually `socket.gaierror`.
         """
         look_up = self.begin(host, port)
         ends = time.monotonic() + timeout
@@ -127,20 +130,19 @@ class Resolver:
             while not look_up.done:
                 left = ends - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError(f"looking up the name took longer than {timeout:.3f} s")
+                    raise TimeoutError(f"DNS lookup took longer than {timeout:.3f} s")
                 self.provide_thread(look_up)
                 with suppress(Empty):
                     mailbox.get(timeout=min(left, CHECK_THREADS))
             return look_up.result()
         finally:
-            del look_up  # or the traceback of the error keeps it in the queue
+            del look_up  # otherwise the traceback of the error would keep it in the queue
 
     def begin(self, host: str, port: int) -> LookUp:
-        """Return the look-up of `host`: one for all that ask for the same name at the same time. Blocks nowhere.
+        """Return the lookup of `host`, shared by all callers that look up the same name at the same time.
 
-        Who waits for it calls `provide_thread` now, and every `CHECK_THREADS` seconds until it is done. Once the
-        interpreter is finalizing it runs no other thread any more: the look-up is made in the calling thread, and takes
-        as long as it takes.
+        Does not block. The caller must call `provide_thread` now, and every `CHECK_THREADS` seconds until it is done. A
+        finalizing interpreter runs no other threads: then the lookup runs in the calling thread, without a timeout.
         """
         if not sys.is_finalizing():
             return self._ask((host, port))
@@ -153,7 +155,8 @@ class Resolver:
         if known is not None:
             return known
         new = LookUp(key)
-        # First: whoever joins it may be the one who interrupts this. Where all threads hang, nothing takes it out.
+        # Queue it first: code that interrupts this method may join the lookup. If all threads hang, no thread removes
+        # it from the queue, so the weak reference's callback does.
         self._queue.append(weakref.ref(new, lambda dead: _take_out(self._queue, dead)))
         found = weakref.ref(new, lambda dead: _forget(self._latest, key, dead))
         known = self._known(self._latest.setdefault(key, found))
@@ -167,23 +170,23 @@ class Resolver:
         return None if known is None or known.done else known
 
     def provide_thread(self, look_up: LookUp) -> None:
-        """Start a thread where there is something to do, and there may be another one."""
+        """Start a thread if a lookup is queued and fewer than the maximum number of threads run."""
         worker = _Worker()
         if not self._queue or not self._enter(worker):
             return
         try:
-            # Not `Thread.start`, which waits: an exception that a signal handler raises there becomes a KeyError.
+            # Not `Thread.start`, which waits: an exception from a signal handler during that wait becomes a KeyError.
             _thread.start_new_thread(self._work, (worker,))
         except RuntimeError as exc:
             self._workers.pop(id(worker), None)
-            if "shutdown" in str(exc):  # of a subinterpreter
+            if "shutdown" in str(exc):  # a subinterpreter is ending
                 look_up.run()
-            elif not self._workers:  # no more threads can be had, and none of ours is there to do it
+            elif not self._workers:  # no thread can be started, and none is running
                 for asked in self._queued():
-                    asked.fail(OSError(errno.EAGAIN, f"the name could not be looked up: {exc}"))
+                    asked.fail(OSError(errno.EAGAIN, f"DNS lookup failed: {exc}"))
 
     def _enter(self, worker: _Worker) -> bool:
-        """Count a thread among those that live; False: there are as many as there may be."""
+        """Register a running thread; return False if the maximum number of threads is running."""
         workers, key = self._workers, id(worker)
         workers[key] = weakref.ref(worker, lambda _: workers.pop(key, None))
         if tuple(workers).index(key) < self._most:
@@ -195,14 +198,14 @@ class Resolver:
         while True:
             for look_up in self._queued():
                 look_up.run()
-            self._workers.pop(id(worker), None)  # first: who asks from here on starts another
-            if not self._queue or not self._enter(worker):  # who asked before is seen here
+            self._workers.pop(id(worker), None)  # before the check: a later lookup then starts another thread
+            if not self._queue or not self._enter(worker):  # this check sees an earlier lookup
                 return
 
     def _queued(self) -> Iterator[LookUp]:
-        """Take what is in the queue, but for those that nobody waits for any more."""
+        """Take lookups from the queue, and skip those that no longer have a waiter."""
         while self._queue:
-            with suppress(IndexError):  # another thread took it
+            with suppress(IndexError):  # another thread has taken it
                 look_up = self._queue.popleft()()
                 if look_up is not None:
                     yield look_up
@@ -214,12 +217,12 @@ def _forget(latest: dict[_Key, weakref.ref[LookUp]], key: _Key, dead: weakref.re
 
 
 def _take_out(queue: deque[weakref.ref[LookUp]], dead: weakref.ref[LookUp]) -> None:
-    with suppress(ValueError, IndexError):  # a thread has taken it, or changes the queue right now
+    with suppress(ValueError, IndexError):  # a thread has taken it, or is changing the queue
         queue.remove(dead)
 
 
 def _lack_of_descriptors() -> OSError | None:
-    """Return the error of a process that has no file descriptor left: glibc then says that the name does not exist."""
+    """Return the error if no file descriptor is free, because glibc then reports that the name does not exist."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as exc:
@@ -228,16 +231,16 @@ def _lack_of_descriptors() -> OSError | None:
 
 
 def _another(error: OSError) -> OSError:
-    """Make an error like `error`: each who waited raises one of their own."""
+    """Return a copy of `error`, because each waiter raises its own instance."""
     try:
         return type(error)(*error.args)
-    except TypeError:  # a class of somebody's own, that wants other arguments
+    except TypeError:  # a custom class with other arguments
         return OSError(*error.args)
 
 
 configured_hosts = Resolver(threads=32)
-"""For hosts that the configuration names: few, so that none of them waits for another."""
+"""For hosts of configured upstreams: there are few, so with 32 threads their lookups don't wait for each other."""
 other_hosts = Resolver(threads=8)
-"""For those that it does not name, and that code of ours chose."""
+"""For hosts that no upstream names but trusted code chose."""
 untrusted_hosts = Resolver(threads=8)
-"""For those that users submit, which may be made to hang."""
+"""For hosts that users submit, whose lookups an attacker can make hang."""

@@ -1,4 +1,4 @@
-"""Bodies: whether a request's can be sent again, and reading a response's within its limit."""
+"""Checks whether a request body can be sent again, and reads response bodies up to their limit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .requests_exceptions import ResponseTooLarge
 
 _CHUNK = 64 * 1024
 _AT_ONCE = 2**20
-"""Bytes of a body that are read with one call, for which room is made beforehand."""
+"""Maximum bytes of a body that is read with one call, which allocates the memory beforehand."""
 
 
 def replayable(request: requests.PreparedRequest) -> bool:
-    """Say whether the body can be sent again: bytes, text, nothing, or a file that seeks."""
+    """Return whether the body can be sent again: bytes, text, no body, or a seekable file."""
     body = request.body
     if body is None or isinstance(body, str | bytes):
         return True
@@ -31,11 +31,11 @@ def replayable(request: requests.PreparedRequest) -> bool:
 def read(response: requests.Response, limit: int | None) -> None:
     """Read the whole body into `response.content`. Raises `ResponseTooLarge` beyond `limit` bytes, decoded."""
     if not compat.is_unread(response) or response.raw is None or response.status_code == 0:
-        return  # read already, or one of the mocks for which requests has no body either
+        return  # it was read before, or is a mock without a body, as requests decides
     try:
         content = _read(response, limit)
     except BaseException:
-        response.close()  # or it holds on to its connection for as long as somebody holds on to the error
+        response.close()  # otherwise it would hold its connection while the caller keeps the error
         raise
     compat.set_content(response, content)
 
@@ -47,32 +47,32 @@ def _read(response: requests.Response, limit: int | None) -> bytes:
         length = raw.length_remaining or 0
         if length <= (_AT_ONCE if limit is None else min(limit, _AT_ONCE)) and "Content-Encoding" not in raw.headers:
             at_once = length
-    content = io.BytesIO()  # a list of chunks would cost 50 bytes for each, and a server may send them of one byte
+    content = io.BytesIO()  # not a list: a server may send 1-byte chunks, at 50 bytes each
     attempt = attempt_context.current()
     for chunk in response.iter_content(at_once or _CHUNK):
         if attempt is not None:
             attempt.left()  # decoding takes time too
         content.write(chunk)
         if limit is not None and content.tell() > limit:
-            content.close()  # or whoever keeps the error keeps it
+            content.close()  # otherwise the error's traceback would keep it in memory
             raise too_large(response, limit)
     return content.getvalue()
 
 
 def too_large(response: requests.Response, limit: int | None) -> ResponseTooLarge:
-    """Make the error for a body of more bytes than `limit`."""
+    """Return the error for a body of more than `limit` bytes."""
     return ResponseTooLarge(
         f"The body is larger than max_response_bytes={limit}", request=response.request, response=response
     )
 
 
 def whole(chunks: Iterator[bytes], response: requests.Response) -> Iterator[bytes]:
-    """Yield the chunks. Raises what requests has for it where `response.raw` breaks off, or breaks."""
+    """Yield the chunks. Raises requests' error if `response.raw` is truncated or reading it fails."""
     try:
         yield from chunks
         if compat.is_cut_short(response.raw):
-            raise ChunkedEncodingError("The compressed body ends in the middle", request=response.request)  # noqa: TRY301
-    except requests.RequestException as exc:  # some of which are urllib3's as well
+            raise ChunkedEncodingError("The compressed body is truncated", request=response.request)  # noqa: TRY301
+    except requests.RequestException as exc:  # before urllib3's classes, because some are subclasses of both
         exc.request = exc.request or response.request
         raise
     except EncodedBodyTooLargeError as exc:
@@ -86,9 +86,9 @@ def whole(chunks: Iterator[bytes], response: requests.Response) -> Iterator[byte
 
 
 def keep(response: requests.Response, limit: int | None) -> None:
-    """Close an answer that is to be followed by another attempt. Its body stays, should it be the last one after all.
+    """Close a response before a retry, and keep its body, because it may still become the last response of the call.
 
-    (Only with ``stream=True`` is there anything left to read; a second is enough for the body of an error.)
+    (Only with ``stream=True`` is its body unread. One second is enough to read the body of an error.)
     """
     try:
         with attempt_context.AttemptContext(1.0):
@@ -100,7 +100,7 @@ def keep(response: requests.Response, limit: int | None) -> None:
 
 
 def read_of_redirect(response: requests.Response, limit: int | None) -> None:
-    """Read the body of a redirect. Only its Location counts, so a body that is broken or too large is dropped."""
+    """Read the body of a redirect. Drop an invalid or too large body, because only the Location matters."""
     try:
         read(response, body_limit.of_redirect(limit))
     except (ChunkedEncodingError, ContentDecodingError, ResponseTooLarge):

@@ -1,4 +1,4 @@
-"""Asks `Policy.classify` what an upstream means by an answer."""
+"""Calls `Policy.classify` to get an upstream's own verdict on a response."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from ..verdict import MOST_BODY_BYTES, Classify, Verdict
 
 
 def of(classify: Classify, status: int, headers: Mapping[str, str], body: bytes | None) -> Verdict | None:
-    """Return the verdict; None where there is none, or `classify` failed. `body`: None where it was not read."""
+    """Return the verdict of `classify`; None if it returned none or failed. `body` is None if it was not read."""
     try:
         verdict = classify(status, headers, None if body is None else body[:MOST_BODY_BYTES])
-    except Exception as exc:  # noqa: BLE001 - it is the site's, and calls go on without it
-        logger.error("classify %s failed on HTTP %s: %s", _name(classify), status, type(exc).__name__)
+    except Exception as exc:  # noqa: BLE001 - an error in the site's function must not fail the call
+        text = "classify %s failed for HTTP %s: %s. The response's status and headers decide whether to retry"
+        logger.error(text, _name(classify), status, type(exc).__name__)
         return None
     if verdict is None or isinstance(verdict, Verdict):
         return verdict
-    logger.error("classify %s must return a Verdict or None, not %s", _name(classify), type(verdict).__name__)
+    text = "classify %s returned %s, not a Verdict or None. The response's status and headers decide whether to retry"
+    logger.error(text, _name(classify), type(verdict).__name__)
     return None
 
 
 def of_requests(classify: Classify | None, response: requests.Response, *, stream: bool) -> Verdict | None:
-    """Return the verdict on a response of requests, whose body was read unless `stream`; redirects' always are."""
+    """Return the verdict on a response of requests. Without `stream`, and for redirects, its body has been read."""
     if classify is None:
         return None
     body = None if stream and not response.is_redirect else response.content

@@ -1,8 +1,8 @@
-"""Sockets, plain and TLS, of which every operation ends with the attempt that it works for.
+"""Sockets, plain and TLS, whose operations all end at the deadline of their attempt.
 
-They are built on `socket.socket` and `ssl.SSLSocket` as they are when this is imported: gevent's, where it has patched
-them before. What other libraries make (truststore, say) becomes one of these, or is refused: on a socket that knows
-nothing of attempts, a server that sends a byte now and then would hold a call for ever.
+They derive from `socket.socket` and `ssl.SSLSocket` as they are when this module is imported: from gevent's classes if
+gevent patched them before. Sockets that other libraries create (for example truststore) are converted or rejected: with
+a socket that does not know the attempt, a server that sends a byte now and then would hold a call forever.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from .attempt_context import AttemptContext, current
 from .supported_versions import PATCHERS, origin_of
 
 _SLACK = 0.005
-"""Seconds that an operation may last too long, to save a system call for each: most calls are over by then."""
+"""Seconds by which an operation may exceed its timeout, to save a system call for each: most calls are shorter."""
 _TEST_TOOLS = frozenset({"httpretty", "mocket"})
-"""What stands in for a server in tests, with descriptors that lead to none."""
+"""Packages that simulate servers in tests, with file descriptors that lead to no server."""
 _Socket = socket.socket
 _set_timeout = socket.socket.settimeout
 _PATCHED_LATE = (
-    "{} patched the sockets after core.http was imported: what was made before blocks all greenlets. Patch first, at "
-    "the top of the program (gunicorn --preload: of its configuration file): from gevent import monkey; "
+    "{} patched the sockets after core.http was imported: sockets created before the patch block all greenlets. At the "
+    "top of the program, or of gunicorn's configuration file with --preload, add: from gevent import monkey; "
     "monkey.patch_all()"
 )
 _UNKNOWN = (
-    "{} cannot keep the deadline of an attempt, so nothing is sent on it. Have whatever made it (a patch of socket, "
-    "ssl or urllib3, or the ssl_context of an adapter) return instances of socket.socket or ssl.SSLSocket"
+    "{} cannot enforce the attempt timeout, so the request was not sent. Change the code that creates it (a patch of "
+    "socket, ssl or urllib3, or an adapter's ssl_context) to return instances of socket.socket or ssl.SSLSocket"
 )
 
 
 class CannotKeepDeadline(Exception):  # noqa: N818 - turned into UnsupportedSocket where the request is known
-    """A socket would ignore the deadline. Not an OSError: no layer in between takes it for the server's."""
+    """A socket would ignore the deadline. Not an OSError, so that no layer in between treats it as a network error."""
 
 
 class _Timed(_Socket):
-    """What plain and TLS sockets share: before each operation the timeout becomes what is left of the attempt."""
+    """Common base of plain and TLS sockets: sets the timeout to the attempt's remaining time before each operation."""
 
     _limit: float | None = None
-    """What urllib3 asked for, for each operation."""
+    """The timeout that urllib3 set for each operation, in seconds."""
 
     _set: float | None = None
-    """What the socket has for a timeout now."""
+    """The current timeout of the socket, in seconds."""
 
     def settimeout(self, value: float | None) -> None:
         self._limit = self._set = value
         _set_timeout(self, value)
 
     def arm(self) -> AttemptContext | None:
-        """Set the timeout for the next operation. Raises `TimeoutError` where the attempt has no time left."""
+        """Set the timeout for the next operation. Raises `TimeoutError` if the attempt has no time left."""
         attempt = current()
         limit = self._limit
         if attempt is not None:
@@ -66,13 +66,13 @@ class _Timed(_Socket):
         return attempt
 
     def _wait(self, *args: Any, **kwargs: Any) -> None:
-        """Only gevent calls this: for the whole timeout again whenever a handshake or a record is not complete yet."""
+        """Set the timeout again, because gevent restarts it for each part of a handshake or record."""
         self.arm()
         super()._wait(*args, **kwargs)  # type: ignore[misc]  # gevent's
 
 
 class DeadlineSocket(_Timed, _Socket):
-    """A TCP socket whose every operation ends with the attempt that it works for."""
+    """A TCP socket whose operations all end at the deadline of their attempt."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         attempt = self.arm()
@@ -98,29 +98,29 @@ class DeadlineSocket(_Timed, _Socket):
 
 
 class DeadlineSSLSocket(_Timed, ssl.SSLSocket):
-    """The same over TLS: `SSLSocket.recv_into` reads, and `sendall` sends, through these."""
+    """A TLS socket whose operations all end at the deadline: `SSLSocket.recv_into` calls `read`, `sendall` `send`."""
 
-    def do_handshake(self, *args: Any) -> None:  # gevent's takes none
+    def do_handshake(self, *args: Any) -> None:  # gevent's takes no argument
         self.arm()
         try:
             super().do_handshake(*args)
         except BaseException:
-            self.close()  # ssl does so for OSError only
+            self.close()  # ssl closes it for OSError only
             raise
 
     def recv(self, *args: Any) -> bytes:
         try:
             return super().recv(*args)
         except OSError as exc:
-            # Before the handshake, ssl looks whether the server has hung up already; and then forgets this socket. (One
-            # that is not connected yet, which is for test tools only, it keeps.)
+            # Before the handshake, ssl checks whether the server has closed the connection, and if so drops this socket
+            # without closing it. (ssl keeps a socket that is not connected yet, which only test tools use.)
             if exc.errno not in {errno.ENOTCONN, errno.EINVAL} and compat.has_no_session(self):
                 self.close()
             raise
 
     def read(self, *args: Any) -> Any:
         attempt = self.arm()
-        got: Any = super().read(*args)  # bytes, or their number where a buffer was given
+        got: Any = super().read(*args)  # bytes, or their number if a buffer was passed
         if attempt is not None:
             attempt.received += got if isinstance(got, int) else len(got)
         return got
@@ -131,19 +131,19 @@ class DeadlineSSLSocket(_Timed, ssl.SSLSocket):
 
 
 def with_deadlines(base: type, ours: type[_Timed]) -> type:
-    """Return `ours`, or for a socket class of somebody else's one that does what both do."""
+    """Return `ours`, or a class derived from `ours` and `base` if another library defines `base`."""
     return ours if issubclass(ours, base) else type(f"Deadline{base.__name__}", (ours, base), {})
 
 
 def keep_deadlines(sock: Any) -> Any:
-    """Return what keeps deadlines in the place of `sock`: `sock` itself, where it does or can be made to.
+    """Return a socket that enforces deadlines: `sock` itself if possible, otherwise a new one with its descriptor.
 
-    :raises CannotKeepDeadline: where that is not possible; `sock` is closed.
+    :raises CannotKeepDeadline: if neither is possible; `sock` is then closed.
     """
     if isinstance(sock, _Timed) or (isinstance(sock, SSLTransport) and isinstance(sock.socket, _Timed)):
-        return sock  # TLS inside of TLS reads and sends through the socket that it was given
+        return sock  # TLS inside TLS reads and sends through its inner socket
     try:
-        if type(sock) is _Socket:  # it has no place for our attributes
+        if type(sock) is _Socket:  # it has slots, so its class cannot be changed to one with attributes
             timeout = sock.gettimeout()
             ours = DeadlineSocket(sock.family, sock.type, sock.proto, sock.detach())
             ours.settimeout(timeout)
@@ -151,7 +151,7 @@ def keep_deadlines(sock: Any) -> Any:
         if isinstance(sock, _Socket):
             kind = DeadlineSSLSocket if isinstance(sock, ssl.SSLSocket) else DeadlineSocket
             return compat.become(sock, with_deadlines(type(sock), kind))
-    except TypeError:  # laid out differently
+    except TypeError:  # an incompatible memory layout
         pass
     if _is_pretended(sock):
         return sock
@@ -160,28 +160,28 @@ def keep_deadlines(sock: Any) -> Any:
 
 
 def refuse_late_patch() -> None:
-    """Raise `CannotKeepDeadline` where gevent has patched sockets after ours were made."""
+    """Raise `CannotKeepDeadline` if gevent has patched the sockets after this module was imported."""
     if socket.socket is not _Socket and origin_of(socket.socket) in PATCHERS:
         raise CannotKeepDeadline(_PATCHED_LATE.format(origin_of(socket.socket)))
 
 
 def refuse_pyopenssl(kind: type) -> None:
-    """Raise `CannotKeepDeadline` for its class of TLS contexts: before a connection is made, not after."""
+    """Raise `CannotKeepDeadline` for pyOpenSSL's class of TLS contexts, before a connection is opened."""
     if origin_of(kind, parts=3) == "urllib3.contrib.pyopenssl":
         raise CannotKeepDeadline(
-            "pyOpenSSL has taken the place of ssl, and its sockets cannot keep the deadline of an attempt: do not call "
-            "urllib3.contrib.pyopenssl.inject_into_urllib3(), or undo it with extract_from_urllib3() (urllib3 has "
-            "deprecated it, and ssl does all that it did)"
+            "pyOpenSSL has replaced ssl, and its sockets cannot enforce the attempt timeout: do not call "
+            "urllib3.contrib.pyopenssl.inject_into_urllib3(), or undo it with extract_from_urllib3(). urllib3 has "
+            "deprecated the module, and ssl has all of its features"
         )
 
 
 def _is_pretended(sock: Any) -> bool:
-    """Say whether a test tool hands this out, or might: an object with no descriptor, and so no server, behind it."""
+    """Return whether this is a test tool's imitation of a socket: no file descriptor, and so no server."""
     if origin_of(type(sock)) in _TEST_TOOLS:
         return True
     try:
         descriptor = sock.fileno()
-    except Exception:  # noqa: BLE001 - whatever an imitation raises for what it does not imitate
+    except Exception:  # noqa: BLE001 - an imitation may raise anything for a missing method
         return True
     return not isinstance(descriptor, int) or descriptor < 0
 

@@ -1,4 +1,4 @@
-"""SOCKS proxies under the deadline, where PySocks is installed (``pip install requests[socks]``)."""
+"""Connections through SOCKS proxies that enforce the deadline. Needs PySocks (``pip install requests[socks]``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ compat.check_pysocks(socks, urllib3_socks.SOCKSConnection)
 
 
 class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # PySocks is untyped
-    """PySocks' socket, of which only the negotiation is used: connecting is ours."""
+    """PySocks' socket, used only for the negotiation with the proxy; `connect.connect` connects it."""
 
     def connect(self, address: Any, *_: Any) -> None:
         socket.socket.connect(self, address)
@@ -39,7 +39,7 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
         compat.negotiate(self, kind, host, port)
 
     def _write_SOCKS5_address(self, addr: tuple[str, int], file: Any) -> Any:  # noqa: N802 - PySocks' name
-        """As in PySocks, after the greeting; but what it would look up itself is looked up under the deadline."""
+        """Write the address as PySocks does, after the greeting; local DNS lookups obey the deadline."""
         host, port = addr
         if not self._remote_dns:
             host = self._look_up(host, port)
@@ -47,7 +47,7 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
 
     @staticmethod
     def _look_up(host: str, port: int) -> str:
-        """Find the address for a proxy that wants one: without "h" in the scheme, the look-up is ours, and bounded."""
+        """Return an address for proxies that need one (no "h" in the scheme), looked up here, within the deadline."""
         attempt = attempt_context.current()
         if attempt is None:
             return host
@@ -83,7 +83,7 @@ class _SocksConnection(Keeping, urllib3_socks.SOCKSConnection):  # type: ignore[
                 raise
         except TimeoutError as exc:
             raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from exc
-        except OSError as exc:  # PySocks' own errors among them
+        except OSError as exc:  # includes PySocks' own errors
             cause = getattr(exc, "socket_err", None)
             if isinstance(cause, TimeoutError):
                 raise ConnectTimeoutError(self, f"Connection to {self.host} timed out") from exc

@@ -1,4 +1,4 @@
-"""An answer whose body the caller reads (``stream=True``) holds its slot for as long as that is not read."""
+"""Keeps a concurrency slot until the caller has read the body of a response (``stream=True``)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .checked_body import CheckedBody
 
 
 def keep_slot(response: requests.Response, call: Call) -> None:
-    """Let the slot of the attempt outlast it, until the body was read, broke off, was closed, or is forgotten."""
-    # Not where the body was read, as that of a redirect is, nor for what a mock may have in its slot.
+    """Keep the attempt's slot until the body is read, fails, is closed, or is garbage-collected."""
+    # Not if the body has been read, as for redirects, and not for the `raw` of a mock.
     if compat.is_consumed(response) or type(response.raw) is not CheckedBody:
         return
-    if response.raw.length_remaining == 0:  # HEAD, 204, 304, or an empty body: nobody would think of reading it
+    if response.raw.length_remaining == 0:  # HEAD, 204, 304, or an empty body: callers don't read it
         return
     slot = call.keep_slot()
     if slot is not None:
@@ -23,7 +23,7 @@ def keep_slot(response: requests.Response, call: Call) -> None:
 
 
 class _HeldResponse(CheckedBody):
-    """Nobody is told when a body ends, but this is when urllib3 takes leave of the connection."""
+    """A body that frees its slot when urllib3 releases the connection. urllib3 has no hook for the end of a body."""
 
     slot: Slot
 

@@ -1,4 +1,4 @@
-"""Reads the head of an answer, and refuses what http.client would take for a shorter one."""
+"""Reads the head of a response (status line and headers), and rejects truncated ones, which http.client accepts."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from urllib3.util.response import assert_header_parsing
 from . import compat, plain_head
 
 _MAX_HEAD = 1024 * 1024
-"""Bytes of status lines and headers, interim answers included. (http.client bounds a line and their number.)"""
+"""Maximum bytes of status lines and headers, including interim responses. (http.client limits only lines.)"""
 _MAX_LINE = 65537
-"""Bytes of a line of which http.client or urllib3 ask for the whole: chunk sizes and trailers."""
+"""Maximum bytes of lines that http.client or urllib3 read without a limit: chunk sizes and trailers."""
 _readline = io.BufferedReader.readline
 _begin = http.client.HTTPResponse.begin
 
 
 class HeadCutShort(http.client.IncompleteRead):
-    """The server closed in the middle of status line or headers."""
+    """The server closed the connection in the middle of the status line or headers."""
 
 
 class _Lines(io.BufferedReader):
-    """What an answer is read from. In its head, what http.client would take for the end is an error."""
+    """The reader of a response. In the head, it raises an error for an end of file, which http.client accepts."""
 
     in_head = True
     _head_left = _MAX_HEAD
@@ -40,33 +40,33 @@ class _Lines(io.BufferedReader):
         if self.in_head:
             self._head_left -= len(line)
             if self._head_left < 0:
-                raise http.client.HTTPException("the head of the answer is too long")
+                raise http.client.HTTPException("the response headers are longer than 1 MiB")
             if b"\0" in line:
-                raise http.client.HTTPException("the head of the answer holds a NUL")
+                raise http.client.HTTPException("the response headers contain a NUL")
         return line
 
     def _check_end(self, line: bytes, limit: int) -> None:
         if len(line) >= limit:
-            raise http.client.LineTooLong("answer")
+            raise http.client.LineTooLong("response")
         if self.in_head and (line or self._head_left < _MAX_HEAD):
             raise HeadCutShort(line)
-        if line:  # half a chunk size, "0" of "0400" say, which would be taken for the last one
+        if line:  # a truncated chunk size; for example, "0" of "0400" would end the body
             raise http.client.IncompleteRead(line)
 
 
 class StrictResponse(http.client.HTTPResponse):
-    """An answer whose head has to be whole and well-formed. http.client takes half of the headers for all of them."""
+    """A response whose head must be complete and well-formed. http.client accepts truncated headers as complete."""
 
     def __init__(self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
         super().__init__(sock, debuglevel, method, url)
         self.fp: Any = self.fp
         self._has_no_body = method == "HEAD"
-        if type(self.fp) is io.BufferedReader:  # and not what a test tool made of a string
+        if type(self.fp) is io.BufferedReader:  # not a test tool's reader of a string
             self.fp = _Lines(self.fp.detach())
 
     def begin(self) -> None:
         head = None
-        # Where somebody has replaced http.client's own method, theirs does it all.
+        # If other code has replaced http.client's method, the replacement does all of the work.
         is_original = http.client.HTTPResponse.begin is _begin and not self.debuglevel
         if is_original and self.msg is None and isinstance(self.fp, _Lines):
             head = plain_head.parse(self.fp.peek())
@@ -77,13 +77,13 @@ class StrictResponse(http.client.HTTPResponse):
             self._begin_with(head)
         if isinstance(self.fp, _Lines):
             self.fp.in_head = False
-        if self.status == http.client.SWITCHING_PROTOCOLS:  # nobody asked for it: who knows what comes next
+        if self.status == http.client.SWITCHING_PROTOCOLS:  # not requested, so the rest is unknown
             self.will_close = True
         elif self.length == 0 and self.chunked:  # 204, 304 or HEAD: urllib3 would wait for chunks
             compat.close_connection(self)
 
     def _begin_with(self, head: plain_head.PlainHead) -> None:
-        """Do what `begin` of http.client does, with a head that needs none of the checks."""
+        """Set the attributes as `begin` of http.client does, from a head that needs none of its checks."""
         self.fp.read(head.size)
         self.code = self.status = head.status
         self.reason, self.version = head.reason, 11
@@ -97,21 +97,21 @@ class StrictResponse(http.client.HTTPResponse):
     def _check_head(self) -> None:
         if self.msg.defects:
             try:
-                assert_header_parsing(self.msg)  # which defects count is for urllib3 to say
+                assert_header_parsing(self.msg)  # urllib3 decides which defects are errors
             except (HeaderParsingError, TypeError):
-                raise http.client.HTTPException("a line in the head of the answer is no header") from None
+                raise http.client.HTTPException("malformed header line in the response") from None
         lengths = {value.strip() for value in self.msg.get_all("Content-Length", ())}
         if len(lengths) > 1 or any(not (value.isascii() and value.isdigit() and len(value) <= 18) for value in lengths):
-            raise InvalidHeader("Content-Length is not one number")
+            raise InvalidHeader("Content-Length is not a single number")
 
     def _safe_read(self, amt: int) -> bytes:
-        if amt < 0:  # a negative chunk size: read() would take it for "everything"
+        if amt < 0:  # a negative chunk size: read() would read everything
             raise http.client.IncompleteRead(b"")
-        return super()._safe_read(amt)  # type: ignore[misc,no-any-return]  # private; urllib3 reads chunks by it
+        return super()._safe_read(amt)  # type: ignore[misc,no-any-return]  # private; urllib3 reads chunks with it
 
     def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()  # type: ignore[misc]  # private, and there since Python 2
-        while 100 < status < 200 and status != 101:  # an interim answer; http.client knows 100 only
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # private, but unchanged since Python 2
+        while 100 < status < 200 and status != 101:  # an interim response; http.client handles only 100
             http.client.parse_headers(self.fp)
             version, status, reason = super()._read_status()  # type: ignore[misc]  # as above
         return version, status, reason

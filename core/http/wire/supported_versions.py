@@ -1,4 +1,4 @@
-"""Refuses versions of other libraries that `core.http` does not work with. What it relies on there is in `compat`."""
+"""Rejects unsupported versions of other libraries. `compat` checks the private names that `core.http` uses."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ FLOORS: dict[str, tuple[int, ...]] = {
     "httpx": (0, 28),
     "httpx2": (2, 16),
 }
-"""The oldest versions that are supported, as in pyproject.toml. Only their users need the last three."""
+"""The oldest supported versions, as in pyproject.toml. The last three are optional dependencies."""
 
 
 PATCHERS = frozenset({"eventlet", "gevent"})
-"""Packages that put sockets of their own in the place of Python's."""
+"""Packages that replace Python's sockets with their own."""
 
 
 def _prometheus_client() -> str | None:
     try:
-        return version("prometheus-client")  # the module does not know
-    except PackageNotFoundError:  # it was copied somewhere, without the notes of pip
+        return version("prometheus-client")  # the module has no version attribute
+    except PackageNotFoundError:  # it was copied without pip's metadata
         return None
 
 
@@ -41,7 +41,7 @@ def _version_of(module: Any) -> str:
     return told
 
 
-# What is imported counts, not what pip has noted: urllib3-future has notes of its own.
+# The versions of the imported modules, not those in pip's metadata: urllib3-future has metadata of its own.
 INSTALLED: dict[str, str] = {
     "requests": _version_of(requests),
     "urllib3": _version_of(urllib3),
@@ -50,10 +50,10 @@ INSTALLED: dict[str, str] = {
 
 
 def check_installed() -> None:
-    """Raise `ImportError` where a library is older than its floor, or is another one in disguise."""
-    if re.match(r"\d+\.\d+\.9\d\d", INSTALLED["urllib3"]):  # how its releases are numbered
+    """Raise `ImportError` if a library is too old, has been replaced, or has been patched by an unsupported one."""
+    if re.match(r"\d+\.\d+\.9\d\d", INSTALLED["urllib3"]):  # the version numbers of urllib3-future
         raise ImportError(
-            "urllib3-future has taken the place of urllib3 (niquests installs it): core.http needs the real one. "
+            "urllib3-future has replaced urllib3 (niquests installs it), but core.http needs the original urllib3. "
             "Uninstall urllib3-future and reinstall urllib3."
         )
     check_patches()
@@ -65,44 +65,44 @@ def check_installed() -> None:
 
 
 def origin_of(kind: type, parts: int = 1) -> str:
-    """Return the package that defines a class: of the name of its module the first `parts`."""
+    """Return the package that defines a class: the first `parts` of its module's dotted name."""
     return ".".join(kind.__module__.split(".")[:parts])
 
 
 def check_patches() -> None:
-    """Raise `ImportError` where sockets have been replaced by what ours cannot be built on."""
+    """Raise `ImportError` if another package has replaced the sockets in a way that core.http does not support."""
     found = {origin_of(kind) for kind in (socket.socket, ssl.SSLSocket)} & PATCHERS
     if "eventlet" in found:
         raise ImportError(
-            "eventlet has replaced socket and ssl, and on its sockets core.http cannot keep the deadline of attempts. "
+            "eventlet has replaced socket and ssl, and core.http cannot enforce the attempt timeout on its sockets. "
             "Use gevent or threads, as eventlet's own authors advise"
         )
     if found and {origin_of(socket.socket), origin_of(ssl.SSLSocket)} != found:
         raise ImportError(
-            "gevent has replaced only one of socket and ssl, which core.http needs as a pair: call "
-            "gevent.monkey.patch_all() without leaving one of them out"
+            "gevent has replaced only one of socket and ssl, but core.http needs both replaced: call "
+            "gevent.monkey.patch_all() without excluding one of them"
         )
     if found and not hasattr(socket.socket, "_wait"):
         raise ImportError(
-            "core.http relies on insides of gevent that the installed one does not have: socket._wait. "
+            "core.http uses a private name that the installed gevent does not have: socket._wait. "
             "Install an earlier gevent or a newer core.http"
         )
 
 
 def check_version(package: str, installed: str) -> None:
-    """Raise `ImportError` where `package` is older than its floor."""
+    """Raise `ImportError` if `installed` is older than the oldest supported version of `package`."""
     floor = FLOORS[package]
     if tuple(int(part) for part in re.findall(r"\d+", installed)[: len(floor)]) < floor:
         raise ImportError(f"{package} {installed} is too old for core.http: install {_supported(package)}")
 
 
 def check_insides(package: str, installed: str, insides: Mapping[str, bool]) -> None:
-    """Raise `ImportError` unless all that is listed was found in `package`."""
+    """Raise `ImportError` unless all listed private names were found in `package`."""
     missing = [what for what, found in insides.items() if not found]
     if missing:
         raise ImportError(
-            f"core.http relies on insides of {package} that {package} {installed} does not have: {', '.join(missing)}. "
-            f"Supported is {_supported(package)}, up to the release that changed them: "
+            f"core.http uses private names that {package} {installed} does not have: {', '.join(missing)}. "
+            f"It supports {_supported(package)} up to the release that changed these names: "
             f"install an earlier {package} or a newer core.http"
         )
 

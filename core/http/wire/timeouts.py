@@ -1,4 +1,4 @@
-"""The `timeout=` of a call, in all forms that requests takes, and the seconds of an attempt."""
+"""Combines the `timeout=` of a call, in all forms that requests accepts, with the seconds of an attempt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .attempt_context import Stage
 
 
 def bounded(timeout: Any, seconds: float) -> Any:
-    """Shorten a `timeout=` to `seconds`. What requests would refuse goes to it as it is, for its own message."""
+    """Return a `timeout=` shortened to `seconds`. Invalid values are unchanged, so that requests raises its error."""
     if timeout is None:
         return seconds
     if isinstance(timeout, tuple):
@@ -23,9 +23,9 @@ def bounded(timeout: Any, seconds: float) -> Any:
 
 
 def part_of(timeout: Any, stage: Stage) -> float | None:
-    """Return the part of a `timeout=` that bounded what ran out of time, where it has parts."""
+    """Return the connect or read part of a `timeout=` that applied in `stage`, in seconds; None if it has no parts."""
     parts: Any = timeout
-    if isinstance(timeout, Timeout) and timeout.total is None:  # else the whole attempt has the limit already
+    if isinstance(timeout, Timeout) and timeout.total is None:  # a total already limits the whole attempt
         parts = (timeout.connect_timeout, timeout.read_timeout)
     if not isinstance(parts, tuple):
         return None

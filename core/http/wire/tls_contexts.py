@@ -1,8 +1,8 @@
-"""One TLS context for each set of settings: making one, with a bundle of 140 certificates, takes 20 ms.
+"""Shared TLS contexts, one for each set of settings: creating one, with a bundle of 140 certificates, takes 20 ms.
 
-Contexts that another library makes (truststore, by `inject_into_ssl`) are not shared: each connection has one of its
-own, as with plain requests, made like the one that its pool has. For truststore lets the handshakes of a context go on
-one after the other, so a server that says nothing would keep the calls to all other servers waiting.
+Contexts of another library (truststore, after `inject_into_ssl`) are not shared: each connection gets its own context,
+as in plain requests, with the settings of its pool's context. truststore runs the handshakes of one context one after
+another, so with a shared context, a server that does not respond would delay the calls to all other servers.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .sockets import DeadlineSSLSocket
 from .supported_versions import PATCHERS, origin_of
 
 _MOST = 64
-"""Contexts kept; the oldest go first."""
+"""Maximum number of contexts kept; the oldest are removed first."""
 _SIDE_BY_SIDE = {"ssl"} | PATCHERS
-"""Who defines the contexts of which several handshakes may go on at once, and which make sockets of a given class."""
+"""Packages whose contexts allow several handshakes at once and create sockets of the class that is set."""
 
 
 class TurnTimeoutError(TimeoutError):
-    """Other handshakes took all the time."""
+    """The attempt timed out while other handshakes used the TLS context."""
 
 
 class _Contexts:
@@ -72,25 +72,25 @@ _contexts = _Contexts()
 
 
 def context(verify: bool | str | None, cert: str | tuple[str, str] | None) -> ssl.SSLContext:
-    """Return the context for requests' `verify` and `cert`. Files that changed on disk are read anew.
+    """Return the context for requests' `verify` and `cert`. Files that changed on disk are read again.
 
-    Raises `OSError` for a file that cannot be read, `ssl.SSLError` for one that holds no certificate,
-    and `sockets.CannotKeepDeadline` where patches make that impossible.
+    Raises `OSError` for a file that cannot be read, `ssl.SSLError` for one that contains no certificate,
+    and `sockets.CannotKeepDeadline` if a patch prevents sockets from enforcing deadlines.
     """
     sockets.refuse_late_patch()
     sockets.refuse_pyopenssl(_urllib3s_class())
-    bundle = None  # as in requests, whatever is false means: do not verify
+    bundle = None  # as in requests, any false value means: do not verify
     if verify:
         bundle = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
     return _contexts.get(bundle, (cert,) if isinstance(cert, str) else tuple(cert or ()))
 
 
 def for_one_connection(given: Any) -> Any:
-    """Return what a connection uses in the place of `given`: that, or one of its own where handshakes take turns.
+    """Return the context for a connection: `given`, or a new equal one if handshakes with `given` run one at a time.
 
-    Raises `sockets.CannotKeepDeadline` for one that makes sockets of another kind.
+    Raises `sockets.CannotKeepDeadline` for pyOpenSSL's contexts.
     """
-    if given is None:  # urllib3 makes one
+    if given is None:  # urllib3 creates one
         sockets.refuse_pyopenssl(_urllib3s_class())
         return None
     sockets.refuse_pyopenssl(type(given))
@@ -99,22 +99,22 @@ def for_one_connection(given: Any) -> Any:
 
 
 def in_turn(given: ssl.SSLContext | None, connect: Callable[[], None]) -> None:
-    """Call `connect` after the handshakes that others have begun with this very context.
+    """Call `connect` after the handshakes that other connections have begun with the same context.
 
-    Raises `TurnTimeoutError` where they last as long as the attempt, and so in a signal handler that makes a call in
-    the middle of one. (It could not begin another: truststore's own lock cannot be entered again.)
+    Raises `TurnTimeoutError` if they take all the time of the attempt. This includes a call from a signal handler that
+    interrupts such a handshake: a second one cannot begin, because truststore's own lock is not reentrant.
     """
     attempt = attempt_context.current()
     if given is None or attempt is None or _side_by_side(given):
         connect()
         return
     lock = _contexts.turn(given)
-    # The lock is taken by the loop itself: an exception of a signal handler may come right after a call of `acquire`,
-    # before the line that would have it released, and then every later handshake would time out.
+    # The loop itself acquires the lock: an exception from a signal handler right after a call of `acquire`, before the
+    # `try`, would leave the lock held, and every later handshake would time out.
     for taken in iter(partial(lock.acquire, timeout=attempt.left()), None):
         try:
             if not taken:
-                raise TurnTimeoutError("other handshakes with the same TLS context took all the time of the attempt")
+                raise TurnTimeoutError("the attempt timed out while other handshakes used the same TLS context")
             connect()
         finally:
             if taken:
@@ -123,12 +123,12 @@ def in_turn(given: ssl.SSLContext | None, connect: Callable[[], None]) -> None:
 
 
 def _urllib3s_class() -> Any:
-    """Return the class of the contexts that urllib3 makes: truststore and pyOpenSSL put theirs there, at any time."""
+    """Return the class of the contexts that urllib3 creates, which truststore and pyOpenSSL may replace at any time."""
     return urllib3.util.ssl_.SSLContext
 
 
 def _version(path: str) -> tuple[int, int]:
-    stat = os.stat(path)  # noqa: PTH116 - at each call; a Path costs three times as much
+    stat = os.stat(path)  # noqa: PTH116 - runs at each call, and a Path takes three times as long
     return stat.st_mtime_ns, stat.st_size
 
 
@@ -140,7 +140,7 @@ def _make(bundle: str | None, files: tuple[str, ...]) -> ssl.SSLContext:
         made.load_verify_locations(cafile=bundle)
     if files:
         certificate, key = files[0], files[1] if len(files) > 1 else None
-        made.load_cert_chain(certificate, key, password=b"")  # without one, OpenSSL would ask on the terminal
+        made.load_cert_chain(certificate, key, password=b"")  # without one, OpenSSL prompts on the terminal
     if _side_by_side(made):
         made.sslsocket_class = DeadlineSSLSocket
     return made

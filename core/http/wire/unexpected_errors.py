@@ -1,9 +1,9 @@
-"""Which exceptions that requests does not expect the server or the machine caused, and which the caller did.
+"""Translates unexpected exceptions that the server or the machine caused, but not those that the caller caused.
 
-requests and urllib3 translate the errors that they expect. An error of another kind, which ssl, http.client or a codec
-raises, would leave the session as it is, and pass every ``except requests.RequestException``. The caller's arguments,
-hooks, bodies of requests, signal handlers and mocks raise exceptions too, and those have to pass. How far the attempt
-got and whose code raised the error tell the two apart.
+requests and urllib3 translate the errors that they expect. Other errors, from ssl, http.client or a codec, would leave
+the session untranslated, and no ``except requests.RequestException`` would catch them. The caller's arguments,
+hooks, request bodies, signal handlers and mocks raise exceptions too, which must reach the caller unchanged. The stage
+of the attempt and the module that raised the error tell the two kinds apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .requests_exceptions import UnexpectedFailure
 from .supported_versions import PATCHERS
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
-"""The machine has no more file descriptors, buffers, memory or (EAGAIN) threads."""
+"""The machine has run out of file descriptors, buffers, memory or (EAGAIN) threads."""
 _UNREACHABLE = {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 _CONNECTION = (ConnectionError, TimeoutError, ssl.SSLError, socket.gaierror, socket.herror)
 _WIRE = (urllib3.exceptions.HTTPError, HTTPException)
@@ -35,21 +35,21 @@ _LIBRARIES = (
     | PATCHERS
     | {"brotli", "brotlicffi", "backports", "chardet", "charset_normalizer", "idna", "requests", "socks", "urllib3"}
     | {"zstandard"}
-) - {"unittest"}  # a mock raises what a test tells it to
+) - {"unittest"}  # errors from a mock are the caller's
 _DIGEST = HTTPDigestAuth.build_digest_header.__code__
 
 
 def of_attempt(error: Exception, reached: Stage, request: requests.PreparedRequest) -> requests.RequestException | None:
-    """Return the error of requests for `error`, which ended an attempt at that stage; None: the caller caused it."""
+    """Return requests' error for `error`, which ended an attempt at that stage; None if the caller caused it."""
     kind: type[requests.RequestException] = requests.ConnectionError
     if isinstance(error, OSError):
-        # Before a socket is touched, the files that the caller names are looked at.
+        # Before a socket is used, an OSError may be about a file that the caller named.
         if reached is Stage.NONE and not _is_of_network(error):
             return None
         if isinstance(error, ssl.SSLError):
             kind = SSLError
     elif not isinstance(error, _WIRE):
-        # Until then, what raises is about an argument; while the request is sent, about its headers and its body.
+        # Before that, errors are about an argument; while the request is sent, about its headers or body.
         if reached in {Stage.NONE, Stage.SEND} or not is_of_library(error):
             return None
         kind = UnexpectedFailure
@@ -59,21 +59,21 @@ def of_attempt(error: Exception, reached: Stage, request: requests.PreparedReque
 
 
 def of_challenge(error: Exception, request: requests.PreparedRequest | None) -> InvalidHeader | None:
-    """Return the error of requests for `error` if requests' digest authentication raised it over a bad challenge.
+    """Return requests' error for `error` if requests' digest authentication raised it for an invalid challenge.
 
-    None: something else did. (Of other authentication handlers only their authors can tell whom to blame.)
+    None for other causes. (For other authentication handlers, this module cannot tell whether the server is at fault.)
     """
-    if isinstance(error, UnicodeError) or not is_of_library(error):  # text that cannot be encoded is the caller's
+    if isinstance(error, UnicodeError) or not is_of_library(error):  # a password that cannot be encoded is the caller's
         return None
     if all(frame.f_code is not _DIGEST for frame, _ in walk_tb(error.__traceback__)):
         return None
-    translated = InvalidHeader(f"WWW-Authenticate of the server is no valid challenge: {error!r}", request=request)
+    translated = InvalidHeader(f"The WWW-Authenticate header is not a valid challenge: {error!r}", request=request)
     translated.__cause__ = error
     return translated
 
 
 def is_of_library(error: Exception) -> bool:
-    """Say whether a library (Python's, requests and what it needs, this one) both defines and raised `error`."""
+    """Return whether a library (Python's, requests, its dependencies or this one) both defines and raised `error`."""
     if isinstance(error, MemoryError | Warning):  # the caller turned warnings into errors
         return False
     if isinstance(error, _WIRE):

@@ -66,7 +66,7 @@ def test_pyopenssl_is_refused(verify: bool | str, serve: Serve, metrics: Metrics
     with ResilientSession(Policy(retries=3)) as session:
         session.trust_env = False
         for _ in range(12):  # it is nothing that the server did: no breaker opens
-            with refused(r"pyOpenSSL has taken the place of ssl.*extract_from_urllib3\(\)"):
+            with refused(r"pyOpenSSL has replaced ssl.*extract_from_urllib3\(\)"):
                 session.get(server.url, verify=verify)
     assert server.connections == 0
 
@@ -86,7 +86,7 @@ def test_pyopenssl_is_refused_where_urllib3_makes_the_context(serve: Serve) -> N
         session.trust_env = False
         session.mount("https://", _Versions(Policy(retries=3)))
         session.mount("http://", ResilientAdapter())
-        with refused("pyOpenSSL has taken the place of ssl"):
+        with refused("pyOpenSSL has replaced ssl"):
             session.get(server.url, verify=CA)
         assert session.get(plain.url).content == b"fine"
     assert server.connections == 0
@@ -118,7 +118,7 @@ def test_a_socket_that_cannot_keep_deadlines_is_refused(
     monkeypatch.setattr(owner, name, lambda *args, **kwargs: Wrapper(make(*args, **kwargs)))
     with ResilientSession(Policy(retries=3)) as session:
         session.trust_env = False
-        with refused(r"test_foreign_sockets\.Wrapper cannot keep the deadline of an attempt"):
+        with refused(r"test_foreign_sockets\.Wrapper cannot enforce the attempt timeout"):
             session.get(server.url, verify=CA)
     assert server.closed.wait(60)
     assert server.requests == []

@@ -155,7 +155,7 @@ def test_a_renamed_part_is_refused(
     monkeypatch.setattr(owner, name, replacement)
     with pytest.raises(ImportError, match=missing) as refused:
         again()
-    assert re.search(r"Supported is (requests|urllib3|Python)>=\d", str(refused.value))
+    assert re.search(r"It supports (requests|urllib3|Python)>=\d", str(refused.value))
 
 
 def test_a_decoder_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]) -> None:
@@ -225,9 +225,7 @@ def test_a_decoder_of_somebody_else_is_an_error() -> None:
 def test_a_renamed_part_of_pysocks_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """PySocks is looked at when a SOCKS proxy is first used."""
     monkeypatch.delattr(socks.socksocket, name)
-    with pytest.raises(
-        ImportError, match=rf"PySocks [\d.]+ does not have: socksocket\.{name}\. Supported is PySocks>="
-    ):
+    with pytest.raises(ImportError, match=rf"PySocks [\d.]+ does not have: socksocket\.{name}\. It supports PySocks>="):
         compat.check_pysocks(socks, SOCKSConnection)
 
 
