@@ -1,7 +1,8 @@
-# The site: one image for web, workers, beat and every management command.
+# The site: one image for the web server, the workers, beat and all management commands.
 FROM python:3.13-slim-bookworm
 
-# Without the threshold, glibc keeps what a thread used for a large answer: 600 MiB after eight of 8 MiB, instead of 230.
+# Without the threshold, glibc keeps the memory that threads used for large responses: after eight responses of 8 MiB,
+# the process has 600 MiB instead of 230 MiB.
 ENV PYTHONUNBUFFERED=1 \
     MALLOC_MMAP_THRESHOLD_=1048576 \
     PIP_NO_CACHE_DIR=1 \
@@ -9,7 +10,8 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /app
 
-# Before the code, so that a change of the code does not install everything anew. Only wheels: nothing is compiled here.
+# Before the code, so that a change of the code does not reinstall the dependencies. Only wheels: the image has no
+# compiler.
 COPY requirements/site.txt requirements/
 RUN pip install --no-deps --require-hashes --only-binary=:all: -r requirements/site.txt && pip check
 
@@ -18,16 +20,17 @@ COPY config/ config/
 COPY core/ core/
 COPY package/ package/
 
-# The key is needed to start Django, and used for nothing: whoever runs the image gives it one.
+# Django needs a key to start, but collectstatic does not use it. The real key is set when the image runs.
 RUN SECRET_KEY=only-to-collect-static-files python manage.py collectstatic --noinput \
     && chmod --recursive a+rX . \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin site
 
-# The code belongs to root: the site cannot change itself. compose.yaml knows the number too.
+# root owns the code, so the site cannot modify it. The volume "metrics" in compose.yaml has the same uid.
 USER site
 
 EXPOSE 8000
 
-# /dev/shm: gunicorn's heartbeat must not wait for a disk. Threads: a view that waits for another server (five seconds at
-# most) holds up one of them, not all. No control socket: there is no home to put it in. How many processes: WEB_CONCURRENCY.
+# /dev/shm: gunicorn's heartbeat must not wait for a disk. Threads: a view that waits for another server (at most five
+# seconds) blocks only one of them. No control socket: the user has no home directory for it. WEB_CONCURRENCY sets the
+# number of processes.
 CMD ["gunicorn", "config.wsgi", "--bind=0.0.0.0:8000", "--threads=4", "--worker-tmp-dir=/dev/shm", "--no-control-socket"]
