@@ -1,1 +1,1 @@
-"""Measurements, side by side; each runs as ``python -m benchmarks.<name>`` and prints a table."""
+"""Benchmarks against other libraries. Each runs as ``python -m benchmarks.<name>`` and prints tables."""

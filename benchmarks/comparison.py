@@ -1,7 +1,7 @@
-# ruff: noqa: T201 - printing tables is what it is for
-"""core.http beside other libraries: what they do with a server that misbehaves, in an outage, and what a call costs.
+# ruff: noqa: T201 - a program that prints tables
+"""Compares core.http with other libraries: behavior with misbehaving servers and in an outage, and CPU time of a call.
 
-In an environment of its own, because not all of them are dependencies of the tests. About ten minutes, loopback only:
+Takes about ten minutes, loopback only. Needs its own environment, because some libraries are not test dependencies:
 
     python3.13 -m venv compare
     compare/bin/pip install -r benchmarks/comparison.txt
@@ -30,15 +30,15 @@ from tests.core.http.misbehave import CLOSE, RESET, MisbehavingServer, Reply, Th
 FINE = reply(200, b"fine")
 HEAD = b"HTTP/1.1 200 OK\r\n"
 PATIENCE = 2 * TOTAL
-"""Seconds after which a call that has not ended counts as held for good."""
+"""Seconds after which a call that has not ended counts as hanging."""
 OUTAGE = 100
-"""Calls."""
+"""Number of calls."""
 CPU_CALLS, CPU_ROUNDS = 20, 200
 
 
 @dataclass
 class Ending:
-    """How a call ended, and what the server saw."""
+    """How a call ended, and what the server received."""
 
     status: int | None = None
     body: bytes = b""
@@ -48,7 +48,7 @@ class Ending:
     held: bool = False
     gaps: tuple[float, ...] = ()
     let_go: bool = True
-    """No connection was open any more a second after it."""
+    """Whether all connections were closed within a second after the call."""
 
 
 @dataclass(frozen=True)
@@ -78,30 +78,32 @@ BOMB = gzip.compress(b"\0" * 2**24)
 DRIP_BODY = Reply(HEAD + b"Content-Length: 99999\r\n\r\n", Then.HOLD, b"x", 0.05)
 DRIP_HEAD = Reply(HEAD, Then.HOLD, b"X: 1\r\n", 0.05)
 CASES = [
-    Case("503, then well: retried", [reply(503), FINE], _fine),
-    Case("connection reset, then well: retried", [RESET, FINE], _fine),
-    Case("closed without an answer, then well: retried", [CLOSE, FINE], _fine),
-    Case("headers cut short, then well: retried", [Reply(HEAD + b"Content-Ty"), FINE], _fine),
-    Case("body cut short, then well: retried", [reply(200, b"fi", length=4), FINE], _fine),
-    Case("gzip cut short in whole chunks, then well: retried", [_cut_gzip(), FINE], _fine),
-    Case("503 four times: the caller gets it", [reply(503)] * 9, lambda e: (e.status, e.requests) == (503, ATTEMPTS)),
-    Case("404: not retried", [reply(404)] * 9, lambda e: (e.status, e.requests) == (404, 1)),
-    Case("503 to a POST: not sent again", [reply(503)] * 9, lambda e: (e.status, e.requests) == (503, 1), "POST"),
+    Case("503, then 200: retried", [reply(503), FINE], _fine),
+    Case("connection reset, then 200: retried", [RESET, FINE], _fine),
+    Case("connection closed without a response, then 200: retried", [CLOSE, FINE], _fine),
+    Case("truncated headers, then 200: retried", [Reply(HEAD + b"Content-Ty"), FINE], _fine),
+    Case("truncated body, then 200: retried", [reply(200, b"fi", length=4), FINE], _fine),
+    Case("truncated gzip data in complete chunks, then 200: retried", [_cut_gzip(), FINE], _fine),
     Case(
-        "Retry-After of 2 s: kept to",
+        "503 four times: the caller gets the 503", [reply(503)] * 9, lambda e: (e.status, e.requests) == (503, ATTEMPTS)
+    ),
+    Case("404: not retried", [reply(404)] * 9, lambda e: (e.status, e.requests) == (404, 1)),
+    Case("503 to a POST: not retried", [reply(503)] * 9, lambda e: (e.status, e.requests) == (503, 1), "POST"),
+    Case(
+        "Retry-After of 2 s: obeyed",
         [reply(503, b"", "Retry-After: 2"), FINE],
         lambda e: _fine(e) and e.gaps[0] >= 1.9,
     ),
     Case(
-        f"Retry-After of an hour: over within {TOTAL:g} s",
+        f"Retry-After of an hour: ends within {TOTAL:g} s",
         [reply(503, b"", "Retry-After: 3600"), FINE],
         lambda e: not e.held and e.requests == 1,
     ),
-    Case(f"body a byte at a time: over within {TOTAL:g} s", [DRIP_BODY] * 9, _in_time),
-    Case("the same: the connection is let go", [DRIP_BODY] * 9, lambda e: not e.held and e.let_go),
-    Case(f"headers a line at a time: over within {TOTAL:g} s", [DRIP_HEAD] * 9, _in_time),
+    Case(f"body one byte at a time: ends within {TOTAL:g} s", [DRIP_BODY] * 9, _in_time),
+    Case("the same: the connection is closed", [DRIP_BODY] * 9, lambda e: not e.held and e.let_go),
+    Case(f"headers one line at a time: ends within {TOTAL:g} s", [DRIP_HEAD] * 9, _in_time),
     Case(
-        "16 KiB that decompress to 16 MiB: refused",
+        "16 KiB that decompress to 16 MiB: rejected",
         [reply(200, BOMB, "Content-Encoding: gzip")] * 9,
         lambda e: not e.held and e.status is None and e.requests == 1,
     ),
@@ -118,7 +120,7 @@ def run(contender: Contender, case: Case) -> Ending:
             began = time.monotonic()
             try:
                 ending.status, ending.body = call(case.method, url)
-            except Exception as exc:  # noqa: BLE001 - it is what is asked
+            except Exception as exc:  # noqa: BLE001 - the error is the result
                 ending.error = type(exc).__name__
             ending.seconds = time.monotonic() - began
 
@@ -127,7 +129,7 @@ def run(contender: Contender, case: Case) -> Ending:
         thread.join(PATIENCE)
         ending.held = thread.is_alive()
         latest = time.monotonic() + 1
-        while server._open and time.monotonic() < latest:  # noqa: SLF001 - it is ours
+        while server._open and time.monotonic() < latest:  # noqa: SLF001 - a class of this repository
             time.sleep(0.01)
         ending.let_go = not server._open  # noqa: SLF001
         ending.requests = len(server.requests)
@@ -136,7 +138,7 @@ def run(contender: Contender, case: Case) -> Ending:
 
 
 def print_cases(contenders: list[tuple[Contender, str]]) -> None:
-    print("\nWhat they do with a server that misbehaves: x = as it should be")
+    print("\nBehavior with a misbehaving server: x = the expected behavior")
     for case in CASES:
         print(f"\n{case.name}")
         for contender, _ in contenders:
@@ -151,19 +153,19 @@ def print_cases(contenders: list[tuple[Contender, str]]) -> None:
 
 
 def print_outage(contenders: list[tuple[Contender, str]]) -> None:
-    print(f"\nRequests per call, in {OUTAGE} calls one after the other to a server that answers 503 at once")
+    print(f"\nRequests per call, in {OUTAGE} sequential calls to a server that responds with 503 immediately")
     for contender, _ in contenders:
         with MisbehavingServer(
             routes={"": reply(503, then=Then.KEEP), "bucket/key": reply(503, then=Then.KEEP)}
         ) as server:
             call = contender.make()
             for _ in range(OUTAGE):
-                with suppress(Exception):  # an open breaker's
+                with suppress(Exception):  # of an open circuit breaker
                     call("GET", server.url)
             print(f"  {contender.name:16} {len(server.requests) / OUTAGE:.2f}", flush=True)
 
 
-# What a call costs. The server is another process, so that all of this one's time is the client's.
+# CPU time of a call. The server is another process, so all CPU time of this process is the client's.
 
 
 def serve() -> None:
@@ -181,13 +183,13 @@ def cpu(call: Call, url: str) -> float:
 
 
 def print_cost(contenders: list[tuple[Contender, str]]) -> None:
-    print(f"\nCPU per call, 2 kB on a kept connection: median of {CPU_ROUNDS} rounds of {CPU_CALLS} calls, in turns")
+    print(f"\nCPU per call, 2 kB, reused connection: median of {CPU_ROUNDS} alternating rounds of {CPU_CALLS} calls")
     command = [sys.executable, "-m", "benchmarks.comparison", "serve"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
         url = server.stdout.readline().strip() if server.stdout else ""
         calls = {contender.name: contender.make() for contender, _ in contenders}
         for call in calls.values():
-            cpu(call, url)  # warm
+            cpu(call, url)  # warm up
         rounds = [{name: cpu(call, url) for name, call in calls.items()} for _ in range(CPU_ROUNDS)]
         server.communicate()
     for name in calls:
@@ -200,7 +202,7 @@ def main(arguments: list[str]) -> int:
         serve()
         return 0
     warnings.simplefilter("ignore")
-    logging.disable()  # most of these calls fail, and say so
+    logging.disable()  # most calls fail and would be logged
     contenders = installed()
     print("Compared:", ", ".join(f"{contender.name} {version}" for contender, version in contenders))
     print(f"Python {sys.version.split()[0]}")

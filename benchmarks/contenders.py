@@ -1,8 +1,8 @@
-# ruff: noqa: PLC0415 - each library is imported where it is wanted, for it may not be installed
-"""The libraries that `benchmarks.comparison` compares, each set up to the same aims as far as it can be.
+# ruff: noqa: PLC0415 - each library is imported where it is used, because it may not be installed
+"""The libraries that `benchmarks.comparison` compares, configured alike as far as each library allows.
 
-Four attempts, 50 ms before the first retry, 1 s for an attempt, 3 s for a call, bodies of 4 MiB, a breaker with
-the library's own defaults where it has one. A library that is not installed is left out.
+Four attempts, 50 ms before the first retry, 1 s for an attempt, 3 s for a call, bodies of at most 4 MiB, and the
+library's circuit breaker with its defaults, if it has one. Libraries that are not installed are omitted.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MOST_BYTES = 4 * 2**20
 STATUSES = [408, 425, 429, 500, 502, 503, 504]
 
 Call = Callable[[str, str], tuple[int, bytes]]
-"""Method and URL; returns status and body, or raises what the library raises."""
+"""Takes method and URL; returns status and body, or raises the library's error."""
 
 
 @dataclass(frozen=True)
 class Contender:
     name: str
     make: Callable[[], Call]
-    """Makes a client of its own, with a breaker that has seen nothing."""
+    """Returns a new client, with a new circuit breaker."""
     posts: bool = True
 
 
@@ -145,7 +145,7 @@ def _pyresilience() -> Call:
     session = requests.Session()
     session.trust_env = False
 
-    class Failed(Exception):  # noqa: N818 - it carries an answer: the breaker counts exceptions only
+    class Failed(Exception):  # noqa: N818 - it carries a response, because the breaker counts only exceptions
         def __init__(self, answer: tuple[int, bytes], response: Any) -> None:
             self.answer, self.response = answer, response
 
@@ -223,7 +223,7 @@ OURS = Contender("core.http", _ours)
 
 
 def installed() -> list[tuple[Contender, str]]:
-    """Return those that can be imported, with their versions; core.http last."""
+    """Return the libraries that can be imported, with their versions; core.http is the last."""
     found = []
     for distribution, contender in KNOWN.items():
         try:

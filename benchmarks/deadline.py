@@ -1,7 +1,7 @@
-# ruff: noqa: T201 - printing a table is what it is for
-"""How far beyond its deadline an attempt goes, and what keeping the deadline costs. Loopback only.
+# ruff: noqa: T201 - a program that prints tables
+"""Measures by how much attempts exceed their deadline, and the CPU time of enforcing it. Loopback only.
 
-python -m benchmarks.deadline            # all of it, about a minute and a half
+python -m benchmarks.deadline            # all measurements, about a minute and a half
 python -m benchmarks.deadline --help
 """
 
@@ -29,7 +29,7 @@ from tests.core.http.misbehave import HOLD, MisbehavingServer, Reply, Then, repl
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 DRIPS = 0.002
-"""Seconds between the pieces of a drip: far less than the precision that is measured."""
+"""Seconds between the pieces that a dripping server sends: much less than the measured overshoot."""
 URLLIB3S = {"http": urllib3.connectionpool.HTTPConnectionPool, "https": urllib3.connectionpool.HTTPSConnectionPool}
 
 
@@ -67,7 +67,7 @@ def session_with(policy: Policy) -> ResilientSession:
 
 
 def overshoot(name: str, seconds: float, times: int) -> list[float]:
-    """Run into the deadline `times` times; return by how many ms each attempt went beyond it."""
+    """Run `times` attempts until their deadline; return the ms by which each exceeded it."""
     policy = Policy(retries=0, attempt_timeout=seconds, max_response_bytes=None, circuit_breaker=None)
     taken = []
     with ExitStack() as stack:
@@ -79,13 +79,13 @@ def overshoot(name: str, seconds: float, times: int) -> list[float]:
             except requests.Timeout:
                 taken.append((time.monotonic() - began - seconds) * 1000)
             except requests.RequestException as exc:
-                raise SystemExit(f"{name}: {exc!r} in place of a timeout") from exc
+                raise SystemExit(f"{name}: expected a timeout, got {exc!r}") from exc
     return taken
 
 
 @contextmanager
 def prepared(name: str, times: int, session: ResilientSession) -> Iterator[Callable[[], object]]:
-    """Start the server of a scenario; yields the call that meets it."""
+    """Start the server of a scenario, and yield a function that calls it."""
     with session:
         if name == "DNS hangs":
             with hanging_names() as host:
@@ -112,7 +112,7 @@ def hanging_names() -> Iterator[str]:
 
     def hang(*_: Any, **__: Any) -> Any:
         over.wait()
-        raise socket.gaierror(socket.EAI_AGAIN, "at last")
+        raise socket.gaierror(socket.EAI_AGAIN, "the simulated hang is over")
 
     socket.getaddrinfo = hang
     yield "hanging.test"
@@ -122,7 +122,7 @@ def hanging_names() -> Iterator[str]:
 
 @contextmanager
 def dead_addresses(count: int) -> Iterator[str]:
-    """Make a name with addresses that answer no attempt to connect: their backlogs are full."""
+    """Yield a name whose addresses accept no connection, because their backlogs are full."""
     real = socket.getaddrinfo
     with ExitStack() as stack:
         addresses = []
@@ -141,7 +141,7 @@ def dead_addresses(count: int) -> Iterator[str]:
 
 @contextmanager
 def busy_thread() -> Iterator[None]:
-    """Compute in another thread, in Python, so that it holds the interpreter as much as it may."""
+    """Run Python code in another thread, so that it holds the GIL as much as possible."""
     over = threading.Event()
 
     def compute() -> None:
@@ -156,7 +156,7 @@ def busy_thread() -> Iterator[None]:
 
 
 def print_overshoot(seconds: float, times: int, *, busy: bool) -> None:
-    print(f"\nOvershoot in ms, {'beside a busy thread' if busy else 'idle'}: {times} attempts of {seconds} s each")
+    print(f"\nOvershoot in ms, {'with a busy thread' if busy else 'idle'}: {times} attempts of {seconds} s each")
     print(f"{'':34}{'p50':>8}{'p95':>8}{'max':>8}")
     everything = []
     with ExitStack() as stack:
@@ -178,7 +178,7 @@ def print_row(name: str, values: list[float]) -> None:
 
 
 def plain_pools(session: ResilientSession) -> ResilientSession:
-    """Take the machinery of the deadline away, and leave everything else."""
+    """Disable the deadlines of a session's sockets, and nothing else."""
     for adapter in session.adapters.values():
         if isinstance(adapter, HTTPAdapter):
             adapter.poolmanager.pool_classes_by_scheme = URLLIB3S
@@ -186,7 +186,7 @@ def plain_pools(session: ResilientSession) -> ResilientSession:
 
 
 def cpu_per_call(call: Callable[[], object], calls: int) -> float:
-    """Return µs of CPU of this thread: the servers' threads do not count."""
+    """Return the µs of CPU time per call in this thread, without the threads of the servers."""
     before = time.thread_time()
     for _ in range(calls):
         call()
@@ -196,7 +196,7 @@ def cpu_per_call(call: Callable[[], object], calls: int) -> float:
 def compare(
     first: Callable[[], object], second: Callable[[], object], calls: int, rounds: int
 ) -> tuple[float, float, float]:
-    """Measure both in turns; return the medians, and the median of the ratios first : second."""
+    """Measure both in alternating rounds; return their medians, and the median of the ratios of first to second."""
     cpu_per_call(first, calls)
     cpu_per_call(second, calls)
     pairs = []
@@ -210,7 +210,7 @@ def compare(
 
 
 def print_cost(calls: int, rounds: int) -> None:
-    print(f"\nCPU of a call in µs, median of {rounds} rounds of {calls} calls, in turns")
+    print(f"\nCPU of a call in µs, median of {rounds} alternating rounds of {calls} calls")
     print(f"{'':34}{'this':>8}{'other':>8}{'ratio':>8}")
     keep = reply(200, b"x" * 2000, then=Then.KEEP)
     policy = Policy(attempt_timeout=60.0, total_timeout=60.0, circuit_breaker=None)
@@ -223,7 +223,7 @@ def print_cost(calls: int, rounds: int) -> None:
     with MisbehavingServer(routes={"": reply(200, b"x" * 2000)}, context=certificate()) as server:
         with session_with(policy) as ours, requests.Session() as plain:
             plain.trust_env = False
-            # The authorities of the system, which have to be loaded, and a certificate of none of them.
+            # Loads the system's certificate authorities. None of them has signed the server's certificate.
             get = {"verify": True}
 
             def new(session: requests.Session) -> None:
@@ -231,7 +231,7 @@ def print_cost(calls: int, rounds: int) -> None:
                     session.get(server.url, **get)
                 except requests.exceptions.SSLError:
                     return
-                raise SystemExit("the authorities of this system trust the tests")
+                raise SystemExit("the system's certificate authorities trust the tests' certificate: remove it there")
 
             measured = compare(lambda: new(ours), lambda: new(plain), max(calls // 20, 5), rounds)
         print(f"{'new TLS connection: this, requests':34}" + "{:8.0f}{:8.0f}{:8.3f}".format(*measured))
@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11, help="rounds (default: %(default)s)")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    logging.disable()  # every one of these calls fails, and says so
+    logging.disable()  # all calls fail and would be logged
     print_cost(given.calls, given.rounds)
     for busy in (False, True):
         print_overshoot(given.seconds, max(given.times, 2), busy=busy)

@@ -1,10 +1,10 @@
-"""What the httpx drivers cost beside plain clients, and how they meet a server that swallows. Loopback only.
+"""Compares the httpx drivers with plain clients: CPU time, and calls to a server that never responds. Loopback only.
 
     python -m benchmarks.httpx_cost            # about two minutes
     python -m benchmarks.httpx_cost --help
 
-Processor time of the client, which is pinned to one core, and the server to another. The clients take turns in short
-rounds. Shown is the median of the rounds' ratios to the plain client.
+The CPU time is the client's. The client is pinned to one core, the server to another. The clients are measured in
+short, alternating rounds. The tables show the median of the rounds' ratios to the plain client.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from tests.core.http.hostile.scenarios import CA
 
 LIBRARIES = ("httpx", "httpx2")
 CALLS = 200
-"""In a round."""
+"""Calls in a round."""
 BLACK_HOLE = 200
 AT_ONCE = 100
-TITLE = f"A server that swallows: {BLACK_HOLE} calls, {AT_ONCE} at once"
+TITLE = f"A server that never responds: {BLACK_HOLE} calls, {AT_ONCE} at once"
 console = Console(width=120, highlight=False)
 
 
 async def cpu(client: Any, url: str, at_once: int) -> float:
-    """Return the seconds of processor time of a call."""
+    """Return the CPU seconds of a call."""
 
     async def work() -> None:
         for _ in range(CALLS // at_once):
@@ -76,7 +76,7 @@ async def print_cost(url: str, rounds: int) -> None:
 
 
 async def once(kind: Any, url: str) -> float:
-    """Make a client, call once and close it."""
+    """Create a client, make one call and close it; return the CPU seconds."""
     before = time.process_time()
     async with kind() as client:
         await client.get(url)
@@ -97,14 +97,14 @@ async def print_clients(url: str, rounds: int) -> None:
 
 
 async def print_black_hole(seconds: float) -> None:
-    """Call a server that answers nobody, with the default policy but for the time of an attempt."""
+    """Call a server that never responds, with the default policy except for its timeouts."""
     policy = Policy(attempt_timeout=seconds, total_timeout=9 * seconds)
     table = Table(
         "",
         "max_concurrency",
         "attempts a call",
         "s",
-        title=f"A server that swallows: {BLACK_HOLE} calls, {AT_ONCE} at once",
+        title=f"A server that never responds: {BLACK_HOLE} calls, {AT_ONCE} at once",
     )
     for name, limit in product(LIBRARIES, (None, 10)):
         errors, driver = importlib.import_module(name).HTTPError, importlib.import_module(f"core.http.{name}")
@@ -143,9 +143,9 @@ async def measure(rounds: int, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of an attempt to reach the server that swallows")
+    parser.add_argument("--seconds", type=float, default=1.0, help="attempt timeout for the server that never responds")
     given = parser.parse_args()
-    logging.disable()  # calls fail, and say so
+    logging.disable()  # calls fail and would be logged
     asyncio.run(measure(given.rounds, given.seconds))
 
 

@@ -1,10 +1,10 @@
-"""How far beyond its deadline an attempt of the httpx drivers goes, and what it does to the event loop meanwhile.
+"""Measures by how much attempts of the httpx drivers exceed their deadline, and how long they block the event loop.
 
     python -m benchmarks.httpx_deadline                # httpx and httpx2, idle and busy, about three minutes
     python -m benchmarks.httpx_deadline --help
 
-The servers are in a process of their own, and so is each measurement: memory is the growth of that process at its peak.
-Lag is how late a task that wakes every 5 ms woke at worst.
+The servers run in a separate process, and so does each measurement. Memory is the growth of its peak memory. Lag is
+the longest delay of a task that wakes up every 5 ms.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.core.http.hostile.scenarios import CA, certificate
 from tests.core.http.misbehave import MisbehavingServer, Reply, Then
 
 TICK = 0.005
-"""Seconds between two looks at the clock of the event loop."""
+"""Seconds between two wake-ups of the task that measures the event loop's lag."""
 PAGE = b"x" * 65536
 
 
@@ -72,7 +72,7 @@ UPLOAD = "upload not read"
 
 
 def serve(told: Any, times: int) -> None:
-    """Be the servers, one for each scenario, and say where they are."""
+    """Run one server for each scenario, and send their URLs through the pipe `told`."""
     urls, tls = {}, certificate()
     with ExitStack() as stack:
         for context, mark in ((None, ""), (tls, " (TLS)")):
@@ -87,7 +87,7 @@ def serve(told: Any, times: int) -> None:
 
 
 def peak() -> float:
-    """Return the most memory that this process has had, in MiB."""
+    """Return the peak memory of this process, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -99,13 +99,13 @@ async def watch(lags: list[float]) -> None:
 
 
 async def attempt(client: Any, url: str, upload: bytes, errors: Any) -> float:
-    """Return the seconds that an attempt took which runs into its deadline, or is given up before it."""
+    """Return the seconds of an attempt that fails at its deadline or earlier."""
     began = time.monotonic()
     try:
         await client.post(url, content=upload) if upload else await client.get(url)
     except errors.HTTPError:
         return time.monotonic() - began
-    raise SystemExit(f"{url}: an answer in place of an error")
+    raise SystemExit(f"{url}: expected an error, got a response")
 
 
 async def run(library: str, urls: dict[str, str], seconds: float, times: int) -> dict[str, Any]:
@@ -125,7 +125,7 @@ async def run(library: str, urls: dict[str, str], seconds: float, times: int) ->
                 if not url:
                     faked = hanging_names() if name == LOCAL[0] else dead_addresses(5)
                     url = f"http://{stack.enter_context(faked)}/"
-                await asyncio.sleep(2 * TICK)  # making the scenario may have blocked the loop
+                await asyncio.sleep(2 * TICK)  # the setup of the scenario may have blocked the loop
                 lags.clear()
                 taken = [await attempt(client, url, upload if name == UPLOAD else b"", errors) for _ in range(times)]
                 over[name] = [(each - seconds) * 1000 for each in taken]
@@ -135,8 +135,8 @@ async def run(library: str, urls: dict[str, str], seconds: float, times: int) ->
 
 
 def measure(library: str, urls: str, seconds: str, times: str, busy: str) -> None:
-    """Be the process that makes the calls."""
-    logging.disable()  # every one of these calls fails, and says so
+    """Run in the process that makes the calls."""
+    logging.disable()  # all calls fail and would be logged
     with ExitStack() as stack:
         if busy == "True":
             stack.enter_context(busy_thread())
@@ -171,7 +171,7 @@ def main() -> None:
             every = [each for taken in found["over"].values() for each in taken]
             cuts = statistics.quantiles(every, n=20, method="inclusive")
             table.add_row(
-                f"{library}, {'beside a busy thread' if busy else 'idle'}",
+                f"{library}, {'with a busy thread' if busy else 'idle'}",
                 f"{statistics.median(every):.1f}",
                 f"{cuts[18]:.1f}",
                 worst({name: max(taken) for name, taken in found["over"].items()}),

@@ -1,4 +1,4 @@
-"""Runs of the update job, in threads and by Celery, over a world of stand-ins: for `benchmarks.update_job`."""
+"""Runs the update job, in threads and with Celery, against simulated servers: for `benchmarks.update_job`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.upstreams.world import World
 SHARES = {"github": 0.6, "gitlab": 0.2, "bitbucket": 0.1, "codeberg": 0.1}
 LATENCY = 0.05
 PROCESSES = 4
-"""Of each worker of Celery."""
+"""Processes of each Celery worker."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FILL = """
 import django, json, sys
@@ -41,7 +41,7 @@ Package.objects.bulk_create([Package(category=category, **row) for row in json.l
 
 @dataclass
 class Taken:
-    """What a run took. Seconds, and MiB."""
+    """The measurements of a run: times in seconds, memory in MiB."""
 
     packages: int
     workers: str
@@ -56,7 +56,7 @@ class Taken:
 
 
 class Bench:
-    """A world, its upstreams, and databases that know it."""
+    """A set of packages, the simulated upstreams, and the databases that contain the packages."""
 
     def __init__(self, packages: int, upstreams: Upstreams, folder: Path, limit: int) -> None:
         self.packages = packages
@@ -77,13 +77,13 @@ class Bench:
         self._runs = 0
 
     def threads(self, workers: int, **environment: str) -> Taken:
-        """Refresh everything once, in threads and in a new SQLite database."""
+        """Refresh all packages once, in threads, with a new SQLite database."""
         self._runs += 1
         ready = self._filled(f"sqlite:///{self._folder}/{self._runs}.sqlite3", environment)
         read, write = os.pipe()
         command = [sys.executable, "-m", "benchmarks.measured", "update_packages", "--all", "--json"]
         started = time.perf_counter()
-        done = subprocess.run(  # noqa: S603 - a command of our own
+        done = subprocess.run(  # noqa: S603 - a command of this repository
             [*command, f"--workers={workers}"],
             env={**ready, "BENCHMARK_FD": str(write)},
             pass_fds=[write],
@@ -105,7 +105,7 @@ class Bench:
         )
 
     def celery(self, workers: int, server: PostgreSQL, broker: str) -> Taken:
-        """Let so many workers of Celery refresh everything once, in a new database of `server`."""
+        """Refresh all packages once, with `workers` Celery workers and a new database on `server`."""
         self._runs += 1
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE run{self._runs}".encode())
@@ -130,11 +130,11 @@ class Bench:
         return Taken(self.packages, name, seconds, cpu, memory, _database_seconds(url), self._requests)
 
     def bound(self, taken: Taken) -> float:
-        """Seconds that the limits make the run take at least."""
+        """Return the minimum seconds of the run that the limits allow."""
         return max(taken.requests.values()) * LATENCY / self._limit
 
     def _filled(self, url: str, environment: Mapping[str, str]) -> dict[str, str]:
-        """Make a database that has been asked for nothing yet. Returns the environment in which to use it."""
+        """Create a database with packages that were never refreshed. Returns the environment for using it."""
         ready = {**self._environment, **environment, "DATABASE_URL": url}
         rows = [
             {
@@ -157,7 +157,7 @@ class Bench:
 
 @contextmanager
 def bench(packages: int, limit: int) -> Iterator[Bench]:
-    """Serve a world of so many packages, and make a bench for it."""
+    """Start the upstreams for a number of packages, and yield a `Bench` for them."""
     with (
         serving(World(packages, shares=SHARES), latency=LATENCY, remember=False) as upstreams,
         tempfile.TemporaryDirectory() as folder,
@@ -168,13 +168,13 @@ def bench(packages: int, limit: int) -> Iterator[Bench]:
 
 
 def _cpu(fleet: list[Program]) -> float:
-    """Seconds that the processes of `fleet` have computed."""
+    """Return the CPU seconds of the processes of `fleet`."""
     stats = [(process / "stat").read_text().rpartition(")")[2].split() for process in _processes(fleet)]
     return sum(int(ticks) for stat in stats for ticks in stat[11:15]) / _TICKS
 
 
 def _memory(fleet: list[Program]) -> float:
-    """MiB that they take, what they share counted once."""
+    """Return the MiB of the processes of `fleet`, with shared memory counted once."""
     rollups = [(process / "smaps_rollup").read_text() for process in _processes(fleet)]
     lines = [line for text in rollups for line in text.splitlines() if line.startswith("Pss:")]
     return sum(int(line.split()[1]) for line in lines) / 1024
@@ -194,7 +194,7 @@ def _processes(fleet: list[Program]) -> list[Path]:
 
 
 def _database_seconds(url: str) -> float:
-    """Seconds that the server has worked for the database."""
+    """Return the seconds that the server has spent on queries of the database."""
     query = "SELECT active_time FROM pg_stat_database WHERE datname = current_database()"
     with psycopg.connect(url) as connection:
         wait_until(lambda: connection.execute(query).fetchone() not in (None, (0.0,)), 30, "there are statistics")

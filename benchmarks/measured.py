@@ -1,4 +1,4 @@
-"""Run a management command, and tell what it and the database took: for `benchmarks.update_job`."""
+"""Runs a management command and reports its CPU time, memory and database time: for `benchmarks.update_job`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.db import connection
 
 
 class Watch:
-    """Adds up how long others take."""
+    """Adds up the durations of the functions that it calls."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -36,7 +36,7 @@ def main() -> int:
     connection.ensure_connection()
     watch, status = Watch(), 0
     commit = connection.connection.commit
-    connection._commit = lambda: watch(commit)  # type: ignore[method-assign]  # noqa: SLF001 - no hook tells of it
+    connection._commit = lambda: watch(commit)  # type: ignore[method-assign]  # noqa: SLF001 - Django has no hook for commits
     try:
         with connection.execute_wrapper(watch):
             call_command(*sys.argv[1:])

@@ -1,9 +1,10 @@
-"""What events and metrics cost a call, and what a scrape takes. Loopback only, about half a minute.
+"""Measures the CPU time of events and metrics in a call, and of a scrape. Loopback only, about half a minute.
 
     python -m benchmarks.observing
 
-The same calls with observers (metrics, log and news) and without, in turns: decisions of the engine only, nothing is
-sent. In a process of its own for each way of keeping metrics, because that is decided before the first metric is made.
+Measures the same calls with and without observers (metrics, log and news), in alternating rounds. The calls run only
+the engine and send nothing. Each kind of metric storage is measured in a separate process, because prometheus_client
+chooses the kind before the first metric is created.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ from core.http.registry import Config, Registry
 
 CALLS = 2_000
 ROUNDS = 40
-"""The quickest is shown, as timeit does: what is more than that was taken by other programs."""
+"""The fastest round is shown, as in timeit, because other programs slow down the other rounds."""
 PROCESSES = 16
 SCRAPES = 15
 NAMES = ("pypi", "pypistats", "github", "gitlab", "bitbucket", "codeberg")
-"""As many upstreams as the site has."""
+"""The upstreams of the site."""
 
 console = Console(width=120, highlight=False)
 
@@ -54,7 +55,7 @@ def upstream(*, observed: bool) -> Upstream:
 
 
 def seconds_per_call(calls: Upstream) -> float:
-    """Let one call after the other be answered by 200, at once."""
+    """Return the CPU seconds per call, for sequential calls that succeed immediately with 200."""
     target, fine = Target("GET", "https", "pypi.test", "/pypi/django/json"), Outcome(Result.SUCCESS, status=200)
     began = time.process_time()
     for _ in range(CALLS):
@@ -65,7 +66,7 @@ def seconds_per_call(calls: Upstream) -> float:
 
 
 def seconds_for_events() -> float:
-    """Make the events of such a call, which the engine does whether anybody observes it or not."""
+    """Return the CPU seconds for creating the events of one such call, which the engine does even without observers."""
     seen: list[Any] = []
     calls = upstream(observed=False)
     calls.observe = seen.append
@@ -81,7 +82,7 @@ def seconds_for_events() -> float:
 
 
 def measure() -> None:
-    """Print the seconds per call without and with observers: what the process that is started for it does."""
+    """Print the seconds per call without and with observers. Runs in a separate process."""
     take_part(ProcessRole("web"))
     bare, observed = upstream(observed=False), upstream(observed=True)
     rounds = [(seconds_per_call(bare), seconds_per_call(observed), seconds_for_events()) for _ in range(ROUNDS)]
@@ -89,7 +90,7 @@ def measure() -> None:
 
 
 def live() -> None:
-    """Be a process that is scraped, until standard input is closed."""
+    """Run as a process that is scraped, until standard input is closed."""
     take_part(ProcessRole("web"))
     seconds_per_call(upstream(observed=True))
     print("ready", flush=True)  # noqa: T201 - as above
@@ -112,7 +113,7 @@ def per_call(directory: str = "") -> list[float]:
 
 
 def scrapes(processes: int) -> tuple[list[float], int, int]:
-    """Return the milliseconds of processor time that scrapes of so many processes take, their samples and files."""
+    """Return the CPU milliseconds of each scrape of `processes` processes, and the numbers of samples and files."""
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         for _ in range(processes):
             process = stack.enter_context(child("live", directory))
@@ -130,8 +131,8 @@ def scrapes(processes: int) -> tuple[list[float], int, int]:
 
 
 def main() -> None:
-    columns = ("metrics are kept", "µs per call without observers", "with", "events", "events and observers")
-    table = Table(*columns, title="A call that succeeds")
+    columns = ("metrics are stored", "µs per call without observers", "with", "events", "events and observers")
+    table = Table(*columns, title="A successful call")
     with tempfile.TemporaryDirectory() as directory:
         for name, where in (("in one process", ""), ("by several processes", directory)):
             bare, observed, events = per_call(where)

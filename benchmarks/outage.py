@@ -1,13 +1,13 @@
-"""What an outage costs: core.http side by side with what else people use.
+"""Compares core.http with other libraries during an outage of the upstream.
 
     python -m benchmarks.outage
     python -m benchmarks.outage --scenario black-hole --scale 10
 
-Every time constant is divided by the scale, for all contenders alike: attempts of 10 s, 60 s in all, backoff of
-1, 2 and 4 s, a breaker that stays open for 15 s (5 min at most). Times are printed multiplied by the scale again.
-The upstreams are local, in a process of their own, which also counts the attempts.
+For all contenders, every time constant is divided by the scale: an attempt timeout of 10 s, a total timeout of 60 s,
+backoff of 1, 2 and 4 s, and a breaker that stays open for 15 s (at most 5 min). Printed times are multiplied by the
+scale again. The upstreams are local, in a separate process, which also counts the attempts.
 
-It measures and does not judge: it ends with 0, whatever it finds (with 130 after Ctrl-C).
+It prints measurements and checks none of them: the exit status is 0 (130 after Ctrl-C).
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ from core.http.events import AttemptStarted, BreakerChanged, BreakerState, Event
 
 THREADS = 8
 LONGEST = 300.0
-"""Seconds after which a run of calls is cut off, whatever it has come to."""
+"""Maximum seconds of a run of calls."""
 DEFAULT = Policy()
 BREAKER = DEFAULT.circuit_breaker or CircuitBreaker()
 BUDGET = DEFAULT.retry_budget or RetryBudget()
 SHORTEST_WINDOW = 1.0
-"""Seconds: the shortest window that the policy takes, and the width of its buckets."""
+"""Seconds: the shortest window that a policy accepts, and the width of its buckets."""
 
 SLOWER = 10.0
-"""The scale at most where calls per second matter: what a call costs this machine does not scale."""
+"""Maximum scale for measurements of calls per second, because the CPU time of a call does not scale."""
 
 Send: TypeAlias = Callable[[str], int | None]
-"""Makes one call; returns its final status, None where it ended in an error."""
+"""Makes one call; returns its final status, or None if it ended with an error."""
 
 console = Console(width=120, highlight=False)
 
 
-# The upstreams, in a process of their own.
+# The upstreams, in a separate process.
 
 
 @dataclass(frozen=True)
 class Script:
-    """How an upstream answers: with `statuses`, over and over; without any it accepts, and never answers."""
+    """The responses of an upstream: `statuses`, repeated; without any, it accepts connections and never responds."""
 
     statuses: tuple[int, ...] = ()
     latency: float = 0.0
@@ -140,7 +140,7 @@ class _Control:
 
 
 class Servers:
-    """The upstreams, as seen from here. Safe for threads."""
+    """Controls the upstreams from this process. Thread-safe."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -157,11 +157,11 @@ class Servers:
         return port
 
     def play(self, port: int, script: Script) -> None:
-        """Answer by `script` from now on; what is held stays held."""
+        """Use `script` for further requests; earlier requests without a response never get one."""
         self._ask("play", port, script)
 
     def requests(self, port: int) -> int:
-        """How many requests have arrived."""
+        """Return the number of requests that have arrived."""
         count: int = self._ask("requests", port)
         return count
 
@@ -171,7 +171,7 @@ def servers() -> Iterator[Servers]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there,), daemon=True)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child inherits it: Ctrl-C is for this process
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, so that Ctrl-C ends only this process
     try:
         process.start()
     finally:
@@ -180,7 +180,7 @@ def servers() -> Iterator[Servers]:
     try:
         yield Servers(here)
     finally:
-        process.terminate()  # which ends the calls that are still held
+        process.terminate()  # also ends the calls that still wait for a response
         process.join(5)
 
 
@@ -191,11 +191,11 @@ def servers() -> Iterator[Servers]:
 class Contender:
     name: str
     make: Callable[[float], Send]
-    """Given the scale, returns what makes a call."""
+    """Takes the scale; returns a function that makes a call."""
 
 
 def policy(scale: float) -> Policy:
-    """Return the default policy, so many times faster."""
+    """Return the default policy with all times divided by `scale`."""
     return Policy(
         backoff=DEFAULT.backoff / scale,
         backoff_max=DEFAULT.backoff_max / scale,
@@ -225,7 +225,7 @@ def resilient(scale: float) -> Send:
 
 
 def resilient_by_clock(scale: float) -> Send:
-    """As `resilient`, on a clock that runs faster: so the windows scale too. A `wait` of its own is not woken."""
+    """As `resilient`, with a faster clock, so that the windows scale too. Its custom `wait` is not woken."""
     session = ResilientSession(
         clock=lambda: time.monotonic() * scale,
         wait=lambda seconds: time.sleep(seconds / scale),
@@ -251,7 +251,7 @@ def with_retry(scale: float) -> Send:
 
 
 class _Transient(requests.RequestException):
-    """An answer that is worth another attempt."""
+    """A response with a status that is retried."""
 
 
 def _attempt(scale: float) -> Callable[[str], int]:
@@ -300,7 +300,7 @@ class _Openings(pybreaker.CircuitBreakerListener):
 
 @dataclass
 class WithPybreaker:
-    """tenacity outside, pybreaker inside: what is retried counts, and an open breaker ends the call."""
+    """tenacity outside, pybreaker inside: the breaker counts retries, and an open breaker ends the call."""
 
     openings: _Openings = field(default_factory=_Openings)
 
@@ -327,7 +327,7 @@ PYBREAKER = "pybreaker + tenacity"
 
 @dataclass
 class Ride:
-    """What a run of calls came to."""
+    """The result of a run of calls."""
 
     seconds: float
     answers: list[int | None]
@@ -338,7 +338,7 @@ class Ride:
 
 
 class Crew:
-    """Daemon threads that do the same until each has had enough. Joining them can be interrupted."""
+    """Daemon threads that all run the same function. Joining them can be interrupted."""
 
     def __init__(self, work: Callable[[], object], size: int = THREADS) -> None:
         self._threads = [threading.Thread(target=work, daemon=True) for _ in range(size)]
@@ -351,7 +351,7 @@ class Crew:
 
 
 def drive(send: Send, port: int, calls: int, *, per_second: float | None = None, threads: int = THREADS) -> Ride:
-    """Make `calls` calls from several threads, one after the other or at an even pace."""
+    """Make `calls` calls from several threads, without pauses or at an even rate."""
     url = f"http://127.0.0.1:{port}/"
     numbers = itertools.count()
     answers: list[int | None] = []
@@ -368,7 +368,7 @@ def drive(send: Send, port: int, calls: int, *, per_second: float | None = None,
 
 
 def first_success(send: Send, port: int, pause: float, threads: int = THREADS) -> float | None:
-    """Call again and again until a call succeeds. Returns when that was; None: it took too long."""
+    """Repeat calls until one succeeds. Returns the time of the success; None if it took too long."""
     url = f"http://127.0.0.1:{port}/"
     limit = time.perf_counter() + LONGEST
     succeeded: list[float] = []
@@ -385,7 +385,7 @@ def first_success(send: Send, port: int, pause: float, threads: int = THREADS) -
 
 
 def at_once(jobs: Sequence[Callable[[], object]]) -> None:
-    """Run `jobs` at the same time: for those that do little but wait."""
+    """Run `jobs` concurrently: for jobs that mostly wait."""
     crews = [Crew(job, 1) for job in jobs]
     for crew in crews:
         crew.join()
@@ -393,12 +393,12 @@ def at_once(jobs: Sequence[Callable[[], object]]) -> None:
 
 @dataclass
 class Witness:
-    """An observer of the process's registry, which hears of every session's upstreams."""
+    """An observer of the process's registry, which receives the events of all sessions' upstreams."""
 
     cool_downs: dict[str, list[float]] = field(default_factory=dict)
-    """By host: one for each time that its breaker opened. Seconds; counted from the begin of the probe that failed."""
+    """By host: for each opening of its breaker, the seconds from the start of the failed probe to the next probe."""
     probed: dict[str, float] = field(default_factory=dict)
-    """By host: when it was last tried again after its breaker had opened."""
+    """By host: the time of the last attempt after its breaker had opened."""
 
     def __call__(self, event: Event) -> None:
         host = event.target.host if isinstance(event, BreakerChanged | AttemptStarted) else ""
@@ -439,17 +439,17 @@ def show(made: Table) -> None:
 
 @dataclass
 class BlackHole:
-    """What one contender made of it; seconds as they are."""
+    """The result of one contender, in unscaled seconds."""
 
     attempts: int = 0
     ride: Ride = field(default_factory=lambda: Ride(0, []))
     recovery: float | None = None
     cool_down: float = 0.0
-    """As it stood at the first success; 0: without a breaker."""
+    """The breaker's cool-down at the first success; 0: no breaker."""
 
 
 def black_hole(upstreams: Servers, scale: float) -> None:
-    """Make 200 calls to an upstream that accepts and never answers; then it heals."""
+    """Make 200 calls to an upstream that accepts connections but never responds, then let it recover."""
     calls = 200
     contenders = [OURS, RETRY, TENACITY, Contender(PYBREAKER, WithPybreaker().make)]
     found = {contender.name: BlackHole() for contender in contenders}
@@ -457,7 +457,7 @@ def black_hole(upstreams: Servers, scale: float) -> None:
     def suffer(contender: Contender) -> None:
         port = upstreams.listen(SILENT)
         send = contender.make(scale)
-        drive(send, upstreams.listen(HEALTHY), THREADS)  # what is made on first use is made
+        drive(send, upstreams.listen(HEALTHY), THREADS)  # warm up
         result = found[contender.name]
         result.ride = drive(send, port, calls)
         result.attempts = upstreams.requests(port)
@@ -471,9 +471,9 @@ def black_hole(upstreams: Servers, scale: float) -> None:
     reference = found[RETRY.name].ride.seconds
     made = table(
         f"1  Black hole: {calls} calls, {THREADS} threads, scale {scale:g}",
-        *("", "attempts per call", "total time", "of Retry's", "first success after healing"),
+        *("", "attempts per call", "total time", "of Retry's", "first success after recovery"),
         note="Target of core.http: at most 0.1 attempts per call, at most 1/50 of Retry's time, first success at most "
-        f"one cool-down ({BREAKER.open_for:g} s) after healing.{_windows(scale)}",
+        f"one cool-down ({BREAKER.open_for:g} s) after the recovery.{_windows(scale)}",
     )
     for name, result in found.items():
         seconds = result.ride.seconds
@@ -490,7 +490,7 @@ def black_hole(upstreams: Servers, scale: float) -> None:
 
 
 def _one_thread(upstreams: Servers, scale: float) -> None:
-    """Show a job of one thread, of which each attempt takes its ten seconds, beside the same with plain requests."""
+    """Compare a job of one thread, whose attempts each take the full 10 s, with the same job with plain requests."""
     plainly = Contender("requests, timeout=10", plain)
     runs = [(contender, calls) for calls in (30, 300) for contender in (OURS, plainly)]
     found: dict[tuple[str, int], BlackHole] = {}
@@ -516,12 +516,12 @@ def _one_thread(upstreams: Servers, scale: float) -> None:
             "calls",
             "attempts",
             "total time",
-            "cool-down as it heals",
-            "first success after healing",
+            "cool-down at recovery",
+            "first success after recovery",
             "in cool-downs",
         ),
-        note="Target of core.http: no longer than plain requests; at most one cool-down after healing. It asks every "
-        "second, so up to a second comes on top.",
+        note="Target of core.http: no longer than plain requests; at most one cool-down after the recovery. The thread "
+        "calls once a second, which adds up to one second.",
     )
     for (name, calls), result in sorted(found.items(), key=lambda item: item[0][1]):
         seconds = result.ride.seconds * scale
@@ -536,21 +536,21 @@ def _one_thread(upstreams: Servers, scale: float) -> None:
 
 def _windows(scale: float) -> str:
     kept = [
-        f"the {name}'s is {SHORTEST_WINDOW:g} s (as if {SHORTEST_WINDOW * scale:g} s instead of {window:g} s)"
+        f"the {name}'s window is {SHORTEST_WINDOW:g} s (equivalent to {SHORTEST_WINDOW * scale:g} s, not {window:g} s)"
         for name, window in (("breaker", BREAKER.window), ("budget", BUDGET.window))
         if window / scale < SHORTEST_WINDOW
     ]
-    buckets = f" Windows count in buckets of {SHORTEST_WINDOW:g} s, which do not scale"
+    buckets = f" Windows consist of buckets of {SHORTEST_WINDOW:g} s, which do not scale"
     return f"{buckets}; at this scale {' and '.join(kept)}." if kept else f"{buckets}."
 
 
 def _healing(upstreams: Servers, scale: float) -> None:
-    """Show when calls get through again, by the moment at which the upstream heals."""
+    """Measure the time until calls succeed again, by the state of the breaker when the upstream recovers."""
     moments: dict[str, tuple[Callable[[Witness, int], bool], float]] = {
-        "as it opens": (lambda seen, port: len(seen.of(port)) == 1, 0),
-        "half-way through": (lambda seen, port: len(seen.of(port)) == 1, BREAKER.open_for / 2),
-        "while the first probe hangs": (lambda seen, port: seen.has_probed(port), 2),
-        "as it opens again": (lambda seen, port: len(seen.of(port)) == 2, 0),
+        "just opened": (lambda seen, port: len(seen.of(port)) == 1, 0),
+        "open, half of the cool-down over": (lambda seen, port: len(seen.of(port)) == 1, BREAKER.open_for / 2),
+        "half-open, first probe hangs": (lambda seen, port: seen.has_probed(port), 2),
+        "just opened again": (lambda seen, port: len(seen.of(port)) == 2, 0),
     }
     rows: dict[str, tuple[float | None, float]] = {}
 
@@ -575,9 +575,9 @@ def _healing(upstreams: Servers, scale: float) -> None:
     with witness() as seen:
         at_once([lambda name=name: heal(name, seen) for name in moments])  # type: ignore[misc]
     made = table(
-        "   core.http, by the moment at which the upstream heals",
-        *("the breaker", "cool-down before success", "first success after healing", "in cool-downs"),
-        note=f"Target: at most one cool-down. {THREADS} threads ask every second, so up to a second comes on top.",
+        "   core.http, by the state of the breaker when the upstream recovers",
+        *("breaker", "cool-down before success", "first success after recovery", "in cool-downs"),
+        note=f"Target: at most one cool-down. {THREADS} threads call once a second, which adds up to one second.",
     )
     for name in moments:
         seconds, cool_down = rows[name]
@@ -594,17 +594,17 @@ def _ratio(seconds: float | None, cool_down: float, scale: float) -> str:
 
 
 def brown_out_script() -> Script:
-    """Return half of the answers as 503, shuffled in blocks of twenty; never ten in a row."""
+    """Return a script in which half of the statuses are 503, shuffled in blocks of twenty, never ten in a row."""
     chance = random.Random(4)  # noqa: S311 - the same sequence each time
     statuses = [status for _ in range(50) for status in chance.sample([200, 503] * 10, 20)]
     longest = max(len(list(run)) for status, run in itertools.groupby(statuses * 2) if status == 503)
     if longest >= BREAKER.failures_in_a_row:
-        raise RuntimeError(f"the sequence holds {longest} failures in a row")
+        raise RuntimeError(f"the sequence has {longest} failures in a row: choose another seed")
     return Script(tuple(statuses), latency=0.001)
 
 
 def brown_out(upstreams: Servers, scale: float) -> None:
-    """Get a 503 for half of the attempts; and see what the retry budget makes of it, by the rate of calls."""
+    """Call an upstream that responds with 503 to half of the attempts, and measure the budget's effect by call rate."""
     calls, threads = 1500, 4 * THREADS
     scale = min(scale, SLOWER)
     listener = WithPybreaker()
@@ -627,10 +627,10 @@ def brown_out(upstreams: Servers, scale: float) -> None:
         suffer(OURS_BY_CLOCK, seen)
         at_once([lambda contender=contender: suffer(contender, seen) for contender in contenders[1:]])  # type: ignore[misc]
     made = table(
-        f"2  Brown-out: half of the answers 503, {calls} calls, {threads} threads, scale {scale:g}",
-        *("", "attempts per call", "breaker opened", "calls answered", "total time", "calls per second"),
+        f"2  Brown-out: half of the responses are 503, {calls} calls, {threads} threads, scale {scale:g}",
+        *("", "attempts per call", "breaker opened", "successful calls", "total time", "calls per second"),
         note="Target of core.http: at most 1.3 attempts per call, the breaker stays closed. Half of the attempts fail: "
-        "1.3 per call answer 65 % of the calls at most. core.http is on a faster clock here, so its windows scale.",
+        "with 1.3 per call, at most 65 % of the calls succeed. core.http has a faster clock here, so its windows scale.",
     )
     for contender in contenders:
         made.add_row(contender.name, *rows[contender.name])
@@ -658,10 +658,10 @@ def _by_rate(upstreams: Servers, scale: float) -> None:
         at_once([lambda rate=rate: suffer(rate, seen) for rate in rates])  # type: ignore[misc]
     made = table(
         f"   core.http, by the rate of calls, {seconds} s each, scale {scale:g}",
-        *("calls per second", "calls", "attempts per call", "by the budget", "breaker opened", "calls answered"),
-        note=f"The budget lets {BUDGET.ratio:.0%} of the attempts be retries, and {BUDGET.minimum} more in "
-        f"{BUDGET.window:g} s: 1.25 attempts per call and 12.5 in 10 s. So 1.3 holds from 25 calls per second on; "
-        "below 2 per second nearly every retry that is wanted is made.",
+        *("calls per second", "calls", "attempts per call", "budget allows", "breaker opened", "successful calls"),
+        note=f"The budget allows {BUDGET.ratio:.0%} of the attempts to be retries, and {BUDGET.minimum} more in "
+        f"{BUDGET.window:g} s: 1.25 attempts per call and 12.5 in 10 s. So the target of 1.3 applies from 25 calls per "
+        "second on; below 2 per second, the budget allows nearly all retries.",
     )
     for rate in rates:
         made.add_row(str(rate), *rows[rate])
@@ -669,14 +669,14 @@ def _by_rate(upstreams: Servers, scale: float) -> None:
 
 
 def _allowed(calls: int, seconds: float) -> float:
-    """Return the attempts per call that the default budget lets through, where half of the attempts fail."""
+    """Return the attempts per call that the default budget allows if half of the attempts fail."""
     wanted = sum(0.5**number for number in range(DEFAULT.retries + 1))
     extra = BUDGET.minimum * seconds / BUDGET.window
     return min(wanted, (calls + extra) / (1 - BUDGET.ratio) / calls)
 
 
 def not_found(upstreams: Servers, scale: float) -> None:
-    """Make 10,000 calls to an upstream that answers 99 % 404 and 1 % 500."""
+    """Make 10,000 calls to an upstream that responds with 99 % 404 and 1 % 500."""
     calls = 10_000
     chance = random.Random(4)  # noqa: S311 - the same sequence each time
     script = Script(tuple(status for _ in range(10) for status in chance.sample([404] * 99 + [500], 100)))
@@ -684,7 +684,7 @@ def not_found(upstreams: Servers, scale: float) -> None:
     made = table(
         f"3  99 % 404, 1 % 500: {calls} calls, {THREADS} threads, scale {scale:g}",
         *("", "calls made", "attempts per call", "breaker opened", "calls per second, as measured"),
-        note="Target of core.http: the breaker never opens. The other two have no breaker that could.",
+        note="Target of core.http: the breaker never opens. urllib3 Retry and tenacity have no breaker.",
     )
     with witness() as seen:
         for contender in (OURS, Contender(PYBREAKER, listener.make)):
@@ -702,23 +702,25 @@ def not_found(upstreams: Servers, scale: float) -> None:
 
 
 def healthy(upstreams: Servers, _scale: float) -> None:
-    """Call an upstream that answers after 10 ms, in rounds that alternate between the contenders."""
+    """Call an upstream that responds after 10 ms, in rounds that alternate between the contenders."""
     rounds, calls = 41, 160
     contenders = [PLAIN, OURS, RETRY, TENACITY, Contender(PYBREAKER, WithPybreaker().make)]
     port = upstreams.listen(Script((200,), latency=0.01))
     sends = {contender.name: contender.make(1) for contender in contenders}
     measured: dict[str, list[float]] = {name: [] for name in sends}
     for send in sends.values():
-        drive(send, port, 2 * THREADS)  # connections stand
+        drive(send, port, 2 * THREADS)  # open the connections
     for number in range(rounds):
-        order = [name for name in sends if name in {PLAIN.name, OURS.name} or number % 3 == 0]  # peers now and then
+        order = [
+            name for name in sends if name in {PLAIN.name, OURS.name} or number % 3 == 0
+        ]  # the others in every third round
         if number % 2:
             order.reverse()
         for name in order:
-            count = calls // THREADS if name == PYBREAKER else calls  # it lets one thread at a time through
+            count = calls // THREADS if name == PYBREAKER else calls  # it allows one thread at a time
             measured[name].append(count / drive(sends[name], port, count).seconds)
     made = table(
-        f"4  Healthy upstream: 10 ms latency, {THREADS} threads, {rounds} rounds of {calls} calls in turn, no scale",
+        f"4  Healthy upstream: 10 ms latency, {THREADS} threads, {rounds} alternating rounds of {calls} calls",
         *("", "calls per second", "of plain requests", "lowest to highest round"),
         note="Medians; the last three run in every third round. Target of core.http: at least 0.97 of plain requests.",
     )
@@ -735,13 +737,13 @@ def healthy(upstreams: Servers, _scale: float) -> None:
 
 
 def closed_check(_upstreams: Servers, _scale: float) -> None:
-    """Ask a closed breaker for leave, over and over."""
+    """Measure the time that a closed breaker takes to allow an attempt."""
     ours = Breaker(CircuitBreaker())
     peer = pybreaker.CircuitBreaker()
     made = table(
-        "5  The closed check, no scale",
+        "5  Check of a closed breaker, no scale",
         *("", "median", "lowest", "highest"),
-        note="Target of core.http: under 1 µs. pybreaker's is of a whole call of a function that does nothing.",
+        note="Target of core.http: under 1 µs. pybreaker's time includes a call of a function that does nothing.",
     )
     checks: dict[str, Callable[[], object]] = {
         "core.http: Breaker.acquire": lambda: ours.acquire(1.0, 10.0),
@@ -781,13 +783,15 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="may be repeated; default: all of them")
     parser.add_argument(
-        "--scale", type=_scale, default=25.0, metavar="S", help="how many times faster (1 to 100; default: %(default)g)"
+        "--scenario", action="append", choices=SCENARIOS, help="can be repeated; default: all scenarios"
+    )
+    parser.add_argument(
+        "--scale", type=_scale, default=25.0, metavar="S", help="divisor of all times (1 to 100; default: %(default)g)"
     )
     args = parser.parse_args()
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
-    logging.getLogger().addHandler(logging.NullHandler())  # or failing calls would each write to stderr
+    logging.getLogger().addHandler(logging.NullHandler())  # otherwise each failing call would write to stderr
     try:
         with servers() as upstreams:
             for name in args.scenario or SCENARIOS:

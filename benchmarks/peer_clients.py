@@ -1,8 +1,8 @@
-# ruff: noqa: PLC0415 - each library is imported where it is wanted, for it may not be installed
-"""The clients that `benchmarks.peers` sets beside requests, each with its defaults. What is missing is left out.
+# ruff: noqa: PLC0415 - each library is imported where it is used, because it may not be installed
+"""The clients that `benchmarks.peers` compares with requests, each with its defaults. Missing ones are omitted.
 
-As a program, run by another Python, it makes calls for `benchmarks.peers` with one of them: niquests replaces urllib3
-by a fork that `core.http` refuses, so it needs an environment of its own.
+As a program, run by another Python, it makes calls for `benchmarks.peers` with one of the clients. niquests replaces
+urllib3 with a fork that `core.http` rejects, so it needs its own environment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 
 class Answer(Protocol):
-    """What a response of any client has."""
+    """The part of a response that all clients have in common."""
 
     @property
     def content(self) -> bytes: ...
@@ -31,7 +31,7 @@ class Answer(Protocol):
 
 Get = Callable[[str], Answer]
 Times = tuple[float, float]
-"""Seconds of processor time, and on the clock."""
+"""CPU seconds and elapsed seconds."""
 
 
 def one_after_the_other(get: Get, url: str, calls: int) -> Times:
@@ -160,7 +160,7 @@ _MAKERS: dict[str, Callable[[str], Get]] = {
 
 
 def serve(name: str, ca: str) -> None:
-    """Tell the name and the version; then for each line, "way calls url", the times of these calls."""
+    """Print the name and version; then, for each input line "way calls url", print the times of these calls."""
     get = _MAKERS[name](ca)
     print(f"{name} {version(name)}", flush=True)  # noqa: T201 - read by the parent
     for line in sys.stdin:
@@ -170,7 +170,7 @@ def serve(name: str, ca: str) -> None:
 
 
 def installed(ca: str) -> dict[str, Get]:
-    """Return those that can be imported, by name and version; `ca`: the file of the authorities that they trust."""
+    """Return the clients that can be imported, by name and version. `ca` is the file of trusted authorities."""
     found = {}
     for name, make in _MAKERS.items():
         with suppress(ImportError):

@@ -1,8 +1,8 @@
-"""What sessions and calls take in memory, beside requests. Loopback only, some minutes.
+"""Compares the memory of sessions and calls with requests. Loopback only, several minutes.
 
     python -m benchmarks.peer_memory
 
-Shown is what each of 200 sessions takes that has made a call, and by how much the process has grown after 100,000 calls
+Prints the memory of each of 200 sessions that have made one call, and the growth of the process after 100,000 calls
 of one session.
 """
 
@@ -28,7 +28,7 @@ from tests.core.http.hostile.scenarios import CA
 SESSIONS = 200
 CALLS = 100_000
 FIRST = 2_000
-"""Calls after which nothing is set up any more."""
+"""Calls after which no caches grow any more."""
 MADE: dict[str, type[requests.Session]] = {
     "requests.Session": requests.Session,
     "ResilientSession": ResilientSession,
@@ -42,7 +42,7 @@ def resident() -> float:
 
 
 def measure(told: Any, made: type[requests.Session], url: str, calls: int) -> None:
-    """Be the process that makes the calls."""
+    """Run in the process that makes the calls."""
     kept = [made() for _ in range(3)]
     for session in kept:
         session.get(url)

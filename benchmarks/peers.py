@@ -1,20 +1,20 @@
-"""What a call costs the client's processor, beside requests. Loopback only, about two minutes.
+"""Compares the client's CPU time of a call with requests. Loopback only, about two minutes.
 
     python -m benchmarks.peers
     python -m benchmarks.peers --help
 
-Other clients are shown too where they are installed:
+Other clients are included if they are installed:
 
     pip install tenacity httpx httpx2 aiohttp httpware "clientwright[requests]" pycurl
 
-niquests replaces urllib3 by a fork that core.http refuses, so it needs an environment of its own:
+niquests replaces urllib3 with a fork that core.http rejects, so it needs its own environment:
 
     python -m venv elsewhere && elsewhere/bin/pip install niquests
     python -m benchmarks.peers --niquests elsewhere/bin/python
 
-The client is pinned to one core and the server to another. The peers take turns in short rounds. Shown is the median of
-the rounds' ratios to `requests.Session` (`requests.get` for `http.get`), and the ratio of the quickest rounds. Metrics
-and log are on, as they are by default.
+The client is pinned to one core and the server to another. The clients are measured in short, alternating rounds. The
+table shows the median of the rounds' ratios to `requests.Session` (`requests.get` for `http.get`), and the ratio of the
+fastest rounds. Metrics and logs are on, as by default.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ HEAD = (
 )
 SLOW = "/slow"
 LATENCY = 0.01
-"""Seconds before the server answers under `SLOW`."""
+"""Seconds before the server responds to requests for `SLOW`."""
 THREADS = 32
 
 
@@ -77,7 +77,7 @@ def answers() -> dict[str, bytes]:
 
 
 def serve(told: Any, core: int | None, tls: bool) -> None:
-    """Be the server, until the process is ended."""
+    """Run the server until its process is terminated."""
     pin(core)
     pages, context = answers(), certificate() if tls else None
 
@@ -131,7 +131,7 @@ def sessions() -> dict[str, Get]:
 
 
 def closing() -> dict[str, Get]:
-    """Make a new TLS connection for each call; the contexts of a session stay."""
+    """Return functions that open a new TLS connection for each call; the session's TLS contexts are reused."""
     made = {"requests.Session": requests.Session(), "ResilientSession": ResilientSession()}
 
     def get_and_close(session: requests.Session, url: str) -> requests.Response:
@@ -178,7 +178,7 @@ CASES: dict[str, tuple[str, bool, Callable[[], dict[str, Get]], Way, int]] = {
     "2 KB, http.get": ("/2k", False, functions, one_after_the_other, 60),
     f"2 KB after {LATENCY * 1000:.0f} ms, {THREADS} threads": (SLOW, False, pooled, many_threads, 8),
 }
-"""Page, TLS, peers (the first is what the others are compared with), how it is called, calls in a round."""
+"""Path, TLS, clients (the first is the baseline), function that makes the calls, calls in a round."""
 
 
 def here(get: Get) -> Peer:
@@ -187,7 +187,7 @@ def here(get: Get) -> Peer:
 
 @contextmanager
 def elsewhere(python: str | None) -> Iterator[dict[str, Peer]]:
-    """Yield niquests, called by a process of that Python, with its name and version."""
+    """Yield a function that makes calls with niquests in a process of that Python, by name and version."""
     if python is None:
         yield {}
         return
@@ -195,7 +195,7 @@ def elsewhere(python: str | None) -> Iterator[dict[str, Peer]]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - of this package
         asked, told = process.stdin, process.stdout
         if asked is None or told is None:
-            raise RuntimeError("no pipes")
+            raise RuntimeError("the process has no pipes for input and output")
 
         def call(way: Way, url: str, calls: int) -> Times:
             print(way.__name__, calls, url, file=asked, flush=True)
@@ -212,7 +212,13 @@ def measure(names: list[str], rounds: int, niquests: str | None) -> None:
     pin(cores[0])
     os.environ["REQUESTS_CA_BUNDLE"] = CA
     table = Table(
-        "", "peer", "CPU, median", "CPU, least", "µs a call", "throughput", title="Beside requests, in the same run"
+        "",
+        "client",
+        "CPU, median",
+        "CPU, least",
+        "µs a call",
+        "throughput",
+        title="Ratios to requests, in the same run",
     )
     for name in names:
         page, tls, clients, way, calls = CASES[name]
@@ -240,14 +246,14 @@ def measure(names: list[str], rounds: int, niquests: str | None) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--only", help="cases of which the name holds this text")
-    parser.add_argument("--multiprocess", action="store_true", help="keep metrics as several processes do, in files")
-    parser.add_argument("--niquests", metavar="PYTHON", help="a Python that has niquests")
+    parser.add_argument("--only", help="only cases whose name contains this text")
+    parser.add_argument("--multiprocess", action="store_true", help="store metrics in files, for several processes")
+    parser.add_argument("--niquests", metavar="PYTHON", help="a Python executable with niquests installed")
     given = parser.parse_args()
     if given.multiprocess and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         with (
             tempfile.TemporaryDirectory() as directory
-        ):  # decided before the first metric is made, so in another process
+        ):  # in another process, because the variable is read before the first metric is created
             command = [sys.executable, "-m", "benchmarks.peers", *sys.argv[1:]]
             return subprocess.call(command, env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory})  # noqa: S603
     measure([name for name in CASES if given.only is None or given.only in name], given.rounds, given.niquests)

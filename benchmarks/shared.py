@@ -1,9 +1,9 @@
-"""What processes that share the state of their upstreams gain by it, and what that costs when Redis fails.
+"""Measures the effect of sharing upstream state between processes, and the delays of calls when Redis fails.
 
     python -m benchmarks.shared
 
-Real processes, a real Redis server (`redis-server` must be installed), real time, loopback only. It takes about two
-minutes, measures and does not judge.
+Uses real processes, a real Redis server (`redis-server` must be installed) and real time, loopback only. Takes about
+two minutes. It prints measurements and checks none of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.servers.fleet import Called, Member
 from tests.servers.redis import RedisServer, running_redis
 
 RATES = (1, 5, 20, 100, 0)
-"""Calls per second of the second process; 0: one after the other without a pause."""
+"""Calls per second of the second process; 0: sequential calls without a pause."""
 RUNS = 8
 CALLS = 150
 FINE = {"first": reply(200), "second": reply(200)}
@@ -35,7 +35,7 @@ console = Console(width=120, highlight=False)
 
 
 class Witness(list[bytes]):
-    """The requests that a server has had, and when each came."""
+    """The requests that a server has received, with their times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Witness(list[bytes]):
 
 
 def attempts_of_the_second(rate: int) -> tuple[int, float]:
-    """Return what a second process sends after a first one found the upstream down, and for how long it goes on."""
+    """Return the attempts of a second process after the first one's breaker opened, and the seconds until its last."""
     seen, refused_at = Witness(), [0.0]
     with running_redis() as redis, MisbehavingServer(routes=FINE, requests=seen) as upstream, ExitStack() as stack:
         first, second = (stack.enter_context(Member(redis.url, upstream.netloc, retries=0)) for _ in range(2))
@@ -64,8 +64,8 @@ def attempts_of_the_second(rate: int) -> tuple[int, float]:
 
         caller = threading.Thread(target=call_on)
         caller.start()
-        time.sleep(random.random())  # noqa: S311 - so that the exchanges of the two are at any distance
-        upstream.routes = {**DOWN, "second": reply(200)}  # or the second might find it first
+        time.sleep(random.random())  # noqa: S311 - so that the phase between the two processes' exchanges varies
+        upstream.routes = {**DOWN, "second": reply(200)}  # otherwise the second's breaker might open first
         while first.state() != "open":
             first.get("/first")
         found = time.monotonic()
@@ -77,8 +77,8 @@ def attempts_of_the_second(rate: int) -> tuple[int, float]:
 def how_soon() -> None:
     made = Table(
         "calls per second of the second process",
-        "attempts after the first found it down",
-        "seconds until it sends nothing",
+        "attempts after the first's breaker opened",
+        "seconds until its calls are rejected",
         title=f"1  Two processes, one Redis, {RUNS} runs each: median (worst)",
         caption="Target: at most 2 attempts. Retries are off: each call is an attempt.",
     )
@@ -86,7 +86,7 @@ def how_soon() -> None:
         runs = [attempts_of_the_second(rate) for _ in range(RUNS)]
         attempts, seconds = zip(*runs, strict=True)
         made.add_row(
-            str(rate or "one after the other"),
+            str(rate or "sequential"),
             f"{statistics.median(attempts):g} ({max(attempts)})",
             f"{statistics.median(seconds):.3f} ({max(seconds):.3f})",
         )
@@ -94,7 +94,7 @@ def how_soon() -> None:
 
 
 def calls_through(trouble: Callable[[RedisServer], object] | None, routes: dict[str, Reply]) -> list[Called]:
-    """Make calls, a fifth of them before the trouble begins."""
+    """Make calls, one fifth of them before `trouble` is called."""
     breaker = {"failures_in_a_row": 2, "open_for": 0.2, "open_max": 0.2}
     with running_redis() as redis, MisbehavingServer(routes=FINE) as upstream:
         url = redis.url if trouble else None
@@ -114,14 +114,14 @@ def delays() -> None:
     made = Table(
         *("Redis", "upstream", "calls", "sent", "p50", "p95", "longest"),
         title=f"2  Seconds per call, {CALLS} calls, 30 ms apart",
-        caption="Down: it answers 503; the breaker opens after 2 failures, for 0.2 s, so there are many elections. "
+        caption="Down: responds with 503; the breaker opens after 2 failures, for 0.2 s, so there are many probes. "
         "Target: no call takes 0.2 s longer than without Redis.",
     )
     troubles: dict[str, Callable[[RedisServer], object] | None] = {
         "none": None,
         "up": lambda _: None,
-        "stopped in mid-run": RedisServer.suspend,
-        "killed in mid-run": RedisServer.kill,
+        "stopped during the run": RedisServer.suspend,
+        "killed during the run": RedisServer.kill,
     }
     for name, trouble in troubles.items():
         for state, routes in (("up", FINE), ("down", DOWN)):

@@ -1,17 +1,17 @@
-"""What the update of all packages takes: throughput, CPU, memory, database, requests.
+"""Measures the update of all packages: throughput, CPU, memory, database, requests.
 
     python -m benchmarks.update_job                         # 1, 8 and 32 threads, over 500 packages
     python -m benchmarks.update_job --workers 32 --packages 5000 --limit 4
     python -m benchmarks.update_job --workers 32 --packages 500 5000 50000
-    python -m benchmarks.update_job --celery 1 2 4          # workers of Celery, of four processes each
+    python -m benchmarks.update_job --celery 1 2 4          # Celery workers with four processes each
     python -m benchmarks.update_job --outage --packages 5000
 
-The upstreams are stand-ins in this process, which answer after 50 ms; each is asked by so many at once as --limit
-says (a process of Celery makes one call at a time; the limit does not matter there). The share of the bound is that
-of the throughput which these limits allow: of the upstream that takes longest, requests x latency / limit. Each run
-of threads is a process with a SQLite database of its own. Celery has PostgreSQL and Redis, started for it here.
+The upstreams are simulated in this process and respond after 50 ms. --limit is the maximum number of concurrent
+requests to each of them (without effect for Celery, whose processes make one call at a time). "Of the bound" is the
+share of the maximum throughput: the slowest upstream needs at least requests x latency / limit seconds. Each run with
+threads is a process with its own SQLite database. Celery uses PostgreSQL and Redis servers that are started here.
 
-It measures and does not judge: it ends with 0, whatever it finds (with 130 after Ctrl-C).
+It prints measurements and checks none of them: the exit status is 0 (130 after Ctrl-C).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ console = Console(width=140, highlight=False)
 
 
 def threads(sizes: Sequence[int], workers: Sequence[int], limit: int) -> None:
-    table = new_table(f"In threads, {limit} at once to each upstream")
+    table = new_table(f"Threads, at most {limit} concurrent requests to each upstream")
     for packages in sizes:
         with bench(packages, limit) as made:
             for number in workers:
@@ -42,7 +42,7 @@ def threads(sizes: Sequence[int], workers: Sequence[int], limit: int) -> None:
 
 
 def celery(sizes: Sequence[int], workers: Sequence[int], limit: int) -> None:
-    table = new_table("By Celery")
+    table = new_table("Celery")
     with running_postgresql(connections=100) as server, running_redis() as broker:
         for packages in sizes:
             with bench(packages, limit) as made:
@@ -69,12 +69,12 @@ def outage(packages: int, limit: int) -> None:
         threading.Timer(off.seconds / 3, setattr, (made.upstreams.pypi, "fault", None)).start()
         add_row(f"black hole for {off.seconds / 3:.0f} s", made.threads(32))
     console.print(table)
-    console.print(f"A black hole takes {hole.seconds - off.seconds:.1f} s longer than PyPI switched off.")
+    console.print(f"With the black hole, the run took {hole.seconds - off.seconds:.1f} s longer than with PyPI off.")
 
 
 def new_table(title: str) -> Table:
     columns = ("packages", "workers", "seconds", "packages/s", "of the bound", "CPU ms/package", "memory MiB")
-    return Table(*columns, "database ms/package", "requests", title=f"{title}, {LATENCY * 1000:.0f} ms")
+    return Table(*columns, "database ms/package", "requests", title=f"{title}, {LATENCY * 1000:.0f} ms latency")
 
 
 def add(table: Table, taken: Taken, made: Bench | None = None) -> None:
@@ -100,8 +100,8 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=8, metavar="N", help="default: %(default)s")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--workers", type=int, nargs="+", default=[1, 8, 32], metavar="N", help="default: 1 8 32")
-    what.add_argument("--celery", type=int, nargs="+", metavar="N", help="so many workers of Celery instead")
-    what.add_argument("--outage", action="store_true", help="while PyPI is a black hole")
+    what.add_argument("--celery", type=int, nargs="+", metavar="N", help="run N Celery workers instead of threads")
+    what.add_argument("--outage", action="store_true", help="run while PyPI accepts connections but never responds")
     args = parser.parse_args()
     if args.outage:
         outage(args.packages[0], args.limit)
