@@ -630,7 +630,7 @@ def brown_out(upstreams: Servers, scale: float) -> None:
         f"2  Brown-out: half of the responses are 503, {calls} calls, {threads} threads, scale {scale:g}",
         *("", "attempts per call", "breaker opened", "successful calls", "total time", "calls per second"),
         note="Target of core.http: at most 1.3 attempts per call, the breaker stays closed. Half of the attempts fail: "
-        "with 1.3 per call, at most 65 % of the calls succeed. core.http has a faster clock here, so its windows scale.",
+        "with 1.3 per call, at most 65 % of the calls succeed. core.http's clock is faster here, so its windows scale.",
     )
     for contender in contenders:
         made.add_row(contender.name, *rows[contender.name])

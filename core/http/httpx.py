@@ -1,13 +1,13 @@
-"""The driver for httpx 0.28: clients and transports that are resilient, for threads and for event loops.
+"""The driver for httpx 0.28: resilient clients and transports, for threads and for event loops.
 
     from core.http.httpx import AsyncResilientClient
 
     async with AsyncResilientClient() as client:
         response = await client.get("https://example.org/data.json")
 
-It needs the extra `httpx`. httpx2 has a driver of its own, with the same names: `core.http.httpx2`.
+It needs the extra `httpx`. httpx2 has a separate driver with the same names: `core.http.httpx2`.
 
-What it raises is the neutral error of `core.http` and in the families of httpx:
+Each of its errors derives from a class of `core.http` and from httpx's own classes:
 
 httpx.HTTPError
 ├── httpx.ConnectError, httpx.HTTPStatusError
@@ -17,9 +17,9 @@ httpx.HTTPError
 │   └── BlockedAddress
 ├── httpx.TimeoutException
 │   ├── httpx.PoolTimeout
-│   │   └── AttemptPoolTimeout     no connection of a pool with `max_connections` came free
+│   │   └── AttemptPoolTimeout     a pool with `max_connections` had no free connection in time
 │   ├── httpx.ConnectTimeout
-│   │   └── AttemptConnectTimeout  an attempt ran out of time before its connection was established
+│   │   └── AttemptConnectTimeout  an attempt timed out before its connection was established
 │   ├── httpx.WriteTimeout
 │   │   └── AttemptWriteTimeout    … while sending
 │   └── httpx.ReadTimeout
@@ -28,7 +28,7 @@ httpx.HTTPError
 └── httpx.ReadError
     └── ResponseTooLarge
 
-Everything else that goes wrong is the error that httpx itself raises for it. All have `attempts`.
+For all other failures, httpx's own error is raised. All errors have `attempts`.
 """
 
 from __future__ import annotations
@@ -70,37 +70,37 @@ class CircuitOpen(exceptions.CircuitOpen, httpx.ConnectError, httpx.HTTPStatusEr
 
 
 class RateLimited(exceptions.RateLimited, httpx.ConnectError, httpx.HTTPStatusError):
-    """The upstream asked for a pause that is longer than the call may wait."""
+    """The upstream's rate limit requires a longer pause than the call may wait."""
 
     client = httpx
 
 
 class BlockedAddress(exceptions.BlockedAddress, httpx.ConnectError):
-    """A URL of an untrusted client leads to an address that it must not reach."""
+    """A URL of an untrusted client leads to an address or port that is not allowed."""
 
     client = httpx
 
 
 class AttemptPoolTimeout(exceptions.AttemptTimeout, httpx.PoolTimeout):
-    """An attempt ran out of time while it waited for a connection of a pool that is full."""
+    """An attempt timed out while waiting for a free connection of a full pool."""
 
     client = httpx
 
 
 class AttemptConnectTimeout(exceptions.AttemptTimeout, httpx.ConnectTimeout):
-    """An attempt ran out of time before its connection was established: in dns, connect or tls. Nothing was sent."""
+    """An attempt timed out in stage dns, connect or tls, before the connection was established. Nothing was sent."""
 
     client = httpx
 
 
 class AttemptWriteTimeout(exceptions.AttemptTimeout, httpx.WriteTimeout):
-    """An attempt ran out of time while sending."""
+    """An attempt timed out while sending."""
 
     client = httpx
 
 
 class AttemptReadTimeout(exceptions.AttemptTimeout, httpx.ReadTimeout):
-    """An attempt ran out of time while it waited for the answer, or in the body."""
+    """An attempt timed out while waiting for the response or while reading the body."""
 
     client = httpx
 
@@ -118,7 +118,7 @@ class ResponseTooLarge(exceptions.ResponseTooLarge, httpx.ReadError):
 
 
 class Response(ResilientResponse, httpx.Response):
-    """An `httpx.Response` that has `attempts`, and of which decoding, text and JSON are bounded."""
+    """An `httpx.Response` with `attempts`, and with limits for decoding, text and JSON."""
 
 
 class _SyncBody(body.SyncBody, httpx.SyncByteStream):

@@ -1,13 +1,13 @@
-"""The driver for httpx2: clients and transports that are resilient, for threads and for event loops.
+"""The driver for httpx2: resilient clients and transports, for threads and for event loops.
 
     from core.http.httpx2 import AsyncResilientClient
 
     async with AsyncResilientClient() as client:
         response = await client.get("https://example.org/data.json")
 
-It needs the extra `httpx2`. httpx has a driver of its own, with the same names: `core.http.httpx`.
+It needs the extra `httpx2`. httpx has a separate driver with the same names: `core.http.httpx`.
 
-What it raises is the neutral error of `core.http` and in the families of httpx2:
+Each of its errors derives from a class of `core.http` and from httpx2's own classes:
 
 httpx2.HTTPError
 ├── httpx2.ConnectError, httpx2.HTTPStatusError
@@ -17,9 +17,9 @@ httpx2.HTTPError
 │   └── BlockedAddress
 ├── httpx2.TimeoutException
 │   ├── httpx2.PoolTimeout
-│   │   └── AttemptPoolTimeout     no connection of a pool with `max_connections` came free
+│   │   └── AttemptPoolTimeout     a pool with `max_connections` had no free connection in time
 │   ├── httpx2.ConnectTimeout
-│   │   └── AttemptConnectTimeout  an attempt ran out of time before its connection was established
+│   │   └── AttemptConnectTimeout  an attempt timed out before its connection was established
 │   ├── httpx2.WriteTimeout
 │   │   └── AttemptWriteTimeout    … while sending
 │   └── httpx2.ReadTimeout
@@ -28,7 +28,7 @@ httpx2.HTTPError
 └── httpx2.ReadError
     └── ResponseTooLarge
 
-Everything else that goes wrong is the error that httpx2 itself raises for it. All have `attempts`.
+For all other failures, httpx2's own error is raised. All errors have `attempts`.
 """
 
 from __future__ import annotations
@@ -70,37 +70,37 @@ class CircuitOpen(exceptions.CircuitOpen, httpx2.ConnectError, httpx2.HTTPStatus
 
 
 class RateLimited(exceptions.RateLimited, httpx2.ConnectError, httpx2.HTTPStatusError):
-    """The upstream asked for a pause that is longer than the call may wait."""
+    """The upstream's rate limit requires a longer pause than the call may wait."""
 
     client = httpx2
 
 
 class BlockedAddress(exceptions.BlockedAddress, httpx2.ConnectError):
-    """A URL of an untrusted client leads to an address that it must not reach."""
+    """A URL of an untrusted client leads to an address or port that is not allowed."""
 
     client = httpx2
 
 
 class AttemptPoolTimeout(exceptions.AttemptTimeout, httpx2.PoolTimeout):
-    """An attempt ran out of time while it waited for a connection of a pool that is full."""
+    """An attempt timed out while waiting for a free connection of a full pool."""
 
     client = httpx2
 
 
 class AttemptConnectTimeout(exceptions.AttemptTimeout, httpx2.ConnectTimeout):
-    """An attempt ran out of time before its connection was established: in dns, connect or tls. Nothing was sent."""
+    """An attempt timed out in stage dns, connect or tls, before the connection was established. Nothing was sent."""
 
     client = httpx2
 
 
 class AttemptWriteTimeout(exceptions.AttemptTimeout, httpx2.WriteTimeout):
-    """An attempt ran out of time while sending."""
+    """An attempt timed out while sending."""
 
     client = httpx2
 
 
 class AttemptReadTimeout(exceptions.AttemptTimeout, httpx2.ReadTimeout):
-    """An attempt ran out of time while it waited for the answer, or in the body."""
+    """An attempt timed out while waiting for the response or while reading the body."""
 
     client = httpx2
 
@@ -118,7 +118,7 @@ class ResponseTooLarge(exceptions.ResponseTooLarge, httpx2.ReadError):
 
 
 class Response(ResilientResponse, httpx2.Response):
-    """An `httpx2.Response` that has `attempts`, and of which decoding, text and JSON are bounded."""
+    """An `httpx2.Response` with `attempts`, and with limits for decoding, text and JSON."""
 
 
 class _SyncBody(body.SyncBody, httpx2.SyncByteStream):

@@ -1,5 +1,5 @@
-"""The driver for httpx and httpx2, which know each other as little as this package knows which of them it drives.
+"""The common driver for httpx and httpx2. It imports neither of them.
 
-`core.http.httpx` and `core.http.httpx2` bind it: they derive the public classes from those here and from those of their
-library.
+`core.http.httpx` and `core.http.httpx2` bind it to their library: they derive the public classes from the classes of
+this package and of the library.
 """

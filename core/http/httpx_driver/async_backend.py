@@ -1,8 +1,8 @@
-"""How httpcore reaches the network without blocking its event loop: asyncio, uvloop or trio.
+"""httpcore's network backend for event loops: asyncio, uvloop or trio.
 
-A name is looked up in the threads of `wire.resolver`, which call back. (The executor of a loop would do as well, but
-`asyncio.run` waits for it: a look-up that hangs would keep a program from ending.) The time limit of an attempt is a
-cancel scope around all of it, so there is none for each operation, unless the caller asked for one.
+DNS lookups run in the threads of `wire.resolver`, which notify the event loop. (Not in the loop's executor, because
+`asyncio.run` waits for it at exit, and a hanging lookup would keep the program from ending.) A cancel scope enforces
+the timeout of the whole attempt, so single operations have a timeout only if the caller sets one.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from .library import MOST_OF_HEAD
 from .readability import is_readable
 
 _MOST_LINES = 256
-"""Lines that are handed to httpcore at once; of more, `_PIECE` bytes at a time."""
+"""Maximum lines passed to httpcore at once; data with more lines is passed in pieces of `_PIECE` bytes."""
 _PIECE = 1024
-"""170 chunks at most, or 40 answers of "100 Continue"."""
+"""Bytes: at most 170 chunks, or 40 responses "100 Continue"."""
 
 
 def waker(event: anyio.Event) -> Callable[[], None]:
-    """Return a function that sets `event` from any thread, or from a finalizer. It takes no lock and raises nothing."""
+    """Return a function that sets `event` from any thread or finalizer. It acquires no lock and raises nothing."""
     native: Any = anyio.lowlevel.current_token().native_token
     soon = (
         native.run_sync_soon if hasattr(native, "run_sync_soon") else native.call_soon_threadsafe
     )  # trio's, asyncio's
 
     def wake() -> None:
-        with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, so no task is waiting
             soon(event.set)
 
     return wake
 
 
 class AsyncBackend:
-    """An `httpcore.AsyncNetworkBackend`."""
+    """An `httpcore.AsyncNetworkBackend` that enforces attempts' deadlines."""
 
     def __init__(self, httpcore: Any, socks_replies: int = 0) -> None:
-        """Make one.
+        """Create the backend.
 
-        :param socks_replies: how often a SOCKS proxy answers before it is a connection to the server; 0: there is none.
+        :param socks_replies: replies of the SOCKS proxy before the connection to the server is ready; 0: no proxy.
         """
         self._httpcore = httpcore
         self._socks_replies = socks_replies
@@ -60,8 +60,8 @@ class AsyncBackend:
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> Any:
-        """Resolve `host` and connect to the first of its addresses that answers; they share the time left."""
-        attempt = attempt_context.current() or AttemptContext(float("inf"))  # none: the pool is used without us
+        """Resolve `host` and connect to the first address that accepts; all addresses share the remaining time."""
+        attempt = attempt_context.current() or AttemptContext(float("inf"))  # None if other code uses the pool
         attempt.connected = True
         try:
             addresses = await _resolve(attempt, host, port)
@@ -70,13 +70,13 @@ class AsyncBackend:
         if attempt.untrusted:
             address_guard.check_addresses(str(info[4][0]) for info in addresses)
         attempt.stage = Stage.CONNECT
-        error: Exception = self._httpcore.ConnectError("the name has no address")
+        error: Exception = self._httpcore.ConnectError("the host name has no address")
         for tried, info in enumerate(addresses):
             share = attempt.left() / (len(addresses) - tried)
             try:
                 stream = await self._plain.connect_tcp(
                     str(info[4][0]),
-                    int(info[4][1]),  # of what was looked up: a test may lead a name to a server of its own
+                    int(info[4][1]),  # from the lookup, because a test may resolve a name to its own server
                     timeout=share if timeout is None else min(share, timeout),
                     local_address=local_address,
                     socket_options=socket_options,
@@ -104,10 +104,10 @@ class AsyncBackend:
 
 
 class AsyncStream:
-    """An `httpcore.AsyncNetworkStream` that notes how far the attempt got that it works for.
+    """An `httpcore.AsyncNetworkStream` that records the stage of its attempt.
 
-    httpcore parses all that it has read before it looks at the network again, which is when a cancellation reaches it.
-    In 64 KiB there may be 10,000 chunks, which take some tenths of a second. So data of many lines is handed over in
+    httpcore parses all received data before the next network operation, where a cancellation takes effect. 64 KiB may
+    contain 10,000 chunks, which take several tenths of a second. So data with many lines is passed to httpcore in
     pieces.
     """
 
@@ -116,7 +116,7 @@ class AsyncStream:
         self._socket: Any = None
         self._socks_replies = socks_replies
         self._rest = b""
-        """Of what was received, that is still to be handed over."""
+        """Received data that has not been passed to httpcore yet."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
         if self._rest:
@@ -125,7 +125,7 @@ class AsyncStream:
             return data
         data = await self._received(max_bytes, timeout)
         self._socks_replies -= self._socks_replies > 0
-        if data.count(b"\r\n") > _MOST_LINES:  # each chunk has one at least, and each head
+        if data.count(b"\r\n") > _MOST_LINES:  # each chunk and each head has at least one
             data, self._rest = data[:_PIECE], data[_PIECE:]
         return data
 
@@ -138,7 +138,7 @@ class AsyncStream:
         with anyio.move_on_after(None if attempt is None else attempt.read_limit) as scope:
             data = await self._stream.read(max_bytes, timeout)
         if scope.cancelled_caught and attempt is not None and attempt.expire is not None:
-            # As a cancellation: for an error, httpcore would end all calls that share an HTTP/2 connection.
+            # By a cancellation: after an error, httpcore would end all calls that share an HTTP/2 connection.
             attempt.expire()
             await anyio.lowlevel.checkpoint()
         if attempt is not None:
@@ -152,7 +152,7 @@ class AsyncStream:
         try:
             await self._stream.write(buffer, timeout)
         except BaseException:
-            # Some of it may be missing, so nothing that follows would be understood: over HTTP/2, of other calls too.
+            # The data may be incomplete, so the server would misread all further data, over HTTP/2 of other calls too.
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
             raise
@@ -172,7 +172,7 @@ class AsyncStream:
             attempt.stage = Stage.TLS
         try:
             stream = AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-        except BaseException:  # httpcore closes it for errors, not for a cancellation
+        except BaseException:  # httpcore closes it after errors, but not after a cancellation
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
             raise
@@ -189,8 +189,8 @@ class AsyncStream:
         if info != "is_readable":
             return self._stream.get_extra_info(info)
         if self._rest:
-            return True  # without a request, that is the end of a connection
-        # Asked of every idle connection at every call, and anyio takes long to find the socket.
+            return True  # data without a request means that the connection cannot be reused
+        # httpcore asks this for every idle connection at every call, and anyio is slow at finding the socket.
         if self._socket is None:
             self._socket = self._stream.get_extra_info("socket")
         return self._socket is None or is_readable(self._socket)

@@ -24,17 +24,20 @@ from .transport import Transport
 
 
 class AsyncTransport(Transport):
-    """Goes before `httpx.AsyncBaseTransport` in the bases of the class that a binding makes."""
+    """A transport for event loops whose calls are resilient: see `Transport` for its parameters.
+
+    (A binding derives its transport from this class and then from `httpx.AsyncBaseTransport`.)
+    """
 
     kind = "AsyncHTTPTransport"
     method = "handle_async_request"
     _plain: dict[Any, Any]
-    """By the token of an event loop: the transport of httpx that makes the attempts there."""
+    """The httpx transport that makes the attempts, by the token of its event loop."""
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Send `request`, again where that may help, and return the last answer.
+        """Send `request`, retry it as the policy says, and return the last response.
 
-        Raises what httpx raises, and the errors of `core.http`, which are in httpx's families.
+        Raises the errors of httpx, and those of `core.http`, which are subclasses of httpx's.
         """
         of_client = client_call.current()
         if of_client is not None and of_client.uses(self):
@@ -72,11 +75,11 @@ class AsyncTransport(Transport):
             try:
                 raise outgoing.final(answer, outcome)
             finally:
-                del answer  # or its traceback and this frame keep each other alive
+                del answer  # otherwise its traceback and this frame would keep each other alive
         return outgoing.finish(answer)
 
     async def aclose(self) -> None:
-        """Close the connections. What a transport with a state of its own knows of its upstreams is given up."""
+        """Close the connections. A transport with separate state discards that state."""
         here = self._plain.pop(_loop(), None) if self.given is None else self.given
         self._plain.clear()  # those of other loops cannot be closed from this one
         if here is not None:
@@ -121,22 +124,22 @@ class AsyncTransport(Transport):
                 whole = True
             except self.caught as exc:
                 error = exc
-            except Exception as exc:  # noqa: BLE001 - of_negotiation raises what is not httpcore's
+            except Exception as exc:  # noqa: BLE001 - of_negotiation raises all other errors again
                 error = outgoing.of_negotiation(exc, context)
             finally:
                 if not whole:
                     await self._give_up(plain, request, context)
         try:
             if scope.cancelled_caught:
-                error = TimeoutError("the attempt has used up its time")
+                error = TimeoutError("the time of the attempt has run out")
             if error is not None:
                 return outgoing.failed(error, context, timed_out=scope.cancelled_caught, handled=handled)
             return response, outgoing.answered(response)
         finally:
-            del error  # or its traceback and this frame keep each other alive
+            del error  # otherwise its traceback and this frame would keep each other alive
 
     async def _give_up(self, plain: Any, request: Any, context: AttemptContext) -> None:
-        """Leave no connection of an attempt that did not end well to other calls."""
+        """Keep other calls from using the connection of a failed attempt."""
         compat.retire(plain, self.library.httpcore, request.url)
         if context.negotiation is not None:  # httpcore does not close it
             with anyio.CancelScope(shield=True):
@@ -157,18 +160,18 @@ class AsyncTransport(Transport):
         return plain
 
     async def _keep(self, response: Any, outgoing: Outgoing) -> None:
-        """Read and close an answer that is to be followed by another attempt, should it be the last one after all."""
+        """Read and close a response before a retry, because it may still become the last response of the call."""
         with anyio.move_on_after(1.0), suppress(Exception):
             await body.aread(self.library, response, outgoing.max_bytes)
         await response.stream.aclose()
 
     async def _pause(self, step: Wait, outgoing: Outgoing) -> None:
-        """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
+        """Wait until `step.seconds` have passed or the call is woken. A custom `wait` is woken only for a turn."""
         own = self.settings.wait or outgoing.registry.runtime.wait
         is_real_time = outgoing.registry.runtime.is_real
         if own is not time.sleep and not (step.for_turn and is_real_time):
-            # Where a fake clock waits, other tasks run all the same. Not after it: they would move the clock on, and
-            # the turn that was waited for would be over.
+            # With a fake clock, other tasks run too, but before the wait. After it, they would move the clock, and the
+            # turn that this call has waited for would be over.
             await anyio.lowlevel.checkpoint()
             await _waited(own(step.seconds))
             return
@@ -196,7 +199,7 @@ def _loop() -> Any:
 
 
 def _is_over(loop: Any) -> bool:
-    """Say whether an event loop has ended."""
+    """Return whether an event loop has ended."""
     if hasattr(loop, "is_closed"):
         return bool(loop.is_closed())
     try:

@@ -1,4 +1,4 @@
-"""Bodies: whether a request's can be sent again, and reading a response's, inside its attempt or by its caller."""
+"""Checks whether a request body can be sent again, and reads response bodies, in the attempt or for the caller."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .library import Library
 
 _CHUNKS_A_STEP = 64
 _BYTES_A_STEP = 256 * 1024
-"""How much is read or decoded before other tasks of the loop have a turn."""
+"""Amounts that are read or decoded before other tasks of the loop run."""
 
 
 def replayable(httpx: Any, request: Any) -> bool:
-    """Say whether the body of `request` can be sent again: bytes, a form, or files that seek."""
+    """Return whether the body of `request` can be sent again: bytes, a form, or seekable files."""
     stream = request.stream
     if isinstance(stream, httpx.ByteStream) or compat.has_request_content(request):
         return True
-    fields = getattr(stream, "fields", None)  # of a form with files, which httpx makes anew each time
+    fields = getattr(stream, "fields", None)  # of a form with files, which httpx encodes again each time
     if not isinstance(fields, list):
         return False
     files = (getattr(field, "file", b"") for field in fields)
@@ -39,7 +39,7 @@ def _seeks(file: Any) -> bool:
 
 
 class Reading:
-    """The body of one response, as it arrives: within the limit, and decoded."""
+    """Collects the body of one response up to its limit, and decodes it."""
 
     def __init__(self, library: Library, response: Any, limit: int | None) -> None:
         self._library = library
@@ -53,16 +53,16 @@ class Reading:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self.raw.clear()  # the traceback holds this object, and so does anybody who keeps the error
+            self.raw.clear()  # the error's traceback keeps this object alive
 
     def add(self, chunk: bytes) -> None:
-        """Take a chunk. Raises `BodyTooLarge`."""
+        """Add a chunk. Raises `BodyTooLarge`."""
         self.raw += chunk
         if self._limit is not None and len(self.raw) > self._limit + (OVERHEAD if self._codings else 0):
             raise BodyTooLarge
 
     def pieces(self) -> Iterator[bytes]:
-        """Decode what was read. Raises `BodyTooLarge` and `BodyBroken`."""
+        """Yield the decoded body in pieces. Raises `BodyTooLarge` and `BodyBroken`."""
         decoder = ContentDecoder(self._codings, self._limit)
         yield from decoder.decode(bytes(self.raw))
         yield decoder.finish()
@@ -72,7 +72,7 @@ class Reading:
         return bool(self._codings)
 
     def check(self, exc: BodyTooLarge | BodyBroken) -> None:
-        """Raise the error for a body that could not be read, unless it is a redirect's: there only Location counts."""
+        """Raise the driver's error for `exc`, except for a redirect, of which only the Location matters."""
         if self._response.has_redirect_location:
             return
         if isinstance(exc, BodyBroken):
@@ -81,16 +81,16 @@ class Reading:
         raise self._library.errors.response_too_large(text) from exc
 
     def finish(self, content: bytes) -> None:
-        """Give the response its body, to be read from memory."""
+        """Set the body of the response, which is then read from memory."""
         response = self._response
         response.decoded = (content, len(self.raw))
         response.stream = self._library.httpx.ByteStream(bytes(self.raw) if self._codings else content)
 
 
 def read(library: Library, response: Any, limit: int | None) -> None:
-    """Read the whole body of `response`. Raises `ResponseTooLarge`, and what httpx raises."""
+    """Read the whole body of `response`. Raises `ResponseTooLarge` and the errors of httpx."""
     if compat.is_read(response):
-        return  # from a mock
+        return  # the response of a mock
     attempt, content = attempt_context.current(), b""
     stream = response.stream
     with Reading(library, response, limit) as reading:
@@ -116,7 +116,7 @@ def _in_time(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 async def aread(library: Library, response: Any, limit: int | None) -> None:
-    """As `read`, with turns for other tasks while a large body is decoded."""
+    """Read as `read` does, and let other tasks run while a large body is read and decoded."""
     if compat.is_read(response):
         return
     stream, content = response.stream, b""
@@ -147,9 +147,9 @@ async def _gather(chunks: AsyncIterator[bytes], reading: Reading) -> None:
 
 
 async def _give_up(chunks: AsyncIterator[bytes]) -> None:
-    """End the generators of httpx and httpcore by a cancellation, at their next look at the connection.
+    """End the generators of httpx and httpcore by a cancellation, which takes effect at their next network operation.
 
-    Closed, the outer one would leave the inner ones to the garbage collector, which trio takes for a mistake.
+    Closing the outer generator would leave the inner ones to the garbage collector, which trio reports as an error.
     """
     with anyio.CancelScope(shield=True) as scope, suppress(Exception):
         scope.cancel()
@@ -167,13 +167,13 @@ async def _adecoded(reading: Reading) -> bytes:
                 await anyio.lowlevel.checkpoint()
                 step = 0
     except BaseException:
-        content.clear()  # the traceback holds it
+        content.clear()  # the error's traceback keeps it alive
         raise
     return bytes(content)
 
 
 class SyncBody:
-    """The body of a response that its caller reads: it holds its slot until it is closed or forgotten."""
+    """A response body that the caller reads. It keeps the concurrency slot until it is closed or garbage-collected."""
 
     def __init__(self, stream: Any, slot: Slot | None) -> None:
         self._stream = stream
@@ -191,9 +191,9 @@ class SyncBody:
 
 
 class AsyncBody:
-    """The same for asynchronous callers. A chunk that takes too long is a read timeout.
+    """A response body that an asynchronous caller reads: see `SyncBody`. A chunk that takes too long is a read timeout.
 
-    (Not one of httpcore's, which would end all other streams of an HTTP/2 connection as well.)
+    (Not a timeout of httpcore, which would also end all other streams of an HTTP/2 connection.)
     """
 
     def __init__(self, stream: Any, slot: Slot | None, seconds: float, read_timeout: Any) -> None:
@@ -209,7 +209,7 @@ class AsyncBody:
                 with anyio.move_on_after(self._seconds) as scope:
                     chunk: bytes | None = await anext(chunks, None)
                 if scope.cancelled_caught:
-                    raise self._read_timeout(f"The server sent nothing more of the body for {self._seconds:g} s")
+                    raise self._read_timeout(f"The server sent no more of the body for {self._seconds:g} s")
                 if chunk is None:
                     return
                 yield chunk

@@ -1,4 +1,4 @@
-"""The clients: each hop of a call goes through transports of ours, those of the environment's proxies included."""
+"""The clients. They send all requests through this package's transports, also through the environment's proxies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _POLICY = frozenset(field.name for field in fields(Policy))
 if TYPE_CHECKING:
 
     class _Client:
-        """What `Client` uses of `httpx.Client` and `httpx.AsyncClient`."""
+        """The part of `httpx.Client` and `httpx.AsyncClient` that `Client` uses."""
 
         headers: Any
         cookies: Any
@@ -46,7 +46,7 @@ else:
 
 
 class Client(_Client):
-    """What the clients for threads and for event loops share."""
+    """Common base of the clients for threads and for event loops."""
 
     library: ClassVar[Library]
     transport_class: ClassVar[type[Transport]]
@@ -75,7 +75,7 @@ class Client(_Client):
         self._untrusted = untrusted
         self._clock = clock
         self.transports: list[Transport] = []
-        """Those of ours that it sends through."""
+        """This package's transports that the client sends through."""
         client_options.setdefault("limits", self.library.limits())
         if untrusted:
             refuse_unsafe(client_options)
@@ -90,12 +90,12 @@ class Client(_Client):
             self.cookies.jar.set_policy(KeepNone())
 
     def within(self, seconds: float) -> AbstractContextManager[object]:
-        """Give all calls that are made inside, in this thread or task, one total deadline together.
+        """Return a context manager that sets one total deadline for all calls of this thread or task inside it.
 
-        Tasks that are started inside share it.
+        Tasks that are started inside share the deadline.
 
-        :param seconds: for all of them; it can only shorten the policy's `total_timeout`. A call that begins after them
-            raises `DeadlineExceeded`.
+        :param seconds: from now until the deadline, which can only shorten the policy's `total_timeout`. A call that
+            begins after the deadline raises `DeadlineExceeded`.
         """
         check_number("seconds", seconds, "a number of seconds", -inf, inf)
         clock = self._clock or process.current().runtime.clock
@@ -110,10 +110,10 @@ class Client(_Client):
         return self._made(proxy=proxy, **options)
 
     def _build_redirect_request(self, request: Any, response: Any) -> Any:
-        """As in httpx; an untrusted client takes nothing along to another origin that may be a credential."""
+        """Build as httpx does; an untrusted client drops all possible credentials when the origin changes."""
         try:
             redirect = super()._build_redirect_request(request, response)
-        except idna.IDNAError as exc:  # as httpx reports other URLs that it cannot read
+        except idna.IDNAError as exc:  # raise the error that httpx raises for other invalid URLs
             error = f"Invalid URL in location header: {exc}."
             raise self.library.httpx.RemoteProtocolError(error, request=request) from exc
         if not self._untrusted:
@@ -124,7 +124,7 @@ class Client(_Client):
             blocked = "The redirect leads from https to http"
         elif before != after and redirect.method not in {"GET", "HEAD"}:
             blocked = "The redirect would send the request body to another origin"
-        if blocked is not None:  # raised when it is sent: a client that follows no redirects makes the request as well
+        if blocked is not None:  # raised when it is sent, because httpx also builds redirects that it does not follow
             redirect.extensions = {**redirect.extensions, KEY: {"blocked": blocked}}
         if before != after:
             kept = {*address_guard.KEPT_HEADERS, "host"}
@@ -133,7 +133,7 @@ class Client(_Client):
         return redirect
 
     def _merge_url(self, url: Any) -> Any:
-        """As in httpx, of which 0.28 lets an error of the package idna out for some host names that begin with xn--."""
+        """Merge as httpx does; raise its `InvalidURL` where httpx 0.28 raises idna's error for some xn-- host names."""
         merged = super()._merge_url(url)
         try:
             merged.host  # noqa: B018 - the property decodes it
@@ -142,7 +142,7 @@ class Client(_Client):
         return merged
 
     def _prepare(self, request: Any) -> None:
-        """Put the configured User-Agent in the place of httpx's own."""
+        """Replace httpx's default User-Agent with the configured one."""
         configured = process.current().config.user_agent
         if configured and request.headers.get("User-Agent") == f"python-{self._name}/{self._version}":
             request.headers["User-Agent"] = configured
@@ -158,7 +158,7 @@ class Client(_Client):
         return version
 
     def _noted(self, error: Any, request: Any, call: client_call.ClientCall) -> None:
-        """Give an error that no transport of ours raised its attempts, and take the secrets of the URL out of it."""
+        """Set the attempts of an error that none of this package's transports raised, and mask the URL's secrets."""
         if not hasattr(error, "attempts"):
             error.attempts = call.attempts
             redaction.error(error, redaction.secrets_of(str(request.url)))
@@ -176,10 +176,15 @@ class Client(_Client):
 
 
 class SyncClient(Client, Generic[_Response]):
-    """Goes before `httpx.Client` in the bases of the class that a binding makes."""
+    """A client for threads whose calls have retries, hard timeouts, a circuit breaker, a rate-limit gate and metrics.
+
+    `policy`, `untrusted`, `partition`, `clock`, `wait` and `random` are those of `ResilientSession`; all other options
+    are those of httpx's client. With ``untrusted=True``, raises `ValueError` for verify=False, proxy, mounts and
+    transport. (A binding derives its client from this class and then from `httpx.Client`.)
+    """
 
     def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
-        """As in httpx; redirects and authentication share the total deadline of the call."""
+        """Send as httpx does; redirects and authentication share the total deadline of the call."""
         self._prepare(request)
         with client_call.entered(self.transports, stream=stream, limit=TimeLimit.of(self)) as call:
             send = self.transports[0].traced(partial(self._send, call, **how))
@@ -198,10 +203,13 @@ class SyncClient(Client, Generic[_Response]):
 
 
 class AsyncClient(Client, Generic[_Response]):
-    """Goes before `httpx.AsyncClient` in the bases of the class that a binding makes."""
+    """A client for event loops whose calls are resilient: see `SyncClient` for its parameters.
+
+    (A binding derives its client from this class and then from `httpx.AsyncClient`.)
+    """
 
     async def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
-        """As in httpx; redirects and authentication share the total deadline of the call."""
+        """Send as httpx does; redirects and authentication share the total deadline of the call."""
         self._prepare(request)
         with client_call.entered(self.transports, stream=stream, limit=TimeLimit.of(self)) as call:
             send = self.transports[0].traced(partial(self._send, call, **how))

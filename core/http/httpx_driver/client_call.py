@@ -1,8 +1,8 @@
-"""What the hops of one `Client.send` share: the total deadline, their attempts, and whether the caller reads the body.
+"""The state that all hops of one `Client.send` share: total deadline, attempts, and whether the caller reads the body.
 
-A transport is handed each hop of a redirect and of an authentication by itself, and nothing says which belong together
-or whether the client was asked to stream. So a client of ours says it here. (A context variable and no extension of the
-request, which outlives the call: the same request, or its ``next_request``, may be sent again later.)
+A transport receives each hop of a redirect or an authentication separately, without information about the other hops or
+about streaming. So the clients store it here, in a context variable. (Not in an extension of the request, which
+outlives the call: the same request, or its ``next_request``, may be sent again later.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..outcome import Attempt
 
 
 class ClientCall:
-    """One `send` of a client of ours."""
+    """One `send` of a resilient client."""
 
     __slots__ = ("_deadline", "_limit", "_transports", "attempts", "stream")
 
@@ -25,16 +25,16 @@ class ClientCall:
         self._deadline: float | None = None
         self.stream = stream
         self.attempts: tuple[Attempt, ...] = ()
-        """Of all hops so far."""
+        """The attempts of all hops so far."""
 
     def deadline(self, proposed: float) -> float:
-        """Return the deadline that the first hop set; it sets `proposed`, or the limit if that comes before."""
+        """Return the deadline of the call. The first hop sets it, to `proposed` or the limit, whichever is earlier."""
         if self._deadline is None:
             self._deadline = proposed if self._limit is None else min(proposed, self._limit)
         return self._deadline
 
     def uses(self, transport: object) -> bool:
-        """Say whether the client sends through `transport`; a hook of it may send by another client meanwhile."""
+        """Return whether the client sends through `transport`; one of its hooks may use another client meanwhile."""
         return any(transport is mounted for mounted in self._transports)
 
 
@@ -42,13 +42,13 @@ _current: ContextVar[ClientCall | None] = ContextVar("core.http.client_call", de
 
 
 def current() -> ClientCall | None:
-    """Return the call that is made in this thread or task."""
+    """Return the call that is running in this thread or task; None outside of calls."""
     return _current.get()
 
 
 @contextmanager
 def entered(transports: Sequence[object], *, stream: bool, limit: float | None) -> Iterator[ClientCall]:
-    """Inside of this, `transports`, those of a client, find a new call of it. It ends by `limit`, if any."""
+    """Return a context manager inside which `transports`, those of a client, find a new call that ends by `limit`."""
     call = ClientCall(transports, stream=stream, limit=limit)
     token = _current.set(call)
     try:

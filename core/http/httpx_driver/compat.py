@@ -1,4 +1,4 @@
-"""Everything that leans on the insides of httpx and httpx2, asserted where a library is bound.
+"""All uses of private names of httpx and httpx2, which are checked when a library is bound.
 
 Written against httpx 0.28.0 and 0.28.1, and httpx2 2.16.
 """
@@ -15,21 +15,22 @@ __all__ = ["become"]
 
 
 def use_backend(transport: Any, backend: Any) -> None:
-    """Let the connections of an `HTTPTransport` be made by `backend`: httpcore takes one, httpx hands none on."""
+    """Make the pool of an `HTTPTransport` connect with `backend`: httpcore has an option for it, but httpx does not."""
     transport._pool._network_backend = backend  # noqa: SLF001
 
 
 def connections_of(transport: Any) -> list[Any]:
-    """Return the connections in the pool of an `HTTPTransport`; none of another transport."""
+    """Return the connections in the pool of an `HTTPTransport`; an empty list for another transport."""
     pool = getattr(transport, "_pool", None)
     return [] if pool is None else list(pool.connections)
 
 
 def retire(transport: Any, httpcore: Any, url: Any) -> None:
-    """Let no more requests be sent on connections of HTTP/2 to the origin of `url`; the calls that are on them go on.
+    """Prevent new requests on HTTP/2 connections to the origin of `url`; the calls that use them continue.
 
-    Called when a call was cut off. Its connection may be dead; and httpcore does not tell the server that the call was
-    given up, so the rest of its answer uses up the window of all others. (Over HTTP/1.1 such a connection is closed.)
+    Called after a call was cut off. Its connection may be dead. Also, httpcore does not send the server a reset of the
+    stream, so the rest of its response uses up the flow-control window of all other streams. (HTTP/1.1 connections are
+    closed.)
     """
     for connection in connections_of(transport):
         inner: Any = getattr(connection, "_connection", None)
@@ -41,41 +42,41 @@ def retire(transport: Any, httpcore: Any, url: Any) -> None:
 
 
 def is_read(response: Any) -> bool:
-    """Say whether `Response.content` is there."""
+    """Return whether `Response.content` is set."""
     return hasattr(response, "_content")
 
 
 def content_of(response: Any) -> bytes:
-    """Return the body of a response that is read."""
+    """Return the body of a response that has been read."""
     content: bytes = response._content  # noqa: SLF001
     return content
 
 
 def set_content(response: Any, content: bytes, downloaded: int) -> None:
-    """Make `content` the body of a response, of which `downloaded` bytes were received."""
+    """Set the decoded body of a response, and the number of bytes that were received for it."""
     response._content = content  # noqa: SLF001
     response._num_bytes_downloaded = downloaded  # noqa: SLF001
     response.is_stream_consumed = True
 
 
 def request_of(error: Any) -> Any:
-    """Return the request of an httpx error, or None; the public property raises where there is none."""
+    """Return the request of an httpx error, or None; the public property raises if there is none."""
     return error._request  # noqa: SLF001
 
 
 def accept_encoding(httpx: Any) -> str:
-    """Return the header Accept-Encoding that the clients of the library send by default."""
+    """Return the default Accept-Encoding header of the library's clients."""
     value: str = httpx._client.ACCEPT_ENCODING  # noqa: SLF001
     return value
 
 
 def has_request_content(request: Any) -> bool:
-    """Say whether the body of a request is in memory."""
+    """Return whether the body of a request is in memory."""
     return hasattr(request, "_content")
 
 
 def check(httpx: Any) -> None:
-    """Raise `ImportError` where the installed httpx or httpx2 lacks what this driver relies on."""
+    """Raise `ImportError` if the installed httpx or httpx2 lacks a name that this driver uses."""
     name, version = httpx.__name__, httpx.__version__
     check_version(name, version)
     response = httpx.Response(200, content=b"x")

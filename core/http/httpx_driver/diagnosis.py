@@ -1,4 +1,4 @@
-"""From an exception of httpx to the outcome of an attempt."""
+"""Maps an exception of httpx to the outcome of an attempt."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _Rule: TypeAlias = tuple[tuple[type[BaseException], ...], Reason, bool, bool]
 
 @cache
 def _rules(httpx: Any) -> tuple[_Rule, ...]:
-    """Return the rules: the first one of which a kind is found in the chain of an error holds.
+    """Return the rules. The first rule that matches an exception in the chain applies.
 
-    Each has its kinds, its reason, and whether it is transient and the request may have been sent.
+    Each has classes, a reason, whether the failure is transient, and whether the request may have been sent.
     """
     return (
         ((BlockedAddress,), Reason.BLOCKED, False, False),
         ((ResponseTooLarge,), Reason.TOO_LARGE, False, True),
-        # a pool of this process was full, which says nothing of the server: so not Reason.TIMEOUT
+        # not Reason.TIMEOUT: a pool of this process was full, which is no failure of the server
         ((httpx.PoolTimeout,), Reason.OTHER, True, False),
         ((ssl.SSLCertVerificationError,), Reason.TLS, False, False),
         ((httpx.ConnectTimeout,), Reason.TIMEOUT, True, False),
@@ -36,7 +36,7 @@ def _rules(httpx: Any) -> tuple[_Rule, ...]:
         ((httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL), Reason.OTHER, False, False),
         ((httpx.DecodingError,), Reason.TRUNCATED, True, True),
         ((httpx.ProxyError, httpx.ConnectError), Reason.CONNECT, True, False),
-        ((httpx.RemoteProtocolError,), Reason.OTHER, False, True),  # it is no HTTP
+        ((httpx.RemoteProtocolError,), Reason.OTHER, False, True),  # the response is not valid HTTP
         ((httpx.NetworkError,), Reason.CONNECT, True, True),
         ((BaseException,), Reason.OTHER, False, True),
     )
@@ -45,9 +45,9 @@ def _rules(httpx: Any) -> tuple[_Rule, ...]:
 def diagnose(
     httpx: Any, error: BaseException, attempt: AttemptContext, handled: BaseException | None = None
 ) -> Outcome:
-    """Say what an attempt that raised `error` came to.
+    """Return the outcome of an attempt that raised `error`.
 
-    `handled` is what the caller was handling already when the attempt began: Python chains that to `error` too.
+    `handled` is the exception that the caller was handling when the attempt began: Python chains it to `error` too.
     """
     links = tuple(chain(error, handled))
     lack = machine_lacks(links) if attempt.stage < Stage.SEND else None
@@ -61,10 +61,10 @@ def diagnose(
     _, reason, transient, sent = next(rule for rule in rules if any(isinstance(link, rule[0]) for link in links))
     if reason is Reason.TIMEOUT:
         detail = f"{attempt.stage.name.lower()}, {attempt.received} bytes"
-    if isinstance(error, httpx.ProxyError) and str(error).startswith("4"):  # the proxy refuses to make the connection
+    if isinstance(error, httpx.ProxyError) and str(error).startswith("4"):  # the proxy refuses the connection
         transient = False
     outcome = failed(reason, detail, transient=transient, sent=sent)
-    if attempt.stage is Stage.NONE:  # from a mock, or before anything was done
+    if attempt.stage is Stage.NONE:  # from a mock, or before the attempt used the network
         return outcome
     outcome = replace(outcome, sent=sent and attempt.stage >= Stage.SEND)
     if isinstance(error, httpx.RemoteProtocolError) and attempt.hung_up:

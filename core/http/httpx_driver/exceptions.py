@@ -1,6 +1,6 @@
-"""What the errors of both bindings share: how they are made, and how they are copied without credentials.
+"""Common bases of the errors of both bindings: how they are created, and copied without credentials.
 
-Each binding draws the tree of its own, which are in the families of its library.
+The docstring of each binding shows the tree of its errors, which derive from the library's classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Own:
-    """Pickle and copy keep type, text, attempts and method and URL of the request; its headers may be credentials."""
+    """Pickle and copy keep type, text, attempts, method and URL, but not the request's headers (credentials)."""
 
     client: Any
     """httpx or httpx2."""
@@ -43,14 +43,14 @@ def _restored(kind: Any, text: str, asked: tuple[str, str] | None, kept: dict[st
 
 
 class NotSent(Own, errors.NotSent):
-    """Caught by whatever catches the 503 or the 429 of a server: it has a response, made here."""
+    """An error that code for a server's 503 or 429 also catches: `answer` creates its response."""
 
     status: int
     response: Any
     _retry_after: int
 
     def __init__(self, message: str, retry_at: datetime, *, request: Any = None) -> None:
-        # Not super(): ConnectError would pass the arguments on to HTTPStatusError, which wants others.
+        # Not super(): ConnectError would pass the arguments on to HTTPStatusError, which has different parameters.
         self.client.HTTPError.__init__(self, message)
         self.retry_at = retry_at
         if request is not None:
@@ -60,7 +60,7 @@ class NotSent(Own, errors.NotSent):
     def answer(self) -> Self:
         """Set `response`, as the upstream would have sent it, and return the error.
 
-        Not before it leaves what traces the call, which would take it for an answer of a server.
+        Called only after the error has left code that traces the call, which would record a server's response.
         """
         headers = {"Retry-After": str(self._retry_after), "Content-Length": "0"}
         extensions = {"reason_phrase": HTTPStatus(self.status).phrase.encode()}

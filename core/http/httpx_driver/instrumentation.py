@@ -1,8 +1,8 @@
-"""What traces `HTTPTransport.handle_request` is put around a call, and not around each of its attempts.
+"""Applies tracing of `HTTPTransport.handle_request` to a call, and not to each of its attempts.
 
-OpenTelemetry instruments httpx by wrapping that method with wrapt. The transports of httpx make the attempts here, so
-their spans would be those of attempts, and a call would have none. Mocks replace the same method and have to see each
-attempt, so they stay where they are: only what wrapt has wrapped is moved.
+OpenTelemetry instruments httpx by wrapping that method with wrapt. Here, httpx's transports make the attempts, so there
+would be a span for each attempt and none for the call. Mocks replace the same method but must receive each attempt, so
+only the wrappers of wrapt are moved to the call.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 
 def around(owner: type, name: str, function: Callable[..., Any], transport: object) -> Callable[..., Any]:
-    """Return `function` within all that wrapt has put around the method `name` of `owner`; itself if that is nothing.
+    """Return `function` with all wrappers of wrapt around the method `name` of `owner`; `function` if there are none.
 
     :param owner: the class of httpx whose method is instrumented.
-    :param transport: what the wrappers are told to be the object of the method.
+    :param transport: the object that the wrappers receive as the instance of the method.
     """
     method = _found(owner, name)
     if not _is_wrapped(method):
@@ -33,7 +33,7 @@ def around(owner: type, name: str, function: Callable[..., Any], transport: obje
 
 
 def method_of(transport: Any, name: str) -> Any:
-    """Return the method `name` of a transport without what wrapt has put around it: see `around`."""
+    """Return the method `name` of a transport without the wrappers of wrapt: see `around`."""
     method = _found(type(transport), name)
     if not _is_wrapped(method) or name in getattr(transport, "__dict__", {}):
         return getattr(transport, name)

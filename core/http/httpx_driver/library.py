@@ -1,4 +1,4 @@
-"""What the driver needs of the library that it drives, and the classes that belong to both."""
+"""The parts of httpx or httpx2 that the driver needs, and the classes that derive from both."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_IDLE = 30.0
-"""Seconds after which a connection is not used again: a NAT or a load balancer may have forgotten it without a word."""
+"""Idle seconds after which a connection is not reused: a NAT or load balancer may have dropped it silently."""
 MOST_OF_HEAD = 8 * 1024
-"""Bytes that are read at a time before the headers are complete: httpcore parses all of them before it reads again, and
-in an endless stream of "100 Continue" each 25 bytes are a response."""
+"""Maximum bytes of a read before the headers are complete: httpcore parses all of them before the next read, and in an
+endless stream of "100 Continue" each 25 bytes are a response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
-    """The errors of this driver: each is the neutral one of `errors`, and in the families of the library."""
+    """The errors of this driver. Each derives from a class in `errors` and from the library's own classes."""
 
     circuit_open: Any
     rate_limited: Any
@@ -29,21 +29,21 @@ class Errors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """httpx or httpx2: their classes have the same names, and no type in common."""
+    """httpx or httpx2. Their classes have the same names, but no common base classes."""
 
     httpx: Any
     httpcore: Any
     errors: Errors
     response: Any
     sync_body: Any
-    """A `SyncByteStream`: the body of a response that its caller reads."""
+    """The `SyncByteStream` subclass for the body of a response that the caller reads."""
     async_body: Any
     most_kept: int
-    """Idle connections that are kept. (httpx: 20, and its pool takes time that grows with their square at every call:
-    with 100 of them a call over TLS took 14 ms, with 20 it took 3.)"""
+    """Maximum idle connections. (httpx: 20, because the time that its pool takes at every call grows with the square of
+    their number: with 100 of them, a call over TLS took 14 ms, with 20 it took 3 ms.)"""
 
     def limits(self) -> Any:
-        """Make the default limits of a pool: any number of connections, because a full pool would time out calls."""
+        """Return the default limits of a pool, without a maximum of connections: with one, calls could time out."""
         return self.httpx.Limits(
             max_connections=None, max_keepalive_connections=self.most_kept, keepalive_expiry=MOST_IDLE
         )

@@ -1,4 +1,4 @@
-"""Masks the URLs in httpx's own log line: it has one for each answer, at INFO, with the whole query."""
+"""Masks the URLs in httpx's own log lines: httpx logs each response at INFO, with the whole query."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import client_call
 
 
 def install(httpx: Any) -> None:
-    """Mask what may be secret in the lines of the logger of `httpx` that are about calls of our clients."""
+    """Mask possible secrets in log lines of `httpx` about calls of resilient clients."""
     logging.getLogger(httpx.__name__).addFilter(_Masking(httpx.URL))
 
 

@@ -1,6 +1,6 @@
-"""One request that a transport was handed: the engine's call, and how its answers and errors read for httpx.
+"""One request that a transport sends: the engine's call, and the translation of its responses and errors for httpx.
 
-What is the same whether its driver awaits or blocks; see `engine.call` for the loop.
+The part that the synchronous and asynchronous drivers share; see `engine.call` for the loop.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from .library import Library
 from .settings import Settings
 
 KEY = "core.http"
-"""Where a request says in its `extensions` how it is to be sent: ``{"stream": True, "partition": "token-2"}``."""
+"""Key of this driver's options in the `extensions` of a request: ``{"stream": True, "partition": "token-2"}``."""
 _MOST_PATH = 200
-"""Characters of a path that reach the log."""
-_BLOCKED = "The URL leads to an address that may not be fetched"
+"""Maximum number of characters of a path in the log."""
+_BLOCKED = "The URL leads to an address or port that untrusted calls must not reach"
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
 
 
 class Outgoing:
-    """One request on its way, with all its attempts. Used by one thread or task."""
+    """One request with all its attempts. Used by one thread or task."""
 
     def __init__(
         self, library: Library, settings: Settings, registry: Registry, request: Any, client_call: ClientCall | None
@@ -49,7 +49,7 @@ class Outgoing:
         self._client_call = client_call
         wanted = _wanted(request)
         self.streams = client_call.stream if client_call is not None else bool(wanted.get("stream"))
-        """The caller reads the body."""
+        """Whether the caller reads the body."""
         self.origin = _origin(library, request)
         partition = wanted.get("partition", settings.partition)
         self._upstream = upstream = registry.upstream(self.origin, untrusted=settings.untrusted, partition=partition)
@@ -70,7 +70,7 @@ class Outgoing:
         )
 
     def begin(self) -> Send | Wait | Stop:
-        """Say what to do next: see `Call.begin`. Raises the errors of this driver."""
+        """Return the next step: see `Call.begin`. Raises the errors of this driver."""
         try:
             return self.call.begin()
         except errors.NotSent as exc:
@@ -82,7 +82,7 @@ class Outgoing:
             raise self._with_attempts(error) from None
 
     def attempt(self, step: Send) -> AttemptContext:
-        """Return the context for an attempt. Raises `BlockedAddress` for a port that no user's URL may have."""
+        """Return the context for an attempt."""
         return AttemptContext(
             step.seconds,
             configured=self._upstream.name != OTHER,
@@ -93,8 +93,8 @@ class Outgoing:
     def extensions(self, seconds: float, *, sockets_keep_time: bool) -> dict[str, Any]:
         """Return the extensions of the request for an attempt of `seconds`.
 
-        :param sockets_keep_time: each operation is bounded; else a cancel scope bounds the attempt, and there are only
-            those limits of the caller that are shorter.
+        :param sockets_keep_time: True to bound each operation. False if a cancel scope bounds the attempt; then only
+            the caller's shorter limits are set.
         """
         given = {name: self._timeouts.get(name) for name in ("connect", "read", "write", "pool")}
         bounded: dict[str, float | None] = {}
@@ -104,7 +104,7 @@ class Outgoing:
         return {**self._request.extensions, "timeout": bounded}
 
     def take_read_limit(self) -> float | None:
-        """Return the read part of the timeout, and take it out of the extensions of the attempt: see `AsyncStream`."""
+        """Return the read timeout, and remove it from the extensions of the attempt: see `AsyncStream`."""
         timeouts = self._request.extensions["timeout"]
         limit: float | None = timeouts["read"]
         timeouts["read"] = None
@@ -112,13 +112,16 @@ class Outgoing:
 
     @property
     def read_seconds(self) -> float:
-        """How long a caller who streams may wait for the next chunk."""
+        """Maximum seconds for which a caller with a streamed body waits for the next chunk."""
         limit = self._timeouts.get("read")
         granted = self.call.granted
         return granted if limit is None else min(limit, granted)
 
     def check_target(self) -> None:
-        """Raise `BlockedAddress` where an untrusted URL leads to no usual port, or a redirect must not be followed."""
+        """Check the URL of an untrusted transport.
+
+        Raises `address_guard.Refused` for another port than the usual ones, `BlockedAddress` for a blocked redirect.
+        """
         blocked = _wanted(self._request).get("blocked") if self._settings.untrusted else None
         if blocked is not None:
             raise self._library.errors.blocked_address(str(blocked), request=self._request)
@@ -128,7 +131,7 @@ class Outgoing:
                 raise address_guard.Refused
 
     def answered(self, response: Any) -> Outcome:
-        """Say what an attempt that was answered came to."""
+        """Return the outcome of an attempt that got a response."""
         policy = self.policy
         verdict = None
         if policy.classify is not None:
@@ -147,7 +150,7 @@ class Outgoing:
     def failed(
         self, error: Exception, attempt: AttemptContext, *, timed_out: bool, handled: BaseException | None
     ) -> tuple[Exception, Outcome]:
-        """Return the error that an attempt ended in, as one of this driver or of httpx, and what it came to."""
+        """Return the error of a failed attempt, as an error of this driver or of httpx, and the outcome."""
         httpx = self._library.httpx
         if attempt.negotiation is not None:
             attempt.stage = Stage.CONNECT  # nothing was sent to the server
@@ -172,7 +175,7 @@ class Outgoing:
         return error, outcome
 
     def of_negotiation(self, error: Exception, attempt: AttemptContext) -> Exception:
-        """Return the error for what httpcore raises where a SOCKS proxy answers as none does; raise others again."""
+        """Return a `ProxyError` for an error in the negotiation with a SOCKS proxy; raise all other errors again."""
         if attempt.negotiation is None:
             raise error
         text = "The proxy does not speak SOCKS5"
@@ -181,7 +184,7 @@ class Outgoing:
         return proxy_error
 
     def final(self, error: Exception, outcome: Outcome) -> Exception:
-        """Return what the call raises whose last attempt ended in `error`."""
+        """Return the error that a call raises if its last attempt failed with `error`."""
         if outcome.reason is Reason.TIMEOUT and self.call.is_over:
             text = f"{self._request.method} to {self.origin.netloc} was cut off: the total timeout expired"
             cut = self._library.errors.deadline_exceeded(text, request=self._request)
@@ -192,13 +195,13 @@ class Outgoing:
         return ending
 
     def finish(self, response: Any) -> Any:
-        """Return the response that the call ends with."""
+        """Return the final response of the call, with its attempts."""
         return self._with_attempts(response)
 
     def prepare(self, response: Any) -> Any:
-        """Make a response of httpx, or of a mock, ours."""
+        """Turn a response of httpx, or of a mock, into a `ResilientResponse`."""
         kind, base = self._library.response, type(response)
-        if not issubclass(kind, base) and not issubclass(base, kind):  # a class of somebody's own
+        if not issubclass(kind, base) and not issubclass(base, kind):  # a class of other code
             kind = type(f"Resilient{base.__name__}", (kind, base), {})
         ours = compat.become(response, kind if issubclass(kind, base) else base)
         ours.max_bytes, ours.max_json_nodes = self.max_bytes, self.policy.max_json_nodes
@@ -236,16 +239,16 @@ class Outgoing:
         return timed_out
 
     def _part_of_timeout(self, stage: Stage) -> float | None:
-        """Return the part of the caller's timeout that bounded what ran out of time, where its parts differ."""
+        """Return the part of the caller's timeout that applied in `stage`, in seconds; None if all parts are equal."""
         if _wall_clock(self._timeouts) is not None:
-            return None  # then the whole attempt has the limit already
+            return None  # the limit already applies to the whole attempt
         if stage < Stage.SEND:
             return self._timeouts.get("connect")
         return self._timeouts.get("write" if stage is Stage.SEND else "read")
 
 
 def _accept_what_is_decoded(library: Library, request: Any) -> None:
-    """Take out of httpx's own Accept-Encoding what httpx can decode and this driver cannot: zstd by `zstandard`."""
+    """Remove codings that this driver cannot decode from httpx's default Accept-Encoding: zstd with `zstandard`."""
     default = compat.accept_encoding(library.httpx)
     if request.headers.get("Accept-Encoding") == default:
         known = ", ".join(coding for coding in default.split(", ") if content_decoder.is_known(coding))
@@ -279,7 +282,7 @@ def _origin(library: Library, request: Any) -> Origin:
 
 
 def _wall_clock(timeouts: Mapping[str, float | None]) -> float | None:
-    """Return the limit of a whole attempt: that of a timeout which is one number, so all its parts are the same."""
+    """Return the seconds for a whole attempt: those of a timeout whose parts are all equal; otherwise None."""
     parts = set(timeouts.values())
     only = parts.pop() if len(parts) == 1 else None
     return only if only is not None and only > 0 else None

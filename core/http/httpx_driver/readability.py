@@ -1,4 +1,4 @@
-"""Whether an idle connection can still be used."""
+"""Checks whether an idle connection can be reused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def is_readable(sock: Any) -> bool:
-    """Say whether the server has sent something, or has hung up: without a request, that is the end of a connection."""
+    """Return whether the server has sent data or closed the connection; an idle connection is then not reusable."""
     descriptor = sock.fileno()
     if descriptor < 0:
         return True

@@ -1,4 +1,4 @@
-"""A response of which decoding, text and JSON cost no more than work that is linear in what the server sent."""
+"""A response whose decoding, text and JSON take time linear in the bytes that the server sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .library import Library
 if TYPE_CHECKING:
 
     class _Response:
-        """What `ResilientResponse` uses of `httpx.Response`."""
+        """The part of `httpx.Response` that `ResilientResponse` uses."""
 
         headers: Any
         request: Any
@@ -38,20 +38,20 @@ else:
 
 
 class ResilientResponse(_Response):
-    """Goes before `httpx.Response` in the bases of the class that a binding makes."""
+    """A response whose reading is bounded. A binding derives its class from this one and then from `httpx.Response`."""
 
     library: Library
-    """(Not a class variable: the class is one of the things in it.)"""
+    """(Not declared as a class variable, because `Library` refers to the class.)"""
     attempts: tuple[Attempt, ...] = ()
-    """What it took: every attempt of the call, those of its redirects included."""
+    """All attempts of the call, including those of its redirects."""
     max_bytes: int | None = None
-    """Limit of the body, decoded, where it is read into memory."""
+    """Maximum bytes of the decoded body in memory; None: no limit."""
     max_json_nodes: int | None = None
     decoded: tuple[bytes, int] | None = None
-    """The body, decoded, and how many bytes were received: where it was read inside of its attempt."""
+    """The decoded body and the number of received bytes, if the body was read in its attempt."""
 
     def read(self) -> bytes:
-        """As in httpx. Raises `ResponseTooLarge` where the body is longer than `Policy.max_response_bytes`."""
+        """Read as httpx does. Raises `ResponseTooLarge` for a body over `Policy.max_response_bytes`."""
         if not compat.is_read(self):
             if self.decoded is None:
                 content = b"".join(self._decode(self.iter_raw(), self.max_bytes))
@@ -62,7 +62,7 @@ class ResilientResponse(_Response):
         return compat.content_of(self)
 
     async def aread(self) -> bytes:
-        """As `read`."""
+        """Read as `read` does."""
         if not compat.is_read(self):
             if self.decoded is None:
                 pieces = [piece async for piece in self._adecode(self.aiter_raw(), self.max_bytes)]
@@ -73,14 +73,14 @@ class ResilientResponse(_Response):
         return compat.content_of(self)
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """As in httpx, decoded in pieces of 64 KiB at most."""
+        """Yield chunks as httpx does, decoded in pieces of at most 64 KiB."""
         if compat.is_read(self):
             yield from super().iter_bytes(chunk_size)
             return
         yield from _chunked(self._decode(self.iter_raw(), None), chunk_size)
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> Any:
-        """As `iter_bytes`."""
+        """Yield chunks as `iter_bytes` does."""
         if compat.is_read(self):
             async for chunk in super().aiter_bytes(chunk_size):
                 yield chunk
@@ -95,18 +95,18 @@ class ResilientResponse(_Response):
 
     @property
     def charset_encoding(self) -> str | None:
-        """As in httpx; but a charset that the server names counts only where Python's codec for it is one of text."""
+        """The charset in the headers, as in httpx, but None if Python has no text codec for it."""
         name: str | None = super().charset_encoding
         return name if name is not None and charsets.codec_of(name) else None
 
     def json(self, **kwargs: Any) -> Any:
-        """As in httpx. Raises `ResponseTooLarge` for more nodes than `Policy.max_json_nodes`."""
+        """Parse as httpx does. Raises `ResponseTooLarge` for more nodes than `Policy.max_json_nodes`."""
         if self.max_json_nodes is not None and json_nodes.more_than(self.max_json_nodes, self.text):
             raise self._too_large(f"The JSON document has more than max_json_nodes={self.max_json_nodes} nodes")
         return super().json(**kwargs)
 
     def raise_for_status(self) -> Any:
-        """As in httpx; the text of the error has neither query nor userinfo of a URL."""
+        """Raise as httpx does, but with the query and userinfo of URLs masked in the error's text."""
         try:
             return super().raise_for_status()
         except self.library.httpx.HTTPStatusError as exc:
@@ -115,7 +115,7 @@ class ResilientResponse(_Response):
             raise
 
     def codings(self) -> list[str]:
-        """Return the content codings that the server names, in its order."""
+        """Return the content codings in the headers, in their order."""
         return [
             coding.strip().lower() for coding in self.headers.get_list("content-encoding", split_commas=True) if coding
         ]
@@ -149,7 +149,7 @@ class ResilientResponse(_Response):
 
     def _too_large(self, text: str) -> Exception:
         error: Exception = self.library.errors.response_too_large(text, request=self.request)
-        error.attempts = self.attempts  # type: ignore[attr-defined]  # that of ResponseTooLarge
+        error.attempts = self.attempts  # type: ignore[attr-defined]  # of ResponseTooLarge
         return error
 
 
@@ -163,7 +163,7 @@ def _chunked(pieces: Iterator[bytes], size: int | None) -> Iterator[bytes]:
 
 
 def _cut(data: bytes, size: int | None) -> list[bytes]:
-    """Cut `data` into chunks of `size` bytes; the last one may be shorter, or empty."""
+    """Split `data` into chunks of `size` bytes; the last one may be shorter or empty."""
     if size is None:
         return [data, b""] if data else [b""]
     whole = len(data) // size * size

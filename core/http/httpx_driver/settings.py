@@ -1,4 +1,4 @@
-"""What a transport is made with: how its calls behave, and where its connections come from."""
+"""The options of a transport: settings of its calls, and options of its connection pool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TLS_OPTIONS = frozenset({"cert", "trust_env", "verify"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """As the docstring of the transports says."""
+    """The settings of a transport: see `Transport`."""
 
     policy: Policy | None = None
     untrusted: bool = False
@@ -27,7 +27,7 @@ class Settings:
     wait: Callable[[float], object] | None = None
     random: Random | None = None
     max_connections: int | None = None
-    """Of the pool; None: any number."""
+    """Maximum connections of the pool; None: no limit."""
 
     def __post_init__(self) -> None:
         check_policy(self.policy)
@@ -40,10 +40,10 @@ class Settings:
 
 
 def pool_options(owner: type, library: Library, options: dict[str, Any], *, untrusted: bool) -> dict[str, Any]:
-    """Return what an `HTTPTransport` is to be made with.
+    """Return the arguments for an `HTTPTransport`.
 
-    :raises TypeError: for options that there are not.
-    :raises ValueError: for those that an untrusted transport must not have.
+    :raises TypeError: for unknown options.
+    :raises ValueError: for options that an untrusted transport must not have.
     """
     refuse_options(owner, {name: value for name, value in options.items() if name not in POOL_OPTIONS | TLS_OPTIONS})
     if untrusted:
@@ -64,9 +64,9 @@ def pool_options(owner: type, library: Library, options: dict[str, Any], *, untr
 
 
 def refuse_unsafe(options: dict[str, Any]) -> None:
-    """Raise `ValueError` for options with which an untrusted client would reach what it must not."""
+    """Raise `ValueError` for options with which an untrusted client would bypass the address or certificate check."""
     if options.get("verify") is False:
-        raise ValueError("verify=False is not for an untrusted client: nobody would know who answers")
+        raise ValueError("verify=False is not allowed in an untrusted client: the server must be verified")
     for name in ("proxy", "mounts", "transport", "uds"):
         if options.get(name):
-            raise ValueError(f"{name}= is not for an untrusted client: it would reach what it must not")
+            raise ValueError(f"{name}= is not allowed in an untrusted client: it bypasses the address check")

@@ -1,4 +1,4 @@
-"""How httpcore reaches the network in threads: on sockets of which every operation ends with its attempt."""
+"""httpcore's network backend for threads, with sockets whose operations all end at the deadline of their attempt."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class SyncBackend:
-    """An `httpcore.NetworkBackend`."""
+    """An `httpcore.NetworkBackend` that enforces attempts' deadlines."""
 
     def __init__(self, httpcore: Any, socks_replies: int = 0) -> None:
-        """Make one.
+        """Create the backend.
 
-        :param socks_replies: how often a SOCKS proxy answers before it is a connection to the server; 0: there is none.
+        :param socks_replies: replies of the SOCKS proxy before the connection to the server is ready; 0: no proxy.
         """
         self._httpcore = httpcore
         self._socks_replies = socks_replies
@@ -41,8 +41,8 @@ class SyncBackend:
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> Any:
-        """Resolve `host` and connect to the first of its addresses that answers; they share the time left."""
-        attempt = attempt_context.current() or AttemptContext(86_400)  # none: the pool is used without us
+        """Resolve `host` and connect to the first address that accepts; all addresses share the remaining time."""
+        attempt = attempt_context.current() or AttemptContext(86_400)  # None if other code uses the pool
         attempt.connected = True
         with _mapped(self._httpcore.ConnectTimeout, self._httpcore.ConnectError):
             sock = connect.connect(
@@ -78,11 +78,11 @@ class SyncBackend:
         return SyncStream(sock, self._httpcore)
 
     def sleep(self, seconds: float) -> None:
-        raise NotImplementedError  # for retries of httpcore's own, which this driver never asks for
+        raise NotImplementedError  # httpcore calls it only for its own retries, which this driver does not enable
 
 
 class SyncStream:
-    """An `httpcore.NetworkStream` on a socket that keeps the deadline of the attempt that it works for."""
+    """An `httpcore.NetworkStream` on a socket that enforces the deadline of its attempt."""
 
     def __init__(self, sock: Any, httpcore: Any, socks_replies: int = 0) -> None:
         self._sock = sock
@@ -125,7 +125,7 @@ class SyncStream:
             attempt.stage = Stage.TLS
         with _mapped(self._httpcore.ConnectTimeout, self._httpcore.ConnectError):
             self._sock.settimeout(timeout)
-            if isinstance(self._sock, ssl.SSLSocket):  # TLS inside of the TLS of a proxy
+            if isinstance(self._sock, ssl.SSLSocket):  # TLS inside the TLS connection to a proxy
                 stream = SyncStream(SSLTransport(self._sock, ssl_context, server_hostname), self._httpcore)
             else:
                 stream = SyncStream(_over_tls(self._sock, ssl_context, server_hostname), self._httpcore)
@@ -153,7 +153,7 @@ class SyncStream:
 
 
 def _over_tls(sock: socket.socket, context: ssl.SSLContext, name: str | None) -> Any:
-    """Shake hands within the time of the attempt, whatever the class of the context is."""
+    """Do the TLS handshake within the time of the attempt, with any class of context; return the TLS socket."""
     wrapped: list[Any] = []
 
     def shake_hands() -> None:

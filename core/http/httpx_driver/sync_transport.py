@@ -22,20 +22,23 @@ from .transport import Transport
 
 
 class SyncTransport(Transport):
-    """Goes before `httpx.BaseTransport` in the bases of the class that a binding makes."""
+    """A transport for threads whose calls are resilient: see `Transport` for its parameters.
+
+    (A binding derives its transport from this class and then from `httpx.BaseTransport`.)
+    """
 
     kind = "HTTPTransport"
     method = "handle_request"
     _plain: dict[Any, Any]
-    """The transport of httpx that makes the attempts; for HTTP/2 that of each thread.
+    """The httpx transport that makes the attempts; for HTTP/2, one for each thread.
 
-    On a shared connection one thread reads for all, and the others wait for it, however long that takes.
+    On a shared HTTP/2 connection, one thread would read for all, and the others would wait for it without a limit.
     """
 
     def handle_request(self, request: Any) -> Any:
-        """Send `request`, again where that may help, and return the last answer.
+        """Send `request`, retry it as the policy says, and return the last response.
 
-        Raises what httpx raises, and the errors of `core.http`, which are in httpx's families.
+        Raises the errors of httpx, and those of `core.http`, which are subclasses of httpx's.
         """
         of_client = client_call.current()
         if of_client is not None and of_client.uses(self):
@@ -71,11 +74,11 @@ class SyncTransport(Transport):
             try:
                 raise outgoing.final(answer, outcome)
             finally:
-                del answer  # or its traceback and this frame keep each other alive
+                del answer  # otherwise its traceback and this frame would keep each other alive
         return outgoing.finish(answer)
 
     def close(self) -> None:
-        """Close the connections. What a transport with a state of its own knows of its upstreams is given up."""
+        """Close the connections. A transport with separate state discards that state."""
         if self.given is not None:
             self.given.close()
         for key in list(self._plain):
@@ -117,10 +120,10 @@ class SyncTransport(Transport):
                     body.read(self.library, response, outgoing.max_bytes)
         except self.caught as exc:
             return outgoing.failed(exc, context, timed_out=False, handled=handled)
-        except Exception as exc:  # noqa: BLE001 - of_negotiation raises what is not httpcore's
+        except Exception as exc:  # noqa: BLE001 - of_negotiation raises all other errors again
             return outgoing.failed(outgoing.of_negotiation(exc, context), context, timed_out=False, handled=handled)
         finally:
-            if context.negotiation is not None:  # httpcore leaves it open
+            if context.negotiation is not None:  # httpcore does not close it
                 context.negotiation.close()
         return response, outgoing.answered(response)
 
@@ -139,13 +142,13 @@ class SyncTransport(Transport):
         return plain
 
     def _keep(self, response: Any, outgoing: Outgoing) -> None:
-        """Read and close an answer that is to be followed by another attempt, should it be the last one after all."""
+        """Read and close a response before a retry, because it may still become the last response of the call."""
         with suppress(Exception), AttemptContext(1.0):
             body.read(self.library, response, outgoing.max_bytes)
         response.stream.close()
 
     def _pause(self, step: Wait, outgoing: Outgoing) -> None:
-        """Wait, or until the call is woken. A `wait` of somebody's own is woken where a turn is waited for."""
+        """Wait until `step.seconds` have passed or the call is woken. A custom `wait` is woken only for a turn."""
         own = self.settings.wait or outgoing.registry.runtime.wait
         is_real_time = outgoing.registry.runtime.is_real
         if own is not time.sleep and not (step.for_turn and is_real_time):

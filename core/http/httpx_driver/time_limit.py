@@ -1,4 +1,4 @@
-"""One total deadline for several calls of a client: `Client.within`."""
+"""One total deadline for several calls of a client: see `Client.within`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class TimeLimit:
-    """Inside of this, no call of `owner` goes on after `ends`, on the clock of `owner`."""
+    """Context manager inside which all calls of `owner` end by `ends`, in seconds on the clock of `owner`."""
 
     __slots__ = ("__weakref__", "_token", "ends", "outer", "owner")
 
@@ -32,7 +32,7 @@ class TimeLimit:
 
     @staticmethod
     def of(owner: object) -> float | None:
-        """Return when the calls of `owner` that are made here have to end; None: no limit."""
+        """Return the earliest deadline for calls of `owner` in this thread or task; None: no limit."""
         ends: list[float] = []
         limit = _innermost()
         while limit is not None:
@@ -43,7 +43,7 @@ class TimeLimit:
 
 
 _current: ContextVar[ref[TimeLimit] | None] = ContextVar("core.http.time_limit", default=None)
-"""Weak: an exception of a signal handler between the beginning of a block and its first line would leave it here."""
+"""Weak, because an exception from a signal handler during `__enter__` would leave the variable set."""
 
 
 def _innermost() -> TimeLimit | None:

@@ -1,6 +1,6 @@
-"""One TLS context for all transports with the same settings: loading the certificates takes 20 ms or more.
+"""Shared TLS contexts, one for all transports with the same settings: loading the certificates takes 20 ms or more.
 
-It is the context that the library itself makes, so the same authorities are trusted as without us.
+The library itself creates each context, so the same authorities are trusted as without this package.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _lock = threading.RLock()
 def context(httpx: Any, *, verify: Any, cert: Any, trust_env: bool, http1: bool, http2: bool) -> Any:
     """Return the context for the options of an `HTTPTransport`: a shared one for ``verify=True`` and ``verify=False``.
 
-    Raises what the library raises for files that are not there or hold something else.
+    Raises the library's errors for files that are missing or invalid.
     """
     if not isinstance(verify, bool) or cert is not None:
         return httpx.create_ssl_context(verify=verify, cert=cert, trust_env=trust_env)
     files = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if trust_env else ()
-    # The protocols that TLS negotiates are set on the context, by each connection that is made.
+    # Part of the key, because each new connection sets the protocols for TLS to negotiate on the context.
     key = (httpx.__name__, verify, files, http1, http2)
     with _lock:
         found = _made.get(key)

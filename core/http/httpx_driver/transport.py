@@ -1,4 +1,4 @@
-"""What the transports for threads and for event loops share."""
+"""Common base of the transports for threads and for event loops."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from .settings import Settings, pool_options
 
 
 class Transport:
-    """Makes resilient calls: retried, spaced, cut off and counted.
+    """A transport whose calls have retries, hard timeouts, a circuit breaker, a rate-limit gate and metrics.
 
-    Without `policy` it uses the upstreams of the process; with one it has state of its own. On a client that is not one
-    of ours the total timeout bounds each hop of a redirect, and bodies are read into memory unless a request has
-    ``extensions={"core.http": {"stream": True}}``.
+    Without `policy`, the transport uses the process-wide upstreams. With `policy`, `clock` or `random`, it has separate
+    state. On a client that is not a resilient client, the total timeout bounds each hop of a redirect separately, and
+    bodies are read into memory unless a request has ``extensions={"core.http": {"stream": True}}``.
 
-    :param policy: how its calls behave; default: as the settings say for each upstream.
-    :param untrusted: only public addresses are reached, by http and https on ports 80, 443, 8080 and 8443; nothing is
-        taken from the environment. A redirect is the client's: see `ResilientClient` for what that has to do.
-    :param partition: the name of the credential whose quota the calls use up: see `ResilientSession`. A request may
-        have one of its own: ``extensions={"core.http": {"partition": "token-2"}}``.
-    :param clock: seconds, never going back; default: the process's, `time.monotonic`.
-    :param wait: waits that many seconds before a retry; an asynchronous transport awaits what it returns.
-    :param random: a number in [0, 1), for jitter.
-    :param options: those of `HTTPTransport`: verify, cert, trust_env, http1, http2, limits, proxy, uds, local_address,
-        socket_options. Default limits: any number of connections, of which 20 (httpx2:
-        128) are kept idle, for 30 s.
+    :param policy: for all calls of the transport; default: the settings of each upstream.
+    :param untrusted: connect only to public addresses, by http and https, on ports 80, 443, 8080 and 8443, and ignore
+        the environment. The client follows redirects; `ResilientClient` restricts them.
+    :param partition: name of the credential whose quota the calls use: see `ResilientSession`. A request can set its
+        own: ``extensions={"core.http": {"partition": "token-2"}}``.
+    :param clock: returns seconds that never decrease; default: the process's clock, `time.monotonic`.
+    :param wait: waits the given seconds before a retry; an asynchronous transport awaits its result.
+    :param random: returns a number in [0, 1), for jitter.
+    :param options: the options of `HTTPTransport`: verify, cert, trust_env, http1, http2, limits, proxy, uds,
+        local_address, socket_options. Default limits: any number of connections, of which at most 20 (httpx2: 128) are
+        kept idle, for 30 s.
     """
 
     library: ClassVar[Library]
@@ -44,7 +44,7 @@ class Transport:
     method: ClassVar[str]
     """The name of its method that sends a request."""
     given: Any = None
-    """A transport of somebody's own that makes the attempts, in the place of a pool."""
+    """The caller's own transport, which makes the attempts instead of a pool."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class Transport:
             max_connections=self.options["limits"].max_connections,
         )
         httpx = self.library.httpx
-        # Not every OSError: those of sockets are httpx's by then, and those of a file that is sent are the caller's.
+        # Not OSError: httpx has translated those of sockets, and those of a file that is sent must reach the caller.
         ours = (address_guard.Refused, CannotKeepDeadline, TimeoutError, ssl.SSLError)
         self.caught = (httpx.HTTPError, httpx.InvalidURL, *ours)
         self.after_fork()
 
     @property
     def socks_replies(self) -> int:
-        """How often a SOCKS proxy answers before it is a connection to the server; 0: there is none."""
+        """Replies of the SOCKS proxy before the connection to the server is established; 0: no proxy."""
         proxy = self.options.get("proxy")
         if proxy is not None and not isinstance(proxy, self.library.httpx.Proxy):
             proxy = self.library.httpx.Proxy(proxy)
@@ -84,11 +84,11 @@ class Transport:
         return 2 if proxy.raw_auth is None else 3
 
     def outgoing(self, request: Any, call: ClientCall | None) -> Outgoing:
-        """Begin the call for `request`, which is a hop of `call` where a client of ours makes it."""
+        """Begin the engine's call for `request`, which is a hop of `call` if a resilient client sends it."""
         return Outgoing(self.library, self.settings, self.registries.find(), request, call)
 
     def traced(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `call` within what instruments the transports of httpx."""
+        """Return `call` with the instrumentation of httpx's transports around it."""
         return instrumentation.around(getattr(self.library.httpx, self.kind), self.method, call, self)
 
     def after_fork(self) -> None:
@@ -97,7 +97,7 @@ class Transport:
 
 
 def wrapping(kind: Any, given: Any, settings: dict[str, Any]) -> Any:
-    """Return a transport of ours of which `given` makes the attempts; `given` itself, where it is one of ours."""
+    """Return a resilient transport whose attempts `given` makes; `given` itself if it is resilient already."""
     if given is None or isinstance(given, Transport):
         return given
     ours = kind(**settings)
