@@ -41,7 +41,7 @@ ANSWERS = {
     "hangs": HOLD,
     "drips status line": drip(b"HTTP/1.1 200 ", b"O"),
     "drips headers": drip(HEAD, b"X: 1\r\n" * 1),
-    "drips interim answers": drip(b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "drips interim responses": drip(b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
     "drips body": drip(HEAD + b"Content-Length: 99999\r\n\r\n", b"x"),
     "drips chunk size": drip(CHUNKED, b"0"),
     "drips chunks": drip(CHUNKED, b"1\r\nx\r\n"),

@@ -57,7 +57,7 @@ async def cpu(client: Any, url: str, at_once: int) -> float:
 
 
 async def print_cost(url: str, rounds: int) -> None:
-    table = Table("", "at once", "µs a call, plain", "ours", "ratio", title="CPU of a call, 2 KB over TLS")
+    table = Table("", "at once", "µs a call, plain", "core.http", "ratio", title="CPU of a call, 2 KB over TLS")
     context = ssl.create_default_context(cafile=CA)
     for name in LIBRARIES:
         library, driver = importlib.import_module(name), importlib.import_module(f"core.http.{name}")
@@ -84,7 +84,7 @@ async def once(kind: Any, url: str) -> float:
 
 
 async def print_clients(url: str, rounds: int) -> None:
-    table = Table("", "ms, plain", "ours", "ratio", title="CPU of a client for each call")
+    table = Table("", "ms, plain", "core.http", "ratio", title="CPU time with a new client for each call")
     for name in LIBRARIES:
         kinds = (
             importlib.import_module(name).AsyncClient,

@@ -51,7 +51,7 @@ MORE_ANSWERS = {
     "floods chunks": flood(CHUNKED, b"10000\r\n" + PAGE + b"\r\n"),
     "floods tiny chunks": flood(CHUNKED, b"1\r\nx\r\n" * 10_000),
     "floods chunk extensions": flood(CHUNKED, b"1;" + b"e" * 500 + b"\r\nx\r\n"),
-    "floods interim answers": flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 500),
+    "floods interim responses": flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 500),
     "floods a gzip bomb": flood(packed("gzip", b""), gzip.compress(bytes(2**24))),
     "floods gzip members": flood(packed("gzip", b""), gzip.compress(b"") * 1_000),
     "floods a deflate bomb": flood(packed("deflate", b""), zlib.compress(bytes(2**24))),
@@ -116,7 +116,7 @@ async def run(library: str, urls: dict[str, str], seconds: float, times: int) ->
     lags: list[float] = []
     worst_lags: dict[str, float] = {}
     async with driver.AsyncResilientClient(policy, verify=CA, trust_env=False) as client:
-        await attempt(client, urls["hangs"], b"", errors)  # what is made for the first call is not measured
+        await attempt(client, urls["hangs"], b"", errors)  # warm up: do not measure the setup
         began_with = peak()
         watching = asyncio.create_task(watch(lags))
         for name in (*urls, *LOCAL):

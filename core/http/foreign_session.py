@@ -31,7 +31,9 @@ def make_resilient(session: requests.Session, policy: Policy | None = None) -> t
     if not isinstance(session, requests.Session):
         raise TypeError(f"session={session!r}: must be an instance of requests.Session or of a subclass")
     if not hasattr(session, "adapters"):
-        raise TypeError(f"session={session!r}: its class must call requests.Session.__init__, which makes its adapters")
+        raise TypeError(
+            f"session={session!r}: its class must call requests.Session.__init__, which creates its adapters"
+        )
     check_policy(policy)
     plain = {prefix: adapter for prefix, adapter in session.adapters.items() if type(adapter) is HTTPAdapter}
     kept = {prefix: adapter for prefix, adapter in session.adapters.items() if prefix not in plain}
@@ -46,19 +48,19 @@ def make_resilient(session: requests.Session, policy: Policy | None = None) -> t
         for prefix, adapter in plain.items():
             session.mount(prefix, ours)
             adapter.close()
-    told = tuple(
-        _told(prefix, kept[prefix]) for prefix in kept if policy is not None or not _is_resilient(kept[prefix])
+    sentences = tuple(
+        _sentence(prefix, kept[prefix]) for prefix in kept if policy is not None or not _is_resilient(kept[prefix])
     )
-    for sentence in told:
+    for sentence in sentences:
         warnings.warn(sentence, UserWarning, stacklevel=2)
-    return told
+    return sentences
 
 
 def _is_resilient(adapter: BaseAdapter) -> bool:
     return isinstance(adapter, ResilientAdapter)
 
 
-def _told(prefix: str, adapter: BaseAdapter) -> str:
+def _sentence(prefix: str, adapter: BaseAdapter) -> str:
     if _is_resilient(adapter):
         return f"{prefix} already has a ResilientAdapter and keeps its policy: mount a ResilientAdapter(policy) instead"
     kind = type(adapter).__name__

@@ -81,7 +81,7 @@ class AsyncTransport(Transport):
     async def aclose(self) -> None:
         """Close the connections. A transport with separate state discards that state."""
         here = self._plain.pop(_loop(), None) if self.given is None else self.given
-        self._plain.clear()  # those of other loops cannot be closed from this one
+        self._plain.clear()  # connections of other loops cannot be closed from this loop
         if here is not None:
             await here.aclose()
         self.registries.forget()

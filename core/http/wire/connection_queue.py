@@ -12,7 +12,7 @@ from contextlib import suppress
 from queue import Empty, Full, SimpleQueue
 from typing import Any
 
-_LOOK_ANYWAY = 0.1
+_POLL_INTERVAL = 0.1
 """Seconds after which a waiting `get` looks again, because an interrupt may have lost the notification."""
 
 
@@ -22,7 +22,7 @@ class ConnectionQueue:
     def __init__(self, maxsize: int = 0) -> None:
         self.maxsize = maxsize
         self._kept: deque[Any] = deque()
-        self._news: SimpleQueue[None] = SimpleQueue()
+        self._notifications: SimpleQueue[None] = SimpleQueue()
 
     def qsize(self) -> int:
         return len(self._kept)
@@ -32,8 +32,8 @@ class ConnectionQueue:
         if 0 < self.maxsize <= len(self._kept):
             raise Full
         self._kept.append(item)
-        if self._news.empty():  # one notification is enough: it wakes one waiter, and the others poll
-            self._news.put(None)
+        if self._notifications.empty():  # one notification is enough: it wakes one waiter, and the others poll
+            self._notifications.put(None)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Remove and return the newest connection. Raises `queue.Empty` if there is none (with `block`: at timeout)."""
@@ -42,8 +42,8 @@ class ConnectionQueue:
             try:
                 return self._kept.pop()
             except IndexError:
-                left = _LOOK_ANYWAY if ends is None else min(ends - time.monotonic(), _LOOK_ANYWAY)
+                left = _POLL_INTERVAL if ends is None else min(ends - time.monotonic(), _POLL_INTERVAL)
                 if not block or left <= 0:
                     raise Empty from None
             with suppress(Empty):
-                self._news.get(timeout=left)
+                self._notifications.get(timeout=left)

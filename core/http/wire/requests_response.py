@@ -39,7 +39,7 @@ class ResilientResponse(requests.Response):
 
     @property
     def content(self) -> bytes:
-        self._refuse_what_is_left()
+        self._raise_earlier_failure()
         try:
             response_body.read(self, self.max_bytes)
         except requests.RequestException as exc:
@@ -52,12 +52,12 @@ class ResilientResponse(requests.Response):
 
         (gzip data may have a member every 20 bytes, and for each one zlib copies the rest of the input.)
         """
-        self._refuse_what_is_left()
+        self._raise_earlier_failure()
         if compat.is_consumed(self):
             chunks = super().iter_content(chunk_size)
         else:
             chunks = super().iter_content(self._bounded(chunk_size))
-            chunks = self._noting_failures(response_body.whole(chunks, self))
+            chunks = self._recording_failures(response_body.whole(chunks, self))
         if not (decode_unicode and self.encoding):
             return chunks
         if self._is_encoded_as_the_server_says:
@@ -131,7 +131,7 @@ class ResilientResponse(requests.Response):
         """Whether `encoding` is from the headers. A caller's own `encoding` is used as it is, even a slow codec."""
         return self.encoding == get_encoding_from_headers(self.headers)
 
-    def _refuse_what_is_left(self) -> None:
+    def _raise_earlier_failure(self) -> None:
         if self._failure is not None and compat.is_unread(self):  # b"" would be wrong: the body was lost
             raise self._failure
 
@@ -142,7 +142,7 @@ class ResilientResponse(requests.Response):
             return _COMPRESSED_CHUNK
         return min(chunk_size, _COMPRESSED_CHUNK)
 
-    def _noting_failures(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    def _recording_failures(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         try:
             yield from chunks
         except requests.RequestException as exc:
