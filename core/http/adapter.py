@@ -188,7 +188,7 @@ class ResilientAdapter(DeadlineAdapter):
             return
         woken: SimpleQueue[None] = SimpleQueue()
         with call.waking(lambda: woken.put(None)), suppress(Empty):
-            # A custom `wait` may raise to end the call, so it is called more often than at the end.
+            # A custom `wait` may raise to end the call, so it is called after `seconds`, not only after `if_woken`.
             woken.get(timeout=step.seconds if own is not time.sleep else step.if_woken or step.seconds)
         if own is not time.sleep:
             own(0.0)
