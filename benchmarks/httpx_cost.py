@@ -37,7 +37,6 @@ CALLS = 200
 """Calls in a round."""
 BLACK_HOLE = 200
 AT_ONCE = 100
-TITLE = f"A server that never responds: {BLACK_HOLE} calls, {AT_ONCE} at once"
 console = Console(width=120, highlight=False)
 
 

@@ -21,7 +21,7 @@ from tests.core.http.conftest import Serve
 from tests.core.http.httpx_driver.conftest import Caller, Run
 from tests.core.http.misbehave import HOLD, TLS, Reply, Then, reply, server_context
 
-HASTY = 0.25
+HASTY = 0.6
 ALIVE = 5.0
 """Seconds on top of what is allowed, after which something hangs: no measure of precision."""
 ENDLESS_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

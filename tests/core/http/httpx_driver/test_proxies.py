@@ -20,7 +20,7 @@ from tests.core.http.misbehave import CLOSE, HOLD, TLS, Reply, Then, reply, serv
 from tests.core.http.tunnel_proxy import TunnelProxy
 from tests.core.http.wire.socks_server import SocksServer
 
-HASTY = 0.3
+HASTY = 1.0
 ALIVE = 5.0
 ONCE = Policy(retries=0, attempt_timeout=HASTY)
 PATIENT = Policy(retries=0, attempt_timeout=10)

@@ -216,7 +216,7 @@ def test_a_connection_is_used_again(caller: Caller, serve: Serve) -> None:
 def test_a_silent_connection_is_replaced_at_once(caller: Caller, serve: Serve, clock: FakeClock) -> None:
     """A reused connection that stays silent is retried on a new one, without a delay and without blame."""
     server = serve(reply(200, b"one", then=Then.KEEP), Reply(b"", Then.HOLD), reply(200, b"two"))
-    policy = Policy(attempt_timeout=0.3)
+    policy = Policy(attempt_timeout=1)
 
     async def atwice(client: Any) -> Any:
         return [await client.get(server.url), await client.get(server.url)]
