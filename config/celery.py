@@ -1,4 +1,4 @@
-"""What Celery runs: ``celery --app config worker``, ``celery --app config beat``."""
+"""The Celery app: ``celery --app config worker``, ``celery --app config beat``."""
 
 import os
 

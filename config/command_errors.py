@@ -1,4 +1,4 @@
-"""Errors of a command that its user can mend, told in a sentence that says how."""
+"""Turns an error that the user of a command can fix into a sentence that says how to fix it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from environs import EnvError
 
 
 def sentence(error: Exception) -> str | None:
-    """Say what is wrong and what to do about it; None: nobody knows, and a traceback is due."""
+    """Return what is wrong and how to fix it; None if that is unknown, so that the traceback is shown."""
     if isinstance(error, ImproperlyConfigured | EnvError):
         return str(error)
     if isinstance(error, DatabaseError | InterfaceError):
@@ -24,5 +24,5 @@ def _of_the_database() -> str | None:
         is_migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
     except (DatabaseError, InterfaceError) as exc:
         said = str(exc).partition("\n")[0]
-        return f"The database does not answer: {said}. Start its server, or correct DATABASE_URL"
-    return None if is_migrated else "The database lacks tables or columns of this version. Run `manage.py migrate`"
+        return f"Cannot connect to the database: {said}. Start the database server, or correct DATABASE_URL"
+    return None if is_migrated else "The database lacks tables or columns. Run `manage.py migrate`"

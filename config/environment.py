@@ -1,7 +1,8 @@
-"""Addresses from the environment, checked before anything parses them.
+"""Checks the addresses in environment variables before other libraries parse them.
 
-They may hold passwords, and the errors of those who parse them quote what they could not read: half of a password that
-has a "/" in it passes for a port. So what is wrong is said here, by the name of the variable and never with its value.
+The addresses may contain passwords, and the errors of other parsers quote the text that they could not parse. For
+example, the part of a password before a "/" is parsed as a port, and quoted. The errors raised here name the variable
+and never quote its value.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from kombu.transport import TRANSPORT_ALIASES
 
-_HINT = "in its user name and password all but letters, digits and -._~ must be percent-encoded, such as @ as %40"
+_HINT = "in the user name and password, all but letters, digits and -._~ must be percent-encoded (@ becomes %40)"
 
 
 def web_address(name: str, value: str) -> str:
-    """Return the address of a server without a slash at its end; `name` is the variable that holds it.
+    """Return `value`, the address of a web server, without a trailing slash.
 
-    :raises ImproperlyConfigured: it is none.
+    :param name: the environment variable that `value` comes from, for the error.
+    :raises ImproperlyConfigured: `value` is not an http or https address.
     """
     value = value.strip().rstrip("/")
     if not (_is_sound(value, {"http", "https"}) and urlsplit(value).hostname):
@@ -29,7 +31,7 @@ def web_address(name: str, value: str) -> str:
 
 
 def redis_address(name: str, value: str) -> str:
-    """Return the address of a Redis server. Raises as `web_address`."""
+    """Return `value` if it is the address of a Redis server. Raises as `web_address`."""
     if not _is_sound(value, {"redis", "rediss", "unix"}):
         raise ImproperlyConfigured(
             f"{name}: must be the address of a Redis server such as redis://:password@host:6379/0; {_HINT}"
@@ -38,7 +40,10 @@ def redis_address(name: str, value: str) -> str:
 
 
 def broker_address(name: str, value: str) -> str:
-    """Return the address of a broker that Celery knows, or several separated by ";". Raises as `web_address`."""
+    """Return `value` if it is one or several (separated by ";") addresses of brokers. Raises as `web_address`.
+
+    The schemes are those of Celery's broker library kombu.
+    """
     for each in value.split(";"):
         if not _is_sound(each.strip(), TRANSPORT_ALIASES):
             raise ImproperlyConfigured(
@@ -48,15 +53,15 @@ def broker_address(name: str, value: str) -> str:
 
 
 def database(name: str, value: str) -> dj_database_url.DBConfig:
-    """Return the entry of DATABASES for the address of a database. Raises as `web_address`."""
-    is_file = value.startswith("sqlite:")  # without a password, and with any letter in its path
+    """Return the entry of DATABASES for the database at the address `value`. Raises as `web_address`."""
+    is_file = value.startswith("sqlite:")  # has no password, and its path may contain any character
     if is_file:
-        value = value.replace("#", "%23")  # which would end the path
+        value = value.replace("#", "%23")  # an unescaped "#" would end the path
     try:
         if is_file or _is_sound(value, dj_database_url.ENGINE_SCHEMES):
             return dj_database_url.parse(value, conn_max_age=60, conn_health_checks=True)
     except ValueError:
-        pass  # its text may hold a part of the password
+        pass  # the text of the error may contain a part of the password
     raise ImproperlyConfigured(
         f"{name}: must be the address of a database such as postgres://user:password@host/name, "
         f"or sqlite:////path/of/a/file; {_HINT}"
@@ -64,15 +69,15 @@ def database(name: str, value: str) -> dj_database_url.DBConfig:
 
 
 def _is_sound(url: str, schemes: Collection[str]) -> bool:
-    """Say whether `url` has one of the `schemes`, and can have been meant as it is read."""
+    """Return whether `url` has one of the `schemes`, and no sign that a password was parsed as something else."""
     try:
         parts = urlsplit(url)
-        scheme = parts.scheme.partition("+")[0]  # Celery's may name a driver behind it
-        # An "@" further behind: a "/" or "?" before it ended what is read as the host.
+        scheme = parts.scheme.partition("+")[0]  # Celery's scheme may include a driver: "sqla+postgresql"
+        # An "@" after the host means that a "/" or "?" in the password ended the part that is parsed as the host.
         is_whole = not re.search(r"[#\\]", url) and "@" not in parts.path + parts.query
         has_port = parts.port != 0
     except ValueError:
         return False
-    if parts.scheme in {"redis", "rediss"} and not re.fullmatch(r"/?\d*", parts.path):  # a number of a database
+    if parts.scheme in {"redis", "rediss"} and not re.fullmatch(r"/?\d*", parts.path):  # the database number
         return False
     return scheme in schemes and "://" in url and has_port and is_whole

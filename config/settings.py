@@ -1,6 +1,6 @@
-"""Settings of the site. What differs between machines comes from the environment, or from a file `.env`.
+"""Settings of the site. Values that differ between machines come from environment variables, or from the file `.env`.
 
-Every variable is described in docs/settings.md.
+docs/settings.md describes every variable.
 """
 
 import logging
@@ -21,12 +21,12 @@ env.read_env(BASE_DIR / ".env", recurse=False)
 
 
 def _list(name: str, default: list[str]) -> list[str]:
-    """Read names separated by commas; spaces around them and commas too many do not count."""
+    """Read a list separated by commas. Spaces around an item and empty items are ignored."""
     return [item.strip() for item in env.list(name, default) if item.strip()]
 
 
 def _flag(name: str, default: bool) -> bool:
-    """Read true or false. A variable that is empty counts as one that is not set."""
+    """Read true or false. An empty variable counts as unset."""
     return env.bool(name, default) if env.str(name, "").strip() else default
 
 
@@ -35,8 +35,8 @@ SECRET_KEY = env.str("SECRET_KEY", "")
 if not SECRET_KEY:
     if not DEBUG:
         raise ImproperlyConfigured(
-            "SECRET_KEY is not set. Put a long random value into the environment, "
-            "or DEBUG=true in a working copy (`make run` writes a .env that does)."
+            "SECRET_KEY is not set. Set this environment variable to a long random value. "
+            "For development, set DEBUG=true instead (`make run` writes a .env with it)."
         )
     SECRET_KEY = "only-for-a-working-copy-with-debug-on"  # noqa: S105 - never used without DEBUG
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
@@ -89,7 +89,8 @@ DATABASES = {
     )
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # WAL lets the site read while a job writes; an immediate transaction waits for its turn instead of failing.
+    # With WAL the site can read while a job writes. An immediate transaction waits for the write lock; a deferred one
+    # fails if the database has changed by the time it needs the lock.
     DATABASES["default"]["OPTIONS"] = {
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         "transaction_mode": "IMMEDIATE",
@@ -103,9 +104,9 @@ if _cache_url:
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": environment.redis_address("CACHE_URL", _cache_url),
             "OPTIONS": {
-                # Not pickle, Django's own choice: whoever can write to the server would run code in every process.
+                # Django's default is pickle: anyone who can write to the server could run code in every process.
                 "serializer": "core.http.django.json_serializer.JSONSerializer",
-                # Without them a server that is stuck would hold whoever asks it for as long as it is.
+                # Without timeouts, every caller would hang for as long as the server hangs.
                 "socket_connect_timeout": 0.5,
                 "socket_timeout": 0.5,
             },
@@ -164,7 +165,7 @@ PYPISTATS_URL = _server("PYPISTATS_URL", "https://pypistats.org")
 GITHUB_API_URL = _server("GITHUB_API_URL", "https://api.github.com")
 GITLAB_URL = _server("GITLAB_URL", "https://gitlab.com")
 GITLAB_SERVERS = [environment.web_address("GITLAB_SERVERS", server) for server in _list("GITLAB_SERVERS", [])]
-"""GitLab servers besides that one, by their addresses."""
+"""Addresses of the other GitLab servers."""
 BITBUCKET_API_URL = _server("BITBUCKET_API_URL", "https://api.bitbucket.org/2.0")
 CODEBERG_URL = _server("CODEBERG_URL", "https://codeberg.org")
 
@@ -172,59 +173,59 @@ GITHUB_TOKEN = env.str("GITHUB_TOKEN", "").strip()
 GITLAB_TOKEN = env.str("GITLAB_TOKEN", "").strip()
 BITBUCKET_TOKEN = env.str("BITBUCKET_TOKEN", "").strip()
 CODEBERG_TOKEN = env.str("CODEBERG_TOKEN", "").strip()
-"""Each is sent to the server above that it is named after, and to no other."""
+"""Each token is sent only to the server above that it is named after."""
 _tokens = [item.partition("=") for item in _list("GITLAB_SERVER_TOKENS", [])]
 if not all(host.strip() and token.strip() for host, _, token in _tokens):
-    raise ImproperlyConfigured("GITLAB_SERVER_TOKENS: must be host=token, several of them separated by commas")
+    raise ImproperlyConfigured("GITLAB_SERVER_TOKENS: must be host=token; separate several with commas")
 GITLAB_SERVER_TOKENS = {host.strip().lower(): token.strip() for host, _, token in _tokens}
-"""Tokens for the other GitLab servers, by host: `gitlab.example.org=…,git.example.com=…`."""
+"""Tokens for the other GitLab servers, by host. In the environment: `gitlab.example.org=…,git.example.com=…`."""
 
 METRICS_TOKENS = _list("METRICS_TOKENS", [])
-"""Bearer tokens that open /metrics; several, so that they can be changed without a gap."""
+"""Bearer tokens that /metrics accepts. There may be several, so that a token can be replaced without downtime."""
 
 _gitlab: dict[str, str] = {}
 for _each in map(_host, GITLAB_SERVERS):
     _name = f"gitlab-{re.sub('[^a-z0-9]+', '-', _each.lower()).strip('-')}"
-    while _gitlab.setdefault(_name, _each) != _each:  # a.b and a-b
+    while _gitlab.setdefault(_name, _each) != _each:  # the names of a.b and a-b would be equal
         _name = f"{_name}-"
 _IMPATIENT = {"total_timeout": 50}
-"""For hosts that may want to be left alone for a minute: no call that begins meanwhile has so much time to wait."""
+"""For hosts that may ask for a pause of a minute. A shorter total timeout makes a call fail at once instead of wait."""
 _MIB = 2**20
 _GITLAB = {
     "classify": "package.repos.gitlab.classify",
-    "max_response_bytes": 4 * _MIB,  # a hundred commits of 1 kB and their messages
+    "max_response_bytes": 4 * _MIB,  # 100 commits of 1 kB each, plus their messages
     **_IMPATIENT,
 }
-# max_response_bytes: at least twice the largest answer about a package that the site would list, and no more than the
-# update job can hold: an answer takes up to nine times its bytes while it is read (with one emoji in it, its text has
-# four bytes a character, and is there twice), and 45 MiB of objects (max_json_nodes), on top of the 70 MiB of the
-# process. With 8 MiB that stays below 200 MiB. See docs/settings.md.
+# max_response_bytes: at least twice the largest response about a package that the site would list, and small enough
+# for the memory of the update job. While a response is parsed, it takes up to nine times its size (a single emoji makes
+# its text four bytes per character, and there are two copies of the text) plus 45 MiB of objects (max_json_nodes). The
+# process itself takes 70 MiB. With 8 MiB, the total stays below 200 MiB. See docs/settings.md.
 OUTBOUND_HTTP = {
     "default": {"max_concurrency": 4, "classify": "package.repos.refusals.classify"},
     "upstreams": {
         "pypi": {
             "hosts": [_host(PYPI_URL)],
-            "max_concurrency": 8,  # answered by caches all over the world
-            "max_response_bytes": 8 * _MIB,  # django has 0.6 MB; outside of Django botocore 3.8, checkov 5.7
+            "max_concurrency": 8,  # served by a CDN
+            "max_response_bytes": 8 * _MIB,  # django: 0.6 MB; not for Django: botocore 3.8 MB, checkov 5.7 MB
         },
         "pypistats": {"hosts": [_host(PYPISTATS_URL)], "max_response_bytes": _MIB // 16},  # 100 bytes
         "github": {
             "hosts": [_host(GITHUB_API_URL)],
-            "requests_per_second": 14,  # its secondary limit: 900 a minute
+            "requests_per_second": 14,  # GitHub's secondary limit is 900 a minute
             "classify": "package.repos.github.classify",
-            "max_response_bytes": 2 * _MIB,  # a hundred contributors of 1 kB, or one commit
+            "max_response_bytes": 2 * _MIB,  # 100 contributors of 1 kB each, or one commit
             **_IMPATIENT,
         },
         "gitlab": {"hosts": [_host(GITLAB_URL)], **_GITLAB},
         "bitbucket": {
             "hosts": [_host(BITBUCKET_API_URL)],
             "classify": "package.repos.bitbucket.classify",
-            "max_response_bytes": 4 * _MIB,  # a hundred commits of 3 kB, and of each its message three times
+            "max_response_bytes": 4 * _MIB,  # 100 commits of 3 kB each, plus three copies of each message
         },
         "codeberg": {
             "hosts": [_host(CODEBERG_URL)],
             "classify": "package.repos.forgejo.classify",
-            "max_response_bytes": 2 * _MIB,  # fifty commits of 2 kB and their messages
+            "max_response_bytes": 2 * _MIB,  # 50 commits of 2 kB each, plus their messages
         },
         **{name: {"hosts": [host], **_GITLAB} for name, host in _gitlab.items()},
     },
@@ -236,26 +237,26 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BATCH_JOBS: dict[str, float | None] = dict.fromkeys(
     ("update_packages", "cleanup_github_projects", "check_package_examples", "plan")
 )
-"""Jobs of which metrics tell, and the seconds within which each is to end well again, where somebody expects that."""
+"""The jobs that have metrics, and the longest expected time between two successes, in seconds. None: not expected."""
 for _job, _, _every in (item.partition("=") for item in _list("EXPECTED_JOBS", [])):
     _number, _unit = _every.strip()[:-1], _every.strip()[-1:]
     if _job.strip() not in BATCH_JOBS or not re.fullmatch("[1-9][0-9]{0,5}", _number) or _unit not in _UNITS:
         raise ImproperlyConfigured(
-            f"EXPECTED_JOBS: {_job}={_every}: must be one of {', '.join(BATCH_JOBS)}, and how often it is to end well, "
-            "such as update_packages=24h or plan=5m"
+            f"EXPECTED_JOBS: {_job}={_every}: must be job=interval, such as update_packages=24h or plan=5m. The job is "
+            f"one of {', '.join(BATCH_JOBS)}; the interval is how often it must succeed, in s, m, h or d"
         )
     BATCH_JOBS[_job.strip()] = float(_number) * _UNITS[_unit]
 
 CELERY_BROKER_URL = environment.broker_address(
     "CELERY_BROKER_URL", env.str("CELERY_BROKER_URL", "").strip() or "redis://localhost:6379/0"
 )
-"""Needed by those who use Celery only."""
+"""Used only with Celery."""
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 5, "socket_timeout": 30}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 3, "interval_start": 0, "interval_step": 1, "interval_max": 2}
 CELERY_ACCEPT_CONTENT = ["json"]
-"""No pickle: whoever can write to the broker would run code in every worker."""
+"""Not pickle: anyone who can write to the broker could run code in every worker."""
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -267,6 +268,6 @@ CELERY_BEAT_SCHEDULE = {
     "plan": {
         "task": "package.tasks.plan",
         "schedule": timedelta(minutes=5),
-        "options": {"expires": 300},  # while no worker takes it, one plan is enough
+        "options": {"expires": 300},  # if no worker is free, old plans expire when the next one is sent
     }
 }

@@ -1,4 +1,4 @@
-"""What gunicorn runs: ``gunicorn config.wsgi``."""
+"""The WSGI application: ``gunicorn config.wsgi``."""
 
 import os
 

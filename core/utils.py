@@ -1,4 +1,4 @@
-"""Small things that several apps need; what goes out goes through core.http."""
+"""Helpers for several apps. Their HTTP requests go through core.http."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _session = requests.Session()
 
 
 class PackageStatus(models.IntegerChoices):
-    """Development status; the labels are PyPI's classifiers."""
+    """Development status of a package. The labels are PyPI's classifiers."""
 
     UNKNOWN = 0, "Unknown"
     PLANNING = 1, "Development Status :: 1 - Planning"
@@ -29,25 +29,26 @@ class PackageStatus(models.IntegerChoices):
 
 
 def status_choices_switch(status: str) -> int | None:
-    """Return the number of a "Development Status" classifier, None for anything else."""
+    """Return the number of a "Development Status" classifier; None for any other text."""
     return next((value for value, label in PackageStatus.choices if label == status), None)
 
 
 def oc_slugify(value: str) -> str:
-    """Slugify as Django does, but with "-" in place of a dot instead of nothing."""
+    """Return `value` as a slug. As Django's `slugify`, but a dot becomes "-" and is not dropped."""
     return slugify(value.replace(".", "-"))
 
 
 def get_pypi_url(title: str, timeout: float = 1.0) -> str | None:
-    """Find the PyPI project page of a package called `title`; None where there is none.
+    """Return the URL of the PyPI project page of a package called `title`; None if there is no such page.
 
-    :param timeout: seconds for all of it, retries and further candidates included. Made for use inside a web
-        request.
-    :raises requests.RequestException: it could not be found out.
+    Meant for use during a web request.
+
+    :param timeout: seconds in total, including retries and all spellings of the title that are tried.
+    :raises requests.RequestException: PyPI did not answer whether the page exists.
     """
     title = title.strip()
     names = (oc_slugify(title.lower()), oc_slugify(title), title, title.lower(), title.title())
-    # "." and ".." would be resolved away, and lead to other pages than a project's.
+    # "." and ".." would be resolved as path segments, and lead to a page that is not a project's.
     candidates = [name for name in dict.fromkeys(names) if name.strip(".")]
     with _session.within(timeout):
         for name in candidates:
@@ -60,12 +61,14 @@ def get_pypi_url(title: str, timeout: float = 1.0) -> str | None:
 
 
 def healthcheck(url: str, timeout: float = 1.0) -> bool:
-    """Ping a monitoring service, once more where that may help. Never raises; returns whether it got through.
+    """Ping a monitoring service; return whether it answered with success. Never raises.
+
+    A transient failure is retried once.
 
     :param timeout: seconds for each of the two attempts.
     """
     try:
         return requests.get(url, timeout=timeout).ok
-    except Exception as exc:  # noqa: BLE001 - a job must not fail because its monitoring does
-        logger.warning("The health check could not be sent: %s", type(exc).__name__)
+    except Exception as exc:  # noqa: BLE001 - a job must not fail because its monitoring fails
+        logger.warning("Health check ping failed: %s", type(exc).__name__)
         return False

@@ -321,8 +321,8 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("environment", "said"),
         [
-            ({"DATABASE_URL": "postgres://u:secret@127.0.0.1:1/name"}, "The database does not answer: .*DATABASE_URL"),
-            ({"DATABASE_URL": "sqlite:////nowhere/site.sqlite3"}, "The database does not answer: .*DATABASE_URL"),
+            ({"DATABASE_URL": "postgres://u:secret@127.0.0.1:1/name"}, "Cannot connect to the .*DATABASE_URL"),
+            ({"DATABASE_URL": "sqlite:////nowhere/site.sqlite3"}, "Cannot connect to the database: .*DATABASE_URL"),
             ({"DATABASE_URL": "sqlite://:memory:"}, "The database lacks tables.*`manage.py migrate`"),
             ({"DATABASE_URL": ""}, "DATABASE_URL: must be the address of a database"),
             ({"DEBUG": "perhaps"}, '"DEBUG" invalid'),
