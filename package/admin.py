@@ -15,7 +15,7 @@ from package.web_addresses import is_web_address, link
 
 
 class JSONOrDefault(forms.JSONField):
-    """Takes an emptied field for the empty list or object that the model begins with."""
+    """Turns an emptied field into the model's default, an empty list or object, instead of null."""
 
     def clean(self, value: Any) -> Any:
         cleaned = super().clean(value)
@@ -23,7 +23,7 @@ class JSONOrDefault(forms.JSONField):
 
 
 class AddressInput(AdminURLFieldWidget):
-    """Links to what is stored only where the site's pages would. Django's own links to ftp servers too."""
+    """Shows the stored address as a link only if the site's pages would. Django's widget also links to ftp servers."""
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         context = super().get_context(name, value, attrs)
@@ -37,18 +37,18 @@ FIELDS: dict[Any, Any] = {
 
 
 def linked(model: type[models.Model], name: str) -> Callable[[models.Model], str]:
-    """Return a column with an address; Django's own for a URLField may be a link to anywhere."""
+    """Return a column that shows an address by `link`. Django's column for a URLField links to any address."""
 
     @admin.display(description=model_field(model, name).verbose_name, ordering=name)
     def shown(row: models.Model) -> str:
         return link(getattr(row, name))
 
-    shown.__name__ = name  # which Django makes a CSS class of
+    shown.__name__ = name  # Django derives a CSS class from it
     return shown
 
 
 class LinkingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Shows addresses as `linked` to those who may look at a row and not change it."""
+    """Shows addresses as `linked` to users who may view a row but not change it."""
 
     formfield_overrides = FIELDS
 
@@ -101,13 +101,13 @@ _FETCHED = frozenset(
 
 
 def _differs(package: Package) -> bool:
-    """Say whether fetched fields of `package`, as a form would have it, are others than those that are stored."""
+    """Return whether a form has changed fetched fields of `package`, compared to the stored values."""
     stored = Package.objects.get(pk=package.pk)
     return any(_shown(getattr(package, name)) != _shown(getattr(stored, name)) for name in _FETCHED)
 
 
 def _shown(value: Any) -> Any:
-    """Return `value` as forms show it."""
+    """Return `value` as a form shows it."""
     return value.replace(microsecond=0) if isinstance(value, datetime) else value
 
 
@@ -115,7 +115,7 @@ class SourceStatusInline(admin.TabularInline):  # type: ignore[type-arg]  # not 
     """How old each part of a package's data is, and why."""
 
     model = SourceStatus
-    verbose_name_plural = "where its data comes from, and how old it is"
+    verbose_name_plural = "sources of the data, and its age"
     fields = readonly_fields = ("source", "part", "in_words", "last_success", "last_attempt", "failures", "next_due")
     ordering = ("source", "part")
     extra = 0
@@ -146,18 +146,18 @@ class PackageAdmin(LinkingAdmin):
 
     def save_model(self, request: HttpRequest, obj: Package, form: Any, change: bool) -> None:
         if {"repo_url", "repo_host", "pypi_url"} & set(form.changed_data):
-            obj.next_due = None  # what was fetched belongs to another address
+            obj.next_due = None  # the fetched data belongs to the old address
             if change:
                 obj.sources.update(next_due=None)
         if change and _differs(obj):
-            # Typed over, or older than what was fetched while the form was open: in any case, ask the servers anew.
+            # Edited by hand, or outdated because of a fetch while the form was open. In both cases, fetch again.
             obj.next_due = None
             obj.sources.update(next_due=None, validators={})
         super().save_model(request, obj, form, change)
 
     @admin.action(description="Fetch everything anew with the next run")
     def fetch_next(self, request: HttpRequest, packages: QuerySet[Package]) -> None:
-        """Forget what makes answers conditional too: a field that somebody emptied is filled again."""
+        """Make all parts due and delete their validators, so that fields that were emptied by hand are filled again."""
         SourceStatus.objects.filter(package__in=packages).update(next_due=None, validators={})
         count = packages.update(next_due=None)
         self.message_user(request, f"{count} packages are due now.")
@@ -175,7 +175,7 @@ class VersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscript
 
 @admin.register(SourceStatus)
 class SourceStatusAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
-    """The ledger, to look at: by source and outcome."""
+    """The ledger, read-only, with filters for source and outcome."""
 
     list_display = ("package", "source", "part", "in_words", "http_status", "failures", "next_due")
     list_filter = ("source", "part", "outcome", "reason")

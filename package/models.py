@@ -1,4 +1,4 @@
-"""What the site knows of each package; names and meanings are those of djangopackages."""
+"""The models of the site. Names and meanings of their fields are those of djangopackages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TimestampedModel(models.Model):
 
 class CategoryManager(models.Manager["Category"]):
     def get_by_natural_key(self, slug: str) -> Category:
-        """Find the category that a fixture means by its slug."""
+        """Return the category that a fixture refers to by its slug."""
         return self.get(slug=slug)
 
 
@@ -52,7 +52,7 @@ class Package(TimestampedModel):
     slug = models.SlugField(unique=True)
     category = models.ForeignKey(Category, models.PROTECT)
 
-    # where its code lives
+    # repository
     repo_url = models.URLField("repository URL", max_length=500, blank=True)
     repo_host = models.CharField("repository host", max_length=100, blank=True)
     repo_description = models.TextField("description", blank=True)
@@ -70,7 +70,7 @@ class Package(TimestampedModel):
     pypi_missing_since = models.DateTimeField("not on PyPI since", null=True, blank=True)
     pypi_downloads = models.BigIntegerField("PyPI downloads", default=0)
     pypi_classifiers = models.JSONField("PyPI classifiers", default=list, blank=True)
-    pypi_info = models.JSONField("what PyPI says", default=dict, blank=True)
+    pypi_info = models.JSONField("PyPI metadata", default=dict, blank=True)
     pypi_license = models.CharField("PyPI license", max_length=2000, blank=True)
     pypi_licenses = models.JSONField("PyPI licenses", default=list, blank=True)
     pypi_requires_python = models.CharField("PyPI requires Python", max_length=1000, blank=True)
@@ -78,9 +78,9 @@ class Package(TimestampedModel):
     documentation_url = models.URLField("documentation URL", max_length=500, blank=True)
     latest_version = models.ForeignKey("Version", models.SET_NULL, null=True, blank=True, related_name="+")
 
-    # how fetching goes
+    # state of the fetches
     next_due = models.DateTimeField(
-        null=True, blank=True, db_index=True, editable=False, help_text="When a part of it is to be fetched next."
+        null=True, blank=True, db_index=True, editable=False, help_text="When the first of its parts is due."
     )
     last_fetched = models.DateTimeField(null=True, blank=True, db_index=True)
     last_exception = models.TextField(blank=True)
@@ -101,12 +101,12 @@ class Package(TimestampedModel):
 
     @property
     def pypi_name(self) -> str:
-        """The project's name on PyPI, from whatever form `pypi_url` has; "" where it has none."""
+        """The project's name on PyPI, read from any form of `pypi_url`; "" if it contains none."""
         return pypi_name(self.pypi_url, urlsplit(settings.PYPI_URL).hostname)
 
     def fetch_metadata(self) -> list[FetchResult]:
-        """Refresh this package from every source it has; a source that fails does not stop the others."""
-        # By name, since the job knows the models.
+        """Refresh this package from all its sources. A failing source does not stop the others."""
+        # Imported by name, because the module imports the models.
         refresh_one: Callable[[Package], list[FetchResult]] = import_string("package.jobs.refresh_one.refresh_one")
         return refresh_one(self)
 
@@ -132,13 +132,13 @@ class Version(TimestampedModel):
 
 
 class SourceStatus(models.Model):
-    """The ledger: how fetching one part of a package from one source went, and when it is due again."""
+    """A row of the ledger: the last fetch of one part of a package from one source, and when the part is due again."""
 
     package = models.ForeignKey(Package, models.CASCADE, related_name="sources")
     source = models.CharField(max_length=50)
     part = models.CharField(max_length=20, blank=True)
     outcome = models.CharField(max_length=20, blank=True)
-    reason = models.CharField(max_length=30, blank=True, help_text="In one word, as in the metrics.")
+    reason = models.CharField(max_length=30, blank=True, help_text="A key word, as in the metrics.")
     error = models.TextField(blank=True)
     http_status = models.PositiveSmallIntegerField("HTTP status", null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0, help_text="Of the last fetch.")
@@ -148,7 +148,7 @@ class SourceStatus(models.Model):
     last_success = models.DateTimeField(null=True, blank=True)
     next_due = models.DateTimeField(null=True, blank=True)
     validators = models.JSONField(default=dict, blank=True, help_text="For conditional requests.")
-    memory = models.JSONField(default=dict, blank=True, help_text="What a source keeps for its next time.")
+    memory = models.JSONField(default=dict, blank=True, help_text="Data that a source keeps for its next fetch.")
 
     class Meta:
         ordering = ("package", "source", "part")
@@ -161,12 +161,12 @@ class SourceStatus(models.Model):
 
     @property
     def name(self) -> str:
-        """The source and its part, for people."""
+        """The source and the part, as shown to people."""
         return f"{self.source} {self.part}".rstrip()
 
     @property
     def in_words(self) -> str:
-        """Say how old the data is, and what is wrong if something is."""
+        """The age of the data, and the error of the last fetch, if it failed."""
         if self.last_success is None:
             age = f"no {self.name} data yet"
         else:
@@ -175,21 +175,21 @@ class SourceStatus(models.Model):
 
 
 class Claim(models.Model):
-    """That a source of a package is queued to be fetched, or being fetched: by whom, until when nobody else may."""
+    """The claim of an owner to fetch a source of a package, or a ticket: the source is queued for a Celery worker."""
 
     package = models.ForeignKey(Package, models.CASCADE, related_name="claims", db_constraint=False)
     source = models.CharField(max_length=50)
-    owner = models.CharField(max_length=32, blank=True, help_text="Who has it; empty while it is queued.")
-    until = models.DateTimeField(null=True, blank=True, db_index=True, help_text="After that, others may take it.")
-    queued = models.DateTimeField(null=True, blank=True, help_text="Since when a worker of Celery is to fetch it.")
-    sent = models.DateTimeField(null=True, blank=True, help_text="When it was last sent to them.")
-    everything = models.BooleanField(default=False, help_text="All of it is to be fetched, due or not.")
+    owner = models.CharField(max_length=32, blank=True, help_text="The run or task that has it; empty while queued.")
+    until = models.DateTimeField(null=True, blank=True, db_index=True, help_text="End of the lease.")
+    queued = models.DateTimeField(null=True, blank=True, help_text="When it was queued for a Celery worker.")
+    sent = models.DateTimeField(null=True, blank=True, help_text="When its last message is delivered.")
+    everything = models.BooleanField(default=False, help_text="Fetch all parts, due or not.")
     deaths = models.PositiveSmallIntegerField(
-        default=0, db_default=0, help_text="Times in a row that the process of its owner died during the fetch."
+        default=0, db_default=0, help_text="How often in a row the process of its owner died during the fetch."
     )
 
     class Meta:
-        ordering = ("package_id", "source")  # by "package" would join it, and so miss those of deleted packages
+        ordering = ("package_id", "source")  # "package" would join the table, and omit claims of deleted packages
         constraints = (models.UniqueConstraint(fields=("package", "source"), name="unique_claim"),)
 
     def __str__(self) -> str:
@@ -197,14 +197,14 @@ class Claim(models.Model):
 
 
 class PackageExample(TimestampedModel):
-    """A page that shows a package at work; its address comes from users."""
+    """A page that shows a package in use. Users submit its address."""
 
     package = models.ForeignKey(Package, models.CASCADE, related_name="examples")
     title = models.CharField(max_length=100)
     url = models.URLField("URL")
     active = models.BooleanField(default=True, help_text="Shown on the package's page.")
     failures = models.PositiveSmallIntegerField(
-        "permanent failures in a row", default=0, help_text="Answers that the page is gone; nothing else counts."
+        "permanent failures in a row", default=0, help_text="Counts only answers that the page is gone."
     )
     last_checked = models.DateTimeField(null=True, blank=True)
     last_result = models.CharField(max_length=200, blank=True)

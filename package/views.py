@@ -15,7 +15,7 @@ from package.sources.sessions import Sessions
 
 _sessions = Sessions.made(WEB_REQUEST)
 _PATIENCE = 10.0
-"""Seconds for all parts of a package: gunicorn kills a worker after thirty."""
+"""Seconds for all parts of a package. gunicorn kills a worker after 30 s."""
 
 
 @require_safe
@@ -34,7 +34,7 @@ def package_detail(request: HttpRequest, slug: str) -> HttpResponse:
 @require_POST
 @login_required
 def fetch_package(request: HttpRequest, slug: str) -> HttpResponse:
-    """Refresh a package while its visitor waits: with the policy that is short enough for that."""
+    """Refresh a package while the visitor waits, with the short timeouts of `WEB_REQUEST`."""
     package = get_object_or_404(Package, slug=slug)
     with _sessions.within(_PATIENCE):
         results = refresh_one(package, _sessions, again=True)

@@ -1,4 +1,7 @@
-"""Which addresses become links on our pages: servers and users name them, and some are older than our checks."""
+"""Decides which addresses become links on the site's pages.
+
+Addresses come from servers and users, and some were stored before addresses were checked.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ _WEB = re.compile(r"https?://[^\s\x00-\x20\x7f]+", re.IGNORECASE)
 
 
 def is_web_address(address: str) -> bool:
-    """Say whether `address` leads to a web server, and to nothing else in any browser.
+    """Return whether every browser takes `address` for the address of a web server.
 
-    What begins with another scheme may run a script; what has none leads to our own site. Browsers ignore spaces and
-    control characters at the beginning, and line breaks and tabs anywhere.
+    An address with another scheme may run a script, and one without a scheme leads to this site. Browsers ignore spaces
+    and control characters at the beginning, and line breaks and tabs anywhere.
     """
     try:
         return _WEB.fullmatch(address) is not None and bool(urlsplit(address).hostname)
@@ -24,6 +27,6 @@ def is_web_address(address: str) -> bool:
 
 
 def link(address: str) -> SafeString:
-    """Return `address` as HTML: a link if it is a web address, else text."""
+    """Return `address` as HTML: a link if it is a web address, otherwise text."""
     html = '<a href="{0}" rel="nofollow">{0}</a>' if is_web_address(address) else "{0}"
     return format_html(html, address)

@@ -1,4 +1,4 @@
-"""update_packages --celery: queues packages for workers, and shows how they get done."""
+"""update_packages --celery: queues packages for Celery workers, and shows their progress."""
 
 from __future__ import annotations
 
@@ -26,31 +26,32 @@ from package.sources.results import FetchOutcome
 
 logger = logging.getLogger(__name__)
 LOOK = 1.0
-"""Seconds between two looks at what is left."""
+"""Seconds between two checks of the number of tickets that are left."""
 TELL = 30.0
-"""Seconds between two lines about it, where there is no bar; after as long without progress it is asked for workers."""
+"""Seconds between two progress lines when there is no progress bar. After as long without progress, a hint is shown."""
 
 _CHUNK = 200
-"""Packages of which the ledger is read at a time."""
+"""Packages per query of the ledger."""
 
 Show = Callable[[int, int], None]
-"""Told how much is left, and of how much."""
+"""Called with the number of tickets that are left, and the total."""
 
 
-class BrokerAway(Exception):  # noqa: N818 - what is, and not what went wrong with it
-    """Nothing more could be queued."""
+class BrokerAway(Exception):  # noqa: N818 - named after the state
+    """The broker cannot be reached, so nothing more could be queued."""
 
 
 @dataclass
 class Queued:
-    """What came of it."""
+    """The summary of queued packages, and of what workers did with them."""
 
     packages: int = 0
     queued: int = 0
-    """Tickets: a source of a package each."""
+    """Tickets: one for each source of a package."""
     left: int = 0
+    """Tickets that are not done."""
     left_alone: dict[str, Left] = field(default_factory=dict)
-    """What workers gave up, by source: the source is to be left alone for longer than a ticket is kept."""
+    """Parts whose tickets the workers gave up, by source: the source is paused for longer than tickets are kept."""
     stopped: str = ""
     seconds: float = 0.0
     database_failed: bool = False
@@ -79,7 +80,11 @@ def enqueue(
     everything: bool,
     wait: bool,
 ) -> Queued:
-    """Queue these packages; `wait` until they are done. Raises `BrokerAway`."""
+    """Queue these packages, and if `wait`, wait until they are done. Progress is passed to `write`, or shown as a bar.
+
+    :param everything: queue all parts of the packages, not only those that are due.
+    :raises BrokerAway: the broker cannot be reached.
+    """
     clock = process.current().runtime.clock
     started, done = clock(), Queued()
     try:
@@ -92,14 +97,14 @@ def enqueue(
     except Stopped as exc:
         done.stopped = str(exc)
     except (DatabaseAway, InterfaceError) as exc:
-        logger.exception("The database failed; what is queued stays queued")
+        logger.exception("The database failed; queued packages stay queued")
         done.stopped, done.database_failed = f"the database failed: {type(exc).__name__}", True
     done.seconds = clock() - started
     return done
 
 
 def _note_what_was_left_alone(done: Queued, primary_keys: Sequence[int]) -> None:
-    """Tell what is not done though its tickets are gone."""
+    """Add the parts that were not fetched although their tickets are gone."""
     for start in range(0, len(primary_keys), _CHUNK):
         rows = SourceStatus.objects.filter(
             package_id__in=primary_keys[start : start + _CHUNK], outcome=FetchOutcome.LEFT_ALONE
@@ -133,7 +138,7 @@ def _watch(done: Queued, queued_by: datetime, stopper: Stopper, write: Callable[
                 done.left, progressed = left, clock()
             elif clock() - progressed >= TELL:
                 progressed = clock()
-                write("Nothing was done for a while. Is a worker running? celery --app config worker --queues …")
+                write(f"No progress for {TELL:g} s. Is a worker running? celery --app config worker --queues …")
             show(done.left, done.queued)
 
 

@@ -1,6 +1,7 @@
-"""The manners of a command that works through many rows: options, progress, signals, exit statuses.
+"""The common behavior of commands that process many rows: options, progress, signals, exit statuses.
 
-0 the work was done, even if some of it failed; 1 nothing could be reached; 2 misuse; 128 + n stopped by signal n.
+Exit status: 0 the work was done, even if some of it failed; 1 nothing could be reached; 2 misuse; 128 + n stopped by
+signal n.
 """
 
 from __future__ import annotations
@@ -31,26 +32,26 @@ from package.models import Package
 NOTHING_REACHED = 1
 MISUSE = 2
 MOST = 1_000_000
-"""Rows, hours or seconds: more is a slip of the pen."""
+"""The largest accepted number of rows, hours or seconds. A larger one is a typing error."""
 JSON_VERSION = 1
-"""Of what --json prints: raised when a key is renamed, removed or gets another meaning, not when one is added."""
+"""Version of the output of --json. Raise it if a key is renamed, removed or changes its meaning; not for new keys."""
 
 
 class Tell(Protocol):
-    """Told what came of each row, in short, and what more there is to say where there is room."""
+    """Reports the result of a row: a short line, and more details, which a progress bar does not show."""
 
     def __call__(self, line: str, more: str, *, again: bool = False) -> None:
-        """`again`: of a row that was told of before."""
+        """`again`: the row was reported before."""
 
 
 class Summary(Protocol):
-    """What a run came to."""
+    """The results of a run."""
 
     database_failed: bool
 
     @property
     def items(self) -> Mapping[ItemOutcome, int]:
-        """What it worked on, for Prometheus."""
+        """Number of processed items by result, for the metrics of the job."""
 
     @property
     def reached_nothing(self) -> bool: ...
@@ -62,14 +63,17 @@ S = TypeVar("S", bound=Summary)
 
 
 def add_options(parser: CommandParser, *, verb: str, rows: str, patience: str = "") -> None:
-    """Add --limit, --time-budget and --json. `patience`: how long the run waits without a time budget."""
+    """Add --limit, --time-budget and --json.
+
+    :param patience: how long the run waits without a time budget, for the help text.
+    """
     parser.add_argument("--limit", type=count, metavar="N", help=f"{verb} at most N {rows}")
-    text = f"begin nothing new, and wait no more, after S seconds{patience and f' (default: {patience})'}"
+    text = f"after S seconds, start nothing new and stop waiting{patience and f' (default: {patience})'}"
     parser.add_argument("--time-budget", type=positive, metavar="S", help=text)
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print the summary as one JSON object (docs/operations.md); all else goes to stderr",
+        help="print the summary as one JSON object (docs/operations.md), and everything else to stderr",
     )
 
 
@@ -82,7 +86,7 @@ def conduct(
     *,
     row: str,
 ) -> None:
-    """Do `work` over `total` rows, as `carry_out`, and show how it goes on."""
+    """Do `work` over `total` rows and show its progress. As `carry_out` otherwise."""
     plain = command.stderr if options["json"] else command.stdout
 
     def with_progress(stopper: Stopper) -> S:
@@ -100,7 +104,7 @@ def carry_out(
     *,
     row: str,
 ) -> None:
-    """Do `work` and print its summary. Raises `SystemExit` where the exit status is not 0."""
+    """Do `work` and print its summary. Raises `SystemExit` if the exit status is not 0."""
     with batch_job_metrics.jobs().run(command.__module__.rpartition(".")[2]) as job:
         stopper = Stopper(options["time_budget"])
         received: list[int] = []
@@ -108,13 +112,13 @@ def carry_out(
             with signals(stopper, received):
                 summary = work(stopper)
         except KeyboardInterrupt:
-            command.stderr.write(f"Aborted: the {row} in hand was not saved.")
+            command.stderr.write(f"Aborted: the current {row} was not saved.")
             raise SystemExit(128 + (received[-1] if received else signal.SIGINT)) from None
         job.items(summary.items)
         if options["json"]:
             command.stdout.write(json.dumps({"version": JSON_VERSION, **summary.as_dict()}))
         else:
-            show(summary, Console(file=command.stdout, markup=False, highlight=False))  # type: ignore[arg-type]  # it writes like a file
+            show(summary, Console(file=command.stdout, markup=False, highlight=False))  # type: ignore[arg-type]  # stdout has the methods of a file
         if received:
             raise SystemExit(128 + received[0])
         if summary.reached_nothing or summary.database_failed:
@@ -122,7 +126,7 @@ def carry_out(
 
 
 def refuse_unknown(slugs: list[str]) -> None:
-    """Raise `CommandError` unless there is a package for each of `slugs`."""
+    """Raise `CommandError` unless a package exists for each of `slugs`."""
     known = set(Package.objects.filter(slug__in=slugs).values_list("slug", flat=True))
     if unknown := [slug for slug in slugs if slug not in known]:
         raise CommandError(f"No such package: {', '.join(unknown)}", returncode=MISUSE)
@@ -130,16 +134,17 @@ def refuse_unknown(slugs: list[str]) -> None:
 
 @contextmanager
 def signals(stopper: Stopper, received: list[int]) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM stop the run in good order and the second one abort it."""
+    """During the block, let the first SIGINT or SIGTERM stop the run in an orderly way, and the second one abort it."""
 
     def on_signal(number: int, _: FrameType | None) -> None:
         received.append(number)
         if len(received) > 1:
             raise KeyboardInterrupt
         stopper.stop(f"{signal.Signals(number).name} received")
-        os.write(2, b"Stopping after the attempt in hand; once more to abort.\n")  # print() may be interrupted itself
+        # Not print(), which is not reentrant: the signal may have interrupted a print().
+        os.write(2, b"Stopping after the current attempt. Repeat the signal to abort.\n")
 
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -152,7 +157,7 @@ def signals(stopper: Stopper, received: list[int]) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(total: int, write: Callable[[str], object]) -> Iterator[Tell]:
-    """Show how the run goes on: as a bar on a terminal; elsewhere, `write` a line for each row."""
+    """Show the progress of the run: a bar on a terminal, otherwise a line for each row, passed to `write`."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(total, write)
@@ -161,7 +166,7 @@ def progress_bar(total: int, write: Callable[[str], object]) -> Iterator[Tell]:
     with ProgressBar(what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("", total=total)
 
-        def advance(line: str, more: str, *, again: bool = False) -> None:  # noqa: ARG001 - there is no room for more
+        def advance(line: str, more: str, *, again: bool = False) -> None:  # noqa: ARG001 - a bar has no room for `more`
             bar.update(task, advance=not again, description=line)
 
         with _logging_above_the_bar():
@@ -181,7 +186,7 @@ def _lines(total: int, write: Callable[[str], object]) -> Tell:
 
 @contextmanager
 def _logging_above_the_bar() -> Iterator[None]:
-    """Write log lines to sys.stderr as it is now: rich's, which knows where the bar is."""
+    """Write log lines to the current sys.stderr. Rich has replaced it, and writes them above the bar."""
     handlers = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
     streams = [handler.setStream(sys.stderr) for handler in handlers]
     try:
@@ -193,7 +198,7 @@ def _logging_above_the_bar() -> Iterator[None]:
 
 
 def count(text: str) -> int:
-    """Read a number of rows."""
+    """Parse a number of rows."""
     try:
         value = int(text)
     except ValueError:
@@ -204,7 +209,7 @@ def count(text: str) -> int:
 
 
 def positive(text: str) -> float:
-    """Read a time."""
+    """Parse a time, in seconds or hours."""
     try:
         value = float(text)
     except ValueError:

@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
                 ('pypi_missing_since', models.DateTimeField(blank=True, null=True, verbose_name='not on PyPI since')),
                 ('pypi_downloads', models.IntegerField(default=0, verbose_name='PyPI downloads')),
                 ('pypi_classifiers', models.JSONField(blank=True, default=list, verbose_name='PyPI classifiers')),
-                ('pypi_info', models.JSONField(blank=True, default=dict, verbose_name='what PyPI says')),
+                ('pypi_info', models.JSONField(blank=True, default=dict, verbose_name='PyPI metadata')),
                 ('pypi_license', models.CharField(blank=True, max_length=100, verbose_name='PyPI license')),
                 ('pypi_licenses', models.JSONField(blank=True, default=list, verbose_name='PyPI licenses')),
                 ('pypi_requires_python', models.CharField(blank=True, max_length=100, verbose_name='PyPI requires Python')),

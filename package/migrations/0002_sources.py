@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='package',
             name='next_due',
-            field=models.DateTimeField(blank=True, db_index=True, editable=False, help_text='When a part of it is to be fetched next.', null=True),
+            field=models.DateTimeField(blank=True, db_index=True, editable=False, help_text='When the first of its parts is due.', null=True),
         ),
         migrations.AddField(
             model_name='package',
@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ('title', models.CharField(max_length=100)),
                 ('url', models.URLField(verbose_name='URL')),
                 ('active', models.BooleanField(default=True, help_text="Shown on the package's page.")),
-                ('failures', models.PositiveSmallIntegerField(default=0, help_text='Answers that the page is gone; nothing else counts.', verbose_name='permanent failures in a row')),
+                ('failures', models.PositiveSmallIntegerField(default=0, help_text='Counts only answers that the page is gone.', verbose_name='permanent failures in a row')),
                 ('last_checked', models.DateTimeField(blank=True, null=True)),
                 ('last_result', models.CharField(blank=True, max_length=200)),
                 ('package', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='examples', to='package.package')),
@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ('source', models.CharField(max_length=50)),
                 ('part', models.CharField(blank=True, max_length=20)),
                 ('outcome', models.CharField(blank=True, max_length=20)),
-                ('reason', models.CharField(blank=True, help_text='In one word, as in the metrics.', max_length=30)),
+                ('reason', models.CharField(blank=True, help_text='A key word, as in the metrics.', max_length=30)),
                 ('error', models.TextField(blank=True)),
                 ('http_status', models.PositiveSmallIntegerField(blank=True, null=True, verbose_name='HTTP status')),
                 ('attempts', models.PositiveIntegerField(default=0, help_text='Of the last fetch.')),
@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
                 ('last_success', models.DateTimeField(blank=True, null=True)),
                 ('next_due', models.DateTimeField(blank=True, null=True)),
                 ('validators', models.JSONField(blank=True, default=dict, help_text='For conditional requests.')),
-                ('memory', models.JSONField(blank=True, default=dict, help_text='What a source keeps for its next time.')),
+                ('memory', models.JSONField(blank=True, default=dict, help_text='Data that a source keeps for its next fetch.')),
                 ('package', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sources', to='package.package')),
             ],
             options={

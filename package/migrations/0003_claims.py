@@ -16,11 +16,11 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('source', models.CharField(max_length=50)),
-                ('owner', models.CharField(blank=True, help_text='Who has it; empty while it is queued.', max_length=32)),
-                ('until', models.DateTimeField(blank=True, db_index=True, help_text='After that, others may take it.', null=True)),
-                ('queued', models.DateTimeField(blank=True, help_text='Since when a worker of Celery is to fetch it.', null=True)),
-                ('sent', models.DateTimeField(blank=True, help_text='When it was last sent to them.', null=True)),
-                ('everything', models.BooleanField(default=False, help_text='All of it is to be fetched, due or not.')),
+                ('owner', models.CharField(blank=True, help_text='The run or task that has it; empty while queued.', max_length=32)),
+                ('until', models.DateTimeField(blank=True, db_index=True, help_text='End of the lease.', null=True)),
+                ('queued', models.DateTimeField(blank=True, help_text='When it was queued for a Celery worker.', null=True)),
+                ('sent', models.DateTimeField(blank=True, help_text='When its last message is delivered.', null=True)),
+                ('everything', models.BooleanField(default=False, help_text='Fetch all parts, due or not.')),
                 ('package', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='claims', to='package.package')),
             ],
             options={

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='claim',
             name='deaths',
-            field=models.PositiveSmallIntegerField(db_default=0, default=0, help_text='Times in a row that the process of its owner died during the fetch.'),
+            field=models.PositiveSmallIntegerField(db_default=0, default=0, help_text='How often in a row the process of its owner died during the fetch.'),
         ),
     ]

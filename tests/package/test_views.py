@@ -140,9 +140,9 @@ class TestDetail:
 
     def test_shows_downloads_where_they_are_known(self, client: Client, package: Package) -> None:
         """None that are known is not none at all."""
-        assert "in a month" not in client.get("/packages/p/fortune/").text
+        assert "in the last month" not in client.get("/packages/p/fortune/").text
         Package.objects.update(pypi_downloads=1234)
-        assert "1234 in a month" in client.get("/packages/p/fortune/").text
+        assert "1234 in the last month" in client.get("/packages/p/fortune/").text
 
     def test_escapes_what_pypi_says(self, client: Client, package: Package, pypi: CannedPyPI) -> None:
         """Text from PyPI is text, not markup."""
@@ -196,7 +196,7 @@ class TestFetch:
         parts += [
             stub("metadata", Reading({"repo_forks": 5})),
             stub("commits", ZeroDivisionError("secret")),
-            stub("watchers", Reading(skipped=[SkippedField("repo_watchers", "is no count")])),
+            stub("watchers", Reading(skipped=[SkippedField("repo_watchers", "is not a valid count")])),
         ]
         text = visitor.post(FETCH, follow=True).text
         assert "stub metadata updated" in text

@@ -15,12 +15,12 @@ from package.management.long_command import add_options, conduct, refuse_unknown
 
 class Command(BaseCommand):
     help = (
-        "Check whether the pages that users gave as examples still answer, those checked longest ago first. One "
-        f"becomes inactive after {PERMANENT_IN_A_ROW} answers in a row that it is gone (HTTP 404, 410 or 451), each "
-        f"{APART.total_seconds() / 3600:g} hours or more after the last; nothing else counts: no 5xx, no 429, no "
-        "failure of the network. Exit status: 0 the work was done, even if some examples failed; 1 no server could be "
-        "reached; 2 misuse; 128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) ends the run in good order, the "
-        "second one at once."
+        "Check whether the example pages that users submitted still exist, starting with the page checked longest ago. "
+        f"An example becomes inactive after {PERMANENT_IN_A_ROW} answers in a row that the page is gone (HTTP 404, 410 "
+        f"or 451), each at least {APART.total_seconds() / 3600:g} hours after the last one. Other failures, such as "
+        "5xx, 429 or network errors, do not count. Exit status: 0 the work was done, even if some examples failed; 1 "
+        "no server could be reached; 2 misuse; 128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) ends the run "
+        "after the current attempt, the second one at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--all",
             action="store_true",
-            help="check also the examples that this command made inactive; those that answer become active again",
+            help="also check the examples that this command made inactive; those that answer become active again",
         )
         add_options(parser, verb="check", rows="examples")
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
 
 def _show(summary: ExamplesSummary, console: Console) -> None:
     if not summary.tried and not summary.left:
-        console.print("There is no example to check.")
+        console.print("No example to check.")
         return
     table = Table("outcome", "examples", title="check_package_examples")
     for outcome in CheckOutcome:
@@ -49,13 +49,13 @@ def _show(summary: ExamplesSummary, console: Console) -> None:
     console.print(table)
     console.print(summary.cost("examples"))
     for what, names in (
-        ("Inactive from now on", summary.deactivated),
+        ("Now inactive", summary.deactivated),
         ("Active again", summary.activated),
-        ("Not fetched because of its address, which makes none inactive; look at it", summary.refused),
+        ("Not checked (still active): correct the address, which is not allowed", summary.refused),
     ):
         for name in names:
             console.print(f"{what}: {name}", soft_wrap=True)
     if summary.left:
         console.print(f"{summary.left} examples left for the next run: {summary.stopped}")
     if summary.reached_nothing:
-        console.print("No server could be reached; each example stays as it was.")
+        console.print("No server could be reached. All examples keep their state.")

@@ -15,15 +15,15 @@ from package.management.long_command import add_options, conduct, refuse_unknown
 
 class Command(BaseCommand):
     help = (
-        "Look up the packages' repositories on GitHub, in random order: store the new address of those that moved, "
-        "rewrite addresses in the usual form, and note which are gone. Exit status: 0 the work was done, even if some "
-        "packages failed; 1 GitHub gave no usable answer; 2 misuse; 128 + n stopped by signal n. The first Ctrl-C (or "
-        "SIGTERM) ends the run in good order, the second one at once."
+        "Look up the packages' repositories on GitHub, in random order. Store the new address of repositories that "
+        "moved, rewrite addresses in the usual form, and mark repositories that are gone. Exit status: 0 the work was "
+        "done, even if some packages failed; 1 GitHub gave no usable answer; 2 misuse; 128 + n stopped by signal n. "
+        "The first Ctrl-C (or SIGTERM) ends the run after the current attempt, the second one at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("slug", nargs="*", help="look up these packages (default: all)")
-        parser.add_argument("--dry-run", action="store_true", help="show what would change, and store nothing")
+        parser.add_argument("--dry-run", action="store_true", help="show what would change, but store nothing")
         add_options(parser, verb="look up", rows="packages")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -43,15 +43,15 @@ def _show(summary: CleanupSummary, console: Console) -> None:
     console.print(table)
     console.print(summary.cost("packages"))
     if summary.dry_run:
-        console.print("A dry run: nothing was stored of what follows.")
+        console.print("Dry run: the following changes were not stored.")
     for outcome, changes in summary.changes.items():
         for change in changes:
             console.print(f"{change.package}: {outcome}: {change.before} -> {change.after}", soft_wrap=True)
     for url, slugs in summary.shared.items():
         console.print(f"{url} is the repository of several packages: {', '.join(slugs)}", soft_wrap=True)
     if summary.gone:
-        console.print(f"Gone, and kept as they are: {', '.join(summary.gone)}", soft_wrap=True)
+        console.print(f"Repository gone, package kept: {', '.join(summary.gone)}", soft_wrap=True)
     if summary.left:
         console.print(f"{summary.left} packages left for the next run: {summary.stopped}", soft_wrap=True)
     if summary.reached_nothing:
-        console.print("GitHub gave no usable answer; each package stays as it was.")
+        console.print("GitHub gave no usable answer. No package was changed.")

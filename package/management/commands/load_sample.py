@@ -12,12 +12,12 @@ _SAMPLE = Path(__file__).resolve().parents[2] / "fixtures" / "sample.json"
 
 
 class Command(BaseCommand):
-    help = "Add about ten well-known packages, for a first look. Those that are there already stay as they are."
+    help = "Add about ten well-known packages, to try out the site. Existing packages are not changed."
 
     def handle(self, *_: Any, **__: Any) -> None:
         added = 0
         for entry in serializers.deserialize("json", _SAMPLE.read_text()):
-            if not type(entry.object).objects.filter(slug=entry.object.slug).exists():  # type: ignore[attr-defined]  # both kinds have one
+            if not type(entry.object).objects.filter(slug=entry.object.slug).exists():  # type: ignore[attr-defined]  # both models have one
                 entry.save()
                 added += 1
         self.stdout.write(f"{added} sample records added.")

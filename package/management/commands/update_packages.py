@@ -21,43 +21,44 @@ from package.models import Package
 from package.sources.results import FetchOutcome, FetchResult
 
 WORKERS = 32
-"""More would wait for their turn, by the limits that the settings give each source."""
+"""With more threads, most would wait, because of the limits of each source in the settings."""
 
 
 class Command(BaseCommand):
     help = (
-        "Refresh what is due of packages, from PyPI and from where their code lives, those tried longest ago first. "
-        "What fails, or belongs to a source that is down, is put aside and tried again before the run ends. "
-        "Exit status: 0 the work was done, even if some packages failed; 1 nothing could be fetched; 2 misuse; "
-        "128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) ends the run in good order, the second one at once."
+        "Refresh the packages' data that is due, from PyPI and from the hosts of their repositories, starting with the "
+        "package tried longest ago. Data that could not be fetched for a transient reason, or whose source is down, is "
+        "put aside and tried again before the run ends. Exit status: 0 the work was done, even if some packages "
+        "failed; 1 nothing could be fetched; 2 misuse; 128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) "
+        "ends the run after the current attempts, the second one at once."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("slug", nargs="*", help="refresh all of these packages, due or not")
-        parser.add_argument("--all", action="store_true", help="refresh all of every package, due or not")
+        parser.add_argument("slug", nargs="*", help="refresh all data of these packages, due or not")
+        parser.add_argument("--all", action="store_true", help="refresh all data of all packages, due or not")
         parser.add_argument(
             "--stale-hours",
             type=long_command.positive,
             metavar="H",
-            help="refresh all of the packages not refreshed for H hours (default: what the ledger says is due)",
+            help="refresh all data of packages not refreshed for H hours (default: refresh the data that is due)",
         )
         parser.add_argument(
             "--workers",
             type=long_command.count,
             metavar="N",
-            help=f"ask in N threads, as far as the limits of each source let them (default: {WORKERS})",
+            help=f"send requests in N threads, within the limits of each source (default: {WORKERS})",
         )
-        parser.add_argument("--celery", action="store_true", help="let workers of Celery do it; show how far they are")
-        parser.add_argument("--detach", action="store_true", help="with --celery: do not wait until it is done")
-        patience = f"no limit, but wait no longer than {PATIENCE:g} s for what is put aside"
+        parser.add_argument("--celery", action="store_true", help="queue packages for Celery workers and show progress")
+        parser.add_argument("--detach", action="store_true", help="with --celery: do not wait for the workers")
+        patience = f"no limit, but at most {PATIENCE:g} s of waiting for data that was put aside"
         long_command.add_options(parser, verb="refresh", rows="packages", patience=patience)
 
     def handle(self, *_: Any, **options: Any) -> None:
         if options["detach"] and not options["celery"]:
-            raise CommandError("--detach goes with --celery", returncode=long_command.MISUSE)
+            raise CommandError("--detach requires --celery", returncode=long_command.MISUSE)
         if options["celery"] and options["workers"] is not None:
             raise CommandError(
-                "--workers does not go with --celery: start Celery's workers with --concurrency",
+                "--workers cannot be used with --celery: start Celery's workers with --concurrency instead",
                 returncode=long_command.MISUSE,
             )
         primary_keys, everything = _choose(options)
@@ -83,16 +84,16 @@ class Command(BaseCommand):
             long_command.carry_out(self, options, work, _show_queued, row="package")
         except BrokerAway as exc:
             raise CommandError(
-                f"The broker at CELERY_BROKER_URL cannot be reached: {exc}. What was queued is sent later; "
-                "`update_packages --workers N` needs no broker"
+                f"The broker at CELERY_BROKER_URL cannot be reached: {exc}. Packages that are queued already will be "
+                "sent later. `update_packages --workers N` works without a broker"
             ) from exc
 
 
 def _choose(options: dict[str, Any]) -> tuple[list[int], bool]:
-    """Return the packages to refresh, and whether all of each, or what is due."""
+    """Return the packages to refresh, and whether to fetch all their parts instead of those that are due."""
     slugs, everything, hours = options["slug"], options["all"], options["stale_hours"]
     if sum((bool(slugs), everything, hours is not None)) > 1:
-        raise CommandError("Give slugs, --all or --stale-hours: one of them", returncode=long_command.MISUSE)
+        raise CommandError("Give only one of: slugs, --all, --stale-hours", returncode=long_command.MISUSE)
     if slugs:
         packages = in_order(Package.objects.filter(slug__in=slugs))
         long_command.refuse_unknown(slugs)
@@ -107,7 +108,7 @@ def _choose(options: dict[str, Any]) -> tuple[list[int], bool]:
 
 
 def _outcomes(results: list[FetchResult]) -> str:
-    """Say what came of a package, in few words: parts of a source that came to the same are told together."""
+    """Return a short text with the results of a package. Parts of a source with the same result are listed together."""
     told: dict[tuple[str, str], list[str]] = {}
     for result in results:
         told.setdefault((result.source, result.outcome), []).append(result.part)
@@ -131,11 +132,11 @@ def _show_queued(queued: Queued, console: Console) -> None:
         return
     console.print(f"{queued.packages} packages, {queued.queued} sources of packages queued")
     if queued.left:
-        console.print(f"{queued.left} are left to the workers{queued.stopped and f': {queued.stopped}'}")
+        console.print(f"{queued.left} are left for the workers{queued.stopped and f': {queued.stopped}'}")
     elif queued.left_alone:
-        console.print(f"Nothing is left to the workers, after {queued.seconds:.1f} s")
+        console.print(f"Nothing is left for the workers after {queued.seconds:.1f} s")
     else:
-        console.print(f"All of it is done, after {queued.seconds:.1f} s")
+        console.print(f"All done after {queued.seconds:.1f} s")
     for source, left in queued.left_alone.items():
         console.print(f"{source}: {left.parts} parts are not done: {left.why}", soft_wrap=True)
 
@@ -156,8 +157,8 @@ def _show(summary: Summary, console: Console) -> None:
     if summary.put_aside:
         console.print(f"{summary.put_aside} times a part was put aside for later in the run")
     for source, left in summary.left_alone.items():
-        console.print(f"{source}: {left.parts} parts left to the next run: {left.why}", soft_wrap=True)
+        console.print(f"{source}: {left.parts} parts left for the next run: {left.why}", soft_wrap=True)
     if summary.left:
         console.print(f"{summary.left} packages left for the next run: {summary.stopped}")
     if summary.reached_nothing:
-        console.print("Nothing could be fetched; each package keeps the data it had.")
+        console.print("Nothing could be fetched. All packages keep their data.")

@@ -103,7 +103,7 @@ class TestWaiting:
         out = capsys.readouterr().out
         assert "3 packages, 6 sources of packages queued" in out
         assert "[6/6] sources of packages are done" in out
-        assert "All of it is done, after 2.0 s" in out
+        assert "All done after 2.0 s" in out
         assert "Is a worker running?" not in out
 
     def test_tells_now_and_then(
@@ -198,8 +198,8 @@ class TestLeftAlone:
         """It is said of which source, how many parts, and why."""
         assert update_packages("--celery") == 0
         out = capsys.readouterr().out
-        assert "Nothing is left to the workers, after 1.0 s\npypi: 2 parts are not done: PyPI is down\n" in out
-        assert "All of it is done" not in out
+        assert "Nothing is left for the workers after 1.0 s\npypi: 2 parts are not done: PyPI is down\n" in out
+        assert "All done" not in out
 
     def test_are_told_to_programs(
         self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
@@ -226,7 +226,7 @@ class TestDetach:
         """What is queued is the workers'."""
         assert update_packages("--celery", "--detach") == 0
         assert outbound_http.clock.waits == []
-        assert "6 are left to the workers\n" in capsys.readouterr().out
+        assert "6 are left for the workers\n" in capsys.readouterr().out
 
     def test_twice_queues_once(self, update_packages: Command, sent: Sent) -> None:
         """A cron job that comes too often does no harm."""
@@ -239,7 +239,7 @@ class TestDetach:
     ) -> None:
         """Without workers there is nobody to leave the work to: misuse, and nothing is done."""
         assert update_packages("--detach") == 2
-        assert "--detach goes with --celery" in capsys.readouterr().err
+        assert "--detach requires --celery" in capsys.readouterr().err
         assert not Claim.objects.exists()
 
     def test_a_number_of_threads_does_not_go_with_celery(
@@ -261,8 +261,8 @@ class TestBrokerAway:
         assert update_packages("--celery", *options) == 1
         captured = capsys.readouterr()
         assert "The broker at CELERY_BROKER_URL cannot be reached" in captured.err
-        assert "What was queued is sent later" in captured.err
-        assert "`update_packages --workers N` needs no broker" in captured.err
+        assert "Packages that are queued already will be sent later" in captured.err
+        assert "`update_packages --workers N` works without a broker" in captured.err
         assert "Traceback" not in captured.err
         assert captured.out == ""
 
@@ -292,7 +292,7 @@ class TestStopping:
         """The workers go on; it is said how much is left to them."""
         at_each_look(outbound_http, finish(2), lambda: signal.raise_signal(number))
         assert update_packages("--celery") == status
-        assert f"4 are left to the workers: {number.name} received" in capsys.readouterr().out
+        assert f"4 are left for the workers: {number.name} received" in capsys.readouterr().out
         assert Claim.objects.count() == 4
         assert outbound_http.clock.now < 3
 
@@ -350,5 +350,5 @@ class TestStopping:
         at_each_look(outbound_http, lambda: monkeypatch.setattr(dispatch, "left", fail))
         assert update_packages("--celery") == 1
         captured = capsys.readouterr()
-        assert "6 are left to the workers: the database failed: OperationalError" in captured.out
+        assert "6 are left for the workers: the database failed: OperationalError" in captured.out
         assert Claim.objects.count() == 6

@@ -255,10 +255,10 @@ class TestEverythingElse:
             assert check() == 0
         example.refresh_from_db()
         assert (example.active, example.failures) == (True, 2)
-        assert example.last_result.startswith("its address is not one that is fetched: ")
+        assert example.last_result.startswith("its address is not allowed: ")
         captured = capsys.readouterr()
         assert f"WARNING package.jobs.example_checks: fortune: example {example.pk}" in captured.err
-        assert "which makes none inactive; look at it: fortune: example" in captured.out
+        assert "Not checked (still active): correct the address, which is not allowed: fortune: example" in captured.out
 
 
 class TestGoodAnswers:
@@ -424,7 +424,7 @@ class TestExitStatus:
     def test_nothing_to_do(self, check: Command, capsys: pytest.CaptureFixture[str]) -> None:
         """A site without examples is in order."""
         assert check() == 0
-        assert "no example to check" in capsys.readouterr().out
+        assert "No example to check" in capsys.readouterr().out
 
     @pytest.mark.parametrize("status", [404, 429, 503])
     def test_any_answer_shows_that_the_network_works(
@@ -491,12 +491,12 @@ class TestOutput:
         assert ["gone", "1"] in [line.split() for line in out.replace("│", " ").splitlines()]
         assert "(a.test): answers (HTTP 200)\n" in out
         assert "(b.test): gone (HTTP 410)\n" in out
-        assert "(d.test): refused (its address is not one that is fetched: InvalidSchema)\n" in out
+        assert "(d.test): refused (its address is not allowed: InvalidSchema)\n" in out
         assert "(e.test): unclear (HTTP 503)\n" in out
         assert "[5/5] " in out
         assert "5 examples in" in out
         assert "7 attempts, 3 retries, 7.0 s lost" in out
-        [inactive] = [line for line in out.splitlines() if line.startswith("Inactive from now on")]
+        [inactive] = [line for line in out.splitlines() if line.startswith("Now inactive")]
         assert inactive.endswith("(b.test)")
         [active] = [line for line in out.splitlines() if line.startswith("Active again")]
         assert active.endswith("(c.test)")
@@ -667,7 +667,7 @@ class TestStopping:
         assert PackageExample.objects.filter(last_result="HTTP 200").count() == 2
         captured = capfd.readouterr()
         assert f"1 examples left for the next run: {number.name} received" in captured.out
-        assert "once more to abort" in captured.err
+        assert "Repeat the signal to abort" in captured.err
 
     def test_the_second_signal_aborts(
         self, check: Command, responses: RequestsMock, capsys: pytest.CaptureFixture[str]

@@ -184,7 +184,7 @@ class TestMoved:
         assert cleanup("--dry-run") == 0
         assert list(Package.objects.values()) == before
         out = capsys.readouterr().out
-        assert "A dry run: nothing was stored" in out
+        assert "Dry run: the following changes were not stored" in out
         assert "a: moved: https://github.com/old/name -> https://github.com/fresh/name" in out
         assert "c: rewritten: http://github.com/owner/name/ -> https://github.com/owner/name" in out
 
@@ -322,7 +322,7 @@ class TestForms:
         assert not github.mock.calls
         assert urls() == {"a": url}
         captured = capsys.readouterr()
-        assert f"a: skipped ('{url}' is no repository: " in captured.out
+        assert f"a: skipped ('{url}' is not the address of a repository: " in captured.out
         assert "WARNING package.jobs.repository_cleanup: a" in captured.err
 
 
@@ -344,7 +344,7 @@ class TestGone:
         since = Package.objects.get().repo_missing_since
         assert since is not None
         assert urls() == {"a": "https://github.com/owner/name"}
-        assert "Gone, and kept as they are: a" in captured.out
+        assert "Repository gone, package kept: a" in captured.out
         assert "WARNING package.jobs.repository_cleanup: a" in captured.err
         assert cleanup() == 0
         assert Package.objects.get().repo_missing_since == since
@@ -436,7 +436,7 @@ class TestAsking:
         assert [cleanup(), cleanup()] == [1, 1]
         assert github.asked == ["owner/a"]
         captured = capsys.readouterr()
-        assert captured.err.count("Replace it: GITHUB_TOKEN") == 1
+        assert captured.err.count("Replace the token: GITHUB_TOKEN") == 1
         assert "GitHub refuses our token; nothing is sent before " in captured.out
         assert not Package.objects.exclude(repo_missing_since=None).exists()
 
@@ -701,7 +701,7 @@ class TestStopping:
         assert sorted(self.rewritten()) == ["a", "b"]
         captured = capfd.readouterr()
         assert f"1 packages left for the next run: {number.name} received" in captured.out
-        assert "once more to abort" in captured.err
+        assert "Repeat the signal to abort" in captured.err
 
     def test_the_second_signal_aborts(
         self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
@@ -711,7 +711,7 @@ class TestStopping:
         assert cleanup() == 130
         assert self.rewritten() == ["a"]
         err = capsys.readouterr().err
-        assert "Aborted: the package in hand was not saved" in err
+        assert "Aborted: the current package was not saved" in err
         assert "Traceback" not in err
 
     def test_time_budget(

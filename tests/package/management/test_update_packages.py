@@ -183,9 +183,9 @@ class TestMisuse:
         [
             (["nonesuch"], "nonesuch"),
             (["a", "nonesuch", "neither"], "nonesuch, neither"),
-            (["a", "--all"], "one of them"),
-            (["a", "--stale-hours", "3"], "one of them"),
-            (["--all", "--stale-hours", "3"], "one of them"),
+            (["a", "--all"], "only one of"),
+            (["a", "--stale-hours", "3"], "only one of"),
+            (["--all", "--stale-hours", "3"], "only one of"),
             *(([f"--limit={value}"], "--limit") for value in ("0", "-1", "x", "1.5", "", "nan", "9" * 20)),
             *(
                 ([f"--stale-hours={value}"], "--stale-hours")
@@ -250,7 +250,7 @@ class TestExitStatus:
             pypi.breaks(slug, error) if error else pypi.answers(slug, 503)
         pypi.statistics_answer(503)
         assert update_packages() == 1
-        assert "Nothing could be fetched; each package keeps the data it had." in capsys.readouterr().out
+        assert "Nothing could be fetched. All packages keep their data." in capsys.readouterr().out
 
     def test_nothing_could_be_reached_in_json(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI
@@ -394,7 +394,7 @@ class TestOutput:
         assert "retries" in out
         assert "lost to backoff" in out
         assert "times a part was put aside for later in the run" in out
-        assert "left to the next run" not in out
+        assert "left for the next run" not in out
 
     def test_what_is_left_alone(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
@@ -410,7 +410,7 @@ class TestOutput:
             "skipped": "1",
         }
         assert "[3/5] missing: pypi put aside, pypistats updated (" in out
-        assert "pypi: 4 parts left to the next run: " in out
+        assert "pypi: 4 parts left for the next run: " in out
         assert "limits our rate; nothing is sent before" in out
 
     def test_what_has_not_changed(
@@ -490,8 +490,8 @@ class TestOutput:
         assert update_packages() == 1
         out = capsys.readouterr().out
         assert "0 packages in" in out
-        assert "pypi: 4 parts left to the next run: PyPI limits our rate; nothing is sent before " in out
-        assert "pypistats: 4 parts left to the next run: " in out
+        assert "pypi: 4 parts left for the next run: PyPI limits our rate; nothing is sent before " in out
+        assert "pypistats: 4 parts left for the next run: " in out
         assert "No package is due." not in out
 
     def test_json_of_nothing(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -596,7 +596,7 @@ class TestStopping:
         assert set(Package.objects.filter(pypi_license="MIT").values_list("slug", flat=True)) == {"a", "b"}
         captured = capfd.readouterr()
         assert f"2 packages left for the next run: {number.name} received" in captured.out
-        assert "once more to abort" in captured.err
+        assert "Repeat the signal to abort" in captured.err
 
     def test_the_summary_of_a_stopped_run_is_json_where_asked_for(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
@@ -804,7 +804,7 @@ class TestProcess:
         with process.start("--workers=8") as running:
             assert asked.wait(60)
             running.send_signal(signal.SIGINT)
-            assert "once more to abort" in read_until(running.stderr, "once more to abort")
+            assert "Repeat the signal to abort" in read_until(running.stderr, "Repeat the signal to abort")
             go.set()
             running.communicate(timeout=60)
         assert running.returncode == 130
@@ -819,7 +819,7 @@ class TestProcess:
             with process.start("--workers=8") as running:
                 assert asked.wait(60)
                 running.send_signal(signal.SIGINT)
-                read_until(running.stderr, "once more to abort")
+                read_until(running.stderr, "Repeat the signal to abort")
                 running.send_signal(signal.SIGINT)
                 _, err = running.communicate(timeout=30)
         finally:
