@@ -1,6 +1,6 @@
-"""The tasks of Celery's workers: planning, and fetching one source of one package.
+"""The Celery tasks: one plans, and one fetches one source of one package.
 
-A task takes ids only and looks everything else up, so it is the same whether it comes once, twice or a day late.
+A task gets only ids and reads everything else from the database, so it may arrive twice or late without harm.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from package.sources.results import FetchOutcome
 logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(hours=1)
-"""For how long a ticket that cannot be done is tried again. Its parts are due still after that, for the next plan."""
+"""How long a ticket that cannot be done is tried again. After that, its parts are still due for the next plan."""
 _FIRST_PAUSE = timedelta(seconds=10)
 _LONGEST_PAUSE = timedelta(minutes=10)
-"""Before a ticket is tried again: doubled in between, and up to half of it added at random."""
+"""Delay before a ticket is tried again, at first and at most. It doubles, and up to half of it is added at random."""
 _EARLY = timedelta(seconds=1)
-"""So much no two clocks agree."""
+"""Tolerated difference between the clocks of two machines."""
 
 
 class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
-    """A task that waits, longer and longer, for a database that is away."""
+    """A task that is retried, with growing delays, while the database is unavailable."""
 
     autoretry_for = (OperationalError, InterfaceError)
     retry_backoff = True
@@ -54,7 +54,7 @@ class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
 
 @shared_task(base=Patient)
 def plan() -> None:
-    """Queue what is due, and send again what was lost. In the default queue: those of sources are for fetching."""
+    """Queue the packages that are due, and send lost messages again. Runs in the default queue, not in a source's."""
     with batch_job_metrics.jobs().run("plan") as job:
         for packages in dispatch.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
             job.items({"success": packages})
@@ -63,18 +63,18 @@ def plan() -> None:
 
 @shared_task(base=Patient, soft_time_limit=int(LONGEST) + 10, time_limit=int(LONGEST) + 20)
 def fetch(package_id: int, source: str, tries: int = 0) -> None:
-    """Fetch what is queued of a package, from one source, if nobody else does or has."""
+    """Fetch the queued parts of a package from one source, unless another process fetches or has fetched them."""
     owner = claims.new_owner()
     try:
         _fetch_claimed(owner, package_id, source, tries)
-    except BaseException:  # a soft time limit, a shutdown, a database that is away: the fetch did not kill the process
+    except BaseException:  # time limit, shutdown or database failure: return the claim, so that it counts no death
         with suppress(OperationalError, InterfaceError):
             claims.release_all(owner)
         raise
 
 
 def send(package_id: int, source: str, tries: int = 0, eta: datetime | None = None) -> None:
-    """Send the message for a ticket. Raises `kombu.exceptions.OperationalError` where the broker is away."""
+    """Send the message for a ticket. Raises `kombu.exceptions.OperationalError` if the broker cannot be reached."""
     when: dict[str, Any] = {} if eta is None else {"eta": eta}
     fetch.apply_async((package_id, source), {"tries": tries} if tries else {}, queue=source, **when)
 
@@ -99,7 +99,7 @@ def _fetch_claimed(owner: str, package_id: int, source: str, tries: int) -> None
     pause, at = _pauses().of(parts[0]), _awaited(ticket)
     if at is None and pause is None:
         _fetch(package, parts, ticket, tries)
-    elif at := at or _try_again(ticket, 0, pause.retry_at if pause else None):  # nothing was asked, so this is no try
+    elif at := at or _try_again(ticket, 0, pause.retry_at if pause else None):  # nothing was sent: not a try
         claims.give_back([claim], sent=at, deaths=ticket.deaths)
         send(package_id, source, tries, eta=at)
     elif pause is not None:
@@ -108,14 +108,14 @@ def _fetch_claimed(owner: str, package_id: int, source: str, tries: int) -> None
 
 
 def _fetch(package: Package, parts: list[Part], ticket: Claim, tries: int) -> None:
-    """Ask, store what comes, and come back for what did not."""
+    """Fetch these parts and store the results. Send the ticket again for parts that failed for now."""
     through, pauses = sessions(), _pauses()
     work = Work(package, parts, again=tries > 0, claim=ticket.pk)
     with observe(pauses.observe), through.within(LONGEST):
         work.do(through)
     for result in work.results:
         if pauses.heed(parts[0], result):
-            logger.warning("%s is put aside: %s", result.source, result.error)
+            logger.warning("Refreshing %s paused: %s", result.source, result.error)
     left = [result for result in work.results if result.outcome is FetchOutcome.LEFT_ALONE or result.again]
     later = [result.retry_at for result in left if result.retry_at is not None]
     at = _try_again(ticket, tries, max(later, default=timezone.now())) if left else None
@@ -128,9 +128,9 @@ def _fetch(package: Package, parts: list[Part], ticket: Claim, tries: int) -> No
 
 
 def _wanted(package: Package, ticket: Claim) -> list[Part]:
-    """Return the parts that the ticket is about: what was tried since it was written and did not come, or else is due.
+    """Return the parts of the ticket: those that were tried without success since it was queued, and those still due.
 
-    The message cannot tell which: the one that knew how often it was tried may be lost.
+    The message does not list the parts, because a message may be lost. The database has them in any case.
     """
     since = ticket.queued or timezone.now()
     rows = {(row.source, row.part): row for row in package.sources.all()}
@@ -140,7 +140,7 @@ def _wanted(package: Package, ticket: Claim) -> list[Part]:
     for part in registry.parts_of(package):
         key = (part.source, part.name)
         row = rows.get(key)
-        # Parts that were not asked for because another part failed are as good as tried: they did not come either.
+        # Parts that were not requested because another part failed count as tried, since they failed for now too.
         unasked = row is not None and row.outcome == FetchOutcome.FAILED and not row.attempts
         if row is not None and (_is_since(row.last_attempt, since) or (tried and unasked)):
             is_wanted = not _is_since(row.last_success, since) and row.outcome != FetchOutcome.NOT_FOUND
@@ -156,21 +156,21 @@ def _is_since(moment: datetime | None, since: datetime) -> bool:
 
 
 def _wait_for_its_owner(package_id: int, source: str, tries: int) -> None:
-    """Come back when the lease of whoever has the ticket is over: they may not live to do it."""
+    """Send the ticket again for the time when its owner's lease ends, because the owner may die before it is done."""
     ticket = Claim.objects.filter(package_id=package_id, source=source).first()
-    if ticket is not None:  # or it is done already
-        # Without a lease, it was free, but its row locked for a moment: others note that they have sent it.
+    if ticket is not None:  # otherwise it is done
+        # Without a lease, the ticket was free, but another process had locked its row, to record that it was sent.
         until = max(ticket.until or timezone.now(), timezone.now())
         send(package_id, source, tries, eta=until + timedelta(seconds=1 + 4 * random.random()))  # noqa: S311 - no secret
 
 
 def _awaited(ticket: Claim) -> datetime | None:
-    """Say when the message comes that a ticket waits for, where this is another one, and early."""
+    """Return when the expected message of a ticket arrives, if the current message is an earlier one; else None."""
     return ticket.sent if ticket.sent is not None and ticket.sent > timezone.now() + _EARLY else None
 
 
 def _try_again(ticket: Claim, tries: int, until: datetime | None) -> datetime | None:
-    """Say when to try again what cannot be done before `until`; None: not, or there is nothing to wait for."""
+    """Return when to try a ticket again that cannot be done before `until`; None: not again, or `until` is None."""
     now = timezone.now()
     if until is None or now - (ticket.queued or now) > PATIENCE:
         return None
@@ -181,5 +181,5 @@ def _try_again(ticket: Claim, tries: int, until: datetime | None) -> datetime | 
 
 @cache
 def _pauses() -> Pauses:
-    """Return what this process knows of sources that are to be left alone."""
+    """Return the pauses that this process knows of."""
     return Pauses()

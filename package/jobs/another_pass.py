@@ -1,4 +1,4 @@
-"""Which parts are asked for again later in a run, and after how long."""
+"""Decides which parts are fetched again later in a run, and after how long."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from package.jobs.pauses import was_asked
 from package.sources.results import FetchOutcome, FetchResult
 
 PASSES = 6
-"""How often a part is asked for in a run."""
+"""How often a part is fetched in a run, at most."""
 FIRST_PAUSE = 3.0
 LONGEST_PAUSE = 60.0
-"""Seconds before a part that failed, or was not ready, is asked for again; doubled in between."""
+"""Seconds before a part that failed, or was not ready, is fetched again: at first, and at most. The delay doubles."""
 
 
 def comes_again(result: FetchResult, tries: int) -> bool:
-    """Say whether a part is put aside for another pass; `tries`: how often it had been asked for before.
+    """Return whether a part is put aside for another pass. `tries`: how often it was fetched before this result.
 
-    ============================================  ========================
-    what came of it                               another pass
-    ============================================  ========================
-    not asked: its source is left alone until T   always, at T
-    left alone, or worth another try              while `PASSES` allows it
-    anything else                                 no: that is the last word
-    ============================================  ========================
+    ===============================================  =========================
+    result                                           another pass
+    ===============================================  =========================
+    not asked, because its source is paused until T  always, at T
+    left alone, or worth another try                 up to `PASSES` in all
+    any other result                                 no, the result is final
+    ===============================================  =========================
     """
     if waits(result):
         return True
@@ -31,10 +31,10 @@ def comes_again(result: FetchResult, tries: int) -> bool:
 
 
 def waits(result: FetchResult) -> bool:
-    """Say whether the source was not asked because it is to be left alone until a known moment."""
+    """Return whether the source was not asked because it is paused until a known time."""
     return not was_asked(result) and result.retry_at is not None and result.retry_at > datetime.now(UTC)
 
 
 def pause_before(tries: int) -> float:
-    """Return the seconds before a part is asked for again that was asked for `tries` times before its last failure."""
+    """Return the seconds to wait before the next fetch of a part. `tries`: its fetches before the one that failed."""
     return min(FIRST_PAUSE * 2.0**tries, LONGEST_PAUSE)

@@ -1,4 +1,4 @@
-"""Runs over many rows: each on its own, the run ended in good order, and a summary of it."""
+"""Runs over many rows: each row is processed separately, the run can be stopped, and it ends with a summary."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class RunSummary:
-    """What every run has to tell."""
+    """The figures that every run reports."""
 
     tried: int = 0
-    """Rows that had their turn; of packages that are refreshed, only those of which a source was asked."""
+    """Rows that were processed. When packages are refreshed: packages for which at least one source was asked."""
     left: int = 0
-    """Rows that had no turn, or whose turn was cut short."""
+    """Rows that were not processed, or not completely."""
     stopped: str = ""
-    """Why it ended early; "" where it did not."""
+    """Why the run ended early; "" if it did not."""
     database_failed: bool = False
     attempts: int = 0
     unchanged: int = 0
-    """Attempts that were answered by 304: nothing to transfer, nothing to read."""
+    """Attempts that were answered with 304 (no body)."""
     retries: int = 0
     backoff_seconds: float = 0.0
     seconds: float = 0.0
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
-    """Events come from any thread."""
+    """Guards the counters: events come from any thread."""
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Count the seconds, and what core.http does meanwhile."""
+        """Measure the duration of the block, and count the attempts and retries of core.http during it."""
         clock = process.current().runtime.clock
         started = clock()
         with observe(self._observe):
@@ -58,7 +58,7 @@ class RunSummary:
                 self.backoff_seconds += event.waited
 
     def cost(self, rows: str) -> str:
-        """Say what it took."""
+        """Return a line with the number of `rows`, the duration, attempts and retries."""
         return (
             f"{self.tried} {rows} in {self.seconds:.1f} s; {self.attempts} attempts, {self.retries} retries, "
             f"{self.backoff_seconds:.1f} s lost to backoff"
@@ -78,7 +78,7 @@ class RunSummary:
 
 
 def each(primary_keys: Sequence[int], stopper: Stopper, summary: RunSummary, visit: Callable[[int], None]) -> None:
-    """Call `visit` for each of these rows, until the run is to end. `Stopped` out of it means: not this one either."""
+    """Call `visit` for each of these rows until the run must end. If it raises `Stopped`, its row counts as left."""
     for position, primary_key in enumerate(primary_keys):
         summary.left = len(primary_keys) - position
         if stopper.reason:
@@ -87,7 +87,7 @@ def each(primary_keys: Sequence[int], stopper: Stopper, summary: RunSummary, vis
             visit(primary_key)
         except Stopped:
             break
-        except (OperationalError, InterfaceError) as exc:  # nothing could be saved of the others either
+        except (OperationalError, InterfaceError) as exc:  # results of the other rows could not be saved either
             logger.exception("The database failed; the run ends here")
             stopper.stop(f"the database failed: {type(exc).__name__}")
             summary.database_failed = True
@@ -99,5 +99,5 @@ def each(primary_keys: Sequence[int], stopper: Stopper, summary: RunSummary, vis
 
 
 def printable(text: str) -> str:
-    """Return `text` without what would make a mess of a terminal or a log."""
+    """Return `text` with "?" in place of control characters, which could corrupt a terminal or a log."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,6 +1,6 @@
-"""From what a run would like to fetch to what it fetches: claimed in the database, and still wanted.
+"""Turns the units that a run wants to fetch into tasks: units that it has claimed, and that still need a fetch.
 
-The claim is committed before anything is fetched. So when the fetch kills the process, the next run finds out.
+The claim is committed before the fetch starts. If the fetch kills the process, the next run can therefore detect it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from package.sources import registry
 from package.sources.registry import Part
 
 _READ = ("slug", "title", "repo_url", "repo_host", "repo_missing_since", "pypi_url", "pypi_missing_since")
-"""What fetching looks at: a thread of the crew must have no need of the database."""
+"""The fields that a fetch reads. They are loaded in advance: the threads of the crew must not need the database."""
 
 
 @dataclass
 class Task:
-    """A unit under way, and the work that it means."""
+    """A claimed unit, and the work to do for it."""
 
     unit: Unit
     work: Work
@@ -36,27 +36,28 @@ class Task:
 
 @dataclass
 class Claimed:
-    """What became of units."""
+    """The result of claiming units."""
 
     tasks: list[Task] = field(default_factory=list)
-    """To be done now."""
+    """Work to do now."""
     later: list[tuple[Danger, Unit]] = field(default_factory=list)
-    """Too dangerous for now; they can be claimed again."""
+    """Units that are too dangerous for now. Their claims were returned, so they can be claimed again."""
     others: list[tuple[Unit, str]] = field(default_factory=list)
-    """Not to be done, and why: another run does it, or did; "": it is of no package any more."""
+    """Units that this run does not fetch, and the reason: another run fetches or fetched them. "": the package was
+    deleted or has a new address."""
 
 
 class Claimer:
     """Claims units for one run."""
 
     def __init__(self, *, everything: bool) -> None:
-        """`everything`: every part of the packages, and not only those that the ledger says are due."""
+        """`everything`: fetch all parts of the packages, not only those that are due."""
         self.owner = claims.new_owner()
         self.began = timezone.now()
         self._everything = everything
 
     def claim(self, units: Sequence[Unit], up_to: Danger) -> Claimed:
-        """Claim those units that nobody else does or has done, and that are no more dangerous than `up_to`."""
+        """Claim the units that no other run fetches or has fetched, and that are no more dangerous than `up_to`."""
         rows = SourceStatus.objects.filter(source__in={unit.source for unit in units})
         claimed = Claimed()
         unneeded, put_back = [], []
@@ -86,9 +87,9 @@ class Claimer:
         return claimed
 
     def _still_wanted(self, unit: Unit, package: Package) -> list[Part]:
-        """Return the parts that nobody has fetched since the run, or the last pass over them, began."""
+        """Return the parts of `unit` that still need a fetch: no other run has fetched them since this run began."""
         rows = {row.part: row for row in package.sources.all() if row.source == unit.source}
-        # Another run may have had it in hand before this one began, and finished since: then it is no longer due.
+        # Another run that began before this one may have finished meanwhile. Its parts are then no longer due.
         first_try = not (unit.tries or self._everything)
         due = {(part.source, part.name) for part in parts_due(package, everything=not first_try)}
         parts = []
@@ -101,7 +102,7 @@ class Claimer:
 
 
 def read(keys: Sequence[int], rows: QuerySet[SourceStatus]) -> dict[int, Package]:
-    """Read packages, and these rows of theirs."""
+    """Load packages by primary key, each with its `rows` of the ledger."""
     packages = Package.objects.filter(pk__in=keys).only(*_READ)
     return {package.pk: package for package in packages.prefetch_related(Prefetch("sources", rows))}
 

@@ -1,8 +1,8 @@
-"""Fetches that killed the process of their worker: when they are tried again, and when they are put off.
+"""Fetches that killed their worker process: decides when they are tried again, and when they are postponed.
 
-The process may run out of memory, or be killed for the memory it takes; then the next worker would die of the same
-package. `Claim.deaths` counts how often in a row that happened (see `claims.claim`). A run that is stopped or aborted
-gives its claims back, and a soft time limit makes a task do so: neither is a death.
+The process may run out of memory, or be killed because of the memory it uses. The same package would then kill the next
+worker too. `Claim.deaths` counts how often in a row this has happened (see `claims.claim`). A run that is stopped or
+aborted returns its claims, and so does a task at its soft time limit. Neither counts as a death.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from package.models import SourceStatus
 from package.sources.sessions import Sessions
 
 TOO_MANY = 2
-"""Deaths in a row after which a source of a package is put off."""
+"""Deaths in a row after which the source of a package is postponed."""
 REASON = "worker_died"
-"""The reason of the failure in the ledger. It stays there until the source is fetched without a death."""
+"""The reason of the failure in the ledger. It stays until a fetch of the source ends without a death."""
 _WHY = "was not asked: in the last fetches of this package the worker process died (killed, or out of memory)"
 
 
 class Danger(IntEnum):
-    """What is to be done about the deaths of a source of a package."""
+    """How to treat a source of a package, given its deaths."""
 
     NONE = 0
     RISKY = 1
-    """Its fetch may have killed the process: fetch it after all else, and alone, so that the next death tells."""
+    """Its fetch may have killed the process. Fetch it last and alone, so that another death shows that it did."""
     DEADLY = 2
-    """It died too often. Do not fetch it for now."""
+    """Its fetch killed the process too often. Do not fetch it for now."""
 
 
 def danger(deaths: int, rows: Iterable[SourceStatus]) -> Danger:
-    """Return how dangerous a fetch is. Where the ledger tells of deaths already, one more is one too many.
+    """Return how dangerous a fetch is. If the ledger already records deaths, one further death makes it deadly.
 
-    :param deaths: of its claim.
-    :param rows: what the ledger has of its parts.
+    :param deaths: the deaths of its claim.
+    :param rows: the rows of its parts in the ledger.
     """
     is_known = any(row.reason == REASON for row in rows)
     if deaths >= (1 if is_known else TOO_MANY):
@@ -44,5 +44,5 @@ def danger(deaths: int, rows: Iterable[SourceStatus]) -> Danger:
 
 
 def put_off(work: Work, through: Sessions) -> None:
-    """Let `work` fail without asking: stored, that moves the package to the end of the queue, with the reason."""
+    """Mark `work` as failed without a request. When this is stored, the package moves to the end of the queue."""
     work.give_up(_WHY, REASON, through)

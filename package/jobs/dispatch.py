@@ -1,7 +1,7 @@
-"""What workers of Celery are to fetch: a ticket for each source of a package, and a message for each ticket.
+"""The queue of the Celery workers: a ticket for each source of a package to fetch, and a message for each ticket.
 
-The tickets are rows in the database; a message says no more than which ticket it is about. So a message that comes
-twice finds nothing to do the second time, and one that is lost is sent again.
+Tickets are rows in the database, and a message only names its ticket. So a message that arrives twice finds nothing
+to do the second time, and a message that is lost is sent again.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from package.jobs.due import parts_due
 from package.models import Claim, Package
 
 RESEND = timedelta(minutes=15)
-"""A ticket that nobody has taken for so long is sent again: the broker may have lost its message."""
+"""When no worker has taken a ticket for this long, its message is sent again: the broker may have lost it."""
 _CHUNK = 200
-"""Packages that are read at a time."""
+"""Packages per database query."""
 
 Send = Callable[[int, str], object]
 """Sends the message for a package and a source."""
 
 
 def enqueue(primary_keys: Sequence[int], send: Send, *, everything: bool) -> Iterator[int]:
-    """Queue these packages, chunk by chunk; yields how many packages that were.
+    """Queue these packages in chunks; after each chunk, yield its number of packages.
 
-    :param everything: every part of them, and not only those that the ledger says are due.
+    :param everything: queue all parts of the packages, not only those that are due.
     """
     for start in range(0, len(primary_keys), _CHUNK):
         keys = primary_keys[start : start + _CHUNK]
@@ -40,12 +40,12 @@ def enqueue(primary_keys: Sequence[int], send: Send, *, everything: bool) -> Ite
             for part in parts_due(package, everything=everything)
         }
         now = timezone.now()
-        Claim.objects.bulk_create(
-            [Claim(package_id=package, source=source, queued=now) for package, source in sorted(wanted)],  # as `claims`
+        Claim.objects.bulk_create(  # sorted, against deadlocks: see `claims.claim`
+            [Claim(package_id=package, source=source, queued=now) for package, source in sorted(wanted)],
             ignore_conflicts=True,
         )
         there = Claim.objects.filter(package_id__in=keys)
-        _change(there.filter(queued=None), queued=now)  # what a run has claimed, and may not live to do
+        _change(there.filter(queued=None), queued=now)  # a run has claimed these, but it may die before they are done
         if everything:
             _change(there.filter(everything=False), everything=True)
         _send(unsent().filter(package_id__in=keys), send)
@@ -53,12 +53,12 @@ def enqueue(primary_keys: Sequence[int], send: Send, *, everything: bool) -> Ite
 
 
 def send_again(send: Send) -> None:
-    """Send what was lost, or left by workers that died."""
+    """Send messages again that were lost, or whose worker died."""
     _send(unsent(), send)
 
 
 def unsent() -> QuerySet[Claim]:
-    """Return the tickets for which there is no message, as far as one can know."""
+    """Return the tickets that probably have no message: none was sent, or none was handled in time."""
     now = timezone.now()
     return Claim.objects.filter(
         Q(until=None) | Q(until__lt=now),
@@ -68,13 +68,13 @@ def unsent() -> QuerySet[Claim]:
 
 
 def left(queued_by: datetime) -> int:
-    """Count the tickets of that moment that are still to be done."""
+    """Return the number of tickets that were queued by that time and are not done yet."""
     return Claim.objects.filter(queued__lte=queued_by).count()
 
 
 def _send(tickets: QuerySet[Claim], send: Send) -> None:
     rows = list(tickets.order_by("pk").values_list("pk", "package_id", "source"))
-    for start in range(0, len(rows), _CHUNK):  # noted as it goes on: whoever is stopped sends little twice
+    for start in range(0, len(rows), _CHUNK):  # recorded per chunk: after an interruption, few messages are sent twice
         sent = []
         try:
             for key, package, source in rows[start : start + _CHUNK]:
@@ -85,6 +85,6 @@ def _send(tickets: QuerySet[Claim], send: Send) -> None:
 
 
 def _change(tickets: QuerySet[Claim], **values: object) -> None:
-    """Update tickets: locked in the order in which runs lock what they store, so that nobody waits in a circle."""
+    """Update tickets. They are locked in the same order as runs lock the claims that they store, against deadlocks."""
     with transaction.atomic():
         Claim.objects.filter(pk__in=claims.lock(tickets)).update(**values)

@@ -1,4 +1,4 @@
-"""Which packages are to be refreshed, and in what order."""
+"""Decides which packages are refreshed, and in which order."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from package.sources.registry import Part
 
 
 def due(now: datetime | None = None) -> QuerySet[Package]:
-    """Return the packages of which a part is due by the ledger, in their order."""
+    """Return the packages that have a part that is due according to the ledger, ordered as by `in_order`."""
     return in_order(Package.objects.filter(Q(next_due=None) | Q(next_due__lte=now or timezone.now())))
 
 
 def stale(before: datetime) -> QuerySet[Package]:
-    """Return the packages last refreshed before then, or never, in their order."""
+    """Return the packages that were last refreshed before `before`, or never, ordered as by `in_order`."""
     return in_order(Package.objects.filter(Q(last_fetched=None) | Q(last_fetched__lt=before)))
 
 
 def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
-    """Order packages as they are to be refreshed: those tried longest ago first.
+    """Order packages for refreshing: those tried longest ago come first.
 
-    Last come those that had their turn though there was nothing to fetch: they are known by when they are due.
+    A package whose turn passed without a fetch is ordered by the time at which it is due, so it comes after the others.
     """
     tried = Greatest(
         Coalesce("last_fetched", "last_exception_at", "next_due"),
@@ -36,9 +36,9 @@ def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
 
 
 def parts_due(package: Package, *, everything: bool) -> list[Part]:
-    """Return what is to be fetched of a package in its turn: what the ledger says is due.
+    """Return the parts of a package to fetch: those that are due according to the ledger, or `everything`.
 
-    That may be nothing: others can have fetched it since somebody saw that it is due.
+    The list may be empty, because another process may have fetched the parts since the package was selected.
     """
     parts = registry.parts_of(package)
     if everything:

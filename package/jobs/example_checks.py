@@ -1,6 +1,7 @@
-"""Whether the pages that users gave as examples still answer. One becomes inactive only when it is gone for good.
+"""Checks whether the example pages that users submitted still exist. An example whose page is gone becomes inactive.
 
-Only answers count that say so; a server that is down, limits our rate or cannot be reached says nothing of the page.
+Only an answer that the page is gone counts. A server that is down, limits our rate or cannot be reached gives no
+information about the page.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from package.models import PackageExample
 logger = logging.getLogger(__name__)
 
 PERMANENT = frozenset({404, 410, 451})
-"""Not 401 and 403: a login, or a wall against bots, is not the end of a page."""
+"""Not 401 and 403: a page behind a login or a bot check still exists."""
 PERMANENT_IN_A_ROW = 3
 """Permanent answers after which an example becomes inactive."""
 APART = timedelta(hours=6)
-"""Between two answers that count: a deployment gone wrong is to have been noticed by then."""
+"""Minimum time between two answers that count, so that the owners of a page can notice and repair a bad deployment."""
 _LEADS_NOWHERE = (
     BlockedAddress,
     requests.exceptions.InvalidSchema,
@@ -46,15 +47,15 @@ class CheckOutcome(StrEnum):
     ANSWERS = "answers"
     GONE = "gone"
     UNCLEAR = "unclear"
-    """There was an answer, but it says neither that the page is there nor that it is gone for good."""
+    """The server answered, but neither that the page exists nor that it is gone."""
     UNREACHABLE = "unreachable"
     LEFT_ALONE = "left alone"
-    """The server is down, or asked to be left alone: nothing was sent."""
+    """The server is down, or asked for a pause: nothing was sent."""
     REFUSED = "refused"
-    """Its address leads where nothing is fetched: somebody has to look at it."""
+    """The address of the page is not allowed, so nothing was sent. A person has to correct it."""
     FAILED = "failed"
     SKIPPED = "skipped"
-    """It was changed or deleted meanwhile."""
+    """The example was changed or deleted during the check."""
 
 
 _REACHED = (CheckOutcome.ANSWERS, CheckOutcome.GONE, CheckOutcome.UNCLEAR)
@@ -67,16 +68,16 @@ class ExamplesSummary(RunSummary):
     deactivated: list[str] = field(default_factory=list)
     activated: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """For somebody to look at."""
+    """Examples whose address has to be corrected."""
 
     @property
     def reached_nothing(self) -> bool:
-        """Examples were tried, and no server answered."""
+        """True if examples were checked and no server answered."""
         return self._count(_NOT_REACHED) > 0 == self._count(_REACHED)
 
     @property
     def items(self) -> Mapping[ItemOutcome, int]:
-        """Examples, by what came of the look at them."""
+        """Number of examples by result, for the metrics of the job."""
         skipped = self._count((CheckOutcome.SKIPPED, CheckOutcome.LEFT_ALONE))
         failed = self.outcomes[CheckOutcome.FAILED]
         return {"success": self.outcomes.total() - failed - skipped, "failure": failed, "skipped": skipped}
@@ -95,10 +96,10 @@ class ExamplesSummary(RunSummary):
 
 
 def to_check(slugs: Sequence[str] = (), *, inactive: bool = False) -> QuerySet[PackageExample]:
-    """Return the examples to check in their order: those whose answer counts first, those checked longest ago first.
+    """Return the examples to check: those for which an answer counts now come first, then those checked longest ago.
 
-    :param slugs: only those of these packages.
-    :param inactive: also those that checks made inactive; what somebody hid by hand stays hidden.
+    :param slugs: if given, only the examples of these packages.
+    :param inactive: include examples that checks made inactive. Examples that a person has hidden are never included.
     """
     wanted = Q(active=True)
     if inactive:
@@ -113,7 +114,7 @@ def to_check(slugs: Sequence[str] = (), *, inactive: bool = False) -> QuerySet[P
 
 
 def check(primary_keys: Sequence[int], stopper: Stopper, tell: Callable[[str, str], None]) -> ExamplesSummary:
-    """Check these examples, one after the other, each saved on its own, and tell `tell` of each."""
+    """Check these examples one after the other, and save each result at once. `tell` is called with each result."""
     summary = ExamplesSummary()
     with summary.measured(), ResilientSession(untrusted=True, wait=stopper.wait) as session:
 
@@ -132,22 +133,22 @@ def check(primary_keys: Sequence[int], stopper: Stopper, tell: Callable[[str, st
 
 
 def consequences(example: PackageExample, outcome: CheckOutcome, now: datetime) -> dict[str, Any]:
-    """Say which fields of `example` change because of `outcome`."""
+    """Return the fields of `example` that `outcome` changes, with their new values."""
     if outcome is CheckOutcome.ANSWERS:
         return {"failures": 0, "active": True, "last_checked": now}
     if outcome is CheckOutcome.LEFT_ALONE:  # nothing was sent
         return {}
     if outcome is not CheckOutcome.GONE or not example.active:
         return {"last_checked": now}
-    # With as many failures as make it inactive, an active one was made active by hand: counting begins anew.
+    # An active example with enough failures to be inactive was activated by hand. The count starts again at 0.
     failures = example.failures if example.failures < PERMANENT_IN_A_ROW else 0
     if failures and example.last_checked and now - example.last_checked < APART:
-        return {}  # last_checked stays: or with a run each hour no two answers would ever be far enough apart
+        return {}  # last_checked stays: with hourly runs, two answers would otherwise never be APART
     return {"failures": failures + 1, "active": failures + 1 < PERMANENT_IN_A_ROW, "last_checked": now}
 
 
 def describe(example: PackageExample) -> str:
-    """Name `example` in logs; of its address only the host, for the rest of it may be a secret."""
+    """Return a name of `example` for logs. Of its address only the host is shown, as the rest may contain secrets."""
     try:
         host = origin_of(example.url).host
     except ValueError:
@@ -164,14 +165,14 @@ def _check(example: PackageExample, session: requests.Session, summary: Examples
             note += ", too soon after the last one to count"
         if not _save(example, note, changes):
             return CheckOutcome.SKIPPED, "was changed meanwhile"
-    except Stopped as exc:  # it had its turn: or a run with too little time for it would never get to the others
+    except Stopped as exc:  # counts as checked: a run with too little time would otherwise start with it every time
         _save(example, f"no answer: {exc}", {"last_checked": timezone.now()})
         raise
     except (OperationalError, InterfaceError):
         raise
-    except Exception as exc:  # whatever it is, the others get their turn
+    except Exception as exc:  # an unexpected error must not keep the other examples from being checked
         redaction.error(exc, redaction.secrets_of(example.url))
-        logger.exception("%s: not checked", name)
+        logger.exception("%s: check failed with an unexpected error", name)
         return CheckOutcome.FAILED, f"unexpected {type(exc).__name__}; see the log"
     if outcome is CheckOutcome.REFUSED:
         logger.warning("%s: %s", name, note)
@@ -186,7 +187,7 @@ def _check(example: PackageExample, session: requests.Session, summary: Examples
 
 
 def _ask(url: str, session: requests.Session) -> tuple[CheckOutcome, str]:
-    """Ask for `url`. Many servers refuse HEAD; so GET, and the body is left unread."""
+    """Request `url`. Because many servers refuse HEAD, this sends a GET and does not read the body."""
     try:
         with session.get(url, stream=True) as response:
             status = response.status_code
@@ -194,7 +195,7 @@ def _ask(url: str, session: requests.Session) -> tuple[CheckOutcome, str]:
         why = "is down" if isinstance(exc, CircuitOpen) else "limits our rate"
         return CheckOutcome.LEFT_ALONE, f"its server {why}; nothing is sent before {exc.retry_at:%H:%M:%S} UTC"
     except _LEADS_NOWHERE as exc:
-        return CheckOutcome.REFUSED, f"its address is not one that is fetched: {type(exc).__name__}"
+        return CheckOutcome.REFUSED, f"its address is not allowed: {type(exc).__name__}"
     except requests.TooManyRedirects:
         return CheckOutcome.UNCLEAR, "too many redirects"
     except requests.RequestException as exc:
@@ -205,6 +206,6 @@ def _ask(url: str, session: requests.Session) -> tuple[CheckOutcome, str]:
 
 
 def _save(example: PackageExample, note: str, changes: dict[str, Any]) -> bool:
-    """Store what changes, unless somebody has changed or deleted the example meanwhile."""
+    """Store `note` and `changes`; return False if the example was changed or deleted during the check."""
     same = PackageExample.objects.filter(pk=example.pk, url=example.url, active=example.active)
     return bool(same.update(last_result=note[:200], **changes))

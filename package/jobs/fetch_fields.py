@@ -1,4 +1,4 @@
-"""What a package says of its own fetches, computed from the ledger's rows of its parts."""
+"""Computes the fields of a package that describe its fetches, from the ledger's rows of its parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}
 class _State(Enum):
     FAILING = auto()
     UNKNOWN = auto()
-    """Nothing failed, but something that failed before could not be asked this time."""
+    """No part failed, but a part that failed before could not be asked this time."""
     FINE = auto()
 
 
@@ -26,8 +26,8 @@ def after(
 ) -> dict[str, Any]:
     """Return the values of `FETCH_FIELDS` after a fetch.
 
-    :param results: what came of the parts that were fetched.
-    :param ledger_rows: one for each part of the package; None: it was never asked for.
+    :param results: the results of the parts that were fetched.
+    :param ledger_rows: one for each part of the package; None for a part that was never fetched.
     """
     rows = [row for row in ledger_rows if row is not None]
     return {
@@ -65,7 +65,7 @@ def _state(rows: Sequence[SourceStatus]) -> _State:
 
 
 def _next_due(rows: Sequence[SourceStatus | None]) -> datetime | None:
-    """Return the earliest moment of all parts; None: one was never asked for, or none is ever due."""
+    """Return the earliest `next_due` of all parts; None if a part was never fetched, or if the package has no parts."""
     dues = [row.next_due if row is not None else None for row in rows]
     return None if None in dues else min(filter(None, dues), default=None)
 

@@ -1,4 +1,4 @@
-"""Asking about one package, part after part, and keeping what comes until it is stored."""
+"""Fetches the parts of one package, one after the other, and keeps the results until they are stored."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from package.sources.sessions import Sessions
 logger = logging.getLogger(__name__)
 
 LONGEST = 120.0
-"""Seconds for one source of a package, in one pass: no server can make a run its own."""
+"""Seconds that one source of a package may take in one pass, so that no server can occupy a run."""
 
 
 _PATIENCE = 10.0
-"""Seconds that a call may wait for its source."""
+"""Seconds that a call may wait until requests to its source are allowed again."""
 
 
 class Work:
-    """Parts of one package. Needs no database once it is made, so any thread may do it."""
+    """Fetches parts of one package. After its creation it does not use the database, so it can run in any thread."""
 
     def __init__(
         self,
@@ -42,49 +42,52 @@ class Work:
         again: bool = False,
         claim: int | None = None,
     ) -> None:
-        """Make it.
+        """Prepare to fetch `parts` of `package`.
 
-        :param again: what is asked now failed a short while ago: it is the same failure still.
-        :param claim: the primary key of the claim that it stands on, where there is one.
+        :param again: the parts failed a short while ago, so another failure does not count as a further one.
+        :param claim: the primary key of the claim that covers this work, if there is one.
         """
         self.package = package
         self.claim = claim
         self.results: list[FetchResult] = []
         self.stopped: Stopped | None = None
-        """The run was to end meanwhile."""
+        """Set if the run had to end before all parts were fetched."""
         self.now = timezone.now()
         self.rows = {(row.source, row.part): row for row in package.sources.all()}
         self.failures = {key: row.failures for key, row in self.rows.items()}
-        """In a row, before this."""
+        """Failures in a row before this fetch, by source and part."""
         self.touched: set[tuple[str, str]] = set()
         self.readings: list[tuple[int, Reading]] = []
-        """With the index of their result."""
+        """Each with the index of its result in `results`."""
         self.changed: set[str] = set()
-        """Fields of the package that were set here."""
+        """Names of the package's fields that this object has set."""
         self.addresses = {part.source: address_of(package, part.source) for part in parts}
         self._parts = parts
         self._again = again
         self._gone: set[str] = set()
         self._silent: dict[str, FetchResult] = {}
-        """Sources that gave no answer at all: each further question would take as long."""
+        """Sources that did not answer at all. Each further request would take as long, so none is sent."""
         self._alone: dict[str, FetchResult] = {}
-        """Sources that are left alone: each further question would be refused, or wait until that is over."""
+        """Sources that are paused. Each further request would be refused, or wait for the end of the pause."""
 
     def do(self, through: Sessions) -> None:
-        """Ask for every part; one that fails does not stop the others."""
+        """Fetch every part. A part that fails does not stop the others."""
         for part in self._parts:
             try:
                 self._fetch(part, self._row(part), through)
             except Stopped as exc:
                 self.stopped = exc
                 return
-            except Exception as exc:  # noqa: BLE001 - it is logged, and noted on its part
+            except Exception as exc:  # noqa: BLE001 - it is logged, and recorded for its part
                 row, client = self._row(part), through.client(part.server)
-                row.validators = {}  # what was known may be what is wrong
+                row.validators = {}  # a bad stored value may be the cause of the error
                 self._note(part, row, client, self._unexpected(part, exc), again=self._again)
 
     def give_up(self, why: str, reason: str, through: Sessions) -> None:
-        """Note every part as failed, without asking for it. `why`: what follows the name of its server."""
+        """Record every part as failed, without a request.
+
+        :param why: the text of the error after the name of the server.
+        """
         for part in self._parts:
             row = self._row(part)
             result = FetchResult(
@@ -106,7 +109,8 @@ class Work:
         return self.rows[key]
 
     def _unexpected(self, part: Part, error: Exception) -> FetchResult:
-        logger.error("%s: %s of %s", self.package.slug, part.name or "what there is", part.source, exc_info=error)
+        what = part.name or "data"
+        logger.error("%s: unexpected error fetching %s from %s", self.package.slug, what, part.source, exc_info=error)
         error_text = f"unexpected {type(error).__name__}; see the log"
         result = FetchResult(part.source, FetchOutcome.FAILED, part.name, error=error_text, reason="unexpected")
         return replace(result, upstream=part.upstream, stored=self._row(part).last_success)
@@ -119,7 +123,7 @@ class Work:
             result = replace(result, outcome=FetchOutcome.NOT_FOUND)
             ledger.record(row, result, client, self.now, again=self._again, asked=False)
             return
-        known = self._silent.get(part.source)  # nor would it answer this
+        known = self._silent.get(part.source)  # it would not answer this request either
         if known is None and part.source in self._alone and _is_left_alone(self._alone[part.source]):
             known = self._alone[part.source]
         if known is not None:
@@ -136,13 +140,13 @@ class Work:
             self._note(part, row, client, result, again=True)
             row.next_due = self.now
             raise
-        except Exception as exc:  # noqa: BLE001 - it is logged, and noted on its part
+        except Exception as exc:  # noqa: BLE001 - it is logged, and recorded for its part
             result = self._unexpected(part, exc)
         if result.again and client.status is None:
             self._silent[part.source] = result
         elif result.outcome is FetchOutcome.LEFT_ALONE:
             reason = result.reason if result.reason == Rejection.BREAKER_OPEN else Rejection.RATE_LIMITED.value
-            self._alone[part.source] = replace(result, reason=reason)  # of those that are not sent
+            self._alone[part.source] = replace(result, reason=reason)  # of the parts that are not requested
         self._note(part, row, client, result, again=self._again)
 
     def _ask(self, part: Part, client: Client, result: FetchResult) -> FetchResult:
@@ -153,7 +157,7 @@ class Work:
             return replace(result, outcome=FetchOutcome.UNCHANGED)
         except AskError as exc:
             outcome = next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(exc, kind)), result.outcome)
-            if isinstance(exc, NotOffered) and part.missing_since:  # then there is nothing to be had of the package
+            if isinstance(exc, NotOffered) and part.missing_since:  # no other part can be fetched without this one
                 outcome = FetchOutcome.FAILED
             result = replace(result, outcome=outcome, error=str(exc), reason=exc.reason)
             retry_at = exc.retry_at if isinstance(exc, LeftAlone) else None
@@ -180,11 +184,11 @@ class Work:
             if getattr(self.package, part.missing_since) is not None:
                 self._ask_the_others_soon(part)
             self._set(part.missing_since, None)
-        elif result.outcome is FetchOutcome.FAILED and result.reached:  # core.http tells of those that were not reached
+        elif result.outcome is FetchOutcome.FAILED and result.reached:  # otherwise core.http has logged it
             logger.warning("%s: not updated: %s", self.package.slug, result.error)
 
     def _ask_the_others_soon(self, part: Part) -> None:
-        """Make the other parts of what was gone, and is back, due: they were not asked for in all that time."""
+        """Make the other parts due, as the source knows the package again: meanwhile they were not fetched."""
         for (source, name), row in self.rows.items():
             if source == part.source and name != part.name:
                 row.next_due = None
@@ -208,9 +212,9 @@ class Work:
 
 
 def _heed(part: Part) -> None:
-    """Raise `LeftAlone` where the source wants no call for a while: no thread is to wait for that in a call.
+    """Raise `LeftAlone` if the source is paused for longer than `_PATIENCE`, so that no thread waits for it in a call.
 
-    The process's own upstream is asked, though the call may go through a session that has a state of its own.
+    This asks the process-wide upstream, even if the call will use a session that has its own state.
     """
     refusal = part.refusal()
     if refusal is not None and refusal[0] > _PATIENCE:

@@ -1,7 +1,7 @@
-"""What a run still has to do, one lane for each upstream: whose turn it is, and who waits.
+"""The units that a run still has to fetch, in one queue (lane) for each upstream: decides which unit is next.
 
-Whether a lane may go at all is not decided here: that is asked each time. No I/O and no clock of its own; not safe for
-threads: the run's own thread has it.
+Whether an upstream may be called now is not decided here; `Upstreams` is asked each time. This module does no I/O and
+has no clock. It is not thread-safe: only the run's own thread uses it.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from package.sources.results import FetchResult
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is fetched at a time: parts of one package that one source knows."""
+    """The smallest piece of work: parts of one package that come from one source."""
 
     package: int
-    """Its primary key."""
+    """Primary key of the package."""
     source: str
     key: str
     """The lane, see `Part.key`."""
     parts: tuple[str, ...]
     tries: int = 0
-    """How often they were asked for already."""
+    """How often the parts were fetched in this run already."""
     last: tuple[FetchResult, ...] = ()
-    """What came of them, if they were."""
+    """The results of the last fetch, if there was one."""
     told: bool = False
-    """It had its turn, and was put aside."""
+    """The unit had its turn and was put aside. Its package need not wait for it."""
 
 
 class Upstreams(Protocol):
-    """What lanes need to know, by their keys."""
+    """What lanes need to know about upstreams, by the keys of the lanes."""
 
     def limit(self, key: str) -> int:
-        """Return how many units of a lane may be under way at once."""
+        """Return how many units of a lane may be in progress at once."""
 
     def pause(self, key: str) -> Pause | None:
-        """Return until when nothing of a lane may go; None: it may."""
+        """Return the pause of a lane; None if its units may be fetched."""
 
     def is_suspect(self, key: str) -> bool:
-        """Say whether a few more failures would show that the upstream is down."""
+        """Return whether a few more failures would show that the upstream is down."""
 
 
 @dataclass(slots=True)
@@ -53,51 +53,53 @@ class _Lane:
     key: str
     limit: int
     ready: deque[tuple[float, int, Unit]] = field(default_factory=deque)
-    """Those that have not been asked for, in their order: since when, and in which order."""
+    """Units that were not put aside, in order: the time since when each is ready, its number, the unit."""
     later: list[tuple[float, int, Unit]] = field(default_factory=list)
-    """A heap of those that were put aside: when they may go, in which order they came, and what."""
+    """A heap of the units that were put aside: the time from which each may be fetched, its number, the unit."""
     under_way: int = 0
+    """Units in progress."""
     pause: Pause | None = None
-    """The last one that was seen; it may be over."""
+    """The last pause that was seen. It may be over."""
     probing: bool = False
-    """It was paused: one at a time goes, until one is answered."""
+    """The lane was paused. Only one unit at a time is fetched until one is answered."""
     silent: bool = False
-    """The last one that was asked was not answered."""
+    """The last request to the upstream was not answered."""
 
     @property
     def full(self) -> bool:
         return self.under_way >= (1 if self.probing else self.limit)
 
     def first(self, now: float) -> tuple[float, int, Unit] | None:
-        """Return what goes next, and since when it could; None: nothing yet."""
+        """Return the next unit that is ready, with its time and number; None if no unit is ready."""
         ready = self.ready[0] if self.ready else None
         later = self.later[0] if self.later and self.later[0][0] <= now else None
         return min(ready, later, key=lambda each: each[:2]) if ready and later else ready or later
 
 
 class Lanes:
-    """Times are seconds on the run's clock."""
+    """The lanes of a run. All times are in seconds on the run's clock."""
 
     def __init__(self, upstreams: Upstreams) -> None:
         self._upstreams = upstreams
         self._lanes: dict[str, _Lane] = {}
         self._order = count()
         self._paused: set[str] = set()
-        """Lanes that were found to be paused and have units that nobody was told of."""
+        """Keys of paused lanes with units that `set_aside` has not returned yet."""
 
     def put(self, unit: Unit, now: float) -> None:
-        """Add `unit`, behind all others."""
+        """Add `unit` at the end of its lane."""
         self._lane(unit.key).ready.append((now, next(self._order), unit))
 
     def put_back(self, unit: Unit, not_before: float) -> None:
-        """Add `unit` for later."""
+        """Add `unit` again, to be fetched at `not_before` or later."""
         heapq.heappush(self._lane(unit.key).later, (not_before, next(self._order), unit))
 
     def take(self, now: float) -> Unit | None:
-        """Take out the unit that goes next; None: there is none. Give it to `done` afterwards.
+        """Remove and return the next unit; None if no unit can be fetched now. The caller must pass it to `done` later.
 
-        That is the one that could go for longest, of a lane that may go. But before all others come those of a lane
-        that is suspected to be down: where few ask many sources, failures of each would be too far apart to tell.
+        This is the unit that has been ready for longest, among lanes that are neither full nor paused. Units of a lane
+        that is suspected to be down come first. Otherwise, with few workers and many sources, the failures of a source
+        would be too far apart to open its breaker.
         """
         waiting = [
             (not (lane.silent and self._upstreams.is_suspect(lane.key)), *first[:2], lane)
@@ -114,9 +116,9 @@ class Lanes:
         return None
 
     def set_aside(self) -> list[tuple[Unit, Pause]]:
-        """Turn what has not been asked for in paused lanes into what was put aside; it keeps its place. Returns it.
+        """Put the remaining units of paused lanes aside, and return each with its pause. They keep their place.
 
-        Paused are those that `take` has found to be.
+        This considers the lanes that `take` or another method has found to be paused.
         """
         units = []
         for key in sorted(self._paused):
@@ -129,7 +131,10 @@ class Lanes:
         return units
 
     def done(self, unit: Unit, *, answered: bool | None) -> None:
-        """Note that `unit` is no longer under way. `answered`: its server is at work; None: it was not asked."""
+        """Record that `unit` is no longer in progress.
+
+        :param answered: whether its server answered; None if no request was sent.
+        """
         lane = self._lanes[unit.key]
         lane.under_way -= 1
         if answered is not None:
@@ -138,7 +143,7 @@ class Lanes:
             lane.probing = False
 
     def next_at(self, now: float) -> float | None:
-        """Say when `take` will have one; None: not before one that is under way is done, if ever."""
+        """Return when `take` will return a unit; None: not before a unit that is in progress is done, or never."""
         moments = []
         for lane in self._lanes.values():
             if not lane.full and (lane.ready or lane.later):
@@ -147,7 +152,7 @@ class Lanes:
         return min(moments, default=None)
 
     def rest(self) -> Iterator[tuple[Unit, Pause | None]]:
-        """Go through what is left, and why its lane is, or was, paused."""
+        """Return the units that are left, each with the last pause of its lane."""
         for lane in self._lanes.values():
             if lane.ready or lane.later:
                 self._look(lane)
@@ -155,7 +160,7 @@ class Lanes:
                 yield unit, lane.pause
 
     def _look(self, lane: _Lane) -> Pause | None:
-        """Return the pause of a lane, which is remembered."""
+        """Return the current pause of a lane, and remember it."""
         pause = self._upstreams.pause(lane.key)
         if pause is not None:
             lane.pause, lane.probing = pause, True

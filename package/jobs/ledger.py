@@ -1,4 +1,4 @@
-"""The ledger's arithmetic: what a fetch means for the row of its part, and when it is due again."""
+"""Updates a row of the ledger after a fetch of its part, and computes when the part is due again."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from package.sources.errors import NO_TIME
 from package.sources.results import GOOD, FetchOutcome, FetchResult
 
 FRESH = timedelta(hours=20)
-"""A daily job finds yesterday's data due again, though it began some hours earlier today."""
+"""Interval after a success. Shorter than a day, so that a daily job that starts early finds its data due."""
 NOT_READY = timedelta(hours=1)
 _FAILED = (timedelta(hours=1), timedelta(days=7))
-"""After the first failure, and at most; doubled in between."""
+"""The interval after the first failure, and the longest one. It doubles with each failure in a row."""
 _GONE = (timedelta(days=1), timedelta(days=30))
 STOPPED = "stopped"
-"""The reason of a failure that is not the source's: the run ended meanwhile."""
+"""The reason of a failure that the source did not cause: the run ended during the fetch."""
 _FAILURES = frozenset({FetchOutcome.FAILED, FetchOutcome.NOT_FOUND})
 _JITTER = 0.2
-"""Fraction that is added at random, so that what failed together does not come back together."""
+"""Fraction of the interval that is added at random, so that parts that failed together are not tried again together."""
 
 
 def next_due(
     outcome: FetchOutcome, failures: int, now: datetime, chance: Callable[[], float] = random.random
 ) -> datetime:
-    """Say when a part is to be fetched again after `failures` in a row, this one included."""
+    """Return when a part is due again. `failures`: failures in a row, including this one."""
     if outcome in GOOD:
         return now + FRESH
     if outcome is FetchOutcome.NOT_READY:
@@ -42,25 +42,25 @@ def next_due(
 def record(
     row: SourceStatus, result: FetchResult, client: Client, now: datetime, *, again: bool = False, asked: bool = True
 ) -> None:
-    """Note on `row` what a fetch came to.
+    """Update `row` with the result of a fetch.
 
-    :param again: in this run it was tried before, so it is no further failure.
-    :param asked: False: the answer to another part is the reason why this part was not asked for.
+    :param again: the part was tried before in this run, so another failure does not count as a further one.
+    :param asked: False if this part was not requested because of the result of another part.
     """
-    if result.reason == NO_TIME and row.outcome:  # nobody even tried
+    if result.reason == NO_TIME and row.outcome:  # nothing was tried
         return
     failed_already = row.outcome in _FAILURES or (row.outcome == FetchOutcome.LEFT_ALONE and row.failures > 0)
     row.outcome, row.error = result.outcome.value, result.error or "; ".join(map(str, result.skipped))
     row.reason = client.reason if result.error and not result.reason else result.reason
     row.memory = client.memory
-    if result.outcome is FetchOutcome.LEFT_ALONE:  # nothing was sent: the rest is as it was
+    if result.outcome is FetchOutcome.LEFT_ALONE:  # nothing was sent, so the other fields keep their values
         return
     row.http_status, row.attempts, row.seconds = client.status, client.attempts, round(client.seconds, 3)
     if asked:
         row.last_attempt = now
     if result.outcome in GOOD:
         row.last_success, row.failures = now, 0
-        # An answer of which something could not be used is to be read, and told of, again.
+        # Without validators, an answer with unusable values is read and reported again the next time.
         row.validators = {} if result.outcome is FetchOutcome.PARTLY else client.validators
     elif result.outcome is FetchOutcome.SKIPPED:
         row.failures = 0
@@ -68,10 +68,13 @@ def record(
         row.failures += not (again and failed_already)
     due = next_due(result.outcome, row.failures, now)
     if row.failures and failed_already and row.next_due is not None and row.next_due > now:
-        due = min(due, row.next_due)  # asked out of turn: that does not put off its turn
+        due = min(due, row.next_due)  # a fetch out of turn must not delay the next regular one
     row.next_due = due
 
 
 def _counts(failure: FetchResult, asked: bool) -> bool:
-    """Say whether `failure` is one more in a row. That a source no longer knows the package holds for all its parts."""
+    """Return whether `failure` is one more failure in a row.
+
+    NOT_FOUND always is: a source that no longer knows the package has none of its parts.
+    """
     return failure.outcome is FetchOutcome.NOT_FOUND or (asked and failure.reason != STOPPED)

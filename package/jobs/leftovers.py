@@ -1,4 +1,4 @@
-"""What a run leaves to the next one: counted, and noted in the ledger."""
+"""Counts the parts that a run leaves for the next one, and records them in the ledger."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CHUNK = 200
 
 
 def leave(lanes: Lanes, summary: Summary, began: datetime) -> None:
-    """Count what had its turn and was put aside, and note what its upstream was left alone for.
+    """Count the units that were put aside and not fetched, and record why their upstream was left alone.
 
-    `began`: when the run did; what another one has fetched since is not touched.
+    :param began: when the run began. Parts that another run has fetched since then are not changed.
     """
     rest = (each for each in lanes.rest() if each[0].told)
     while some := list(islice(rest, _CHUNK)):
@@ -34,7 +34,7 @@ def leave(lanes: Lanes, summary: Summary, began: datetime) -> None:
 @transaction.atomic
 def _leave(some: list[tuple[Unit, Pause | None]], summary: Summary, began: datetime) -> None:
     keys = {unit.package for unit, _ in some}
-    # Locked, as where results are stored: what another run fetches now is stored before this, or after it.
+    # Locked, so that a result of another run is stored either before this update or after it.
     packages = {
         package.pk: package for package in Package.objects.select_for_update().filter(pk__in=keys).order_by("pk")
     }
@@ -51,7 +51,7 @@ def _leave(some: list[tuple[Unit, Pause | None]], summary: Summary, began: datet
                 summary.count(replace(result, outcome=FetchOutcome.SKIPPED, error="another run fetched it"))
                 continue
             if result.outcome is FetchOutcome.LEFT_ALONE:
-                result = replace(result, stored=since)  # noqa: PLW2901 - as it is by now
+                result = replace(result, stored=since)  # noqa: PLW2901 - with the current value
                 if pause is not None:
                     result = replace(result, error=pause.why, retry_at=pause.retry_at)  # noqa: PLW2901 - as above
                 rows.append(_row(unit.package, result))
@@ -60,9 +60,9 @@ def _leave(some: list[tuple[Unit, Pause | None]], summary: Summary, began: datet
 
 
 def leave_alone(ticket: Claim, parts: Iterable[Part], pause: Pause) -> list[FetchResult]:
-    """Note that these parts of a package were not asked for, and do away with the ticket that they were queued by.
+    """Record that these parts of a package were not requested, and delete their ticket.
 
-    Returns what is to be told of them: nothing, where somebody else has the ticket by now.
+    Returns their results; none if another owner has taken the ticket over.
     """
     with transaction.atomic():
         if not claims.still_ours(ticket.owner, [ticket.pk]):
@@ -77,7 +77,7 @@ def leave_alone(ticket: Claim, parts: Iterable[Part], pause: Pause) -> list[Fetc
 
 
 def not_asked(parts: Iterable[Part], pause: Pause | None) -> Iterator[FetchResult]:
-    """Return what came of parts that had their turn while their source was to be left alone."""
+    """Return the results of parts that were not requested because their source is paused."""
     for part in parts:
         yield FetchResult(
             part.source,
@@ -91,12 +91,12 @@ def not_asked(parts: Iterable[Part], pause: Pause | None) -> Iterator[FetchResul
 
 
 def of_unit(unit: Unit, parts: Iterable[Part]) -> list[Part]:
-    """Return those of a package's `parts` that `unit` is about; none where it has another address by now."""
+    """Return the ones of a package's `parts` that belong to `unit`; none if the package's address has changed."""
     return [part for part in parts if (part.source, part.key) == (unit.source, unit.key) and part.name in unit.parts]
 
 
 def _save(rows: list[SourceStatus]) -> None:
-    """Save what was left alone; the rest of the ledger stays as it is, for nothing was asked."""
+    """Save outcome, error and reason. The other fields of the ledger keep their values, because nothing was sent."""
     SourceStatus.objects.bulk_create(
         rows,
         update_conflicts=True,

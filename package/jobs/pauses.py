@@ -1,7 +1,8 @@
-"""Until when a source is to be left alone, and why.
+"""Until when requests to a source are paused, and why.
 
-core.http decides that, with its breaker and its gate, and is asked anew each time. Kept here is only what it does not
-know: that the end of a quota is not for jobs, and what an answer said that it does not read.
+The breaker and the gate of core.http decide this, and they are asked each time. This module adds pauses that core.http
+does not know of: the last part of a quota is reserved for visitors, and some answers ask for a pause in a way that
+core.http does not read.
 """
 
 from __future__ import annotations
@@ -16,49 +17,49 @@ from package.sources.registry import NOWHERE, Part
 from package.sources.results import FetchOutcome, FetchResult
 
 RESERVE = 0.1
-"""Fraction of a quota that is left for interactive use."""
+"""Fraction of a quota that is reserved for visitors."""
 _SOON = 1.0
-"""Seconds until a source is asked again that refused a call, and is not known to be down: another process sends the
-probe, or the source is well again."""
+"""Seconds to wait after core.http refused a call but no longer refuses calls: another process is sending the probe, or
+the source is back."""
 _LATE = 0.1
-"""Seconds that are added to a time of day: it is read from another clock, and to ask too early is worse."""
+"""Seconds added to a wall-clock time: the two clocks may differ, and asking too early is worse than too late."""
 _NOT_SENT = frozenset(rejection.value for rejection in Rejection)
 """Reasons of results where core.http refused the call."""
 
 
 class Pause(NamedTuple):
-    """That nothing is to be sent to a source for a while."""
+    """A pause: no request is sent to a source for a while."""
 
     until: float
-    """On the clock of the process."""
+    """End of the pause, on the clock of the process."""
     retry_at: datetime
-    """The same for people; aware, in UTC."""
+    """The same as an aware datetime in UTC."""
     why: str
 
 
 class Pauses:
-    """Knows which sources are to be left alone. `observe` is for any thread, the rest for one."""
+    """The pauses of all sources. `observe` may be called in any thread, the other methods in one thread only."""
 
     def __init__(self) -> None:
         self._own: dict[tuple[str, str], Pause] = {}
-        """By upstream (see `Part.key`) and partition."""
+        """Pauses that core.http does not know of, by upstream (see `Part.key`) and partition."""
 
     def observe(self, event: Event) -> None:
-        """Leave an upstream alone that is near the end of its quota."""
+        """Pause an upstream when its quota is nearly used up."""
         if not isinstance(event, QuotaSeen) or event.upstream == OTHER:
             return
         quota = event.quota
         if quota.limit and quota.remaining is not None and quota.reset and quota.remaining <= RESERVE * quota.limit:
             pause = _pause(quota.reset)
             left = f"{event.upstream}'s last {quota.remaining} of {quota.limit} calls"
-            why = f"{left} are for others until {pause.retry_at:%H:%M:%S} UTC"
+            why = f"{left} are reserved for visitors until {pause.retry_at:%H:%M:%S} UTC"
             self._keep(event.upstream, event.partition, pause._replace(why=why))
 
     def heed(self, part: Part, result: FetchResult) -> bool:
-        """Obey what `result` says about the source of `part`. True: that is news, of which nothing else has told."""
+        """Pause the source of `part` if `result` says so. Returns True if the pause is new and not logged elsewhere."""
         if part.source == NOWHERE or result.retry_at is None:
             return False
-        if self._refusal(part) is not None:  # core.http knows, and will know when that changes
+        if self._refusal(part) is not None:  # core.http knows of the pause, and of its end
             return False
         before = self.of(part)
         seconds = (result.retry_at - datetime.now(UTC)).total_seconds() + _LATE
@@ -70,7 +71,7 @@ class Pauses:
         return before is None and result.reason not in _NOT_SENT
 
     def of(self, part: Part) -> Pause | None:
-        """Return until when the source of `part` is to be left alone; None: it may be asked."""
+        """Return the pause of the source of `part`; None if requests may be sent."""
         if part.source == NOWHERE:
             return None
         own, known = self._own.get((part.key, part.partition)), self._refusal(part)
@@ -85,20 +86,20 @@ class Pauses:
 
     @staticmethod
     def _refusal(part: Part) -> Pause | None:
-        """Return what core.http would say to a call."""
+        """Return the pause that core.http would report for a call now; None if it would send the call."""
         refusal = part.refusal()
         return None if refusal is None else _pause(refusal[0])._replace(why=str(refusal[1]))
 
 
 def was_asked(result: FetchResult) -> bool:
-    """Say whether the source was asked, and it is known what came of that."""
+    """Return whether `result` comes from a request that was sent."""
     if result.outcome is FetchOutcome.SKIPPED:
-        return bool(result.reason)  # the source said that it does not offer this
+        return bool(result.reason)  # with a reason: the source answered that it does not offer this part
     return result.outcome is not FetchOutcome.LEFT_ALONE or result.reason not in _NOT_SENT
 
 
 def is_suspect(part: Part) -> bool:
-    """Say whether the source of `part` has just failed, and a few more failures would show that it is down."""
+    """Return whether the source of `part` has just failed, so that a few more failures would open its breaker."""
     return part.source != NOWHERE and part.known.is_suspect(process.current().runtime.clock())
 
 

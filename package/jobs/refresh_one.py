@@ -1,4 +1,4 @@
-"""Refreshing one package, here and now."""
+"""Refreshes one package at once, in the calling thread."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from package.sources.results import FetchOutcome, FetchResult
 from package.sources.sessions import Sessions
 
 STORED = "database"
-"""What serves while a source cannot be reached, as `outbound_http_fallbacks_total` names it."""
+"""The fallback while a source cannot be reached: the value of a label of `outbound_http_fallbacks_total`."""
 _NOT_ITS_FAULT = frozenset({NO_TIME, ledger.STOPPED})
 
 sessions = cache(Sessions)
-"""The process's own, made on first use."""
+"""Returns the sessions of the process, which are created at the first call."""
 
 
 def refresh_one(
@@ -35,10 +35,10 @@ def refresh_one(
     parts: Sequence[Part] | None = None,
     again: bool = False,
 ) -> list[FetchResult]:
-    """Refresh `package`, or these `parts` of it, and save what came; a part that fails does not stop the others.
+    """Refresh `package`, or only these `parts` of it, and save the results. A part that fails does not stop the others.
 
-    :param again: what is asked now failed a short while ago: it is the same failure still.
-    :raises Stopped: the run ended meanwhile; what had come by then is saved.
+    :param again: the parts failed a short while ago, so another failure does not count as a further one.
+    :raises Stopped: the run had to end. The results until then are saved.
     """
     wanted = registry.parts_of(package) if parts is None else parts
     if not wanted:
@@ -52,16 +52,16 @@ def refresh_one(
 
 
 def nothing_to_ask(package: Package) -> FetchResult:
-    """Give a package without sources its turn: back to the end of the queue. Nothing is fetched, so it says no more."""
+    """Move a package without sources to the end of the queue, and clear its last error."""
     package.next_due = timezone.now() + ledger.FRESH
     package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
     values = {name: getattr(package, name) for name in FETCH_FIELDS}
-    Package.objects.filter(pk=package.pk).update(**values, modified=timezone.now())  # it may be deleted by now
+    Package.objects.filter(pk=package.pk).update(**values, modified=timezone.now())  # it may have been deleted
     return FetchResult("pypi", FetchOutcome.SKIPPED, error="has no PyPI name and no repository")
 
 
 def tell_of_fallback(result: FetchResult) -> None:
-    """Count that what is stored of this part has to serve, if that is so."""
+    """Count a fallback if stored data replaces this part, because its source was down or could not be reached."""
     failed = result.outcome is FetchOutcome.LEFT_ALONE or not result.reached
     if failed and result.reason not in _NOT_ITS_FAULT and result.stored is not None:
         process.current().emit(FallbackServed(result.upstream, STORED))

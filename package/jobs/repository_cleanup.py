@@ -170,10 +170,10 @@ class _Cleaner:
         except AskError as exc:
             note = str(exc)
             if exc.reached:  # core.http tells of those that were not
-                logger.warning("%s: not looked up: %s", package.slug, note)
+                logger.warning("%s: look-up failed: %s", package.slug, note)
         except Exception as exc:  # whatever it is, the others get their turn
             redaction.error(exc, redaction.secrets_of(package.repo_url))
-            logger.exception("%s: not looked up", package.slug)
+            logger.exception("%s: look-up failed with an unexpected error", package.slug)
             note = f"unexpected {type(exc).__name__}; see the log"
         self._summary.failed[package.slug] = note
         return CleanupOutcome.FAILED, note
@@ -210,7 +210,7 @@ class _Cleaner:
         except BadField as exc:
             raise Unusable(f"GitHub's answer cannot be used: full_name: {exc}", "other") from exc
         if not full_name or repository.path_in(full_name.split("/")) != full_name:
-            raise Unusable("GitHub's answer cannot be used: full_name: is no name of a repository", "other")
+            raise Unusable("GitHub's answer cannot be used: full_name: is not the name of a repository", "other")
         return full_name
 
     def _is_gone(self, package: Package, why: str) -> tuple[CleanupOutcome, str]:

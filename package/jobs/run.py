@@ -1,7 +1,7 @@
-"""A run over packages: each source of each in its turn, and again later what could not be fetched at once.
+"""A run over packages: fetches each source of each package, and tries parts again later that failed for now.
 
-The run's own thread plans, claims, stores and counts; its crew fetches. So the two share nothing but what is handed
-over, and the database has one writer.
+The run's own thread plans, claims, stores and counts, and the threads of its crew fetch. So they share only the tasks
+that are handed over, and the database has one writer.
 """
 
 from __future__ import annotations
@@ -39,39 +39,39 @@ from package.sources.sessions import Sessions
 logger = logging.getLogger(__name__)
 
 PATIENCE = 30.0
-"""Seconds a run waits, in all, for what it has put aside when nothing else is left to do."""
+"""Seconds in total that a run without a time budget waits for parts that were put aside when nothing else is left."""
 _CHUNK = 200
-"""Packages that are read at a time."""
+"""Packages per database query."""
 _UNFINISHED = 5000
-"""Packages that may wait for one of their sources before more are begun: they take up memory."""
+"""Packages that may be in progress at once. The run begins no more, because each takes up memory."""
 
 Progress = Callable[[Package, list[FetchResult], bool], None]
-"""Told of each package, of what was tried of it, and whether that was put aside before."""
+"""Called with a package, the results of its parts, and whether these parts were put aside before."""
 
 
 @dataclass
 class _InHand:
-    """A package in its turn."""
+    """A package in progress."""
 
     package: Package
     left: int
-    """Sources that have not had theirs."""
+    """Number of its sources that have not had their turn."""
     asked: bool = False
-    """At least one of them was asked."""
+    """Whether a request was sent to at least one of them."""
     results: list[FetchResult] = field(default_factory=list)
 
 
 class _Upstreams:
-    """What is known of the upstreams that a run has to do with: for its lanes."""
+    """The limits and pauses of the upstreams of a run, for its lanes."""
 
     def __init__(self, workers: int) -> None:
         self.pauses = Pauses()
         self.parts: dict[str, Part] = {}
-        """One of each lane: what holds for it holds for all of them."""
+        """One part of each lane: its limit and pauses are those of the whole lane."""
         self._workers = workers
 
     def limit(self, key: str) -> int:
-        """Return how many units may be under way: one waits for each that is at it, so that none is waited for."""
+        """Return how many units may be in progress: twice the concurrency, so that one is always ready to be sent."""
         config = process.current().config
         most = config.upstreams.get(key, config.default).max_concurrency
         return self._workers if most is None else 2 * most
@@ -84,15 +84,15 @@ class _Upstreams:
 
 
 class Run:
-    """Refreshes packages; each source of each is saved on its own."""
+    """Refreshes packages. The results of each source of each package are saved separately."""
 
     def __init__(
         self, primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool, workers: int
     ) -> None:
-        """Make a run.
+        """Prepare a run.
 
-        :param everything: every part of the packages, and not only those that the ledger says are due.
-        :param workers: threads that fetch.
+        :param everything: fetch all parts of the packages, not only those that are due.
+        :param workers: number of threads that fetch.
         """
         self.summary = Summary()
         self._queue = deque(primary_keys)
@@ -105,18 +105,19 @@ class Run:
         self._lanes = Lanes(self._upstreams)
         self._in_hand: dict[int, _InHand] = {}
         self._unasked: set[int] = set()
-        """Packages that had their turn, while no source of theirs could be asked."""
+        """Packages that had their turn, but for which no source could be asked yet."""
         self._patience = PATIENCE
         self._warned: set[str] = set()
         self._dangerous: dict[Danger, list[Unit]] = {Danger.RISKY: [], Danger.DEADLY: []}
-        """What is left for the end, as it may kill this process, or has killed others."""
+        """Units that are left for the end, because their fetch may kill this process, or has killed others."""
         self._up_to = Danger.NONE
-        """From `RISKY` on, one unit at a time is fetched: so it is known which one killed the process."""
+        """The highest danger that is fetched now. At `RISKY`, one unit is fetched at a time, so that if the process
+        dies, its claim shows which unit was the cause."""
         self._sessions = Sessions.made(wait=stopper.wait, before=stopper.heed)
         self._crew: Crew[Task] = Crew(workers, self._fetch)
 
     def run(self) -> Summary:
-        """Work until nothing is left to do, or the run is to end."""
+        """Work until nothing is left to do, or the run must end."""
         summary = self.summary
         try:
             with summary.measured(), observe(self._upstreams.pauses.observe):
@@ -124,14 +125,14 @@ class Run:
                 self._put_off_deadly()
         except (OperationalError, InterfaceError) as exc:
             self._lose_the_database(exc)
-        except BaseException:  # aborted: what is in hand is for others
-            self._stopper.stop("aborted")  # the crew's threads go on until they hear of it
+        except BaseException:  # aborted: return the claims to other runs
+            self._stopper.stop("aborted")  # ends the crew's threads, too
             claims.release_all(self._claimer.owner)
             raise
         finally:
             self._crew.close()
             self._sessions.close()
-        self._begin_risky()  # what had no turn is told of with the rest
+        self._begin_risky()  # counts the units that had no turn with the rest
         summary.left = len(self._queue) + len(self._in_hand)
         is_something_put_aside = any(unit.told for unit, _ in self._lanes.rest())
         summary.stopped = self._stopper.reason if summary.left or is_something_put_aside else ""
@@ -156,7 +157,7 @@ class Run:
             return
 
     def _wait(self) -> bool:
-        """Wait for what is put aside, as far as patience reaches."""
+        """Wait until a unit that was put aside is ready. Returns False if that takes too long, or if there is none."""
         now = self._clock()
         at = self._lanes.next_at(now)
         seconds = 0.0 if at is None else max(at - now, 0.0)
@@ -168,7 +169,7 @@ class Run:
         return True
 
     def _begin_risky(self) -> bool:
-        """Go on with what may kill the process, one unit at a time; False: there is none."""
+        """Continue with the units that may kill the process, one at a time. Returns False if there is none."""
         risky, self._dangerous[Danger.RISKY] = self._dangerous[Danger.RISKY], []
         for unit in risky:
             if unit.told:
@@ -185,12 +186,12 @@ class Run:
         self.summary.database_failed = True
         while self._crew.busy:
             self._crew.finished(None)
-        with suppress(OperationalError, InterfaceError):  # it may be back: then nobody has to wait for the leases
+        with suppress(OperationalError, InterfaceError):  # if the database is back, nothing has to wait for the leases
             connection.close_if_unusable_or_obsolete()
             claims.release_all(self._claimer.owner)
 
     def _plan(self) -> bool:
-        """Begin with more packages; False: there are none, or enough are in hand."""
+        """Begin more packages. Returns False if there are none, or if enough are in progress."""
         if not self._queue or len(self._in_hand) >= _UNFINISHED:
             return False
         keys = list(islice(self._queue, _CHUNK))
@@ -198,7 +199,7 @@ class Run:
         packages = read(keys, light)
         for key in keys:
             self._queue.popleft()
-            if key in packages:  # not deleted meanwhile
+            if key in packages:  # otherwise it has been deleted
                 self._begin(packages[key])
         return True
 
@@ -218,13 +219,13 @@ class Run:
 
     @property
     def _idle(self) -> int:
-        """How many more units may be begun."""
+        """Number of units that may be started now."""
         if self._up_to is Danger.RISKY:
             return 0 if self._crew.busy else 1
         return self._crew.idle
 
     def _hand_out(self) -> None:
-        """Give every idle worker something to do, as far as there is something."""
+        """Give tasks to the idle workers while there are any."""
         while self._idle and not self._stopper.reason:
             units = list(islice(self._ready(), self._idle))
             if not units:
@@ -233,7 +234,7 @@ class Run:
                 self._crew.give(task)
 
     def _ready(self) -> Iterator[Unit]:
-        """Take out what may go now; plan more where there is nothing."""
+        """Remove and return the units that may be fetched now. If there are none, begin more packages."""
         nothing = True
         while True:
             unit = self._lanes.take(self._clock())
@@ -245,7 +246,7 @@ class Run:
                 return
 
     def _set_aside(self) -> None:
-        """Tell of what waits for sources that are to be left alone: its packages need not wait for it."""
+        """Report the units of paused sources as put aside, so that their packages need not wait for them."""
         for unit, pause in self._lanes.set_aside():
             self._warn(unit, pause.why)
             self.summary.put_aside += len(unit.parts)
@@ -253,7 +254,7 @@ class Run:
             self._had_its_turn(unit.package, told)
 
     def _claim(self, units: Sequence[Unit]) -> list[Task]:
-        """Return the work that is to be done now; settle what becomes of the other units."""
+        """Claim units and return the tasks to do now. The other units are skipped, or kept for the end of the run."""
         claimed = self._claimer.claim(units, self._up_to)
         for danger, unit in claimed.later:
             self._lanes.done(unit, answered=None)
@@ -264,7 +265,7 @@ class Run:
         return claimed.tasks
 
     def _put_off_deadly(self) -> None:
-        """Send what has killed too many processes to the end of the queue: behind all that this run has tried."""
+        """Postpone the units that have killed too many processes: their packages go to the end of the queue."""
         units = self._dangerous[Danger.DEADLY]
         if not units:
             return
@@ -278,7 +279,7 @@ class Run:
             self._pass_over(unit, why)
 
     def _pass_over(self, unit: Unit, why: str) -> None:
-        """Note that there is nothing to do. `why`: another run does it, or did; "": it is of no package any more."""
+        """Skip a unit because of `why`: another run fetches or fetched it; "": its package was deleted or has moved."""
         results = [FetchResult(unit.source, FetchOutcome.SKIPPED, part, error=why) for part in unit.parts if why]
         self._count_unasked(unit, results)
 
@@ -289,12 +290,12 @@ class Run:
             self._had_its_turn(unit.package, results)
 
     def _fetch(self, task: Task) -> None:
-        """Do a task; in a thread of the crew."""
+        """Do a task, in a thread of the crew."""
         with self._sessions.within(LONGEST):
             task.work.do(self._sessions)
 
     def _take_in(self) -> None:
-        """Store and count what is done, all of it at once; wait for the first."""
+        """Wait for a finished task, then store and count all finished tasks together."""
         seconds = None
         if self._idle and not self._stopper.reason:
             now = self._clock()
@@ -308,7 +309,7 @@ class Run:
             self._settle(task)
 
     def _settle(self, task: Task) -> None:
-        """Put aside what is worth another try, and count the rest."""
+        """Put the parts aside that are worth another try, and count the others."""
         unit, results, now = task.unit, task.work.results, self._clock()
         asked = [result for result in results if was_asked(result)]
         self._lanes.done(unit, answered=any(result.reached for result in asked) if asked else None)
@@ -338,7 +339,7 @@ class Run:
             self._had_its_turn(unit.package, told)
 
     def _cut_short(self, unit: Unit, results: Sequence[FetchResult], now: float) -> None:
-        """Count what came before the run was to end; the rest of `unit` is left as it was before."""
+        """Count the parts that were fetched before the run had to end. The rest of `unit` stays put aside."""
         came = {result.part: result for result in results if result.outcome in GOOD}
         for result in came.values():
             self.summary.count(result)
@@ -348,9 +349,9 @@ class Run:
             self._lanes.put_back(replace(unit, parts=parts, last=last), now)
 
     def _put_aside(self, unit: Unit, later: list[FetchResult], now: float) -> None:
-        """Keep parts of a unit, and what came of them, for another pass.
+        """Keep parts of a unit, and their results, for another pass.
 
-        To be left alone is no try: a unit that only waits for its source comes back with its lane.
+        If all parts only wait for the end of a pause, this does not count as a try, and there is no further delay.
         """
         only_waits = all(map(waits, later))
         pause = 0.0 if only_waits else pause_before(unit.tries)
@@ -360,7 +361,7 @@ class Run:
         self.summary.put_aside += len(later)
 
     def _had_its_turn(self, package: int, results: list[FetchResult]) -> None:
-        """Note what came of a source; tell of the package when that was the last of its sources."""
+        """Record the results of a source. After the last source of its package, report the package."""
         hand = self._in_hand[package]
         hand.left -= 1
         hand.results += results
@@ -373,7 +374,7 @@ class Run:
             self._progress(hand.package, hand.results, False)
 
     def _note_asked(self, package: int) -> None:
-        """Note that a source of `package` was asked: so it was tried, if not yet, as soon as it has had its turn."""
+        """Record that a source of `package` was asked, so that the package counts as tried (once)."""
         if package in self._in_hand:
             self._in_hand[package].asked = True
         elif package in self._unasked:
@@ -383,11 +384,15 @@ class Run:
     def _warn(self, unit: Unit, why: str) -> None:
         if unit.key not in self._warned:
             self._warned.add(unit.key)
-            logger.warning("%s is put aside: %s", unit.source, why)
+            logger.warning("Refreshing %s paused: %s", unit.source, why)
 
 
 def run(
     primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool = False, workers: int = 1
 ) -> Summary:
-    """Refresh these packages, and tell `progress` of each. `everything`: and not only what the ledger says is due."""
+    """Refresh these packages and call `progress` with the results of each.
+
+    :param everything: fetch all parts of the packages, not only those that are due.
+    :param workers: number of threads that fetch.
+    """
     return Run(primary_keys, stopper, progress, everything=everything, workers=workers).run()

@@ -1,32 +1,32 @@
-"""Ending a run in good order: because somebody asked, or because its time is up."""
+"""Ends a run in an orderly way: on request, or when its time budget is used up."""
 
 from __future__ import annotations
 
 from core.http import process
 
-_SLICE = 0.2  # seconds a waiting run may take to notice that it is to stop
+_SLICE = 0.2  # seconds after which a waiting run notices that it must stop
 
 
-class Stopped(Exception):  # noqa: N818 - an order, not an error
-    """The run is to end now: no more waiting, no more attempts."""
+class Stopped(Exception):  # noqa: N818 - a request, not an error
+    """The run must end now, without further waiting or attempts."""
 
 
 class Stopper:
-    """Tells a run when to end: because somebody asked, or because its time is up."""
+    """Decides when a run must end: on request, or when its time budget is used up."""
 
     def __init__(self, time_budget: float | None = None) -> None:
-        """`time_budget`: seconds from now; None: no limit."""
+        """`time_budget`: in seconds from now; None: no limit."""
         clock = process.current().runtime.clock
         self._deadline = None if time_budget is None else clock() + time_budget
         self._asked = ""
 
     @property
     def left(self) -> float | None:
-        """Seconds until it ends by itself; None: it does not."""
+        """Seconds left of the time budget; None if there is no limit."""
         return None if self._deadline is None else self._deadline - process.current().runtime.clock()
 
     def heed(self) -> None:
-        """Raise `Stopped` if the run is to end."""
+        """Raise `Stopped` if the run must end."""
         if self.reason:
             raise Stopped(self.reason)
 
@@ -35,13 +35,13 @@ class Stopper:
 
     @property
     def reason(self) -> str:
-        """Why the run is to end; "" while it is not."""
+        """Why the run must end; "" while it may go on."""
         if not self._asked and self._deadline is not None and process.current().runtime.clock() >= self._deadline:
             return "the time budget is used up"
         return self._asked
 
     def wait(self, seconds: float) -> None:
-        """Wait, as `ResilientSession` asks for. Raises `Stopped` as soon as the run is to end."""
+        """Wait for `seconds`; usable as `wait` of a `ResilientSession`. Raises `Stopped` once the run must end."""
         time = process.current().runtime
         end = time.clock() + seconds
         while True:

@@ -1,4 +1,4 @@
-"""Storing what came of packages: their fields, the ledger and the end of their claims, all or nothing."""
+"""Stores the results of fetches. Fields, ledger and the release of the claims are saved in one transaction."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ _ROW = [
     if field.name not in {"id", *_KEY}
 ]
 _REASON = "database"
-"""The reason of a failure that is not the source's."""
+"""The reason of a failure that the source did not cause: the data could not be stored."""
 _SHOWN = 200
-"""Characters of a value that is emptied."""
+"""Longest part, in characters, of an emptied value that is logged."""
 Rows = dict[tuple[str, str], SourceStatus]
 
 
 def store(works: Sequence[Work], owner: str = "", end: Callable[[Iterable[int]], None] = claims.release) -> None:
-    """Save everything that came of `works`, together; values that the database refuses are left out on their own.
+    """Save all results of `works` together. If the database refuses a value, the others are still stored.
 
-    What was taken over by others meanwhile, or is of an address that has changed since, is not stored.
+    Results are not stored if another owner has taken over the claim, or if the address has changed since the fetch.
 
-    :param owner: who has the claims that the works stand on.
-    :param end: what is done with those claims.
-    :raises OperationalError, InterfaceError: the database is gone; nothing was stored.
+    :param owner: the owner of the claims that cover `works`.
+    :param end: called with the primary keys of those claims, in the same transaction.
+    :raises OperationalError, InterfaceError: the database is unavailable. Nothing was stored.
     """
     try:
         with transaction.atomic():
             _Batch(works, owner, end).store()
     except (OperationalError, InterfaceError):
         raise
-    except Exception:  # noqa: BLE001 - told of each on its own, below
+    except Exception:  # noqa: BLE001 - logged for each work separately, below
         for work in works:
             _store_alone(work, owner, end)
 
 
 def _store_alone(work: Work, owner: str, end: Callable[[Iterable[int]], None]) -> None:
-    """Save what can be saved of `work`, and let go of its claim in any case."""
+    """Save the part of `work` that can be saved, and end its claim in any case."""
     try:
         with transaction.atomic():
             _Batch([work], owner, end, careful=True).store()
     except (OperationalError, InterfaceError):
         raise
     except Exception as exc:
-        logger.exception("%s: nothing of what came could be stored", work.package.slug)
+        logger.exception("%s: none of the fetched data could be stored", work.package.slug)
         error = _not_stored(exc)
         work.results[:] = [
             replace(result, outcome=FetchOutcome.FAILED, error=error, reason=_REASON, again=False, updated=())
@@ -72,18 +72,18 @@ def _store_alone(work: Work, owner: str, end: Callable[[Iterable[int]], None]) -
 
 
 class _Batch:
-    """Works that are stored in one transaction, which is open."""
+    """Works that are stored in one transaction, which the caller has opened."""
 
     def __init__(
         self, works: Sequence[Work], owner: str, end: Callable[[Iterable[int]], None], *, careful: bool = False
     ) -> None:
-        """`careful`: each reading has a savepoint of its own."""
+        """`careful`: save each reading in a savepoint of its own."""
         self._works = works
         self._owner = owner
         self._end = end
         self._careful = careful
         keys = {work.package.pk for work in works}
-        # Claims are locked first, then packages, each in the order of their keys: so no two wait for each other.
+        # Claims are locked first, then packages, each in the order of their keys, against deadlocks.
         self._held = claims.still_ours(owner, [work.claim for work in works if work.claim is not None])
         there = Package.objects.select_for_update().filter(pk__in=keys).order_by("pk")
         withdrawn = {name for work in works for _, reading in work.readings for name in reading.withdrawn()}
@@ -106,12 +106,12 @@ class _Batch:
             else:
                 kept += self._store(work, package)
         for row in kept:
-            row.pk = None  # the constraint tells which row it is; with a key, SQLite would see two conflicts
+            row.pk = None  # the unique constraint identifies the row; with a key, SQLite would find two conflicts
         SourceStatus.objects.bulk_create(kept, update_conflicts=True, unique_fields=_KEY, update_fields=_ROW)
         self._end(self._held)
 
     def _store(self, work: Work, package: Package) -> list[SourceStatus]:
-        """Save the package; returns the rows of the ledger that are to be saved with it."""
+        """Save the package. Returns the rows of the ledger that the caller has to save with it."""
         names: set[str] = set()
         for index, reading in work.readings:
             saved = self._save_carefully(work, index, reading) if self._careful else reading.save(work.package)
@@ -123,7 +123,7 @@ class _Batch:
         rows = self._rows[package.pk]
         rows.update({key: work.rows[key] for key in work.touched})
         expected = [(part.source, part.name) for part in registry.parts_of(package)]
-        if stale := [rows.pop(key).pk for key in rows.keys() - set(expected)]:  # of an address that it had before
+        if stale := [rows.pop(key).pk for key in rows.keys() - set(expected)]:  # of a previous address
             SourceStatus.objects.filter(pk__in=[pk for pk in stale if pk]).delete()
         for name, value in fetch_fields.after(
             package, work.results, [rows.get(key) for key in expected], work.now
@@ -143,20 +143,20 @@ class _Batch:
             raise
         except Exception as exc:
             result = work.results[index]
-            logger.exception("%s: what %s says could not be stored", work.package.slug, result.source)
+            logger.exception("%s: the data from %s could not be stored", work.package.slug, result.source)
             _refused(work, index, _not_stored(exc))
             return []
         return names
 
 
 def _tell_withdrawn(stored: Package, source: str, name: str) -> None:
-    """Log that a field is emptied, if there was something in it."""
+    """Log that a field is emptied, unless it was empty before."""
     if before := getattr(stored, name):
         logger.warning("%s: %s emptied, as %s no longer has it: %s", stored.slug, name, source, repr(before)[:_SHOWN])
 
 
 def _put_off(work: Work, why: str) -> None:
-    """Note that nothing of `work` was stored, and that this is nobody's failure."""
+    """Mark the results of `work` as skipped: nothing was stored, but this is not a failure."""
     work.results[:] = [
         FetchResult(result.source, FetchOutcome.SKIPPED, result.part, error=why) for result in work.results
     ]
@@ -167,7 +167,7 @@ def _not_stored(error: Exception) -> str:
 
 
 def _refused(work: Work, index: int, error: str) -> None:
-    """Turn a success into the failure that it is."""
+    """Change a result and its row from a success into a failure, because the data could not be stored."""
     result = work.results[index]
     work.results[index] = replace(result, outcome=FetchOutcome.FAILED, error=error, reason=_REASON, updated=())
     row = work.rows[result.source, result.part]

@@ -1,4 +1,4 @@
-"""What a run over packages came to."""
+"""The results of a run over packages."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from package.sources.results import FetchOutcome, FetchResult
 
 @dataclass
 class Left:
-    """What a run left of one source to the next run, because the source is to be left alone."""
+    """The parts of one paused source that a run left for the next run."""
 
     parts: int = 0
     why: str = ""
     until: datetime | None = None
-    """When it may be asked again; None: nobody knows."""
+    """When requests to the source may be sent again; None: unknown."""
 
     def add(self, result: FetchResult) -> None:
-        """Count a part. Of several moments, which servers of one source may name, the last counts."""
+        """Count a part. If several servers of the source are paused, the latest end of a pause is kept."""
         later = result.retry_at is not None and (self.until is None or result.retry_at > self.until)
         if not self.parts or later:
             self.why, self.until = result.error, result.retry_at
@@ -36,25 +36,25 @@ class Left:
 
 @dataclass
 class Summary(RunSummary):
-    """What a run came to: parts by source and outcome."""
+    """The results of a run: number of parts by source and outcome."""
 
     outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)
-    """The last word on each part, by source."""
+    """The final outcomes of all parts, by source."""
     unreachable: int = 0
-    """Parts of which no usable answer came."""
+    """Parts without a usable answer."""
     left_alone: dict[str, Left] = field(default_factory=dict)
-    """By source."""
+    """The parts that were left for the next run, by source."""
     put_aside: int = 0
-    """How often something was put aside for later in the run."""
+    """How often a part was put aside for later in the run."""
 
     @property
     def reached_nothing(self) -> bool:
-        """Packages were tried, and nothing of any of them could be fetched."""
+        """True if packages were tried, and no part of any could be fetched."""
         wanted = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
         return 0 < self.unreachable == wanted
 
     def count(self, result: FetchResult) -> None:
-        """Count the last word on a part."""
+        """Count the final result of a part."""
         self.outcomes.setdefault(result.source, Counter())[result.outcome] += 1
         alone = result.outcome is FetchOutcome.LEFT_ALONE
         self.unreachable += alone or not result.reached or result.reason == "unexpected"
@@ -64,7 +64,7 @@ class Summary(RunSummary):
 
     @property
     def items(self) -> Mapping[ItemOutcome, int]:
-        """Parts of packages, by what came of them."""
+        """Number of parts by result, for the metrics of the job."""
         parts = sum(self.outcomes.values(), Counter[FetchOutcome]())
         failed = parts[FetchOutcome.FAILED]
         skipped = parts[FetchOutcome.SKIPPED] + parts[FetchOutcome.LEFT_ALONE]

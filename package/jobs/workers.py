@@ -13,20 +13,21 @@ from typing import Generic, TypeVar
 logger = logging.getLogger(__name__)
 W = TypeVar("W")
 GATHER = 0.03
-"""Seconds in which what is done is gathered, so that the database has less to do."""
+"""Seconds for which finished work is collected, so that more of it is stored per transaction."""
 
 
 @dataclass
 class Crew(Generic[W]):
-    """Does pieces of work, several at a time; one worker is the calling thread itself.
+    """A pool of threads. With one worker, the work is done in the calling thread.
 
-    Daemon threads: whoever aborts a run is not made to wait for attempts in hand.
+    The threads are daemons, so that an aborted run does not wait for attempts in progress.
     """
 
     workers: int
     do: Callable[[W], object]
-    """What is done with each piece."""
+    """Called with each piece of work."""
     busy: int = 0
+    """Pieces of work that were given and that `finished` has not returned yet."""
     _given: queue.SimpleQueue[W | None] = field(default_factory=queue.SimpleQueue)
     _done: queue.SimpleQueue[W] = field(default_factory=queue.SimpleQueue)
     _threads: int = 0
@@ -36,7 +37,7 @@ class Crew(Generic[W]):
         return self.workers - self.busy
 
     def give(self, work: W) -> None:
-        """Let somebody do `work`. Ask for no more than are idle."""
+        """Let an idle worker do `work`. At least one must be `idle`."""
         self.busy += 1
         self._given.put(work)
         if self.workers == 1:
@@ -47,7 +48,10 @@ class Crew(Generic[W]):
             threading.Thread(target=self._work, name=f"crew-{self._threads}", daemon=True).start()
 
     def finished(self, timeout: float | None) -> list[W]:
-        """Return what is done, and what is done a moment later; wait for it `timeout` seconds (None: without limit)."""
+        """Return the finished work, including what finishes within `GATHER` seconds after the first.
+
+        :param timeout: seconds to wait for the first; None: no limit.
+        """
         done: list[W] = []
         until = 0.0
         try:
@@ -61,7 +65,7 @@ class Crew(Generic[W]):
         return done
 
     def close(self) -> None:
-        """Let the threads go; nothing more is given."""
+        """End the threads when their work is done. No more work may be given."""
         for _ in range(self._threads):
             self._given.put(None)
 
@@ -70,6 +74,6 @@ class Crew(Generic[W]):
             try:
                 self.do(work)
             except Exception:
-                logger.exception("%r came to nothing", work)
+                logger.exception("%r failed with an unexpected error", work)
             finally:
                 self._done.put(work)

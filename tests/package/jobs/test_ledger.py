@@ -138,9 +138,9 @@ class TestRecord:
 
     def test_what_could_not_be_used_is_said(self) -> None:
         """A partly usable answer is no failure, and the ledger says what is missing."""
-        skipped = (SkippedField("repo_forks", "is no count"), SkippedField("repo_watchers", "missing"))
+        skipped = (SkippedField("repo_forks", "is not a valid count"), SkippedField("repo_watchers", "missing"))
         noted = note(row(), FetchOutcome.PARTLY, skipped=skipped)
-        assert (noted.error, noted.failures) == ("repo_forks: is no count; repo_watchers: missing", 0)
+        assert (noted.error, noted.failures) == ("repo_forks: is not a valid count; repo_watchers: missing", 0)
 
     @pytest.mark.parametrize("outcome", [*BAD, FetchOutcome.NOT_READY])
     def test_validators_outlive_a_failure(self, outcome: FetchOutcome) -> None:

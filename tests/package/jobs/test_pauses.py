@@ -170,7 +170,7 @@ def test_of_the_end_of_a_quota_it_is_said_how_much_is_left(outbound_http: Outbou
     pauses.observe(seen(7))
     pause = pauses.of(GITHUB)
     assert pause is not None
-    assert pause.why == f"github's last 7 of 100 calls are for others until {pause.retry_at:%H:%M:%S} UTC"
+    assert pause.why == f"github's last 7 of 100 calls are reserved for visitors until {pause.retry_at:%H:%M:%S} UTC"
     assert pause.until == 60
     outbound_http.clock.advance(60)
     assert pauses.of(GITHUB) is None

@@ -35,7 +35,7 @@ from tests.upstreams.pypi import project
 
 DOWN = Unreachable("The stub answered HTTP 503", "http_5xx")
 BROKEN = Unusable("The stub answered HTTP 400", "other")
-GONE = Gone("The stub has no such thing (HTTP 404)", "gone")
+GONE = Gone("The stub has no such resource (HTTP 404)", "gone")
 
 
 def forks(number: int) -> Reading:
@@ -176,7 +176,7 @@ class TestWhatThePackageSays:
         ("answer", "moves"),
         [
             (forks(5), True),
-            (Reading(skipped=[SkippedField("repo_forks", "is no count")]), True),
+            (Reading(skipped=[SkippedField("repo_forks", "is not a valid count")]), True),
             (NotModified(), True),
             (GONE, True),
             (BROKEN, False),
@@ -287,7 +287,7 @@ class TestGone:
         for _ in range(2):
             refresh_one(reloaded(package))
             assert getattr(reloaded(package), since) == moment
-        assert warnings(caplog) == ["fortune: The stub has no such thing (HTTP 404)"]
+        assert warnings(caplog) == ["fortune: The stub has no such resource (HTTP 404)"]
         refresh_one(reloaded(package))
         assert getattr(reloaded(package), since) is None
 

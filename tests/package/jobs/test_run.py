@@ -971,7 +971,7 @@ class TestQuota:
         """How many calls are left, for whom, and until when."""
         self.answer(pypi, "a", "b", "c", remaining=7, reset="3600")
         summary, _ = refresh(*packages)
-        assert "7 of 100 calls are for others until " in summary.left_alone["pypi"].why
+        assert "7 of 100 calls are reserved for visitors until " in summary.left_alone["pypi"].why
         assert row("b").error == summary.left_alone["pypi"].why
 
     def test_when_it_is_full_again_the_rest_is_fetched(

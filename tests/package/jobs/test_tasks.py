@@ -485,7 +485,7 @@ class TestSourceThatIsDown:
         assert not Claim.objects.filter(package=packages[1], source="pypi").exists()
         row = SourceStatus.objects.get(package=packages[1])
         assert (row.outcome, row.reason, row.last_attempt, row.next_due) == ("left alone", "left_alone", None, None)
-        assert "9 of 100 calls are for others until " in row.error
+        assert "9 of 100 calls are reserved for visitors until " in row.error
         assert Package.objects.get(slug="p1").last_fetched is None
 
     def test_what_has_to_serve_is_counted_when_the_ticket_goes(
