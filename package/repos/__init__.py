@@ -1,4 +1,4 @@
-"""The hosts of repositories, one file each."""
+"""The repository hosts, one file for each."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _KNOWN = (GitHub, GitLab, Bitbucket, Codeberg)
 
 
 def get_repo_for_repo_url(url: str, host: str = "") -> Repository:
-    """Return the repository at `url`, which may also be the address of one of its pages, or one to clone it from.
+    """Return the repository at `url`, which may also be the address of one of its pages or its clone address.
 
-    :param host: the package's `repo_host`. It matters on servers that nobody knows: "forgejo" says that they are such.
-    :raises NotARepository:
+    :param host: the package's `repo_host`. "forgejo" means that an unknown server runs Forgejo or Gitea.
+    :raises NotARepository: `url` is not the address of a repository, or its server is unknown.
     """
     address = split(url)
     for kind in _KNOWN:
         if repository := kind.find(address):
             return repository
     if address.host == "gist.github.com":
-        raise NotARepository(f"{address} is a gist, which is no repository of a package")
+        raise NotARepository(f"{address} is a gist, not the repository of a package")
     if host.strip().lower() == Forgejo.source:
         return Forgejo.at(address)
     raise NotARepository(
-        f"{address} is on a server that is not known. If that is a Forgejo or a Gitea, set the repository host to"
-        f' "{Forgejo.source}"; a GitLab server has to be listed in the setting GITLAB_SERVERS.'
+        f"{address} is on an unknown server. If the server runs Forgejo or Gitea, set the repository host to"
+        f' "{Forgejo.source}". If it runs GitLab, add it to the setting GITLAB_SERVERS.'
     )

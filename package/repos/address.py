@@ -1,4 +1,4 @@
-"""Addresses of repositories, in every form in which people write them down."""
+"""Parses the addresses of repositories in all usual forms."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ _LONGEST_SHOWN = 200
 
 
 class NotARepository(ValueError):  # noqa: N818 - says what the address is not
-    """An address is not that of a repository on a server that is known; the text says what to do."""
+    """An address is not that of a repository on a known server. The text says what to do."""
 
 
 class Address(NamedTuple):
     host: str
-    """Without www.; with its port, where that is not the scheme's own."""
+    """Host without "www.", with the port unless it is the default of the scheme."""
     names: tuple[str, ...]
-    """The parts of its path."""
+    """The segments of the path."""
     scheme: str
     netloc: str
-    """As `host`, with www. where it was given."""
+    """As `host`, but with "www." if the address had it."""
     given: str
+    """The address as it was given."""
 
     def __str__(self) -> str:
         return shown(self.given)
 
     def below(self, server: str) -> tuple[str, ...] | None:
-        """Return what comes after the address of `server` in the path; None where that is another server."""
+        """Return the segments of the path after the path of `server`; None if the address is on another server."""
         origin = origin_of(server)
-        if self.scheme not in {"http", "https"}:  # ssh has a port and a root of its own
+        if self.scheme not in {"http", "https"}:  # ssh has another port and another root
             return self.names if origin.host == self.host else None
         root = tuple(name for name in urlsplit(server).path.split("/") if name)
         if origin.netloc not in {self.host, self.netloc} or self.names[: len(root)] != root:
@@ -42,9 +43,9 @@ class Address(NamedTuple):
 
 
 def split(url: str) -> Address:
-    """Read an address in any of its usual forms. Raises `NotARepository` where there is no host.
+    """Parse an address in any usual form. Raises `NotARepository` if it has no valid host.
 
-    Understands ``https://``, ``git://`` and ``ssh://`` addresses, those without a scheme, and ``git@host:owner/name``.
+    Accepts ``https://``, ``git://`` and ``ssh://`` addresses, addresses without a scheme, and ``git@host:owner/name``.
     """
     value = url.strip().removeprefix("git+")
     if "://" not in value:
@@ -60,11 +61,11 @@ def split(url: str) -> Address:
     except ValueError:
         netloc = ""
     if not value.isprintable() or " " in value or not _HOST.fullmatch(netloc):
-        raise NotARepository(f"{shown(url)} is no address of a repository")
+        raise NotARepository(f"{shown(url)} is not the address of a repository")
     names = tuple(name for name in parts.path.split("/") if name)
     return Address(netloc.removeprefix("www."), names, parts.scheme, netloc, url)
 
 
 def shown(url: str) -> str:
-    """Quote an address, without secrets, and of one that is very long only the beginning."""
+    """Return an address in quotes, without secrets and cut off after 200 characters."""
     return repr(redaction.url(url.strip()[:_LONGEST_SHOWN]))

@@ -1,4 +1,4 @@
-"""What the hosts of repositories have in common."""
+"""The base class of repositories on all hosts."""
 
 from __future__ import annotations
 
@@ -17,45 +17,46 @@ from package.sources.server import Server
 __all__ = ["Address", "NotARepository", "Repository", "split"]
 
 _LONGEST_DESCRIPTION = 2000
-"""Characters; as many as the most generous of the hosts allows."""
+"""In characters; the longest that any of the hosts allows."""
 
 
 class Repository:
-    """A repository on one of the hosts. Each of its parts is fetched on its own."""
+    """A repository on one of the hosts. Each of its parts is fetched separately."""
 
     source: ClassVar[str]
-    """As in `Package.repo_host`, in the ledger and in the settings."""
+    """Name of the host, as in `Package.repo_host`, in the ledger and in the settings."""
     untrusted: ClassVar[bool] = False
-    """Its server is named by users."""
+    """Whether users name the server."""
     parts: ClassVar[Mapping[str, Callable[[Any, Client], Reading]]]
-    """By name; each is given the repository and a client, and raises as `Client.get` does.
+    """Functions that fetch the parts, by name. Called with the repository and a client; they raise as `Client.get`.
 
-    The first of them tells whether there is such a repository.
+    The first part shows whether the repository exists.
     """
 
     form: ClassVar[str] = "owner/name"
     owner: ClassVar[re.Pattern[str]] = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
     name: ClassVar[re.Pattern[str]] = re.compile(r"[A-Za-z0-9._-]{1,100}")
     reserved: ClassVar[str] = ""
-    """Words that are no owners, though addresses begin with them."""
+    """First segments of paths that are not owners, separated by spaces."""
 
     def __init__(self, server: Server, web: str, path: str) -> None:
-        """`web`: the address that the pages of all its repositories begin with; `path`: "owner/name"."""
+        """`web`: the address of the server's pages, without a trailing slash. `path`: "owner/name"."""
         self.server = server
         self.web = web
         self.path = path
 
     @classmethod
     def among(cls, names: Sequence[str], address: Address, server: Server, web: str) -> Self:
-        """Return the repository whose page, or a page of which, `names` lead to. Raises `NotARepository`."""
+        """Return the repository to which the path segments `names` lead. Raises `NotARepository`."""
         path = cls.path_in(names)
         if not path:
-            raise NotARepository(f"{address} is no repository: those of {server.name} are {web}/{cls.form}")
+            usual = f"{server.name} has repositories at {web}/{cls.form}"
+            raise NotARepository(f"{address} is not the address of a repository: {usual}")
         return cls(server, web, path)
 
     @classmethod
     def path_in(cls, names: Sequence[str]) -> str:
-        """Return "owner/name" from the parts of the path of one of its pages; "" where they name none."""
+        """Return "owner/name" from the path segments of one of its pages; "" if they do not name a repository."""
         owner, name = [*names, "", ""][:2]
         name = name.removesuffix(".git")
         known = cls.owner.fullmatch(owner) and cls.name.fullmatch(name) and owner.lower() not in cls.reserved.split()
@@ -63,17 +64,17 @@ class Repository:
 
     @property
     def url(self) -> str:
-        """Its page."""
+        """The address of its page."""
         return f"{self.web}/{self.path}"
 
     def moved_to(self, path: str | None) -> str:
-        """Return the address of its page, if `path` is another than that under which it is known; "" if not."""
+        """Return the new address of its page if `path` differs from the known path; otherwise ""."""
         if not path or path.casefold() == self.path.casefold():
             return ""
         return f"{self.web}/{path}"
 
     def read(self, data: Json, *, stars: str, forks: str, path: str) -> Reading:
-        """Read what all hosts tell of a repository, each by keys of its own."""
+        """Read the fields that all hosts provide, from the keys that this host uses."""
         reading = Reading()
         reading.take("repo_watchers", partial(count_of, data, stars))
         reading.take("repo_forks", partial(count_of, data, forks))
@@ -81,14 +82,14 @@ class Repository:
         return reading
 
     def take_description(self, reading: Reading, data: Json, key: str) -> None:
-        """Read what it is, and under which path it is known today."""
+        """Read the description, and from `key` the current path."""
 
         def moved_to() -> str | None:
             path = text_of(data, key)
             if not path:
                 raise Malformed("is empty")
             if self.path_in(path.split("/")) != path:
-                raise BadField("is no name of a repository")
+                raise BadField("is not the name of a repository")
             return self.moved_to(path) or None
 
         found: dict[str, Any] = {}
@@ -103,7 +104,7 @@ def description_of(data: Json) -> str | None:
 
 
 def take_archived(reading: Reading, data: Json, *dates: str, earliest: datetime) -> None:
-    """Read since when it is archived: the first of `dates` that can be right. `earliest`: when the host began."""
+    """Read the date of archiving: the first of the keys `dates` with a valid date, not before `earliest`."""
 
     def archived_since() -> datetime | None:
         if not get(data, "archived", bool, "true or false"):
@@ -111,8 +112,8 @@ def take_archived(reading: Reading, data: Json, *dates: str, earliest: datetime)
         for key in dates:
             if (when := time_at(data, key)) and can_be_right(when, earliest):
                 return when
-        raise BadField("nothing tells since when")
+        raise BadField("the answer has no valid date")
 
     reading.take("date_repo_archived", archived_since)
     if data.get("archived") is False:
-        reading.package["date_repo_archived"] = None  # which `take` leaves out; it may have been archived before
+        reading.package["date_repo_archived"] = None  # `take` would leave None out, but an old date must be removed

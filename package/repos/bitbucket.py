@@ -1,4 +1,4 @@
-"""Bitbucket Cloud. It counts no commits: somebody has to go through all of them, once."""
+"""Bitbucket Cloud. Its API does not count commits, so this module reads the whole list of commits once."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from package.sources.server import Server
 
 WEB = "https://bitbucket.org"
 _PAGES = 20
-"""Of commits, a hundred each: so many are read at a time."""
+"""Pages of 100 commits that are read per fetch."""
 _LONGEST_ADDRESS = 2000
-"""Characters of an address that is stored until the next run goes on there."""
+"""In characters, of the address of the next page, which is stored until the next fetch continues there."""
 _MOST = 200_000
-"""Commits; a history that is longer is none."""
+"""Commits. A longer history is refused."""
 _NAME = re.compile(r"\s*<[^<>]*>\s*$")
-"""The address behind a name."""
+"""The email address after a name."""
 _REFUSALS = Refusals(
     Refusal(
         concern=Concern.TOKEN,
@@ -34,12 +34,12 @@ _REFUSALS = Refusals(
         says="credentials lack one or more required privilege scopes",
         only_with_token=True,
         text="refuses our token, which lacks a scope",
-        advice="Replace it by one that may read repositories: BITBUCKET_TOKEN",
+        advice="Replace the token by one that may read repositories: BITBUCKET_TOKEN",
     ),
     token_refused("BITBUCKET_TOKEN"),
 )
 classify = _REFUSALS.classify
-"""For the settings of the upstream: see `Policy.classify`."""
+"""The `Policy.classify` of this upstream, for the settings."""
 
 
 class Bitbucket(Repository):
@@ -49,7 +49,7 @@ class Bitbucket(Repository):
 
     @classmethod
     def find(cls, address: Address) -> Self | None:
-        """Return the repository at `address`; None where that is no address of Bitbucket's."""
+        """Return the repository at `address`; None if the address is not on Bitbucket."""
         names = address.below(WEB)
         if names is None:
             return None
@@ -59,7 +59,7 @@ class Bitbucket(Repository):
     @classmethod
     def path_in(cls, names: Sequence[str]) -> str:
         path = super().path_in(names)
-        return "" if path.endswith("/workspace") else path  # the pages of a workspace
+        return "" if path.endswith("/workspace") else path  # a page of a workspace
 
     @property
     def _repository(self) -> str:
@@ -72,7 +72,7 @@ class Bitbucket(Repository):
         return reading
 
     def watchers(self, client: Client) -> Reading:
-        return self._size(client, "watchers", "repo_watchers")  # there are no stars
+        return self._size(client, "watchers", "repo_watchers")  # Bitbucket has no stars
 
     def forks(self, client: Client) -> Reading:
         return self._size(client, "forks", "repo_forks")
@@ -84,7 +84,7 @@ class Bitbucket(Repository):
         return reading
 
     def history(self, client: Client) -> Reading:
-        """Read how many commits there are, of which weeks, and whose."""
+        """Read the number of commits, their weeks and their authors."""
         branch = self._branch(client)
         reading = Reading()
         history = History()
@@ -92,9 +92,9 @@ class Bitbucket(Repository):
             try:
                 history = self._walk(client, branch)
             except (Gone, Unusable) as exc:
-                client.memory = {}  # from here there is no way on; perhaps there is one from the beginning
-                if isinstance(exc, Gone):  # the repository is there
-                    raise Unusable(f"a page of the list of commits is not there: {exc}", "other") from exc
+                client.memory = {}  # reading cannot continue here, but a new start may succeed
+                if isinstance(exc, Gone):  # the repository itself exists
+                    raise Unusable(f"a page of the list of commits is missing: {exc}", "other") from exc
                 raise
         if history.latest:
             reading.take("last_commit_date", lambda: date(history.latest))
@@ -105,7 +105,7 @@ class Bitbucket(Repository):
         return reading
 
     def _branch(self, client: Client) -> str:
-        """Return the name of the main branch; "" where there is none, as there are no commits."""
+        """Return the name of the main branch; "" if there is none because there are no commits."""
         data = client.get(self._repository, conditional=False).data or {}
         try:
             branch = get(data, "mainbranch", dict, "an object")
@@ -114,7 +114,7 @@ class Bitbucket(Repository):
             raise Unusable(f"Bitbucket names no main branch: {exc}", "other") from exc
 
     def _walk(self, client: Client, branch: str) -> History:
-        """Return the history; `client.memory` has where it goes on."""
+        """Return the history as far as it was read. `client.memory` keeps where the next fetch continues."""
         memory = recall(client, self.url)
         if memory and not memory["next"]:
             history = self._with_news(client, branch, History.of(memory["history"]))
@@ -125,7 +125,7 @@ class Bitbucket(Repository):
             return self._go_on(client, History.of(memory["history"]), memory["next"])
         history = History()
         follow = self._add(client, history, self._commits(include=branch))
-        if follow:  # again from that commit, and not from the branch: whose pages move with each push
+        if follow:  # start from the commit: the pages of a branch shift with each push
             return self._go_on(client, History(), self._commits(include=history.head))
         remember(client, self.url, history, next="")
         return history
@@ -139,7 +139,7 @@ class Bitbucket(Repository):
         return history
 
     def _with_news(self, client: Client, branch: str, known: History) -> History | None:
-        """Add what came since; None where `known` is no longer a part of the history."""
+        """Return `known` with all newer commits added; None if `known` is no longer part of the history."""
         news = History()
         follow = self._commits(include=branch, exclude=known.head)
         try:
@@ -147,7 +147,7 @@ class Bitbucket(Repository):
                 follow = self._add(client, news, follow)
                 if not follow:
                     break
-            # A head that was left behind by a push that rewrote the history can be known for long.
+            # After a push that rewrote the history, Bitbucket may still know the old head for a long time.
             left = self._page(client, self._commits(include=known.head, exclude=branch))[0] if news.count else []
         except Gone:
             return None
@@ -158,13 +158,13 @@ class Bitbucket(Repository):
         return news
 
     def _add(self, client: Client, history: History, address: str) -> str:
-        """Read one more page. Returns the address of the next, "" after the last."""
+        """Add a page to `history`. Returns the address of the next page; "" after the last."""
         commits, follow = self._page(client, address)
         history.add(commits)
         if not history.head and commits:
-            raise Unusable("the newest commit has no name", "other")
+            raise Unusable("the newest commit has no hash", "other")
         if history.count > _MOST:
-            raise Unusable(f"there are more than {_MOST:,} commits", "other")
+            raise Unusable(f"the repository has more than {_MOST:,} commits", "other")
         return follow if commits else ""
 
     def _page(self, client: Client, address: str) -> tuple[list[Commit], str]:
@@ -177,7 +177,7 @@ class Bitbucket(Repository):
         except BadField as exc:
             raise Unusable(f"Bitbucket's list of commits cannot be used: {exc}", "other") from exc
         if len(follow) > _LONGEST_ADDRESS:
-            raise Unusable("Bitbucket's address of the next page is too long", "other")
+            raise Unusable("the address of Bitbucket's next page is too long", "other")
         return commits, follow
 
     def _commits(self, **query: str) -> str:

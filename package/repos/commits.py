@@ -1,4 +1,4 @@
-"""What a list of commits tells: how many there are, of which day, and by whom."""
+"""Evaluates a list of commits: their number, their days and their authors."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ WEEKS = 52
 _MOST_PEOPLE = 200
 _LONGEST_NAME = 100
 _LONGEST_ID = 64
-"""Letters of a SHA-256. The newest commit's is stored."""
+"""Hexadecimal digits of a SHA-256. The hash of the newest commit is stored."""
 _LONGEST_PAGE = 100
-"""As long as the longest that is asked for."""
+"""The largest page size that is requested."""
 _LAST = 10
-"""Commits that end a walk: clocks are wrong, and those of a branch that was merged late are old."""
+"""Reading ends when this many commits in a row are old. A single one may have a wrong date, or was merged late."""
 
 
 class Commit(NamedTuple):
-    """Of each commit what could be read of it."""
+    """The readable fields of a commit."""
 
     id: str = ""
     time: datetime | None = None
@@ -34,43 +34,44 @@ class Commit(NamedTuple):
 
     @property
     def date(self) -> datetime | None:
-        """When it was made; None where that is not known, or what is said of it cannot be right."""
+        """The date of the commit; None if it is missing or cannot be right."""
         return self.time if self.time and can_be_right(self.time) else None
 
 
 @dataclass
 class History:
-    """Commits, counted from the newest back."""
+    """Figures about a list of commits, from the newest to the oldest."""
 
     head: str = ""
-    """The newest one; whose history this is can never change."""
+    """Hash of the newest commit. The history of a commit never changes."""
     latest: str = ""
-    """When the newest one was made of which that is known."""
+    """Date of the newest commit that has a valid date, in ISO 8601."""
     count: int = 0
     days: Counter[str] = field(default_factory=Counter)
-    """Commits of each day of the last 52 weeks."""
+    """Number of commits for each day of the last 52 weeks."""
     people: Counter[str] = field(default_factory=Counter)
+    """Number of commits for each author."""
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> Self:
-        """Make it of what was `kept`."""
+        """Return the history whose `kept` has this value."""
         return cls(kept["head"], kept["latest"], kept["count"], Counter(kept["days"]), Counter(dict(kept["people"])))
 
     @property
     def kept(self) -> dict[str, Any]:
-        """As JSON."""
+        """The history as JSON, to be stored."""
         first, last = (today() + timedelta(weeks=weeks) for weeks in (-WEEKS, 1))
         return {
             "head": self.head,
             "latest": self.latest,
             "count": self.count,
             "days": {day: number for day, number in self.days.items() if f"{first}" < day < f"{last}"},
-            "people": self.people.most_common(_MOST_PEOPLE),  # an object of JSON has no order
+            "people": self.people.most_common(_MOST_PEOPLE),  # as a list, because JSON objects have no order
         }
 
     @property
     def weeks(self) -> list[int]:
-        """Commits in each of the last 52 weeks, the last of which ends today."""
+        """Number of commits in each of the last 52 weeks, oldest first. The last week ends today."""
         weeks = [0] * WEEKS
         for day, number in self.days.items():
             ago = (today() - date.fromisoformat(day)).days // 7
@@ -83,9 +84,9 @@ class History:
         return participants(name for name, _ in self.people.most_common(_MOST_PEOPLE))
 
     def add(self, commits: Sequence[Commit]) -> None:
-        """Count `commits`, which are older than those that were added before."""
+        """Count `commits`, which must be older than those added before."""
         if self.head and any(commit.id == self.head for commit in commits):
-            raise Unusable("the commits begin again from the first: there is no end to them", "other")
+            raise Unusable("the list of commits starts over and has no end", "other")
         dates = dates_of(commits)
         if commits and not self.count:
             self.head = commits[0].id
@@ -96,7 +97,7 @@ class History:
         self.people.update(commit.author[:_LONGEST_NAME] for commit in commits if commit.author)
 
     def add_older(self, older: History) -> None:
-        """Add a history that ends where this one begins."""
+        """Add the history of the commits before these ones."""
         if not self.count:
             self.head = older.head
         self.latest = self.latest or older.latest
@@ -114,33 +115,33 @@ def today() -> date:
 
 
 def participants(names: Iterable[str]) -> str | None:
-    """Write names down as `Package.participants` has them; None where there are none."""
+    """Return names in the format of `Package.participants`; None if there are none."""
     clean = ("".join(c if c.isprintable() and c != "," else " " for c in name[:_LONGEST_NAME]) for name in names)
     each = dict.fromkeys(" ".join(name.split()) for name in clean)
     return ",".join([name for name in each if name][:_MOST_PEOPLE]) or None
 
 
 def names_in(people: Sequence[Any], key: str) -> str | None:
-    """Return the names that each of `people` has under `key`, as `participants` does."""
+    """Return the names that `people` have under `key`, in the format of `participants`."""
     names = [text_at(person, key) for person in people]
     if names and not any(names):
-        raise BadField(f"none of them has a {key}")
+        raise BadField(f"no entry has a {key}")
     return participants(names)
 
 
 def counted(commits: Sequence[Any], total: str) -> int:
-    """Return `total` as a count, if `commits`, of which it is one, look like commits."""
+    """Return `total`, the number of commits, as an integer, if the first of `commits` is a valid commit."""
     if not text_at(commits[0], "sha"):
-        raise BadField("the newest commit has no name")
+        raise BadField("the newest commit has no hash")
     if not (total.isdecimal() and total.isascii() and len(total) < 20):
-        raise BadField("the answer does not say how many there are")
+        raise BadField("the answer does not contain the number of commits")
     return count(int(total))
 
 
 def commits_in(items: Sequence[Any], read: Callable[[Any], Commit]) -> list[Commit]:
-    """Read a page of commits; one that is odd is still a commit, but if all are, something else is wrong."""
+    """Read a page of commits. A commit with unreadable fields counts; if all are unreadable, the page is refused."""
     if len(items) > _LONGEST_PAGE:
-        raise Unusable("a page holds more commits than were asked for", "other")
+        raise Unusable("a page has more commits than were requested", "other")
     commits = [commit if len(commit.id) <= _LONGEST_ID else commit._replace(id="") for commit in map(read, items)]
     if commits and not any(commit.id and commit.time for commit in commits):
         raise Unusable("none of the commits can be read", "other")
@@ -150,12 +151,12 @@ def commits_in(items: Sequence[Any], read: Callable[[Any], Commit]) -> list[Comm
 def recent(
     client: Client, of: str, pages: Callable[[bool], Iterator[Answer]], read: Callable[[Any], Commit], least: int = 0
 ) -> History:
-    """Return the commits of the last 52 weeks, and at least the newest `least` of all.
+    """Return the history of the last 52 weeks, and of at least the newest `least` commits.
 
-    Where nothing new came, what is remembered serves: the weeks move on all the same.
+    If there are no new commits, this returns the remembered history. Its `weeks` still change from day to day.
 
-    :param of: the repository; what is remembered of another is of no use.
-    :param pages: lists of commits, the newest first; given whether it is to ask conditionally.
+    :param of: the repository's address. The memory of another repository is ignored.
+    :param pages: requests the pages of the list, newest first; its argument is whether the request is conditional.
     """
     memory, now = recall(client, of), today().isoformat()
     known = History.of(memory["history"]) if memory else None
@@ -170,7 +171,7 @@ def recent(
 
 
 def recall(client: Client, of: str) -> dict[str, Any]:
-    """Return what `remember` kept of this repository, if it was the last of which it kept something."""
+    """Return what `remember` stored for this repository; empty if it last stored data of another one."""
     memory = client.memory
     return memory if memory.get("of") == of and memory.get("reading") == READING else {}
 
@@ -185,10 +186,10 @@ def _read(pages: Iterator[Answer], read: Callable[[Any], Commit], least: int, kn
     for answer in pages:
         commits = commits_in(answer.data or [], read)
         if known and known.head and not history.count and commits and commits[0].id == known.head:
-            return known  # and with it all that came before
+            return known  # its older commits are known as well
         history.add(commits)
         last = dates_of(commits)[-_LAST:]
         enough = history.count >= least and last and max(last) < long_ago
         if enough or not commits or not answer.next:
             return history
-    raise Unusable("more commits in a year than are counted", "other")
+    raise Unusable("the last year has more commits than are counted", "other")

@@ -1,4 +1,4 @@
-"""Forgejo: Codeberg, and whatever other server somebody names; Gitea's API is the same."""
+"""Forgejo: Codeberg, and any other server that users name. Gitea has the same API."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from package.sources.server import Server
 
 _WEB = "https://codeberg.org"
 _BRIEF = {"stat": "false", "verification": "false", "files": "false"}
-"""Working these out takes the server long."""
+"""Leaves out data that takes the server a long time to compute."""
 _MOST_PAGES = 60
-"""Of commits, fifty each: more of them in a year are not counted."""
+"""Pages of 50 commits that are read. If the last year has more, the part fails."""
 _NEWEST = 500
-"""So many commits are looked at for who takes part."""
+"""Number of the newest commits that the participants are read from."""
 _BEGAN = datetime(2014, 1, 1, tzinfo=UTC)
-"""When Gogs was begun, from which Gitea and Forgejo come."""
+"""The start of Gogs, the ancestor of Gitea and Forgejo."""
 _PAGES = (
     "actions activity archive blame branches commit commits compare find forks graph issues labels media milestone"
     " milestones packages projects pulls raw releases rss search settings src stars tags watchers wiki _edit _new"
 )
-"""What follows "owner/name" in the address of a page. What comes before is the path of the server."""
+"""Path segments that follow "owner/name" in the address of a page. The path of the server comes before the owner."""
 _ROOT = re.compile(r"[A-Za-z0-9._~-]+")
 _REFUSALS = Refusals(
     Refusal(
@@ -38,12 +38,12 @@ _REFUSALS = Refusals(
         statuses=statuses(403),
         says="does not have at least one of required scope",
         text="refuses our token, which lacks a scope",
-        advice="Replace it by one that has the scope read:repository: CODEBERG_TOKEN",
+        advice="Replace the token by one that has the scope read:repository: CODEBERG_TOKEN",
     ),
     token_refused("CODEBERG_TOKEN"),
 )
 classify = _REFUSALS.classify
-"""For the settings of Codeberg: see `Policy.classify`. Servers that users name are asked without a token."""
+"""The `Policy.classify` of Codeberg, for the settings. Servers that users name get no token, so they need none."""
 
 
 class Forgejo(Repository):
@@ -57,13 +57,13 @@ class Forgejo(Repository):
 
     @classmethod
     def at(cls, address: Address) -> Self:
-        """Return the repository at `address`, on whatever server that is. Raises `NotARepository`.
+        """Return the repository at `address`, on any server. Raises `NotARepository`.
 
-        The server need not be at the root of its host; for ssh it always is.
+        The server need not be at the root of its host, except in ssh addresses.
         """
         names = address.names
         start = _names_of_server(names) if address.scheme in {"http", "https"} else 0
-        if names and names[0].lower() in cls.reserved.split():  # a page of the server's own
+        if names and names[0].lower() in cls.reserved.split():  # a page of the server, not of a repository
             start = 0
         root = "".join(f"/{name}" for name in names[:start])
         web = f"{'http' if address.scheme == 'http' else 'https'}://{address.netloc}{root}"
@@ -73,7 +73,7 @@ class Forgejo(Repository):
     @classmethod
     def path_in(cls, names: Sequence[str]) -> str:
         path = super().path_in(names)
-        return "" if path.endswith("/-") else path  # the pages of an owner
+        return "" if path.endswith("/-") else path  # a page of an owner
 
     def metadata(self, client: Client) -> Reading:
         try:
@@ -83,24 +83,24 @@ class Forgejo(Repository):
                 self._ask_whether_there_is_a_server(client)
             raise
         reading = self.read(data, stars="stars_count", forks="forks_count", path="full_name")
-        # Of what is not archived, `archived_at` is a date in 1970; older servers do not have it.
+        # If the repository is not archived, `archived_at` is a date in 1970. Older servers do not have the key.
         take_archived(reading, data, "archived_at", "updated_at", earliest=_BEGAN)
         return reading
 
     def _ask_whether_there_is_a_server(self, client: Client) -> None:
-        """Raise `Unusable` where no Forgejo answers: what anything else does not have is not gone for that."""
+        """Raise `Unusable` if the server is neither Forgejo nor Gitea: a 404 of another server proves nothing."""
         status = client.status
         try:
             known = "version" in (client.get("version", conditional=False).data or {})
         except (Gone, Unusable):
             known = False
         if not known:
-            text = f"no Forgejo or Gitea answers at {self.web} (HTTP {client.status}): look at the repository's address"
+            text = f"no Forgejo or Gitea answers at {self.web} (HTTP {client.status}): check the repository's address"
             raise Unusable(text, "not_a_repository")
         client.status = status
 
     def commits(self, client: Client) -> Reading:
-        # 409: there are none yet; so below
+        # 409 means that there are no commits yet, here and below
         query: dict[str, str | int] = {**_BRIEF, "limit": 1}
         answer = client.get(f"repos/{self.path}/commits", query, kind=list, empty={409})
         if not answer.data:
@@ -111,7 +111,7 @@ class Forgejo(Repository):
         return reading
 
     def history(self, client: Client) -> Reading:
-        """Read who takes part, and the weeks; nobody tells of either but the commits."""
+        """Read the participants and the weekly commits. Only the list of commits contains them."""
 
         def pages(conditional: bool) -> Iterator[Answer]:
             query: dict[str, str | int] = {**_BRIEF, "limit": 50}
@@ -133,7 +133,7 @@ class Codeberg(Forgejo):
 
     @classmethod
     def find(cls, address: Address) -> Self | None:
-        """Return the repository at `address`; None where that is no address of Codeberg's."""
+        """Return the repository at `address`; None if the address is not on Codeberg."""
         for web in (_WEB, settings.CODEBERG_URL):
             names = address.below(web)
             if names is not None:
@@ -144,7 +144,7 @@ class Codeberg(Forgejo):
 
 
 def _names_of_server(names: Sequence[str]) -> int:
-    """Return how many of `names` come before "owner/name": those that the server's own path has."""
+    """Return the number of `names` before "owner/name", which are the path of the server."""
     end = next(
         (n for n in range(2, len(names)) if names[n - 1].endswith(".git") or names[n] in _PAGES.split()), len(names)
     )

@@ -1,4 +1,4 @@
-"""GitHub, by its REST API."""
+"""GitHub's REST API."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from package.sources.server import Server
 WEB = "https://github.com"
 _VERSION = {"X-GitHub-Api-Version": "2022-11-28"}
 _PAGES = 2
-"""Of contributors, a hundred each."""
+"""Pages of 100 contributors that are read."""
 _BEGAN = datetime(2007, 1, 1, tzinfo=UTC)
-"""Its first repositories are from this year."""
+"""The year of GitHub's first repositories."""
 classify = REFUSALS.classify
-"""For the settings of the upstream: see `Policy.classify`."""
+"""The `Policy.classify` of this upstream, for the settings."""
 
 
 class GitHub(Repository):
@@ -37,7 +37,7 @@ class GitHub(Repository):
 
     @classmethod
     def find(cls, address: Address) -> Self | None:
-        """Return the repository at `address`; None where that is no address of GitHub's."""
+        """Return the repository at `address`; None if the address is not on GitHub."""
         names = address.below(WEB)
         if names is None:
             return None
@@ -49,7 +49,8 @@ class GitHub(Repository):
     def metadata(self, client: Client) -> Reading:
         data = client.get(f"repos/{self.path}").data or {}
         reading = self.read(data, stars="stargazers_count", forks="forks_count", path="full_name")
-        # Nobody tells since when; but nobody pushes to what is archived, while each new star is an update.
+        # The API has no date of archiving. The last push comes close, as an archived repository accepts no push;
+        # `updated_at` changes with each new star.
         take_archived(reading, data, "pushed_at", "updated_at", earliest=_BEGAN)
         return reading
 
@@ -61,7 +62,7 @@ class GitHub(Repository):
         return reading
 
     def commits(self, client: Client) -> Reading:
-        # 409: there are none yet
+        # 409 means that there are no commits yet
         answer = client.get(f"repos/{self.path}/commits", {"per_page": 1}, kind=list, empty={409})
         if not answer.data:
             return Reading({"commit_count": 0})
@@ -81,7 +82,7 @@ class GitHub(Repository):
 
 
 def _pages_of(answer: Answer) -> str:
-    """Return the number of the last page; of pages of one, that is how many there are."""
+    """Return the number of the last page. With one commit per page, this is the number of commits."""
     if not answer.last and not answer.next:
         return str(len(answer.data))
     return parse_qs(urlsplit(answer.last).query).get("page", [""])[0]
@@ -94,5 +95,5 @@ def _weeks(data: Json) -> list[int] | None:
     if len(weeks) != WEEKS:
         raise BadField(f"has {len(weeks)} weeks")
     if not all(type(number) is int for number in weeks):
-        raise BadField("holds what is no number")
+        raise BadField("contains a value that is not a whole number")
     return [count(number) for number in weeks]

@@ -1,6 +1,6 @@
-"""What GitHub's refusals mean. Sources: its documentation, and the public reports that docs/refusals.md names.
+"""The meanings of GitHub's refusals. Sources: GitHub's documentation, and public reports listed in docs/refusals.md.
 
-GitHub answers 403 for a dozen reasons that have nothing in common, and only the message tells which.
+GitHub answers 403 for a dozen unrelated reasons, and only the message says which one applies.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ REFUSALS = Refusals(
         text="has blocked access to this repository",
     ),
     Refusal(
-        # Public repositories of such an organization are readable by everybody, but not with this token. The enterprise
-        # above it may have the same rules.
+        # The public repositories of such an organization (or of its enterprise) can be read without a token, but not
+        # with this one.
         concern=Concern.OWNER,
         statuses=statuses(403),
         says=(
@@ -27,7 +27,7 @@ REFUSALS = Refusals(
         ),
         header=("X-GitHub-SSO", r"^\s*required"),
         only_with_token=True,
-        text="does not let our token see this repository, as its owner has decided",
+        text="does not let our token see this repository, because its owner has restricted access",
     ),
     Refusal(
         concern=Concern.PART,
@@ -39,13 +39,13 @@ REFUSALS = Refusals(
         concern=Concern.PART,
         statuses=statuses(422),
         says=r"10,?000|too (large|many)|no common ancestor",
-        text="works out no statistics of a repository this large",
+        text="computes no statistics for a repository this large",
     ),
     Refusal(
         concern=Concern.PART,
         statuses=statuses(409),
         says=r"repository is empty",
-        text="has nothing to tell of a repository without commits",
+        text="has no such data for a repository without commits",
     ),
     Refusal(
         # After several calls with bad credentials, GitHub refuses even good ones for a while.
@@ -53,14 +53,14 @@ REFUSALS = Refusals(
         statuses=statuses(401, 403),
         says=r"bad credentials|number of login attempts exceeded",
         text="refuses our token",
-        advice=f"Replace it: {_SETTING}",
+        advice=f"Replace the token: {_SETTING}",
     ),
     Refusal(
         concern=Concern.TOKEN,
         statuses=statuses(401, 403),
         says=r"(account|installation) (is|was|has been) suspended|token (is|was|has been|has) (expired|revoked)",
         text="refuses our token",
-        advice=f"Look at the account that the token belongs to, and replace the token: {_SETTING}",
+        advice=f"Check the account that the token belongs to, and replace the token: {_SETTING}",
     ),
     token_refused(_SETTING),
     Refusal(
@@ -68,15 +68,15 @@ REFUSALS = Refusals(
         concern=Concern.SOURCE,
         statuses=statuses(401),
         says=r"must authenticate to access this api",
-        text="answers only those who have a token",
-        advice=f"Give it one: {_SETTING}",
+        text="answers only requests with a token",
+        advice=f"Set {_SETTING}",
     ),
     Refusal(
         concern=Concern.SOURCE,
         statuses=statuses(403),
         says=r"forbidden by administrative rules",
         text="refuses our User-Agent",
-        advice="Give a name and an address: OUTBOUND_USER_AGENT",
+        advice="Set OUTBOUND_USER_AGENT to a name and a contact address",
     ),
     Refusal(
         concern=Concern.SOURCE,
@@ -85,10 +85,10 @@ REFUSALS = Refusals(
         text="refuses our network address",
         doubled=True,
         seconds=HOUR / 4,
-        advice="Ask GitHub's support why",
+        advice="Ask GitHub's support for the reason",
     ),
     Refusal(
-        # Its documentation: wait as the headers say, otherwise at least a minute, and longer each time.
+        # GitHub's documentation: wait as the headers say; without them at least a minute, and longer each time.
         concern=Concern.LIMIT,
         statuses=statuses(403, 429),
         says=r"secondary[ -]rate[ -]limit|abuse detection|abuse-rate-limits|rate limit exceeded",

@@ -1,4 +1,4 @@
-"""GitLab: gitlab.com, and the servers that the settings name."""
+"""GitLab: gitlab.com, and the servers listed in the settings."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from package.sources.server import Server
 
 WEB = "https://gitlab.com"
 _PAGES = 2
-"""Of contributors, a hundred each."""
+"""Pages of 100 contributors that are read."""
 _WEEKLY_PAGES = 30
-"""Of commits, a hundred each: more of them in a year are not counted."""
+"""Pages of 100 commits that are read. If the last year has more, the part fails."""
 _BEGAN = datetime(2011, 1, 1, tzinfo=UTC)
-"""GitLab's first release was in this year."""
+"""The year of GitLab's first release."""
 _PAGES_OF_A_PROJECT = (
     "- badges blame blob builds commits create create_dir edit files find_file issues merge_requests new preview raw"
     " refs tree update wikis"
 )
-"""No project is called so (hardly any could be): what comes before is one."""
+"""Path segments that follow the path of a project in the address of a page. GitLab allows hardly any as a name."""
 classify = REFUSALS.classify
-"""For the settings of the upstreams: see `Policy.classify`."""
+"""The `Policy.classify` of these upstreams, for the settings."""
 
 
 class GitLab(Repository):
@@ -46,7 +46,7 @@ class GitLab(Repository):
 
     @classmethod
     def find(cls, address: Address) -> Self | None:
-        """Return the repository at `address`; None where that is on no GitLab server that is known."""
+        """Return the repository at `address`; None if the address is not on a known GitLab server."""
         for web, url, token in _servers():
             names = address.below(web)
             if names is not None:
@@ -74,8 +74,8 @@ class GitLab(Repository):
     def metadata(self, client: Client) -> Reading:
         data = client.get(self._project).data or {}
         reading = self.read(data, stars="star_count", forks="forks_count", path="path_with_namespace")
-        if "archived" in data:  # told only to those who say who they are
-            # Since when, nobody tells; but nothing goes on in what is archived.
+        if "archived" in data:  # missing in answers to requests without a token
+            # The API has no date of archiving. The last activity comes close, as an archived project has none.
             take_archived(reading, data, "last_activity_at", earliest=_BEGAN)
         return reading
 
@@ -95,7 +95,7 @@ class GitLab(Repository):
         reading.take("last_commit_date", lambda: date_of(inside(newest[0]), "committed_date"))
         try:
             counted = client.get(f"{self._project}/repository/commits/HEAD/sequence", conditional=False).data
-        except Gone:  # a server before GitLab 16.9, which counts commits for nobody
+        except Gone:  # GitLab before 16.9 does not count commits
             return reading
         reading.take("commit_count", lambda: count_of(counted or {}, "count"))
         return reading
@@ -118,7 +118,7 @@ def _commit(data: Any) -> Commit:
 
 
 def _servers() -> Iterator[tuple[str, str, str]]:
-    """List where people see a server, where it is, and the token for it."""
+    """Return for each server the address of its pages, its configured address, and its token."""
     for web in (WEB, settings.GITLAB_URL):
         yield web, settings.GITLAB_URL, settings.GITLAB_TOKEN
     tokens = settings.GITLAB_SERVER_TOKENS

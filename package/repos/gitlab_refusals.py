@@ -1,4 +1,4 @@
-"""What GitLab's refusals mean, on gitlab.com and on servers of one's own. Sources: see docs/refusals.md."""
+"""The meanings of GitLab's refusals, on gitlab.com and on self-hosted servers. Sources: see docs/refusals.md."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ _SETTING = "GITLAB_TOKEN, or GITLAB_SERVER_TOKENS for the servers of GITLAB_SERV
 
 REFUSALS = Refusals(
     Refusal(
-        # OAuth's own words, which come with a token only.
+        # Texts of OAuth, which GitLab sends only for requests with a token.
         concern=Concern.TOKEN,
         statuses=statuses(401, 403),
         says=r"invalid_token|token (is|was|has been|has) (expired|revoked)",
         text="refuses our token",
-        advice=f"Replace it: {_SETTING}",
+        advice=f"Replace the token: {_SETTING}",
     ),
     Refusal(
         concern=Concern.TOKEN,
         statuses=statuses(401, 403),
         says=r"insufficient_(granular_)?scope|requires higher privileges than provided",
         text="refuses our token, which lacks the scope read_api",
-        advice=f"Replace it by one that has the scope read_api: {_SETTING}",
+        advice=f"Replace the token by one that has the scope read_api: {_SETTING}",
     ),
     Refusal(
-        # The account has to do something in a browser before its tokens work.
+        # The owner of the account must act in a browser before its tokens work.
         concern=Concern.TOKEN,
         statuses=statuses(401, 403),
         says=(
@@ -31,24 +31,25 @@ REFUSALS = Refusals(
             r"|account (is|was|has been) (blocked|deactivated|locked)|must (set up|enable) two-factor"
         ),
         text="refuses our token until its account is in order",
-        advice=f"Log in to the account that the token belongs to, and do what GitLab asks for: {_SETTING}",
+        advice=f"Log in to the account that the token belongs to, and do what GitLab requests: {_SETTING}",
     ),
     token_refused(_SETTING),
     Refusal(
-        # Rack::Attack's own page. It bans an address for an hour after many failed logins; JSON is from GitLab itself.
+        # The plain-text page of Rack::Attack, which bans an IP address for an hour after many failed logins. GitLab
+        # itself answers with JSON.
         concern=Concern.SOURCE,
         statuses=statuses(403),
         says=r"\A\s*forbidden\s*\Z|\bip( address)? .{0,60}(blocked|banned)",
         text="refuses our network address for a while",
-        advice="Look whether this machine sends it wrong passwords or tokens",
+        advice="Check whether this machine sends wrong passwords or tokens to GitLab",
     ),
     Refusal(
-        # Cloudflare, in front of gitlab.com.
+        # Cloudflare, which gitlab.com uses.
         concern=Concern.SOURCE,
         statuses=statuses(403, 503),
         says=r"<title>\s*(checking your browser|just a moment|attention required)",
         header=("cf-mitigated", "challenge"),
-        text="takes us for a robot that it does not want",
+        text="blocks us as a bot",
         seconds=5 * MINUTE,
         doubled=True,
     ),
@@ -59,18 +60,18 @@ REFUSALS = Refusals(
         text="does not let us see this project",
     ),
     Refusal(
-        # The repository is switched off in the project, or for its members only.
+        # The project has disabled its repository, or only members may see it.
         concern=Concern.PART,
         statuses=statuses(403),
         says=r"^403 forbidden",
-        text="does not show this of the project",
+        text="does not provide this part of the project",
     ),
     Refusal(
-        # Nothing was ever pushed. A project that is gone, or private, is "404 Project Not Found".
+        # Nothing was ever pushed. For a deleted or private project, the message is "404 Project Not Found".
         concern=Concern.PART,
         statuses=statuses(404),
         says=r"^404 repository not found",
-        text="has nothing to tell of a project without a repository",
+        text="has no such data for a project without a repository",
     ),
-    TOO_MANY_REQUESTS,  # without the headers that newer servers send
+    TOO_MANY_REQUESTS,  # older servers send it without rate-limit headers
 )

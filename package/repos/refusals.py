@@ -1,8 +1,8 @@
-"""What the refusals of a server mean: one table for each host, read in two places.
+"""The meanings of refusals: one table for each host, used in two places.
 
-`core.http` asks `Refusals.classify` about every answer, and so decides what is retried and what is left alone until
-when. `asking.Client` asks `Refusals.error` about the answer that a call ended with, and so decides what the ledger and
-the visitors are told. docs/refusals.md shows the tables.
+`core.http` calls `Refusals.classify` for every response. The verdict decides whether the request is retried, and until
+when requests are paused. `sources.client.Client` calls `Refusals.error` for the last response of a call. The error
+decides what the ledger and the visitors read. docs/refusals.md shows the tables.
 """
 
 from __future__ import annotations
@@ -27,48 +27,48 @@ from package.sources.server import Server
 
 MINUTE, HOUR = 60.0, 3600.0
 _EXPLAINING = ("message", "error", "error_description", "documentation_url", "detail")
-"""Members of a JSON answer that say what is wrong."""
+"""Keys of a JSON response whose values explain the refusal."""
 
 
 class Concern(StrEnum):
-    """What a refusal is about, which decides who is asked again, and when."""
+    """What a refusal concerns. This decides which requests are paused, and for how long."""
 
     LIMIT = "limit"
-    """How often the source is asked: nothing is sent until the headers say, or else for `Refusal.seconds`."""
+    """The rate: nothing is sent until the time in the headers, or without one, for `Refusal.seconds`."""
     SOURCE = "source"
-    """This site as a whole, whatever it asks for: nothing is sent for `Refusal.seconds`."""
-    TOKEN = "token"  # noqa: S105 - not one
+    """All requests of this site: nothing is sent for `Refusal.seconds`."""
+    TOKEN = "token"  # noqa: S105 - not a token
     """The token: nothing is sent with it for `Refusal.seconds`."""
     OWNER = "owner"
-    """The token, but only for what one organization owns: asked once more without it."""
+    """The token, but only for the repositories of one owner: the request is repeated once without it."""
     GONE = "gone"
-    """The package: the repository cannot be reached by anybody."""
+    """The package: nobody can access the repository any more."""
     PACKAGE = "package"
-    """The package: a failure that visitors read."""
+    """The package: its part fails, with a text that visitors read."""
     PART = "part"
-    """One part of the package, which the server does not offer. That is no failure."""
+    """One part of the package, which the server does not provide. This is not a failure."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """One row of a table: which answers it matches, and what they mean."""
+    """One row of a table: the responses that it matches, and their meaning."""
 
     concern: Concern
     statuses: frozenset[int]
     says: str = ""
-    """A regular expression that is found in the message, which is in lower case; "": whatever the message is."""
+    """Regular expression to search for in the message, in lower case; "" matches every message."""
     header: tuple[str, str] = ("", "")
-    """A header, and a regular expression that is found in its value in lower case: enough without the message."""
+    """A header, and a regular expression to search for in its lower-case value. A match suffices without `says`."""
     only_with_token: bool = False
-    """It matches answers to calls with a token only."""
+    """Match only responses to requests with a token."""
     text: str
-    """A predicate for visitors, to follow the name of the server."""
+    """The explanation that visitors read after the name of the server."""
     seconds: float = HOUR
-    """How long nothing is sent, where `concern` says so."""
+    """Seconds for which nothing is sent, depending on `concern`."""
     doubled: bool = False
-    """`seconds` are doubled on repeats, an hour at most."""
+    """Whether `seconds` double each time that the refusal repeats, up to an hour."""
     advice: str = ""
-    """What the people who run the site have to do."""
+    """What operators have to do; "": nothing."""
 
     def matches(self, status: int, headers: Mapping[str, str], message: str, *, with_token: bool) -> bool:
         if status not in self.statuses or (self.only_with_token and not with_token):
@@ -80,21 +80,21 @@ class Refusal:
 
 
 class Refusals:
-    """The refusals of one host: of several rows that match, the first counts."""
+    """The table of one host. The first matching row applies."""
 
     def __init__(self, *rows: Refusal) -> None:
         self.rows = rows
         self._statuses = frozenset[int]().union(*(row.statuses for row in rows))
 
     def find(self, status: int, headers: Mapping[str, str], body: bytes | None, *, with_token: bool) -> Refusal | None:
-        """Return the row that is about this answer; None: there is none, the status says it all."""
-        if status not in self._statuses:  # of nearly every answer
+        """Return the row that matches this response; None if only its status counts."""
+        if status not in self._statuses:  # true for nearly every response
             return None
         message = message_of(body)
         return next((row for row in self.rows if row.matches(status, headers, message, with_token=with_token)), None)
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes | None) -> Verdict | None:
-        """Return what `core.http` is to make of an answer: a `Policy.classify`."""
+        """Return the verdict on a response for `core.http`. This is a `Policy.classify`."""
         row = self.find(status, headers, body, with_token=asking_with_token())
         if row is None:
             return None
@@ -106,7 +106,7 @@ class Refusals:
         return Verdict.permanent()
 
     def error(self, server: Server, response: requests.Response) -> AskError | None:
-        """Return what `asking.Client` is to raise for an answer: a `Server.refusal`."""
+        """Return the error that `Client` raises for a response; None if no row matches. This is a `Server.refusal`."""
         status, headers, body = response.status_code, response.headers, response.content
         row = self.find(status, headers, body, with_token=bool(server.token))
         if row is None:
@@ -126,29 +126,29 @@ class Refusals:
 
 
 def message_of(body: bytes | None) -> str:
-    """Return what a body says is wrong, in lower case: what explains in JSON, else all of it."""
+    """Return the message of a body in lower case: the explaining values of a JSON object, otherwise the whole text."""
     text = (body or b"")[:MOST_BODY_BYTES].decode("utf-8", "replace")
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError):  # a page, plain text, or too long
+    except (ValueError, RecursionError):  # a page, plain text, or cut off
         return text.lower()
     if not isinstance(data, dict):
         return str(data).lower() if isinstance(data, str) else ""
     said: list[Any] = [data[key] for key in _EXPLAINING if data.get(key)]
     block = data.get("block")
-    if isinstance(block, dict):  # GitHub says in it why it blocks a repository
+    if isinstance(block, dict):  # GitHub's reason for blocking a repository
         said.append(f"block: {block.get('reason')}")
     return "\n".join(map(str, said)).lower()
 
 
 def named_wait(headers: Mapping[str, str]) -> float:
-    """Return for how many seconds the headers ask to wait; 0: they do not say."""
+    """Return the seconds that the headers ask to wait; 0 if they name no time."""
     now = server_time(headers, datetime.now(UTC))
     return longest(retry_after(headers, now), quota(headers, now)) or 0.0
 
 
 def _after(seconds: float) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=min(seconds, MAX_CLOSED))  # then `core.http` asks again
+    return datetime.now(UTC) + timedelta(seconds=min(seconds, MAX_CLOSED))  # `core.http` pauses no longer
 
 
 def statuses(*numbers: int) -> frozenset[int]:
@@ -156,13 +156,13 @@ def statuses(*numbers: int) -> frozenset[int]:
 
 
 def token_refused(setting: str) -> Refusal:
-    """Return the row for a 401 to a call with a token: on a public API, only the token can be what is wrong."""
+    """Return the row for a 401 to a request with a token. On a public API, only the token can be the cause."""
     return Refusal(
         concern=Concern.TOKEN,
         statuses=statuses(401),
         only_with_token=True,
         text="refuses our token",
-        advice=f"Replace it: {setting}",
+        advice=f"Replace the token: {setting}",
     )
 
 
@@ -173,8 +173,8 @@ TOO_MANY_REQUESTS = Refusal(
     seconds=MINUTE,
     doubled=True,
 )
-"""The row for a 429 that says nothing else: as the headers say, or else a minute, and longer each time."""
+"""The row for any other 429: wait as the headers say; without them a minute, and twice as long each time."""
 
 
 classify = Refusals(TOO_MANY_REQUESTS).classify
-"""A `Policy.classify` for servers without a table of their own."""
+"""The `Policy.classify` for servers without a table."""

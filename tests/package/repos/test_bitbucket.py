@@ -37,7 +37,7 @@ def fetch_to_the_end(case: Case) -> Fetched:
 
 
 def test_a_long_history_takes_several_runs(long: Case) -> None:
-    """Each run goes on where the last one stopped; there is no count until there is all of it."""
+    """Each run goes on where the last one stopped; there is not a valid count until there is all of it."""
     fetched, runs = long.fetch("history"), 1
     assert set(fetched.values) == {"last_commit_date"}
     while fetched.client.memory["next"]:

@@ -82,7 +82,9 @@ def test_archived(case: Case) -> None:
     assert case.fetch("metadata").values["date_repo_archived"] == case.fake.archived_at
 
 
-@pytest.mark.parametrize(("archived_at", "reason"), [("1970-01-01T00:00:00Z", ""), (None, ""), (7, ""), ("", "since")])
+@pytest.mark.parametrize(
+    ("archived_at", "reason"), [("1970-01-01T00:00:00Z", ""), (None, ""), (7, ""), ("", "no valid date")]
+)
 def test_archived_some_day(case: Case, archived_at: object, reason: str) -> None:
     """Where a server does not tell since when, the last change has to serve."""
     data = {"archived": True, "archived_at": archived_at, "updated_at": "" if reason else "2020-01-01T00:00:00+01:00"}
@@ -131,7 +133,7 @@ def test_without_a_count(case: Case) -> None:
     case.upstream.fault = Uncounted(on="/commits")
     fetched = case.fetch("commits")
     assert set(fetched.values) == {"last_commit_date"}
-    assert "how many" in fetched.reasons["commit_count"]
+    assert "number of commits" in fetched.reasons["commit_count"]
 
 
 def test_names(case: Case) -> None:

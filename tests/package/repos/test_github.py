@@ -54,10 +54,10 @@ def test_weeks(make_case: MakeCase) -> None:
     [
         ([1] * 51, "51 weeks"),
         ([1] * 53, "53 weeks"),
-        ([True] * 52, "no number"),
-        ([1.5] * 52, "no number"),
-        ([-1] * 52, "no count"),
-        ([2**31] * 52, "no count"),
+        ([True] * 52, "not a whole number"),
+        ([1.5] * 52, "not a whole number"),
+        ([-1] * 52, "not a valid count"),
+        ([2**31] * 52, "not a valid count"),
         ("many", "must be a list"),
     ],
 )
@@ -95,7 +95,7 @@ def test_archived_before_there_was_a_github(case: Case, wrong: str) -> None:
     says(case, archived=True, pushed_at=wrong, updated_at="2026-01-01T00:00:00Z")
     assert case.fetch("metadata").values["date_repo_archived"] == datetime(2026, 1, 1, tzinfo=UTC)
     says(case, archived=True, pushed_at=wrong, updated_at=wrong)
-    assert case.fetch("metadata").reasons == {"date_repo_archived": "nothing tells since when"}
+    assert case.fetch("metadata").reasons == {"date_repo_archived": "the answer has no valid date"}
 
 
 def test_archived_no_longer(case: Case) -> None:
@@ -118,15 +118,15 @@ def test_archived_or_not(case: Case, archived: object) -> None:
     [
         ("stargazers_count", "5", "repo_watchers", "must be a whole number, is str"),
         ("stargazers_count", True, "repo_watchers", "must be a whole number, is bool"),
-        ("stargazers_count", -1, "repo_watchers", "is no count"),
-        ("forks_count", 2**40, "repo_forks", "is no count"),
+        ("stargazers_count", -1, "repo_watchers", "is not a valid count"),
+        ("forks_count", 2**40, "repo_forks", "is not a valid count"),
         ("forks_count", 1.5, "repo_forks", "must be a whole number, is float"),
         ("description", 5, "repo_description", "must be text, is int"),
-        ("description", "a\0b", "repo_description", "holds a NUL"),
+        ("description", "a\0b", "repo_description", "contains a NUL"),
         ("full_name", 5, "repo_url", "must be text, is int"),
-        ("full_name", "owner", "repo_url", "is no name of a repository"),
-        ("full_name", "owner/../name", "repo_url", "is no name of a repository"),
-        ("full_name", "owner/name/x", "repo_url", "is no name of a repository"),
+        ("full_name", "owner", "repo_url", "is not the name of a repository"),
+        ("full_name", "owner/../name", "repo_url", "is not the name of a repository"),
+        ("full_name", "owner/name/x", "repo_url", "is not the name of a repository"),
     ],
 )
 def test_one_odd_field(case: Case, key: str, value: object, field: str, reason: str) -> None:

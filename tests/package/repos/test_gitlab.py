@@ -101,7 +101,7 @@ def test_memory_of_another_project(case: Case, make_case: MakeCase) -> None:
 def test_too_busy(busy: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a count is none: it is a failure, and what is stored stays."""
     monkeypatch.setattr(gitlab, "_WEEKLY_PAGES", 1)
-    with pytest.raises(Unusable, match="more commits in a year"):
+    with pytest.raises(Unusable, match="last year has more commits"):
         busy.fetch("weekly")
 
 
