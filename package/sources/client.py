@@ -1,4 +1,4 @@
-"""Asking a server about one part of a package: conditionally, and with a clear word for whatever comes of it."""
+"""Requests one part of a package from a server, conditionally, and turns every failure into an `AskError`."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ from package.sources.links import resolve
 from package.sources.server import Server
 
 READING = 2
-"""Raised whenever answers are read in another way: so that no answer of before passes for unchanged."""
+"""Version of the code that reads responses. Raise it when that code changes: stored validators are then ignored, and
+unchanged responses are read again."""
 _VALIDATOR = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
 _PARSING = Lock()
-"""Held while an answer is parsed: that takes up to ten times the memory of its body, and gains nothing from threads."""
+"""Held while a response is parsed, which takes up to ten times the memory of the body. Threads do not speed it up."""
 _FAILURES = {
-    "blocked": "is where nothing may be fetched from",
+    "blocked": "has an address that is not allowed",
     "too_large": "sent too large an answer",
-    "truncated": "broke off its answer",
+    "truncated": "sent an incomplete answer",
 }
-"""In words, by the reasons that core.http gives."""
+"""Texts for the reasons that core.http reports."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ class Answer:
     headers: Mapping[str, str]
     url: str
     data: Any
-    """The JSON; None where the status says that there is none."""
+    """The parsed JSON; None if the status means that there is no data."""
     next: str = ""
-    """The URL of the next page; "" after the last."""
+    """URL of the next page; "" on the last page."""
     last: str = ""
-    """The last one."""
+    """URL of the last page."""
 
 
 class Client:
-    """Asks one server about one part of one package, and keeps count. For one thread at a time."""
+    """Requests one part of one package from one server, and counts attempts and seconds. Not thread-safe."""
 
     def __init__(
         self,
@@ -67,12 +68,12 @@ class Client:
         before: Callable[[], object] = lambda: None,
         anonymous: requests.Session | None = None,
     ) -> None:
-        """Make a client.
+        """Prepare a client.
 
-        :param known: what `validators` came to the last time.
-        :param memory: what a part keeps for its next time.
-        :param before: called before each question.
-        :param anonymous: what to ask through, without the server's token, where only that is refused.
+        :param known: the `validators` after the last fetch.
+        :param memory: data that a part keeps for its next fetch.
+        :param before: called before each request.
+        :param anonymous: the session for requests without the server's token, used if only the token is refused.
         """
         self._before = before
         self._anonymous = anonymous
@@ -84,17 +85,17 @@ class Client:
         self.status: int | None = None
         self.reason = ""
         self.asked = False
-        """A question was given to the session; whether it was sent, `attempts` says."""
+        """Whether the session was called. Whether it sent anything is in `attempts`."""
         self._session = session
         self._known = known["urls"] if known and known.get("reading") == READING else {}
         self._seen: dict[str, dict[str, str]] = {}
-        """Of the addresses that were asked this time; the others are forgotten."""
+        """The validators of the addresses requested this time. Those of other addresses are dropped."""
         self._again = True
         self._sent = False
 
     @property
     def validators(self) -> dict[str, Any]:
-        """To be kept, with the values that came with them, for the next time."""
+        """The validators of the responses, to be stored together with their values for the next fetch."""
         return {"reading": READING, "urls": self._seen}
 
     def get(
@@ -106,17 +107,18 @@ class Client:
         empty: Collection[int] = (),
         conditional: bool = True,
     ) -> Answer:
-        """Ask for `path` below the server's API, or for an address that the server named: see `links.resolve`.
+        """Request `path` below the server's API, or an address that the server named: see `links.resolve`.
 
-        :param kind: what the JSON has to be.
-        :param empty: statuses that mean: there is nothing. `Answer.data` is None then.
-        :param conditional: raise `NotModified` where the answer is that of the last time.
-        :raises AskError, NotModified:
+        :param kind: the required type of the JSON.
+        :param empty: statuses that mean that there is no data. `Answer.data` is then None.
+        :param conditional: send the stored validators.
+        :raises AskError: no usable response arrived.
+        :raises NotModified: `conditional`, and the response has not changed since the last fetch.
         """
         try:
             url = _address(resolve(self.server.api, path), params)
-        except ValueError as exc:  # what requests says of addresses that are none is a ValueError as well
-            raise Unusable(f"{self.server.name} names an address that is not one of its API", "other") from exc
+        except ValueError as exc:  # errors of requests about invalid addresses are ValueErrors too
+            raise Unusable(f"{self.server.name} named an address that is not below its API", "other") from exc
         key = _key(url)
         conditions = self._conditions(key) if conditional else {}
         response = self._answered(url, conditions, empty)
@@ -132,29 +134,29 @@ class Client:
         return Answer(status, response.headers, url, data, following, links.get("last", ""))
 
     def pages(self, path: str, params: Mapping[str, str | int], limit: int, **how: Any) -> Iterator[Answer]:
-        """Ask for `path` and the pages that follow it, `limit` of them at most. As `get`; the first is conditional.
+        """Request `path` and the pages that follow it, at most `limit` in all. As `get`; only the first is conditional.
 
-        A following page that is not there says nothing about the first one, so it is `Unusable`, and not `Gone`.
+        If a following page is missing, this raises `Unusable` and not `Gone`, because the resource itself exists.
         """
         answer = self.get(path, params, **how)
         asked = {answer.url}
         yield answer
         while answer.next and len(asked) < limit:
             if answer.next in asked:
-                raise Unusable(f"{self.server.name} sends its pages in a circle", "other")
+                raise Unusable(f"{self.server.name}'s pages link to each other in a loop", "other")
             asked.add(answer.next)
             try:
                 answer = self.get(answer.next, **{**how, "conditional": False})
             except Gone as exc:
-                text = f"{self.server.name} names a next page that is not there (HTTP {self.status})"
+                text = f"{self.server.name} named a next page that does not exist (HTTP {self.status})"
                 raise Unusable(text, "other") from exc
             yield answer
 
     def _answered(self, url: str, conditions: Mapping[str, str], empty: Collection[int]) -> requests.Response:
-        """Return an answer that can be used. Where only the token is refused, ask once more, and from then on, without.
+        """Return a usable response. If only the token is refused, repeat the request and send later ones without it.
 
-        Few calls without a token are allowed. Their limit is no reason to leave the server alone that answers all
-        others, so it is told apart.
+        Servers allow few requests without a token. When their limit is reached, only this package must wait, so that
+        raises `NotReady` instead of `LeftAlone`.
         """
         try:
             return self._ask(url, conditions, empty)
@@ -167,7 +169,7 @@ class Client:
         except LeftAlone as exc:
             if not self._token_unwelcome or exc.reason in {"breaker_open", NO_TIME}:
                 raise
-            text = f"without our token, which the repository's owner does not accept, {exc}"
+            text = f"the owner of the repository does not accept our token; without it, {exc}"
             raise NotReady(text, exc.reason, again=False) from exc
 
     def _ask(self, url: str, conditions: Mapping[str, str], empty: Collection[int]) -> requests.Response:
@@ -181,7 +183,7 @@ class Client:
         name = self.server.name
         self._before()
         self.asked = True
-        auth = Credentials(self.server.token, self.server.api)  # given even without a token: or netrc would give one
+        auth = Credentials(self.server.token, self.server.api)  # even without a token: otherwise netrc is used
         headers = {"Accept": self.server.accept, **self.server.headers, **conditions}
         try:
             response = self._counted(url, headers, auth)
@@ -189,12 +191,12 @@ class Client:
             raise not_sent(name, exc) from exc
         except DeadlineExceeded as exc:
             if not self._sent:
-                raise LeftAlone(f"there was no time left to ask {name}", NO_TIME) from exc
+                raise LeftAlone(f"{name} was not asked: no time was left", NO_TIME) from exc
             raise Unreachable(f"{name} did not answer in time: DeadlineExceeded", "timeout") from exc
         except requests.TooManyRedirects as exc:
-            raise Unusable(f"{name} redirects in a circle", "other") from exc
+            raise Unusable(f"{name} redirects in a loop", "other") from exc
         except requests.RequestException as exc:
-            # The kind says enough: the text may repeat more of the URL and the server than one wants to store.
+            # Only the type: the text may contain parts of the URL and of the response that should not be stored.
             text = f"{name} {_FAILURES.get(self.reason, 'could not be reached')}: {type(exc).__name__}"
             if self.reason:
                 text = f"{text} ({self.reason})"
@@ -203,7 +205,7 @@ class Client:
         return response
 
     def _counted(self, url: str, headers: Mapping[str, str], auth: Credentials) -> requests.Response:
-        """Send, and note what it took."""
+        """Send the request, and count its attempts and seconds."""
         clock = process.current().runtime.clock
         started = clock()
         try:
@@ -234,7 +236,7 @@ class Client:
 
     def _remember(self, key: str, headers: Mapping[str, str]) -> None:
         seen = {"etag": headers.get("ETag"), "last_modified": headers.get("Last-Modified")}
-        # One that is absurdly long is not worth its room, one with odd characters could never be sent back.
+        # A very long validator is not worth storing, and one with control characters could not be sent back.
         if kept := {key: value for key, value in seen.items() if value and _VALIDATOR.fullmatch(value)}:
             self._seen[key] = kept
 
@@ -254,19 +256,19 @@ class Client:
 
 
 def _address(url: str, params: Mapping[str, str | int] | None) -> str:
-    """Return the address that requests will ask for. Raises `ValueError` where it is none."""
+    """Return the address that requests will use. Raises `ValueError` if it is invalid."""
     prepared = requests.PreparedRequest()
     prepared.prepare_url(url, params)
     return prepared.url or ""
 
 
 def _key(url: str) -> str:
-    """Return what the ledger knows an address by: without userinfo."""
+    """Return the key of an address in the ledger: the address without userinfo."""
     return urlsplit(url)._replace(netloc=origin_of(url).netloc).geturl()
 
 
 def _following(api: str, base: str, link: str) -> str:
-    """Return the URL of the next page, which `base` names as `link`; as it is where `get` will refuse it."""
+    """Return the absolute URL of `link`, the next page after `base`. A link that `get` will refuse is not changed."""
     try:
         return resolve(api, urljoin(base, link)) if link else ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""Who we are to a server: a token, or the password in its address; and never to another server."""
+"""Credentials for a server: a token, or the password in its address. They are never sent to another server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _with_token: ContextVar[bool] = ContextVar("with_token", default=False)
 
 @contextmanager
 def sending(token: str) -> Iterator[None]:
-    """Let `asking_with_token` say inside, in this thread or task, whether there is a `token`."""
+    """During the block, let `asking_with_token` return whether there is a `token`, in this thread or task."""
     before = _with_token.set(bool(token))
     try:
         yield
@@ -27,15 +27,16 @@ def sending(token: str) -> Iterator[None]:
 
 
 def asking_with_token() -> bool:
-    """Say whether the call that is under way has a token.
+    """Return whether the current call has a token.
 
-    `Policy.classify` is not given the request, and the same 401 means one thing with a token and another without.
+    `Policy.classify` needs this, because it does not get the request, and a 401 means different things with and
+    without a token.
     """
     return _with_token.get()
 
 
 class ApiSession(ResilientSession):
-    """A session for servers that know us by a token: a netrc of the machine's has no say, on redirects either."""
+    """A session that takes no credentials from a netrc file, not even on redirects."""
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
@@ -43,7 +44,7 @@ class ApiSession(ResilientSession):
 
 
 class Credentials(AuthBase):
-    """Gives a token, or the password in its address, to the server that it is for, and to no other."""
+    """Adds the token, or the password in the address of the API, to requests to that server only."""
 
     def __init__(self, token: str, api: str) -> None:
         self._token = token
@@ -61,7 +62,7 @@ class Credentials(AuthBase):
 
 
 def same_origin(one: str, other: str) -> bool:
-    """Say whether two addresses are on the same server."""
+    """Return whether two addresses have the same origin."""
     try:
         return origin_of(one) == origin_of(other)
     except ValueError:

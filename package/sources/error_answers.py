@@ -1,4 +1,4 @@
-"""What an answer means that is not what was asked for; and what of that is told to those who run the site."""
+"""Turns an error response into an `AskError`, and logs once what operators have to do about it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 
 _GONE = frozenset({404, 410, 451})
 _EARLY = 60.0
-"""Seconds. A pause may be over for the next question a moment before it is over for what was told of it."""
+"""Seconds by which the memory of a log line ends before its pause, so that a new refusal after the pause is logged."""
 _UPSTREAM = "the upstream "
-"""What comes before the reason in the text of a `RateLimited`."""
+"""The text before the reason in the message of a `RateLimited`."""
 
 _lock = Lock()
 _told: WeakKeyDictionary[Any, dict[tuple[str, str], float]] = WeakKeyDictionary()
-"""For each registry of upstreams: until when, on its clock, what was told of which server holds."""
+"""For each registry of upstreams: until when (on its clock) an advice about a server is not logged again."""
 
 
 def error_of(server: Server, response: requests.Response, reason: str, *, again: bool) -> AskError:
-    """Return what to raise for an answer that is none. What people have to do about it is logged, once.
+    """Return the error to raise for a response without usable data. Advice for operators is logged once per pause.
 
-    :param reason: why core.http counts the call as failed; "": it does not.
-    :param again: it is worth asking again in a few seconds.
+    :param reason: why core.http counts the call as failed; "" if it does not.
+    :param again: whether another request in a few seconds may succeed.
     """
     error = server.refusal(server, response)
     if isinstance(error, LeftAlone) and error.advice:
@@ -42,16 +42,16 @@ def error_of(server: Server, response: requests.Response, reason: str, *, again:
 
 
 def not_sent(name: str, error: CircuitOpen | RateLimited) -> LeftAlone:
-    """Return what to raise for a question that was not sent."""
+    """Return the error to raise for a request that core.http did not send."""
     rejection = Rejection.BREAKER_OPEN if isinstance(error, CircuitOpen) else Rejection.RATE_LIMITED
     return left_alone(name, rejection, str(error), error.retry_at)
 
 
 def left_alone(name: str, rejection: Rejection, why: str, retry_at: datetime) -> LeftAlone:
-    """Return what to raise for a server that core.http leaves alone. `why`: ends as it says it, "the upstream …"."""
+    """Return the error to raise for a paused server. `why`: the text of core.http, which ends with "the upstream …"."""
     text = "is down"
     if rejection is not Rejection.BREAKER_OPEN:
-        said = why.partition(_UPSTREAM)[2]  # what `classify` said of an earlier answer
+        said = why.partition(_UPSTREAM)[2]  # the `why` of the verdict on an earlier response
         text = said if said and said != LEFT_ALONE else "limits our rate"
     return LeftAlone(f"{name} {text}; nothing is sent before {retry_at:%H:%M:%S} UTC", rejection.value, retry_at)
 
@@ -61,7 +61,7 @@ def _by_status(name: str, response: requests.Response, reason: str, again: bool)
     if status == 202:
         return NotReady(f"{name} is still working on the answer", "not_ready")
     if status in _GONE:
-        return Gone(f"{name} has no such thing (HTTP {status})", "gone")
+        return Gone(f"{name} has no such resource (HTTP {status})", "gone")
     if status == 429 or reason == "http_429":
         text, seconds = f"{name} limits our rate (HTTP {status})", _pause(response)
         if seconds:
@@ -73,13 +73,13 @@ def _by_status(name: str, response: requests.Response, reason: str, again: bool)
 
 
 def _pause(response: requests.Response) -> float:
-    """Return for how many seconds the server asked to be left alone; 0: it did not say."""
+    """Return the seconds of the pause that the server asked for; 0 if it named none."""
     attempts: tuple[Attempt, ...] = getattr(response, "attempts", ())
     return min(attempts[-1].outcome.retry_after or 0.0, MAX_CLOSED) if attempts else 0.0
 
 
 def _tell_once(api: str, error: LeftAlone) -> None:
-    """Log what has to be done about `error`, unless it was for this server while the pause lasts."""
+    """Log the advice of `error`, unless it was already logged for this server during the current pause."""
     left = (error.retry_at - datetime.now(UTC)).total_seconds() if error.retry_at else 0.0
     registry = process.current()
     now = registry.runtime.clock()

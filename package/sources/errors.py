@@ -1,15 +1,15 @@
-"""What may come of asking a server.
+"""The errors of a request to a server. After each of them, the part keeps its stored value.
 
-    AskError            the part keeps the value it has
+    AskError
     ├── LeftAlone       the server is down, limits our rate or refuses our token: nothing is sent for a while
-    ├── Unreachable     no usable answer came; core.http has logged the call and its attempts
-    ├── NotReady        the server is working on the answer: come back later
-    ├── NotOffered      the server has no such data about this package, and never will have: no failure
-    ├── Gone            the server answered that it has no such thing
-    └── Unusable        an answer that cannot be used, and would be the same the next time
-        └── TokenUnwelcome  … with our token; without it, it may be another one
+    ├── Unreachable     no usable answer arrived; core.http has logged the call and its attempts
+    ├── NotReady        the server is still computing the answer
+    ├── NotOffered      the server does not provide this data for this package; this is not a failure
+    ├── Gone            the server answered that the resource does not exist
+    └── Unusable        the answer cannot be used, and another request would get the same one
+        └── TokenUnwelcome  only our token is refused: a request without it may succeed
 
-`NotModified` is no error: what is stored is what the server has.
+`NotModified` is not an error: the stored value is current.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from __future__ import annotations
 from datetime import datetime
 
 NO_TIME = "deadline_exceeded"
-"""The reason where nothing was sent because all the time had gone elsewhere."""
+"""The reason if nothing was sent because other requests had used up the time."""
 
 
 class AskError(Exception):
-    """A part of a package could not be fetched; the text says why, without secrets."""
+    """A part of a package could not be fetched. The text says why, without secrets."""
 
     reached = True
-    """The server answered."""
+    """Whether the server answered."""
     again = False
-    """It is worth asking again in a few seconds."""
+    """Whether another request in a few seconds may succeed."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
-        """One word for the ledger, as in the metrics where core.http gave it."""
+        """A key word for the ledger. If core.http reported the failure, the same as in the metrics."""
 
 
-class LeftAlone(AskError):  # noqa: N818 - what it says is in its name; so for those below
+class LeftAlone(AskError):  # noqa: N818 - named after the state, as are the classes below
     def __init__(self, message: str, reason: str, retry_at: datetime | None = None, advice: str = "") -> None:
-        """Make the error.
+        """Create the error.
 
-        :param retry_at: before then it is of no use to ask again; None: nobody knows.
-        :param advice: what the people who run the site have to do; "": nothing, it passes.
+        :param retry_at: when requests may be sent again; None: unknown.
+        :param advice: what operators have to do; "": nothing, the state ends by itself.
         """
         super().__init__(message, reason)
         self.retry_at = retry_at
@@ -77,4 +77,4 @@ class TokenUnwelcome(Unusable):
 
 
 class NotModified(Exception):  # noqa: N818
-    """What was asked for is as it was the last time."""
+    """The resource has not changed since the last fetch."""

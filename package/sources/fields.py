@@ -1,7 +1,7 @@
-"""From what servers say to values for the fields of a package: each read on its own, none trusted.
+"""Reads values for the fields of a package from the JSON of servers. Each value is checked and read separately.
 
-A reader returns the value, None where the server says that there is none, or `KEEP` where it says nothing. It raises
-`BadField` where what the server says cannot be used. docs/sources.md tells what each of them does to what is stored.
+A reader returns the value; None if the response says that there is no value; `KEEP` if it says nothing about it. It
+raises `BadField` if the value cannot be used. docs/sources.md describes the effect of each case on the stored value.
 """
 
 from __future__ import annotations
@@ -21,43 +21,44 @@ from package.sources.results import SkippedField
 
 Json: TypeAlias = Mapping[str, Any]
 _LARGEST = 2**31 - 1
-"""What every database takes for an IntegerField."""
+"""The largest value of an IntegerField that every database accepts."""
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
-"""Of what people date themselves, such as commits: histories are older than git, but none of Python's than Python."""
+"""The earliest valid date of a commit. Converted histories are older than git, but no package is older than Python."""
 _FAR_ZONE = re.compile(r"(.+T.+\d)([+-])(\d{2,4}):?(\d\d)", re.ASCII)
 _AHEAD = timedelta(days=1)
-"""By so much a clock or a time zone may be wrong."""
+"""Tolerated error of a clock or a time zone."""
 
 
 KEEP = object()
-"""What a reader returns where nothing can be said: what is stored stays."""
+"""Returned by a reader if the response does not say anything about the value. The stored value stays."""
 
 
 class BadField(Exception):  # noqa: N818 - it ends the reading of a field, not the work
-    """What a server says of a field cannot be used; the text says why."""
+    """The value of a field cannot be used. The text says why."""
 
 
 class Malformed(BadField):
-    """What should be there is missing, or of another type: so what else is empty may be empty for the same reason."""
+    """A required value is missing or has a wrong type. Other values of the response may be empty for the same cause."""
 
 
 @dataclass
 class Reading:
-    """What could be read of a package, and what could not."""
+    """The values that were read from a response, and the fields that could not be read."""
 
     package: dict[str, Any] = field(default_factory=dict)
+    """Values for fields of the package, by name."""
     skipped: list[SkippedField] = field(default_factory=list)
     moved_to: str = ""
-    """The repository's new address, where it has one."""
+    """The repository's new address; "" if it has not moved."""
 
     malformed: bool = False
-    """Something that every answer has is missing in this one, or of another type."""
+    """Whether a value that every response has is missing or has a wrong type."""
     _empty: list[tuple[type[models.Model], str]] = field(default_factory=list)
 
     def take(self, name: str, read: Callable[[], Any], *, withdraw: bool = False) -> None:
-        """Keep what `read` returns for the package's field `name`, if it is something and the model accepts it.
+        """Take the value that `read` returns for the package's field `name`, if there is one and the model accepts it.
 
-        :param withdraw: None empties what is stored. See `withdrawn`.
+        :param withdraw: None empties the stored value. See `withdrawn`.
         """
         self.put(self.package, Package, name, read, withdraw=withdraw)
 
@@ -88,16 +89,16 @@ class Reading:
         self.skipped.append(SkippedField(field_name, reason))
 
     def withdrawn(self, model: type[models.Model] = Package) -> dict[str, Any]:
-        """Return the fields of `model` of which the server says that there is nothing, and what they become.
+        """Return the fields of `model` that have no value any more according to the server, with their defaults.
 
-        None are where the answer is malformed: then what is empty may be so for the same reason.
+        A malformed response withdraws nothing, because its values may be empty for the same reason.
         """
         if self.malformed:
             return {}
         return {name: model_field(model, name).get_default() for of, name in self._empty if of is model}
 
     def save(self, package: Package) -> list[str]:
-        """Put the values on `package`, and save what is not a field of it. Returns the names of the fields set."""
+        """Set the values on `package`, and save those of other models. Returns the names of the fields that were set."""
         values = self.withdrawn() | self.package
         for name, value in values.items():
             setattr(package, name, value)
@@ -114,7 +115,12 @@ def model_field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
 
 
 def get(values: Json, key: str, kind: type, described: str) -> Any:
-    """Return `values[key]`, None where it is null or empty."""
+    """Return `values[key]`; None if it is null or empty.
+
+    :param kind: the required type.
+    :param described: the type in words, for the error.
+    :raises Malformed: the key is missing, or the value has another type.
+    """
     if key not in values:
         raise Malformed("missing")
     value = values[key]
@@ -126,7 +132,7 @@ def get(values: Json, key: str, kind: type, described: str) -> Any:
 
 
 def inside(values: Any, *keys: str) -> Json:
-    """Return the object that `keys` lead to, one inside the other."""
+    """Return the object at the nested `keys`. Raises `Malformed` if it is missing."""
     for key in keys:
         values = get(values, key, dict, "an object") if isinstance(values, Mapping) else None
     if not isinstance(values, Mapping):
@@ -135,7 +141,7 @@ def inside(values: Any, *keys: str) -> Json:
 
 
 def text_at(values: Any, *keys: str) -> str:
-    """Return the text that `keys` lead to; "" where they do not lead to text."""
+    """Return the text at the nested `keys`; "" if there is no text."""
     try:
         return text(inside(values, *keys[:-1]).get(keys[-1]))
     except BadField:
@@ -143,7 +149,7 @@ def text_at(values: Any, *keys: str) -> str:
 
 
 def time_at(values: Any, *keys: str) -> datetime | None:
-    """Return the time that `keys` lead to, though it cannot be right; None where they do not lead to one."""
+    """Return the time at the nested `keys`, even if it cannot be right; None if there is no time."""
     try:
         return _time(inside(values, *keys[:-1]).get(keys[-1]))
     except BadField:
@@ -151,15 +157,15 @@ def time_at(values: Any, *keys: str) -> datetime | None:
 
 
 def text(value: Any) -> str:
-    """Return `value`, stripped, if it is text that every database can store."""
+    """Return `value`, stripped. Raises `BadField` unless it is text that every database can store."""
     if not isinstance(value, str):
         raise Malformed(f"must be text, is {type(value).__name__}")
     if "\0" in value:
-        raise BadField("holds a NUL")
+        raise BadField("contains a NUL")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BadField("holds a lone surrogate") from None
+        raise BadField("contains a lone surrogate") from None
     return value.strip()
 
 
@@ -176,9 +182,9 @@ def count_of(values: Json, key: str, largest: int = _LARGEST) -> int:
 
 
 def count(value: int, largest: int = _LARGEST) -> int:
-    """Return `value`, if it can be a count that is stored."""
+    """Return `value`. Raises `BadField` if it is negative or larger than `largest`."""
     if not 0 <= value <= largest:
-        raise BadField("is no count")
+        raise BadField("is not a valid count")
     return value
 
 
@@ -188,7 +194,7 @@ def date_of(values: Json, key: str) -> datetime | None:
 
 
 def date(value: Any, earliest: datetime = EARLIEST) -> datetime:
-    """Read a date in ISO 8601, which is to be one that can be right; without a zone it is UTC."""
+    """Parse a date in ISO 8601; without a time zone it is UTC. Raises `BadField` unless it `can_be_right`."""
     time = _time(value)
     if not can_be_right(time, earliest):
         raise BadField(f"is {time:%Y-%m-%d}, which cannot be right")
@@ -196,7 +202,7 @@ def date(value: Any, earliest: datetime = EARLIEST) -> datetime:
 
 
 def can_be_right(time: datetime, earliest: datetime = EARLIEST) -> bool:
-    """Say whether `time` is not before `earliest`, nor more than a day in the future."""
+    """Return whether `time` is not before `earliest`, and at most a day in the future."""
     return earliest <= time <= timezone.now() + _AHEAD
 
 
@@ -213,7 +219,7 @@ def _time(value: Any) -> datetime:
 
 
 def _far_from_utc(written: str) -> datetime:
-    """Read a time with an offset of more than a day, which Git and its hosts keep as it was committed: "+518:00"."""
+    """Parse a time with an offset of more than a day, such as "+518:00". Git and its hosts keep them as committed."""
     match = _FAR_ZONE.fullmatch(written)
     if match is None:
         raise ValueError(written)

@@ -1,4 +1,4 @@
-"""Addresses that a server names in its answers: followed at its own origin, below its API, and nowhere else."""
+"""Addresses in the responses of a server. They are followed only at its own origin and below its API."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from urllib.parse import unquote, urljoin, urlsplit
 
 _MARK = 2
-"""So many of the last segments of an API's path tell where it begins in another address: "api/v4"."""
+"""Number of last segments of an API's path that identify it in another address: "api/v4"."""
 _DOTS = re.compile(r"(^|[/\\])\.\.?([/\\]|$)")
 
 
 def resolve(api: str, address: str) -> str:
-    """Return the URL of `address`: a path below `api`, or an address that the server named.
+    """Return the URL of `address`, which is a path below `api` or an address from a response.
 
-    A server behind a proxy may name the scheme, host, port and path by which the proxy knows it. Of an address, only
-    what follows the path of the API, and the query, are used, so that no answer leads to another server, nor to
-    another application on the same one.
+    A server behind a proxy may give its internal scheme, host, port or path. Therefore only the query and the part
+    after the path of the API are used. So no response leads to another server, or to another application on the same
+    server.
 
-    :raises ValueError: `address` is not that of a resource of an API.
+    :raises ValueError: `address` is not the address of a resource of the API.
     """
     base = urlsplit(api)
     url = urlsplit(urljoin(f"{api}/", address))

@@ -1,4 +1,4 @@
-"""Names of projects on PyPI, in every form in which people write them down."""
+"""Parses the names and addresses of projects on PyPI in all usual forms."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _NAME = re.compile(r"[A-Z0-9]([A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(r"((www|warehouse)\.)?pypi\.(org|io|python\.org)|warehouse\.python\.org")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 _LONGEST_SHOWN = 100
-"""Characters of a name."""
+"""In characters, of a name in an error."""
 _PROJECT_PATHS = ("project", "pypi", "p", "simple")
 
 
 def pypi_name(value: str, own_host: str | None = None) -> str:
-    """Return the project's name from a bare name or the URL of one of its pages; "" where there is none.
+    """Return the project's name from a bare name or the URL of one of its pages; "" if there is none.
 
-    `own_host` is a host that counts as PyPI besides those that PyPI had over the years.
+    :param own_host: a host that counts as PyPI, in addition to PyPI's current and former hosts.
     """
     value = value.strip()
     if not re.search(r"[/?#]", value):
@@ -34,17 +34,17 @@ def pypi_name(value: str, own_host: str | None = None) -> str:
     if host != own_host and not _HOST.fullmatch(host):
         return ""
     first, name = [*filter(None, map(unquote, url.path.split("/"))), "", ""][:2]
-    if first == "pypi" and not name:  # the addresses of PyPI's first decade: /pypi?name=…
+    if first == "pypi" and not name:  # PyPI's old form of addresses: /pypi?name=…
         name = parse_qs(url.query).get("name", [""])[0]
     return name if first in _PROJECT_PATHS and _NAME.fullmatch(name) else ""
 
 
 def check_name(server: str, asked: str, answered: Any) -> None:
-    """Raise `Unusable` if an answer names another project than was `asked` for. One that names none says nothing."""
+    """Raise `Unusable` if a response names another project than `asked`. A response without a name is accepted."""
     if (
         isinstance(answered, str)
         and answered.strip()
         and canonicalize_name(answered.strip()) != canonicalize_name(asked)
     ):
-        text = f"the answer of {server} is about another project, {answered[:_LONGEST_SHOWN]!r} in place of {asked!r}"
+        text = f"the answer of {server} is about the project {answered[:_LONGEST_SHOWN]!r} instead of {asked!r}"
         raise Unusable(text, "other_project")

@@ -1,4 +1,4 @@
-"""PyPI: what its JSON API says of a project."""
+"""Fetches a project from PyPI's JSON API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SOURCE = "pypi"
 
 
 def fetch(url: str, name: str, client: Client) -> ProjectReading:
-    """Read the project `name`, "" where `url` (a package's `pypi_url`) names none. Raises as `Client.get`."""
+    """Fetch the project `name`; "" means that `url`, a package's `pypi_url`, names none. Raises as `Client.get`."""
     if not name:
         raise Unusable(f"the PyPI URL {shown(url)} names no project on PyPI", "no_name")
     try:

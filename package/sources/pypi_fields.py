@@ -1,4 +1,4 @@
-"""From PyPI's JSON to values for the fields of Package and Version."""
+"""Reads the values of the fields of Package and Version from PyPI's JSON."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _PYTHON_2 = "Programming Language :: Python :: 2"
 _LICENSE = "License :: "
 _STATUS = "Development Status :: "
 _BEGAN = datetime(2003, 1, 1, tzinfo=UTC)
-"""PyPI has no uploads from before."""
+"""PyPI's first uploads are from this year."""
 _LONGEST_EXPRESSION = 10_000
 _LONGEST_NAME = 100
-"""Characters. A longer license, unless it is an expression, is no name but the text of one."""
+"""In characters. A longer license that is not an expression is the text of a license, not its name."""
 _DEEPEST = 20
-"""Levels of objects and lists; PyPI's own JSON has three."""
+"""Levels of nested objects and lists. PyPI's JSON has three."""
 
 
 @dataclass
 class ProjectReading(Reading):
-    """What could be read of a project: for the package, and for its latest release."""
+    """The values that were read from a project: for the package, and for its latest release."""
 
     version: dict[str, Any] = field(default_factory=dict)
     number: str | None = None
@@ -46,7 +46,7 @@ class ProjectReading(Reading):
         version = Version(package=package, number=self.number, modified=timezone.now(), **values)
         Version.objects.bulk_create(
             [version],
-            update_conflicts=True,  # in one statement, whether it is known or not
+            update_conflicts=True,  # one statement for a new release and for a known one
             unique_fields=["package", "number"],
             update_fields=[*values, "modified"],
         )
@@ -59,7 +59,7 @@ class ProjectReading(Reading):
 
 
 def read_project(data: Json) -> ProjectReading:
-    """Read everything that is of use in the JSON of a project. `data["info"]` is an object."""
+    """Read all fields from the JSON of a project. `data["info"]` must be an object."""
     reading = ProjectReading()
     info: Json = data["info"]
     reading.malformed = not all(isinstance(info.get(key), str) for key in ("name", "version"))
@@ -70,21 +70,21 @@ def read_project(data: Json) -> ProjectReading:
     reading.number = numbers.get("number")
     if reading.number is not None:
         reading.put(reading.version, Version, "upload_time", partial(_upload_time, data, reading.number))
-        if info.get("version") == reading.number:  # `info` tells of that release, and of no other
+        if info.get("version") == reading.number:  # `info` describes only this release
             for name, reader in _VERSION_READERS.items():
-                withdraw = name != "development_status"  # which the classifiers of a release need not name
+                withdraw = name != "development_status"  # classifiers often omit the status
                 reading.put(reading.version, Version, name, partial(reader, info), withdraw=withdraw)
     return reading
 
 
 def _info(info: Json) -> Json | None:
-    kept = {key: value for key, value in info.items() if key != "description"}  # whole books, and nobody reads them
+    kept = {key: value for key, value in info.items() if key != "description"}  # long, and not used
     for each in _texts(kept):
         text(each)
     try:
         json.dumps(kept, allow_nan=False)
     except ValueError:
-        raise BadField("holds a number that JSON does not know") from None
+        raise BadField("contains a number that JSON does not allow") from None
     return kept or None
 
 
@@ -120,7 +120,7 @@ def _requires_python(info: Json) -> str | None:
 
 
 def _supports_python3(info: Json) -> Any:
-    """From the classifiers; where they name no Python, from requires_python."""
+    """Read it from the classifiers; if they name no Python 3, from requires_python."""
     classifiers = _readable(_classifiers, info) or []
     if any(c == _PYTHON_3 or c.startswith((f"{_PYTHON_3}.", f"{_PYTHON_3} ::")) for c in classifiers):
         return True
@@ -131,7 +131,7 @@ def _supports_python3(info: Json) -> Any:
 
 
 def _readable(reader: Callable[[Any], Any], info: Any) -> Any:
-    """Return what a field says, None where it cannot be used: that is said where the field itself is read."""
+    """Return the value of a field; None if it cannot be used. The reader of that field itself reports the problem."""
     try:
         return reader(info)
     except BadField:
@@ -139,7 +139,7 @@ def _readable(reader: Callable[[Any], Any], info: Any) -> Any:
 
 
 def _nothing(info: Json) -> Any:
-    """Return what a reader returns that finds nothing in the classifiers: `KEEP` where they cannot be read."""
+    """Return the result of a reader that found nothing in the classifiers: None, or `KEEP` if they cannot be read."""
     try:
         _classifiers(info)
     except BadField:
@@ -148,7 +148,7 @@ def _nothing(info: Json) -> Any:
 
 
 def _licenses(info: Json) -> Any:
-    """PEP 639's expression; else the free text, unless that is a whole license, and what the classifiers name."""
+    """Return PEP 639's expression; without one, the free text (if it is a name) and the names in the classifiers."""
     expression = get(info, "license_expression", str, "text") if "license_expression" in info else None
     if expression:
         return [_one_line(expression)]
@@ -213,10 +213,10 @@ def _development_status(info: Json) -> int | None:
 
 
 def _latest_release(data: Json) -> str | None:
-    """Return the newest release that was not yanked; a pre-release only where there is nothing else.
+    """Return the newest release that was not yanked; a pre-release only if there is no other release.
 
-    A release without files, or with a version that is not PEP 440's, is as old as PyPI: the latest only where there is
-    nothing else, and PyPI says so.
+    Releases without files, and versions that do not follow PEP 440, come last: such a release is returned only if there
+    is no other and PyPI calls it the latest.
     """
     numbers = []
     for number, files in _releases(data).items():
@@ -231,7 +231,7 @@ def _latest_release(data: Json) -> str | None:
     number, releases = data["info"].get("version"), data.get("releases")
     listed = releases.get(number) if isinstance(releases, dict) and isinstance(number, str) else None
     if not isinstance(listed, list) or data["info"].get("yanked") or (listed and all(map(_is_yanked, listed))):
-        raise BadField("no release is left that was not yanked")
+        raise BadField("there is no release that was not yanked")
     return text(number)
 
 
@@ -240,7 +240,7 @@ def _is_yanked(file: Any) -> bool:
 
 
 def _releases(data: Json) -> dict[str, list[Any]]:
-    """Return the files of each release. Without a list of all, the one that `info` tells of."""
+    """Return the files of each release. If the list of releases is missing, only those of the release in `info`."""
     releases = data.get("releases")
     if isinstance(releases, dict) and releases:
         return {number: files for number, files in releases.items() if isinstance(files, list)}
@@ -252,7 +252,7 @@ def _releases(data: Json) -> dict[str, list[Any]]:
 
 
 def _upload_time(data: Json, number: str | None) -> datetime | None:
-    """Return when the first file of the release was uploaded; None where it has no files."""
+    """Return when the first file of the release was uploaded; None if it has no files."""
     listed = _releases(data).get(number or "", [])
     if not listed:
         return None
@@ -261,7 +261,7 @@ def _upload_time(data: Json, number: str | None) -> datetime | None:
     if not times:
         raise BadField("missing")
     read = [time for each in times if (time := _readable(_uploaded, each))]
-    return min(read) if read else _uploaded(times[0])  # which says what is wrong with it
+    return min(read) if read else _uploaded(times[0])  # raises the error about the value
 
 
 def _uploaded(value: Any) -> datetime:

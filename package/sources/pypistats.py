@@ -1,4 +1,4 @@
-"""The download-statistics service: how often a project was downloaded from PyPI."""
+"""Fetches the number of downloads of a project from the download statistics of PyPI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOURCE = "pypistats"
 
 
 def fetch(name: str, client: Client) -> Reading:
-    """Read the downloads of the last month. Raises as `Client.get`."""
+    """Fetch the number of downloads of the last month. Raises as `Client.get`."""
     data = client.get(f"api/packages/{name.lower()}/recent", {"period": "month"}).data or {}
     check_name("the download statistics", name, data.get("package"))
     reading = Reading()
@@ -26,4 +26,4 @@ def _last_month(data: Mapping[str, object]) -> int:
     recent = data.get("data")
     if not isinstance(recent, dict):
         raise BadField("missing")
-    return count_of(recent, "last_month", models.BigIntegerField.MAX_BIGINT)  # there are projects with billions
+    return count_of(recent, "last_month", models.BigIntegerField.MAX_BIGINT)  # some projects have billions

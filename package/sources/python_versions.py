@@ -1,4 +1,4 @@
-"""Which versions of Python a project's requires_python allows."""
+"""Evaluates the requires_python of a project."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from packaging.version import InvalidVersion, Version
 from package.sources.fields import BadField
 
 _WILDCARDS = ((re.compile(r"([<>]=?\s*[\d.]*\d)\.?\*"), r"\1"), (re.compile(r"([!=]=\s*[\d.]*\d)\*"), r"\1.*"))
-"""What old releases have, though it is no specifier, and how it was meant: ">=3.5.*" and "!=3.3*"."""
+"""Invalid specifiers of old releases, such as ">=3.5.*" and "!=3.3*", and their valid equivalents."""
 _MINORS = range(100)
 _LATE = 99
-"""A patch level later than all that a specifier names."""
+"""A patch level higher than any in a specifier."""
 
 
 def specifiers_in(required: str) -> SpecifierSet:
-    """Read a requires_python. Raises `BadField` where it is none."""
+    """Parse a requires_python. Raises `BadField` if it is invalid."""
     meant = required
     for pattern, replacement in _WILDCARDS:
         meant = pattern.sub(replacement, meant)
     try:
         specifiers = SpecifierSet(meant)
         for specifier in specifiers:
-            _version(specifier)  # "===" takes any text
+            _version(specifier)  # "===" accepts any text, so check its version
     except (InvalidSpecifier, InvalidVersion):
         raise BadField("is not a version specifier") from None
     return specifiers
 
 
 def allows_python3(required: str) -> bool:
-    """Say whether some version of Python 3 satisfies `required`, be it a single patch level. Raises `BadField`."""
+    """Return whether any version of Python 3 satisfies `required`, even if only one patch level. Raises `BadField`."""
     specifiers = specifiers_in(required)
     return any(version in specifiers for version in _versions(specifiers))
 
 
 def _versions(specifiers: SpecifierSet) -> Iterator[str]:
-    """Generate versions of Python 3, of which one satisfies `specifiers` if any version does."""
+    """Generate versions of Python 3. If any version satisfies `specifiers`, one of these does."""
     for minor in _MINORS:
         yield from (f"3.{minor}", f"3.{minor}.{_LATE}")
-    for specifier in specifiers:  # a range begins at a version that is named, or right after it
+    for specifier in specifiers:  # a range begins at a named version, or right after it
         named = _version(specifier)
         if named.major == 3:
             yield from (str(named), f"3.{named.minor}.{named.micro + 1}")

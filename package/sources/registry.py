@@ -1,4 +1,4 @@
-"""What a package is asked about, and whom: each part of it on its own."""
+"""Lists the parts of a package and the server for each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from package.sources.server import Server
 from package.sources.sessions import TOKEN
 
 NOWHERE = "repository"
-"""The source of a package whose address is none of a repository: nobody is asked."""
+"""The source of a package whose address is not that of a repository. No request is sent."""
 
 
 _BY_NAME = frozenset({pypi.SOURCE, pypistats.SOURCE})
@@ -33,7 +33,7 @@ _BY_NAME = frozenset({pypi.SOURCE, pypistats.SOURCE})
 
 @dataclass(frozen=True)
 class Part:
-    """One thing to fetch."""
+    """One part of a package that is fetched separately."""
 
     source: str
     name: str
@@ -41,26 +41,26 @@ class Part:
     fetch: Callable[[Client], Reading]
     untrusted: bool = False
     missing_since: str = ""
-    """The package's field that tells since when the source does not know it; "" where there is none."""
+    """The package's field for the time since when the source does not know the package; "" if there is none."""
 
     @property
     def upstream(self) -> str:
-        """The name under which core.http knows the server."""
+        """The name of the server's upstream in core.http."""
         return OTHER if self.untrusted else process.current().config.name_of(origin_of(self.server.api))
 
     @property
     def partition(self) -> str:
-        """Whose quota of the upstream it uses up, as core.http knows it."""
+        """The partition of the upstream in core.http, that is, the credential whose quota the requests use."""
         return TOKEN if self.server.token else ""
 
     @property
     def known(self) -> Upstream:
-        """What this process knows of the server."""
+        """The upstream of this process for the server."""
         where = origin_of(self.server.api)
         return process.current().upstream(where, untrusted=self.untrusted, partition=self.partition)
 
     def refusal(self) -> tuple[float, LeftAlone] | None:
-        """Return what a call would raise now, and for how many seconds yet; None: it may be sent."""
+        """Return the seconds for which calls are refused, and the error to raise; None if a call would be sent now."""
         refused = None if self.source == NOWHERE else self.known.refusal(process.current().runtime.clock())
         if refused is None:
             return None
@@ -69,7 +69,7 @@ class Part:
 
     @property
     def key(self) -> str:
-        """What stands and falls together: the upstream; of those without a name, the host."""
+        """The key of the parts that share an upstream: its name, or the host if the upstream has no name."""
         if self.source == NOWHERE:
             return NOWHERE
         upstream = self.upstream
@@ -77,12 +77,12 @@ class Part:
 
 
 def address_of(package: Package, source: str) -> tuple[str, ...]:
-    """Return where `source` is asked about `package`: what comes is of no use once that has changed."""
+    """Return the fields from which `source` finds `package`. If they change during a fetch, its results are dropped."""
     return (package.pypi_url,) if source in _BY_NAME else (package.repo_url, package.repo_host)
 
 
 def parts_of(package: Package) -> list[Part]:
-    """Return everything that can be fetched of `package`."""
+    """Return all parts of `package` that can be fetched."""
     parts = []
     if package.pypi_url.strip():
         server = Server("PyPI", settings.PYPI_URL)
@@ -108,7 +108,7 @@ def _parts_of_repository(package: Package) -> list[Part]:
             repository.server,
             partial(fetch, repository),
             untrusted=repository.untrusted,
-            missing_since="" if number else "repo_missing_since",  # what is gone has no first part either
+            missing_since="" if number else "repo_missing_since",  # if a repository is gone, so is its first part
         )
         for number, (name, fetch) in enumerate(repository.parts.items())
     ]

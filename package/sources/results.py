@@ -1,4 +1,4 @@
-"""What fetching a package from one source came to."""
+"""The results of fetching a package from its sources."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from enum import StrEnum
 class FetchOutcome(StrEnum):
     UPDATED = "updated"
     PARTLY = "partly updated"
-    """Some fields could not be used; the others were stored."""
+    """Some values could not be used. The others were stored."""
     UNCHANGED = "unchanged"
     """The source answered that nothing has changed since the last time."""
     NOT_FOUND = "not found"
     """The source answered that it does not know the package."""
     FAILED = "failed"
     NOT_READY = "not ready"
-    """The source is working on the answer."""
+    """The source is still computing the answer."""
     LEFT_ALONE = "left alone"
     """The source is down, limits our rate or refuses our token: nothing is sent for a while."""
     SKIPPED = "skipped"
-    """There was nothing to ask this source for, or it does not offer this of the package. No failure."""
+    """The source was not asked, or it does not provide this part of the package. This is not a failure."""
     PUT_ASIDE = "put aside"
-    """For later in the same run: never the last word on a part."""
+    """The part is tried again later in the same run. Never the final outcome."""
 
     @property
     def key(self) -> str:
-        """Its name in what is printed for programs."""
+        """The name in JSON output."""
         return self.value.replace(" ", "_")
 
 
 GOOD = frozenset({FetchOutcome.UPDATED, FetchOutcome.UNCHANGED, FetchOutcome.PARTLY})
-"""The source answered, and what is stored is what it says."""
+"""The source answered, and the stored values are current."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,23 @@ class FetchResult:
     source: str
     outcome: FetchOutcome
     part: str = ""
-    """Which part of what the source knows; "" where it has but one."""
+    """Name of the part; "" if the source has only one."""
     updated: tuple[str, ...] = ()
     """Names of the fields that were stored."""
     skipped: tuple[SkippedField, ...] = ()
     error: str = ""
     reason: str = ""
-    """The same in one word, as in the metrics where core.http has one for it."""
+    """A key word for `error`. If core.http reported the failure, the same as in the metrics."""
     reached: bool = True
     """The source answered, or was not asked."""
     again: bool = False
-    """It is worth asking again soon."""
+    """Whether another request in a few seconds may succeed."""
     retry_at: datetime | None = None
-    """Before then, nothing is sent."""
+    """When requests may be sent again; None: unknown, or they are not paused."""
     upstream: str = ""
-    """As core.http names it."""
+    """Name of the upstream in core.http."""
     stored: datetime | None = None
-    """Since when what is stored stands, where the source did not say anything new."""
+    """The time of the last success before this fetch; None if there was none."""
 
     def __str__(self) -> str:
         return f"{self.source} {self.part} {self.outcome}" if self.part else f"{self.source} {self.outcome}"

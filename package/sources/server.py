@@ -1,4 +1,4 @@
-"""A server that is asked about packages: where it is, and how it is asked."""
+"""A server with data about packages: its address, and how requests to it are made."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from package.sources.errors import AskError
 
 @dataclass(frozen=True)
 class Server:
-    """Where questions go, and as whom."""
+    """The address of an API, and the credentials and headers for requests to it."""
 
     name: str
-    """For people: "PyPI"."""
+    """Name for people, such as "PyPI"."""
     api: str
-    """The address that all its resources begin with, without a slash at the end."""
+    """The common start of the addresses of all resources, without a trailing slash."""
     token: str = field(default="", repr=False)
     accept: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What else it wants to be told."""
+    """Further headers to send."""
     refusal: Callable[[Server, requests.Response], AskError | None] = field(
         default=lambda *_: None, repr=False, compare=False
     )
-    """Returns what an answer of this host means, where its status does not say."""
+    """Returns the error for a response of this host; None if only its status counts."""

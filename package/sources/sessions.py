@@ -1,4 +1,4 @@
-"""The sessions through which servers are asked: with a token, without one, and for servers that users name."""
+"""The sessions for requests to servers: with a token, without one, and for servers that users name."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from package.sources.client import Client
 from package.sources.credentials import ApiSession
 from package.sources.server import Server
 
-TOKEN = "token"  # noqa: S105 - a name for it
-"""The partition of `core.http` for calls with a token: their quota is one of its own. "": for those without."""
+TOKEN = "token"  # noqa: S105 - a name, not a token
+"""The partition in `core.http` of calls with a token, which have a quota of their own. Other calls use ""."""
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """What sources are asked through."""
+    """The sessions that fetches use."""
 
     trusted: ResilientSession = field(default_factory=ApiSession)
     untrusted: ResilientSession = field(default_factory=partial(ResilientSession, untrusted=True))
     """For servers that users name."""
     before: Callable[[], object] = lambda: None
-    """Called before each question; what it raises ends the work."""
+    """Called before each request. An exception that it raises ends the work."""
     with_token: ResilientSession = field(default_factory=partial(ApiSession, partition=TOKEN))
-    """For servers that know us by a token; `trusted` is for the others, and for what such a token may not see."""
+    """For servers with a token. `trusted` is for servers without one, and for requests whose token is refused."""
 
     @classmethod
     def made(
@@ -38,7 +38,7 @@ class Sessions:
         wait: Callable[[float], object] | None = None,
         before: Callable[[], object] = lambda: None,
     ) -> Self:
-        """Make all of them alike. `policy`, `wait`: as of `ResilientSession`."""
+        """Create all sessions with the same `policy` and `wait`, which are as in `ResilientSession`."""
         return cls(
             ApiSession(policy, wait=wait),
             ResilientSession(policy, untrusted=True, wait=wait),
@@ -47,7 +47,7 @@ class Sessions:
         )
 
     def client(self, server: Server, row: SourceStatus | None = None, *, untrusted: bool = False) -> Client:
-        """Make a client for `server`, which knows what the last one left in `row`."""
+        """Return a client for `server`, with the validators and the memory of the last fetch from `row`."""
         session = self.untrusted if untrusted else self.with_token if server.token else self.trusted
         anonymous = self.trusted if server.token and not untrusted else None
         known, memory = (row.validators, row.memory) if row is not None else (None, None)
@@ -55,7 +55,7 @@ class Sessions:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Give all that is asked inside one total deadline together."""
+        """Limit all requests of the block together to one total deadline of `seconds`."""
         with ExitStack() as stack:
             for session in self._all:
                 stack.enter_context(session.within(seconds))

@@ -127,7 +127,7 @@ CONCERN_ALL: dict[str, tuple[str, Fault, str, float]] = {
     "our address": ("github", Refusing(403, "Access to this site has been restricted."), "support", 900),
     "GitLab: unknown token": ("gitlab", Refusing(401, {"message": "401 Unauthorized"}), "GITLAB_TOKEN", 3600),
     "GitLab: revoked": ("gitlab", Refusing(401, {"error": "invalid_token"}), "GITLAB_TOKEN", 3600),
-    "GitLab: scope": ("gitlab", Refusing(403, {"error": "insufficient_scope"}), "Replace it", 3600),
+    "GitLab: scope": ("gitlab", Refusing(403, {"error": "insufficient_scope"}), "Replace the token", 3600),
     "GitLab: terms": ("gitlab", Refusing(403, {"message": "You must accept the Terms of Service"}), "Log in", 3600),
     "GitLab: banned": ("gitlab", Refusing(403, "Forbidden\n"), "this machine", 3600),
     "GitLab: robot": ("gitlab", Refusing(403, "<title>Just a moment...</title>"), "", 300),
@@ -264,7 +264,7 @@ class TestOwnerRefusesTheToken:
         assert summary.left_alone == {}
         assert sum(not entry.authorization for entry in upstreams.github.requests) == 1
         row = SourceStatus.objects.filter(package=package, part="metadata").get()
-        assert "without our token" in row.error
+        assert "does not accept our token" in row.error
         assert row.next_due is not None
         assert row.next_due - timezone.now() < timedelta(hours=1.5)
         package.refresh_from_db()
@@ -364,7 +364,7 @@ class TestPartThatIsNotOffered:
         package = make("gitlab")
         upstreams.gitlab.fault = Refusing(403, {"message": "403 Forbidden"}, on=f"/projects/{path_of(package)}")
         assert refresh(package)["metadata"] is FetchOutcome.FAILED
-        assert package.last_exception == "GitLab does not show this of the project (HTTP 403)"
+        assert package.last_exception == "GitLab does not provide this part of the project (HTTP 403)"
 
 
 class TestBlockedRepository:
