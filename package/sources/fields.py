@@ -98,7 +98,7 @@ class Reading:
         return {name: model_field(model, name).get_default() for of, name in self._empty if of is model}
 
     def save(self, package: Package) -> list[str]:
-        """Set the values on `package`, and save those of other models. Returns the names of the fields that were set."""
+        """Set the values on `package`, and save those of other models. Returns the names of the set fields."""
         values = self.withdrawn() | self.package
         for name, value in values.items():
             setattr(package, name, value)
