@@ -1,4 +1,4 @@
-"""Packages, a PyPI that gives canned answers without a network, and parts that come to whatever a test wants."""
+"""Packages, a PyPI with canned answers and no network, and parts with the results that a test wants."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CannedPyPI:
         return f"https://pypi.test/pypi/{name}/json"
 
     def knows(self, name: str, **info: Any) -> None:
-        """Answer with a project in good order; `info` replaces parts of its info."""
+        """Answer with a valid project; `info` replaces parts of its info."""
         self.says(name, project(name, **info))
 
     def says(self, name: str, data: Any, **kwargs: Any) -> None:
@@ -63,12 +63,12 @@ class CannedPyPI:
         self.mock.upsert("GET", self.url(name), body=error)
 
     def calls(self, name: str, callback: Callable[[Any], tuple[int, dict[str, str], str]]) -> None:
-        """Answer with what `callback` makes of the request."""
+        """Answer with the result of `callback` for the request."""
         self.mock.remove("GET", self.url(name))
         self.mock.add_callback("GET", self.url(name), callback=callback)
 
     def statistics_answer(self, status: int, **kwargs: Any) -> None:
-        """Answer so whoever asks for downloads."""
+        """Answer requests for downloads with this."""
         self.mock.upsert("GET", STATISTICS, status=status, **kwargs)
 
     @property
@@ -79,7 +79,7 @@ class CannedPyPI:
 
 
 def of(results: Iterable[FetchResult], source: str = "pypi") -> FetchResult:
-    """Return what came of a source that has one part."""
+    """Return the result of a source that has one part."""
     [result] = [result for result in results if result.source == source]
     return result
 
@@ -92,7 +92,7 @@ def stub(
     missing_since: str = "",
     untrusted: bool = False,
 ) -> Part:
-    """Make a part that comes to each of `answers` in turn, and stays with the last one."""
+    """Make a part whose fetches return or raise each of `answers` in turn, then the last one again and again."""
     left = list(answers)
 
     def fetch(client: Client) -> Reading:
@@ -107,7 +107,7 @@ def stub(
 
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
-    """Return what every package is asked about: nothing, until a test puts its own parts there."""
+    """Return the list of the parts of every package: empty until a test adds its own parts."""
     own: list[Part] = []
     monkeypatch.setattr(registry, "parts_of", lambda _: list(own))
     return own
@@ -115,7 +115,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
 
 @pytest.fixture
 def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the machine's owner have passwords of their own for every server."""
+    """Create a netrc with a password for every server."""
     path = tmp_path / "netrc"
     path.write_text("default login me password mine\n")
     monkeypatch.setenv("NETRC", str(path))
@@ -151,7 +151,7 @@ def shared_database(transactional_db: None, tmp_path: Path, monkeypatch: pytest.
 
 
 def at_once(*actions: Callable[[], T]) -> list[T]:
-    """Take all of these actions at the same moment, each in a thread of its own; return what they come to."""
+    """Run all of these actions at the same time, each in its own thread; return their results."""
     barrier = threading.Barrier(len(actions))
 
     def act(action: Callable[[], T]) -> T:

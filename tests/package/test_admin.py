@@ -1,4 +1,4 @@
-"""The admin, as the people use it who look after the packages."""
+"""The admin of packages."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class TestPages:
 
     @pytest.mark.parametrize("page", ["add", "history", "delete"])
     def test_others(self, admin_client: Client, model: type[models.Model], page: str) -> None:
-        """So do the pages around it; but nobody adds to the ledger by hand."""
+        """The other pages of a row open too; the ledger has no page to add rows."""
         args = [] if page == "add" else [a(model).pk]
         status = 403 if (model, page) == (SourceStatus, "add") else 200
         assert admin_client.get(address(model, page, *args)).status_code == status
 
     def test_saving_a_form_as_it_is_changes_nothing(self, admin_client: Client, model: type[models.Model]) -> None:
-        """Whoever opens a row and saves it has not edited it, nor the ledger; nobody edits that by hand."""
+        """Saving an unchanged form changes neither the row nor the ledger, which is read-only."""
         row, ledger = a(model), list(SourceStatus.objects.values())
         response = admin_client.post(address(model, "change", row.pk), form_of(admin_client, model, row))
         if model in EDITED:
@@ -79,7 +79,7 @@ class TestPages:
         assert list(SourceStatus.objects.values()) == ledger
 
     def test_is_for_staff(self, client: Client, model: type[models.Model]) -> None:
-        """Nobody else gets in."""
+        """Other users are refused."""
         assert client.get(address(model, "changelist")).status_code == 302
 
 
@@ -90,7 +90,7 @@ def a(model: type[models.Model]) -> models.Model:
 
 
 def form_of(client: Client, model: type[models.Model], row: models.Model) -> dict[str, Any]:
-    """Return what a browser would send if nothing was typed."""
+    """Return the data that a browser sends for an unchanged form."""
     context = client.get(address(model, "change", row.pk)).context
     data: dict[str, Any] = {}
     for form in forms_of(context):
@@ -149,7 +149,7 @@ def test_a_form_does_not_ask_for_each_part(
 
 
 def test_how_fetching_goes_is_not_to_be_edited(admin_client: Client, fetched: Package) -> None:
-    """What the updater notes, people only read."""
+    """The fields that the update job writes are read-only."""
     form = admin_client.get(address(Package, "change", fetched.pk)).context["adminform"].form
     noted = {"last_fetched", "last_exception", "last_exception_at", "last_exception_count", "next_due"}
     assert not noted & set(form.fields)
@@ -177,11 +177,11 @@ def test_an_address_without_scheme_is_taken_for_https(admin_client: Client, fetc
 
 
 class TestWhatIsDue:
-    """What people do about when a package is fetched."""
+    """How edits in the admin change when a package is due."""
 
     @pytest.fixture
     def fetched(self, fetched: Package, pypi: CannedPyPI) -> Package:
-        """Return a package that PyPI does not know: it is not to be asked for days, its downloads are by now."""
+        """Return a package that PyPI does not have: its project is not due for days, its downloads are due."""
         later = timezone.now() + timedelta(days=20)
         SourceStatus.objects.filter(source="pypi").update(next_due=later, outcome="not found", validators={"x": 1})
         SourceStatus.objects.filter(source="pypistats").update(next_due=timezone.now() - timedelta(hours=1))
@@ -199,7 +199,7 @@ class TestWhatIsDue:
     def test_an_address_that_was_corrected_is_fetched_with_the_next_run(
         self, admin_client: Client, fetched: Package, pypi: CannedPyPI
     ) -> None:
-        """All that was not to be asked for was that of another address."""
+        """After a corrected address, all parts are due, because the ledger was about the old one."""
         data = {**form_of(admin_client, Package, fetched), "pypi_url": "cookie"}
         assert admin_client.post(address(Package, "change", fetched.pk), data).status_code == 302
         assert self.run(pypi) == ["cookie"]
@@ -207,7 +207,7 @@ class TestWhatIsDue:
     def test_a_package_that_was_added_is_fetched_with_the_next_run(
         self, admin_client: Client, fetched: Package, pypi: CannedPyPI
     ) -> None:
-        """Its form is like that of any other."""
+        """A new package is due at once."""
         data = form_of(admin_client, Package, fetched)
         inline = {name: "0" for name in data if name.startswith("sources-")}
         data |= {"title": "Cookie", "slug": "cookie", "pypi_url": "cookie", "latest_version": "", **inline}
@@ -217,7 +217,7 @@ class TestWhatIsDue:
     def test_an_edit_of_something_else_changes_nothing_about_that(
         self, admin_client: Client, fetched: Package, pypi: CannedPyPI
     ) -> None:
-        """Whoever corrects a title does not set off a fetch."""
+        """A corrected title does not make a package due."""
         data = {**form_of(admin_client, Package, fetched), "title": "Edited"}
         assert admin_client.post(address(Package, "change", fetched.pk), data).status_code == 302
         assert self.run(pypi) == []
@@ -225,7 +225,7 @@ class TestWhatIsDue:
     def test_a_package_can_be_fetched_anew(
         self, admin_client: Client, fetched: Package, make_package: MakePackage, pypi: CannedPyPI
     ) -> None:
-        """All of it, and as if it was the first time: so a field that somebody emptied is filled again."""
+        """The action "Fetch everything anew" fetches without validators, so emptied fields are filled again."""
         later = timezone.now() + timedelta(days=20)
         make_package("other", next_due=later)
         data = {"action": "fetch_next", "_selected_action": [fetched.pk]}
@@ -238,7 +238,7 @@ class TestWhatIsDue:
 def test_a_form_that_is_older_than_a_run_does_not_bring_old_data_back_for_good(
     admin_client: Client, fetched: Package, pypi: CannedPyPI
 ) -> None:
-    """What was fetched while a form was open is lost when that is saved, and fetched again by the next run."""
+    """An old form overwrites data that was fetched while it was open; the next run fetches it again."""
     data = form_of(admin_client, Package, fetched)
     Package.objects.update(repo_watchers=77)
     assert admin_client.post(address(Package, "change", fetched.pk), data).status_code == 302

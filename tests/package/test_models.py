@@ -1,4 +1,4 @@
-"""What the site stores of packages, alike on every database."""
+"""The models behave the same on every database."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class TestListFields:
 
 
 def test_info_comes_back_as_it_was(make_package: MakePackage) -> None:
-    """What PyPI says is stored as it is."""
+    """PyPI's metadata is stored unchanged."""
     info = {"a": None, "b": [1, 2.5, True, {"ü": "\u2028"}], "": 2**60}
     package = make_package("fortune", pypi_info=info)
     package.refresh_from_db()
@@ -95,7 +95,7 @@ def test_a_version_is_there_once(make_package: MakePackage) -> None:
 
 
 def test_a_part_is_in_the_ledger_once(make_package: MakePackage) -> None:
-    """Two runs at the same time cannot tell two stories of it."""
+    """Two runs at the same time cannot create two rows for a part."""
     package = make_package("fortune")
     SourceStatus.objects.create(package=package, source="pypi")
     SourceStatus.objects.create(package=package, source="pypi", part="x")

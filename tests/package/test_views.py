@@ -25,7 +25,7 @@ FETCH = "/packages/p/fortune/fetch/"
 
 @pytest.fixture
 def visitor(client: Client, db: None) -> Client:
-    """Return the browser of somebody who is logged in, and no more than that."""
+    """Return the browser of a user who is logged in, but not staff."""
     client.force_login(User.objects.create_user("visitor"))
     return client
 
@@ -95,7 +95,7 @@ class TestDetail:
         assert "problem" not in text.partition("</style>")[2]
 
     def test_shows_problems(self, client: Client, make_package: MakePackage) -> None:
-        """A visitor sees that what stands there may be old, and why."""
+        """A visitor sees that the data may be old, and why."""
         make_package(
             "fortune",
             last_exception="PyPI answered HTTP 503",
@@ -107,7 +107,7 @@ class TestDetail:
         assert "Not on PyPI since" in text
 
     def test_shows_what_became_of_its_repository(self, client: Client, make_package: MakePackage) -> None:
-        """That it is gone, or archived, is news to whoever thinks of using it."""
+        """The page says if the repository is gone or archived."""
         make_package("fortune", repo_missing_since="2026-03-04T12:00Z", date_repo_archived="2026-05-06T12:00Z")
         text = client.get("/packages/p/fortune/").text
         assert "gone since 4 March 2026" in text
@@ -116,7 +116,7 @@ class TestDetail:
     def test_shows_how_old_each_part_is_to_those_who_look_after_it(
         self, admin_client: Client, package: Package, pypi: CannedPyPI
     ) -> None:
-        """Where a source fails, staff reads which, why, and from when what stands there is; visitors read why."""
+        """If a source fails, staff see which one, why, and how old its data is; visitors see why."""
         pypi.knows("fortune")
         package.fetch_metadata()
         pypi.answers("fortune", 503)
@@ -139,7 +139,7 @@ class TestDetail:
             assert admin_client.get("/packages/p/fortune/").status_code == 200
 
     def test_shows_downloads_where_they_are_known(self, client: Client, package: Package) -> None:
-        """None that are known is not none at all."""
+        """An unknown number of downloads is not shown as 0."""
         assert "in the last month" not in client.get("/packages/p/fortune/").text
         Package.objects.update(pypi_downloads=1234)
         assert "1234 in the last month" in client.get("/packages/p/fortune/").text
@@ -158,13 +158,13 @@ class TestDetail:
         assert client.get("/packages/p/nonesuch/").status_code == 404
 
     def test_offers_the_refresh_to_those_who_may(self, client: Client, package: Package) -> None:
-        """Only who is logged in sees the button."""
+        """Only users who are logged in see the button."""
         assert FETCH not in client.get("/packages/p/fortune/").text
         client.force_login(User.objects.create_user("visitor"))
         assert FETCH in client.get("/packages/p/fortune/").text
 
     def test_does_not_ask_pypi(self, client: Client, package: Package, pypi: CannedPyPI) -> None:
-        """Looking at a page costs PyPI nothing."""
+        """The page of a package sends no request to PyPI."""
         client.get("/packages/p/fortune/")
         assert not pypi.asked
 
@@ -173,7 +173,7 @@ class TestFetch:
     """The button "Refresh now"."""
 
     def test_refreshes(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
-        """It refreshes the package, and shows its page and what came of it."""
+        """The button refreshes the package, and shows its page and the results."""
         pypi.knows("fortune")
         response = visitor.post(FETCH, follow=True)
         assert response.redirect_chain == [("/packages/p/fortune/", 302)]
@@ -192,7 +192,7 @@ class TestFetch:
         assert '<li class="warning">' not in response.text
 
     def test_says_what_came_of_each_part(self, visitor: Client, package: Package, parts: list[Part]) -> None:
-        """Each by its name, with the reason where it failed."""
+        """The results name each part, and the reason if it failed."""
         parts += [
             stub("metadata", Reading({"repo_forks": 5})),
             stub("commits", ZeroDivisionError("secret")),
@@ -205,7 +205,7 @@ class TestFetch:
         assert "secret" not in text
 
     def test_says_what_was_skipped(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
-        """Partly is not wholly."""
+        """A partly updated part is reported with the fields that were skipped."""
         pypi.knows("fortune", classifiers=5)
         assert "pypi partly updated" in visitor.post(FETCH, follow=True).text
 
@@ -226,7 +226,7 @@ class TestFetch:
         assert Package.objects.get().pypi_license == "MIT"
 
     def test_a_package_without_pypi(self, visitor: Client, make_package: MakePackage) -> None:
-        """There is nothing to refresh, and that is said."""
+        """The page says that there is nothing to refresh."""
         make_package("fortune", pypi_url="")
         assert "has no PyPI name" in visitor.post(FETCH, follow=True).text
 
@@ -251,7 +251,7 @@ class TestFetch:
         assert outbound_http.clock.now < 5
 
     def test_one_hiccup_does_not_show(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
-        """One retry is within the visitor's patience."""
+        """One transient failure is retried and does not show."""
         pypi.mock.get(pypi.url("fortune"), status=503)
         pypi.mock.get(pypi.url("fortune"), json=project("fortune"))
         assert "pypi updated" in visitor.post(FETCH, follow=True).text
@@ -259,7 +259,7 @@ class TestFetch:
     def test_many_slow_answers_do_not_keep_their_visitor_waiting(
         self, visitor: Client, package: Package, parts: list[Part], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """Some fifteen seconds for all parts together, each of which needs four: a worker is killed after thirty."""
+        """All parts together take about 15 s, though each takes four: gunicorn kills a worker after 30."""
 
         def ask(client: AskingClient) -> Reading:
             client.get("x")
@@ -278,7 +278,7 @@ class TestFetch:
         assert SourceStatus.objects.filter(outcome="updated").exists()
 
     def test_tells_that_what_is_stored_has_to_serve(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
-        """outbound_http_fallbacks_total counts what visitors are shown in place of an answer."""
+        """outbound_http_fallbacks_total counts stored data that is shown because a source failed."""
         labels = {"upstream": "pypi", "source": "database"}
         pypi.knows("fortune")
         visitor.post(FETCH)
@@ -289,7 +289,7 @@ class TestFetch:
 
     @pytest.mark.usefixtures("netrc")
     def test_sends_nobodys_password(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
-        """Not that of whoever owns the machine, not even after a redirect."""
+        """No password of the machine's netrc is sent, not even after a redirect."""
         pypi.answers("fortune", 301, headers={"Location": pypi.url("Fortune")})
         pypi.knows("Fortune")
         visitor.post(FETCH)
@@ -302,7 +302,7 @@ class TestFetch:
         assert not pypi.asked
 
     def test_only_logged_in(self, client: Client, package: Package, pypi: CannedPyPI) -> None:
-        """A stranger is asked to log in, and PyPI is asked nothing."""
+        """An anonymous user is asked to log in, and no request is sent to PyPI."""
         response = client.post(FETCH)
         assert response.status_code == 302
         assert "login" in response["Location"]

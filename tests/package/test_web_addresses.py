@@ -52,13 +52,13 @@ def test_all_others_are_not(address: str) -> None:
 
 @pytest.fixture
 def stored(make_package: MakePackage) -> PackageExample:
-    """Store a package and an example, by a way that checks nothing."""
+    """Store a package and an example without validation."""
     return PackageExample.objects.create(package=make_package("fortune"), title="A site", url="https://example.org/")
 
 
 @pytest.fixture
 def observer(client: Client, db: None) -> Client:
-    """Return the browser of somebody of the staff who may look at everything and change nothing."""
+    """Return the browser of a staff user who may view everything and change nothing."""
     user = User.objects.create_user("observer", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     client.force_login(user)
@@ -88,7 +88,7 @@ def pages(stored: PackageExample) -> list[str]:
 def test_every_page_keeps_to_that(
     stored: PackageExample, who: str, address: str, links: bool, request: pytest.FixtureRequest
 ) -> None:
-    """The page of a package, and the admin's forms and lists, for those who may change and for those who look only."""
+    """The page of a package, and the admin's forms and lists, for users with and without permission to change."""
     client: Client = request.getfixturevalue(who)
     Package.objects.update(repo_url=address, documentation_url=address)
     PackageExample.objects.update(url=address)

@@ -39,7 +39,7 @@ States = dict[str, dict[tuple[str, str], dict[str, object]]]
 
 
 class Operator:
-    """Starts everything, and starts again what was killed, as Docker does; nothing else."""
+    """Starts all services and restarts those that were killed, as Docker does."""
 
     def __init__(self, site: Site, broker: RedisServer, postgresql: PostgreSQL, chance: Random) -> None:
         self._site = site
@@ -61,7 +61,7 @@ class Operator:
             server.start()
 
     def tend(self) -> None:
-        """Start again what has ended by itself: a worker may, when its broker goes away."""
+        """Restart services that ended by themselves, as a worker may when it loses its broker."""
         for number, program in enumerate(self._workers):
             if program.ended:
                 self._workers[number] = self._worker(number)
@@ -110,7 +110,7 @@ def site(
 
 
 def test_whatever_is_killed(site: Site, upstreams: Upstreams, broker: RedisServer, postgresql: PostgreSQL) -> None:
-    """After 20 kills at any moment all is up to date, nothing was fetched by two at once, or is half written."""
+    """After 20 kills at random times, all packages are up to date, nothing was fetched twice at once or half stored."""
     chance = Random(SEED)
     victims = [victim for victim, times in KILLS.items() for _ in range(times)]
     chance.shuffle(victims)
@@ -136,7 +136,7 @@ def test_whatever_is_killed(site: Site, upstreams: Upstreams, broker: RedisServe
 
 
 def _goes_on_for(requests: int | None, site: Site, upstreams: Upstreams, operator: Operator) -> bool:
-    """Wait until so many more requests were made; False: there are no more to make. None: wait for that."""
+    """Wait for this number of further requests; return False if all work is done. None: wait for that."""
 
     def asked() -> int:
         return sum(len(upstream.requests) for upstream in upstreams.all)
@@ -156,7 +156,7 @@ def _states(world: World) -> States:
 
 
 def _check_what_is_stored(site: Site, world: World, before: States, began: datetime) -> None:
-    """Each part is as its server had it when the ledger says that it was fetched, in all of its fields."""
+    """Assert that all fields of each part have the server's values at the time of the fetch in the ledger."""
     now = _states(world)
     for package in site.packages:
         last = {(row.source, row.part): row.last_success for row in package.sources.all()}
@@ -175,7 +175,7 @@ def _value(package: Package, name: str) -> object:
 
 
 def _check_the_ledger(site: Site) -> None:
-    """Each part has a row, and a moment in the future at which it is due; the package knows the first of them."""
+    """Assert that each part has a row that is due in the future, and the package is due with the first."""
     now = timezone.now()
     for package in site.packages:
         rows = list(package.sources.all())

@@ -1,4 +1,4 @@
-"""Who fetches what: nobody fetches what somebody else does, and nobody waits for the dead."""
+"""Claims: no two owners fetch the same source, and the claims of dead owners expire."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def wanted(*packages: Package, sources: Sequence[str] = ("pypi", "github")) -> l
 
 
 def expire() -> None:
-    """Let the lease of everybody be over."""
+    """Let all leases expire."""
     Claim.objects.exclude(until=None).update(until=timezone.now() - timedelta(seconds=5))
 
 
@@ -32,21 +32,21 @@ def queue(package: Package, source: str) -> Claim:
 
 
 def test_what_is_free_is_got(package: Package) -> None:
-    """Everything that is asked for and that nobody has, each with a claim of its own."""
+    """Free sources are claimed, each with its own claim."""
     got = claims.claim("me", wanted(package))
     assert set(got) == set(wanted(package))
     assert len(set(got.values())) == 2
 
 
 def test_what_somebody_has_is_not_got_by_others(make_package: MakePackage) -> None:
-    """Of what two want, the second gets what is left."""
+    """A second owner gets only the sources that the first does not have."""
     first, second = make_package("a"), make_package("b")
     claims.claim("me", wanted(first))
     assert set(claims.claim("you", wanted(first, second))) == set(wanted(second))
 
 
 def test_a_source_of_a_package_is_no_other_source_of_it(package: Package) -> None:
-    """Whoever asks PyPI about a package keeps nobody from asking GitHub."""
+    """A claim on PyPI for a package does not block GitHub for the same package."""
     claims.claim("me", wanted(package, sources=["pypi"]))
     assert set(claims.claim("you", wanted(package))) == {(package.pk, "github")}
 
@@ -68,14 +68,14 @@ def test_an_owner_that_gets_a_part_learns_which(make_package: MakePackage) -> No
 
 
 def test_what_was_released_is_free(package: Package) -> None:
-    """Done is done: whoever comes next may."""
+    """A released source can be claimed again."""
     claims.release(claims.claim("me", wanted(package)).values())
     assert not Claim.objects.exists()
     assert set(claims.claim("you", wanted(package))) == set(wanted(package))
 
 
 def test_whoever_dies_is_not_waited_for_any_longer_than_the_lease(package: Package) -> None:
-    """When it is over another takes over, and the first has nothing any more."""
+    """After the lease, another owner can take over, and the first one no longer has the claim."""
     mine = claims.claim("me", wanted(package))
     expire()
     yours = claims.claim("you", wanted(package))
@@ -85,12 +85,12 @@ def test_whoever_dies_is_not_waited_for_any_longer_than_the_lease(package: Packa
 
 
 def test_a_lease_outlasts_the_slowest_server() -> None:
-    """Nobody loses a claim who is still at work, and has some seconds to store what came."""
+    """A lease is longer than the longest fetch plus some seconds for storing."""
     assert timedelta(seconds=LONGEST + 20) <= claims.LEASE
 
 
 def test_a_lease_begins_anew_for_each_owner(package: Package) -> None:
-    """Whoever takes over has the whole of it."""
+    """An owner that takes over gets a full lease."""
     claims.claim("me", wanted(package))
     expire()
     claims.claim("you", wanted(package))
@@ -98,13 +98,13 @@ def test_a_lease_begins_anew_for_each_owner(package: Package) -> None:
 
 
 def test_nobody_is_given_what_nobody_queued(package: Package) -> None:
-    """A message about a ticket that does not exist, or not any more, means nothing."""
+    """A message about a ticket that does not exist gets no claim."""
     assert claims.claim("me", wanted(package), tickets=True) == {}
     assert not Claim.objects.exists()
 
 
 def test_what_is_queued_is_free(package: Package) -> None:
-    """For the worker that gets the message, and for a run that comes first."""
+    """A queued source can be claimed by a worker, and by a run that is faster."""
     ticket = queue(package, "pypi")
     assert claims.claim("me", wanted(package), tickets=True) == {(package.pk, "pypi"): ticket.pk}
     expire()
@@ -112,7 +112,7 @@ def test_what_is_queued_is_free(package: Package) -> None:
 
 
 def test_what_is_given_back_stays_queued(package: Package) -> None:
-    """Whoever cannot do it now leaves it to the next message."""
+    """A ticket that is given back stays queued for its next message."""
     queue(package, "pypi")
     got = claims.claim("me", wanted(package), tickets=True)
     claims.give_back(got.values(), sent=timezone.now())
@@ -120,7 +120,7 @@ def test_what_is_given_back_stays_queued(package: Package) -> None:
 
 
 def test_a_deleted_package_leaves_no_claims(make_package: MakePackage) -> None:
-    """Neither its own nor those of others are in anybody's way."""
+    """Claims of a deleted package do not block other packages."""
     gone, stays = make_package("gone"), make_package("stays")
     mine = claims.claim("me", wanted(gone, stays))
     Package.objects.get(slug="gone").delete()
@@ -130,7 +130,7 @@ def test_a_deleted_package_leaves_no_claims(make_package: MakePackage) -> None:
 
 
 def test_whoever_aborts_lets_go_of_everything_that_is_its_own(make_package: MakePackage) -> None:
-    """And of nothing that others have."""
+    """An aborted owner releases all its claims, and none of others."""
     claims.claim("me", wanted(make_package("a")))
     others = claims.claim("you", wanted(make_package("b")))
     claims.release_all("me")
@@ -138,7 +138,7 @@ def test_whoever_aborts_lets_go_of_everything_that_is_its_own(make_package: Make
 
 
 def test_whoever_aborts_loses_nobodys_tickets(package: Package) -> None:
-    """What was queued for workers, and a run had in hand as it was aborted, is queued still, and free."""
+    """Tickets that a run had claimed when it was aborted stay queued and are free."""
     ticket = queue(package, "pypi")
     claims.claim("me", wanted(package))
     claims.release_all("me")
@@ -147,7 +147,7 @@ def test_whoever_aborts_loses_nobodys_tickets(package: Package) -> None:
 
 @pytest.mark.usefixtures("shared_database")
 class TestRace:
-    """Several at the same moment, each with a connection of its own."""
+    """Several owners at the same time, each with its own connection."""
 
     OWNERS = ("a", "b", "c", "d")
 
@@ -156,13 +156,13 @@ class TestRace:
         return wanted(*(make_package(f"p{number}") for number in range(30)))
 
     def test_each_goes_to_one(self, everything: list[claims.Wanted]) -> None:
-        """Whoever wins, and in whatever order they ask: nothing is got twice, and nothing by nobody."""
+        """In any order, each source is claimed by exactly one owner."""
         orders = [everything, everything[::-1], everything[20:] + everything[:20], everything[1::2] + everything[::2]]
         got = at_once(*(partial(claims.claim, owner, order) for owner, order in zip(self.OWNERS, orders, strict=True)))
         assert Counter(key for each in got for key in each) == Counter(everything)
 
     def test_what_is_let_go_goes_to_one(self, everything: list[claims.Wanted]) -> None:
-        """Those that ask again and again, and let go of what they got, do not get into each other's way."""
+        """Owners that claim and release repeatedly never have the same source at once."""
 
         def work(owner: str, step: int) -> Counter[claims.Wanted]:
             done: Counter[claims.Wanted] = Counter()
@@ -177,7 +177,7 @@ class TestRace:
         assert not Claim.objects.exists()
 
     def test_what_a_dead_one_had_goes_to_one(self, everything: list[claims.Wanted]) -> None:
-        """When its lease is over there is one heir."""
+        """After the lease of a dead owner, exactly one other owner takes over."""
         mine = claims.claim("dead", everything)
         expire()
         got = at_once(*(partial(claims.claim, owner, everything) for owner in self.OWNERS))
@@ -186,7 +186,7 @@ class TestRace:
             assert claims.still_ours("dead", mine.values()) == set()
 
     def test_a_ticket_goes_to_one_worker(self, everything: list[claims.Wanted]) -> None:
-        """However many messages there are about it."""
+        """A ticket with several messages is claimed by one worker."""
         now = timezone.now()
         Claim.objects.bulk_create(Claim(package_id=key, source=source, queued=now) for key, source in everything)
         got = at_once(*(partial(claims.claim, owner, everything, tickets=True) for owner in self.OWNERS))
@@ -195,7 +195,7 @@ class TestRace:
 
 @pytest.mark.django_db
 def test_all_insert_in_the_same_order() -> None:
-    """Two that insert the same rows wait for each other, but never in a circle."""
+    """All processes insert rows in the same order, so they cannot deadlock."""
     wanted = {(package, source) for package in range(20, 0, -1) for source in ("pypi", "github", "pypistats")}
     claims.claim(claims.new_owner(), wanted)
     assert list(Claim.objects.order_by("pk").values_list("package_id", "source")) == sorted(wanted)
@@ -203,7 +203,7 @@ def test_all_insert_in_the_same_order() -> None:
 
 @pytest.mark.django_db
 def test_nothing_else_is_locked() -> None:
-    """Who stores one source of a package, and locks the package meanwhile, keeps nobody from claiming another one."""
+    """While one source of a package is stored and the package locked, another source can be claimed."""
     with CaptureQueriesContext(
         connection,
     ) as queries:

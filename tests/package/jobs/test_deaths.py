@@ -1,4 +1,4 @@
-"""Fetches that killed their worker: such a package comes last and alone, and is put off after the second death."""
+"""Fetches that killed their worker: the package is fetched last and alone, and postponed after two deaths."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ HOUR = timedelta(hours=1)
 
 
 def die(*packages: Package, source: str = "pypi") -> None:
-    """Claim a source of each package, and let the process end and its lease with it."""
+    """Claim a source of each package, then let the owner die and its lease expire."""
     claims.claim("dead", {(package.pk, source) for package in packages})
     Claim.objects.filter(owner="dead").update(until=timezone.now() - timedelta(seconds=1))
 
 
 def count() -> list[int]:
-    """Claim everything that is free, and return the deaths that are counted."""
+    """Claim all free sources, and return their deaths."""
     claims.claim("looking", set(Claim.objects.values_list("package_id", "source")))
     return list(Claim.objects.values_list("deaths", flat=True))
 
 
 def refresh(*packages: Package, workers: int = 1) -> tuple[Summary, dict[str, list[FetchResult]]]:
-    """Run over packages; return the summary, and the last that was told of each."""
+    """Run over packages; return the summary and the last results of each package."""
     told: dict[str, list[FetchResult]] = {}
 
     def tell(package: Package, results: list[FetchResult], again: bool) -> None:
@@ -59,7 +59,7 @@ class TestCount:
     """Claim.deaths."""
 
     def test_each_owner_that_dies_counts(self, package: Package) -> None:
-        """Who takes over knows how often that happened."""
+        """The next owner sees how many owners died in a row."""
         for deaths_so_far in range(3):
             got = claims.claim("me", {(package.pk, "pypi")})
             assert claims.deaths_of(got.values()) == (
@@ -68,7 +68,7 @@ class TestCount:
             Claim.objects.update(until=timezone.now() - timedelta(seconds=1))
 
     def test_who_gives_back_has_not_died(self, package: Package) -> None:
-        """Be that the end of an aborted run, or a worker that tries again later."""
+        """An aborted run, and a worker that returns its ticket, do not count as deaths."""
         got = claims.claim("me", {(package.pk, "pypi")})
         claims.put_back(got.values())
         assert count() == [0]
@@ -78,14 +78,14 @@ class TestCount:
         assert count() == []
 
     def test_an_abort_does_not_reset_it(self, package: Package) -> None:
-        """The next run knows as much as the one that was aborted."""
+        """An aborted run does not reset the count of deaths."""
         die(package)
         claims.claim("aborted", {(package.pk, "pypi")})
         claims.release_all("aborted")
         assert count() == [1]
 
     def test_a_fetch_resets_it(self, package: Package) -> None:
-        """Only deaths in a row count: also where the fetch is to be tried again."""
+        """A fetch resets the count, even if it failed and is tried again."""
         die(package)
         claims.give_back(claims.claim("me", {(package.pk, "pypi")}).values(), sent=timezone.now())
         assert count() == [0]
@@ -95,7 +95,7 @@ class TestRun:
     """Runs without Celery."""
 
     def test_after_a_death_it_comes_last(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Should it kill this run as well, all others are refreshed by then. Fetched well, it is as any other."""
+        """The package is fetched last, so all others are refreshed even if it kills this run too."""
         packages = [make_package(slug) for slug in ("deadly", "a", "b")]
         for package in packages:
             pypi.knows(package.slug)
@@ -108,7 +108,7 @@ class TestRun:
 
     @pytest.mark.usefixtures("shared_database")
     def test_after_a_death_it_comes_alone(self, make_package: MakePackage, parts: list[Part]) -> None:
-        """Of all that a dead run had in hand, only what kills the next one too can be what killed it."""
+        """The packages of a dead run are fetched one at a time, so that the one that kills is known."""
         packages = [make_package(slug) for slug in ("a", "b", "c", "d")]
         in_hand = []
 
@@ -126,7 +126,7 @@ class TestRun:
     def test_after_two_deaths_it_is_put_off(
         self, make_package: MakePackage, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It is not asked for, goes to the end of the queue, and the ledger, the run and the log say why."""
+        """It is not fetched and goes to the end of the queue; the ledger, the run and the log say why."""
         packages = [make_package(slug) for slug in ("deadly", "a")]
         pypi.knows("a")
         die(packages[0])
@@ -156,7 +156,7 @@ class TestRun:
     def test_what_was_put_off_comes_last_and_is_put_off_for_longer(
         self, make_package: MakePackage, pypi: CannedPyPI
     ) -> None:
-        """When it is due again it still comes last; and one more death is enough, until it is fetched well."""
+        """When due again it still comes last, and one death postpones it again, until a fetch succeeds."""
         packages = [make_package(slug) for slug in ("deadly", "a")]
         for package in packages:
             pypi.knows(package.slug)
@@ -182,7 +182,7 @@ class TestRun:
         assert pypi.asked == ["a", "deadly"] * 2
 
     def test_a_run_that_ends_early_leaves_it_to_the_next(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """It counts as a package that had no turn, and the next run knows of the death."""
+        """It counts as left, and the next run still sees the death."""
         packages = [make_package(slug) for slug in ("deadly", "a")]
         pypi.knows("a")
         die(packages[0])
@@ -200,7 +200,7 @@ class TestTask:
 
     @pytest.fixture(autouse=True)
     def sent(self, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-        """Return the messages that are sent; nobody takes them."""
+        """Return the messages that are sent; no worker receives them."""
         messages: list[object] = []
         monkeypatch.setattr(tasks.fetch, "apply_async", lambda args, *_, **__: messages.append(args))
         return messages
@@ -212,7 +212,7 @@ class TestTask:
         return Claim.objects.get()
 
     def test_after_one_death_it_is_fetched(self, package: Package, ticket: Claim) -> None:
-        """A worker may have died of something else."""
+        """One death may have another cause, so the package is fetched."""
         die(package, source="stub")
         tasks.fetch(package.pk, "stub")
         package.refresh_from_db()
@@ -220,7 +220,7 @@ class TestTask:
         assert not Claim.objects.exists()
 
     def test_after_two_deaths_it_is_put_off(self, package: Package, ticket: Claim, sent: list[object]) -> None:
-        """The ticket is gone; when the part is due again, the next plan queues it."""
+        """The ticket is deleted; the next plan queues the part when it is due again."""
         die(package, source="stub")
         die(package, source="stub")
         sent.clear()
@@ -237,7 +237,7 @@ class TestTask:
     def test_a_task_that_is_ended_is_no_death(
         self, package: Package, ticket: Claim, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
     ) -> None:
-        """Neither a soft time limit nor a shutdown: the ticket is free for the next message at once."""
+        """A soft time limit or a shutdown is no death, and frees the ticket at once."""
         monkeypatch.setattr(tasks, "store", partial(_raise, error))
         with pytest.raises(error):
             tasks.fetch(package.pk, "stub")
@@ -247,7 +247,7 @@ class TestTask:
     def test_to_wait_for_the_source_is_no_fetch(
         self, package: Package, ticket: Claim, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """While the source is to be left alone, deaths are not forgotten."""
+        """Waiting for a paused source keeps the count of deaths."""
         until = timezone.now() + timedelta(minutes=1)
         pauses = tasks._pauses()
         monkeypatch.setattr(pauses, "of", lambda _: Pause(60.0, until, "down"))
@@ -256,7 +256,7 @@ class TestTask:
         assert count() == [1]
 
     def test_not_to_be_ready_is_a_fetch(self, package: Package, parts: list[Part], ticket: Claim) -> None:
-        """The worker lives: the deaths before are not in a row with those to come."""
+        """A source that is not ready was fetched without a death, so the count is reset."""
         parts[:] = [stub("", NotReady("still at it"))]
         die(package, source="stub")
         tasks.fetch(package.pk, "stub")

@@ -1,4 +1,4 @@
-"""What is queued for workers: a ticket for each source of a package that is due, and a message for each ticket."""
+"""The queue of workers: a ticket for each source of a package that is due, and a message for each ticket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.package.conftest import MakePackage, at_once, stub
 
 
 class Broker(list[tuple[int, str]]):
-    """Takes messages, until it is away."""
+    """A broker that can become unavailable."""
 
     left = 10**6
 
@@ -36,7 +36,7 @@ def broker() -> Broker:
 
 @pytest.fixture(autouse=True)
 def _parts(parts: list[Part]) -> None:
-    """Let every package have two sources, one of them with two parts."""
+    """Give every package two sources, one of them with two parts."""
     parts += [stub(name, Reading(), source=source) for source, name in (("a", "1"), ("a", "2"), ("b", ""))]
 
 
@@ -57,19 +57,19 @@ class TestEnqueue:
     """enqueue."""
 
     def test_each_source_gets_a_ticket_and_a_message(self, packages: list[Package], broker: Broker) -> None:
-        """However many parts it has."""
+        """A source gets one ticket and one message, however many parts it has."""
         assert enqueue(broker, *packages) == [3]
         assert sorted(broker) == sources_of(*packages)
         assert Claim.objects.exclude(sent=None).filter(owner="", until=None, everything=False).count() == 6
 
     def test_what_is_queued_is_not_queued_twice(self, packages: list[Package], broker: Broker) -> None:
-        """A plan every few minutes sends no more messages than there is to do."""
+        """Planning again does not queue a source a second time."""
         for _ in range(3):
             enqueue(broker, *packages)
         assert len(broker) == Claim.objects.count() == 6
 
     def test_what_is_not_due_is_not_queued(self, packages: list[Package], broker: Broker) -> None:
-        """Nor is a source of which nothing is due."""
+        """Only sources with a part that is due are queued."""
         later = timezone.now() + timedelta(hours=1)
         for part in ("1", "2"):
             SourceStatus.objects.create(package=packages[0], source="a", part=part, next_due=later)
@@ -78,7 +78,7 @@ class TestEnqueue:
         assert sorted(broker) == [(packages[0].pk, "b"), *sources_of(packages[1])]
 
     def test_everything_is_queued_due_or_not(self, packages: list[Package], broker: Broker) -> None:
-        """For those who ask for it."""
+        """With `everything`, sources are queued whether due or not."""
         later = timezone.now() + timedelta(hours=1)
         SourceStatus.objects.create(package=packages[0], source="b", next_due=later)
         enqueue(broker, packages[0], everything=True)
@@ -86,14 +86,14 @@ class TestEnqueue:
         assert Claim.objects.filter(everything=True).count() == 2
 
     def test_a_ticket_that_is_there_becomes_one_for_everything(self, packages: list[Package], broker: Broker) -> None:
-        """Whoever asks for all of it gets all of it, though a part was queued already; and nobody makes it less."""
+        """An existing ticket is extended to all parts on request, and never reduced again."""
         for everything in (False, True, False):
             enqueue(broker, packages[0], everything=everything)
         assert list(Claim.objects.values_list("everything", flat=True)) == [True, True]
         assert len(broker) == 2
 
     def test_what_a_run_has_in_hand_is_queued_without_a_message(self, packages: list[Package], broker: Broker) -> None:
-        """The run does it; should it die, a message is sent when its lease is over."""
+        """A source that a run has claimed is queued without a message; one is sent if the run dies."""
         claims.claim("run", set(sources_of(packages[0])))
         enqueue(broker, packages[0])
         assert broker == []
@@ -103,14 +103,14 @@ class TestEnqueue:
         assert sorted(broker) == sources_of(packages[0])
 
     def test_deleted_packages_are_passed_over(self, packages: list[Package], broker: Broker) -> None:
-        """The list of what is due may be minutes old."""
+        """Packages that were deleted since the list was read are skipped."""
         keys = [package.pk for package in packages]
         packages[1].delete()
         assert list(dispatch.enqueue(keys, broker, everything=False)) == [3]
         assert sorted(broker) == sources_of(packages[0], packages[2])
 
     def test_a_package_without_sources_has_no_ticket(self, package: Package, broker: Broker, parts: list[Part]) -> None:
-        """There is nothing that a worker could do."""
+        """A package without sources gets no ticket."""
         parts.clear()
         enqueue(broker, package)
         assert broker == []
@@ -119,18 +119,18 @@ class TestEnqueue:
     def test_many_are_queued_chunk_by_chunk(
         self, packages: list[Package], broker: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """So that it can be told how far it is, and workers can begin."""
+        """Packages are queued in chunks, so that progress can be shown and workers can begin."""
         monkeypatch.setattr(dispatch, "_CHUNK", 2)
         assert enqueue(broker, *packages) == [2, 1]
         assert sorted(broker) == sources_of(*packages)
 
 
 class TestBrokerAway:
-    """What could not be sent."""
+    """Messages that could not be sent."""
 
     @pytest.fixture
     def cut(self, packages: list[Package], broker: Broker) -> Broker:
-        """Return a broker that went away after two messages, and came back."""
+        """Return a broker that was unavailable after two messages, and is available again."""
         broker.left = 2
         with pytest.raises(ConnectionError):
             enqueue(broker, *packages)
@@ -138,14 +138,14 @@ class TestBrokerAway:
         return broker
 
     def test_is_not_lost(self, packages: list[Package], cut: Broker) -> None:
-        """The next plan sends it, and nothing that was sent."""
+        """The next plan sends the missing messages, and no other."""
         dispatch.send_again(cut)
         assert sorted(cut) == sources_of(*packages)
 
     def test_is_sent_chunk_by_chunk(
         self, packages: list[Package], cut: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Each is noted soon after it was sent: whoever is killed in the middle sends little twice."""
+        """Sent messages are recorded per chunk, so that a killed process sends few twice."""
         monkeypatch.setattr(dispatch, "_CHUNK", 1)
 
         class KilledError(BaseException):
@@ -185,7 +185,7 @@ class TestSendAgain:
     def test_what_nobody_has_taken_for_long(
         self, package: Package, broker: Broker, fields: dict[str, timedelta | None], again: bool
     ) -> None:
-        """What is not queued, has just been sent, is sent for later, or somebody does, is left to that."""
+        """Only queued tickets without a lease whose message is overdue are sent again."""
         now = timezone.now()
         moments = {name: value if value is None else now + value for name, value in fields.items()}
         Claim.objects.create(package=package, source="a", **{"queued": now, **moments})
@@ -193,7 +193,7 @@ class TestSendAgain:
         assert broker == ([(package.pk, "a")] if again else [])
 
     def test_twice_is_once(self, packages: list[Package], broker: Broker) -> None:
-        """What was sent again waits as long as the first time."""
+        """A message that was sent again is not sent again before the same time has passed."""
         enqueue(broker, *packages)
         Claim.objects.update(sent=timezone.now() - 2 * RESEND)
         for _ in range(2):
@@ -205,7 +205,7 @@ class TestLeft:
     """left."""
 
     def test_counts_what_is_queued_until_it_is_done(self, packages: list[Package], broker: Broker) -> None:
-        """Whether somebody is at it or not; what is queued later is somebody else's."""
+        """Claimed and free tickets count; tickets queued later do not."""
         enqueue(broker, *packages[:2])
         moment = timezone.now()
         claims.claim("run", {(packages[2].pk, "a")})
@@ -219,7 +219,7 @@ class TestLeft:
 
 @pytest.mark.usefixtures("shared_database")
 def test_two_plans_at_once(make_package: MakePackage, broker: Broker) -> None:
-    """Nothing is queued twice, whatever their order; nobody waits for ever; workers that are at it do not mind."""
+    """Two plans at once queue nothing twice and do not deadlock, even while workers fetch."""
     keys = [make_package(f"p{number}").pk for number in range(40)]
     wanted = [(key, source) for key in keys for source in ("a", "b")]
 

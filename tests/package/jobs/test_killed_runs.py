@@ -1,4 +1,4 @@
-"""Runs of `update_packages` with threads, from outside: killed in the middle, and two at once."""
+"""Processes that run `update_packages` with threads: one is killed, and two run at once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(site: Site) -> Program:
 
 
 def asked(upstreams: Upstreams) -> list[str]:
-    """Return everything that was asked for and answered, by any server."""
+    """Return all requests that any server has answered."""
     requests = ((upstream.kind, entry) for upstream in upstreams.all for entry in upstream.requests)
     return [f"{kind}{entry.path}" for kind, entry in requests if entry.status is not None]
 
@@ -69,7 +69,7 @@ def twice(paths: list[str]) -> list[str]:
 
 
 def test_a_run_is_killed(site: Site, upstreams: Upstreams) -> None:
-    """It loses what is in flight at most; the next run takes the rest, and that too when its lease is over."""
+    """A killed run loses its current fetches at most; the next run does the rest, and these after their leases."""
     with run(site) as first:
         wait_until(lambda: len(asked(upstreams)) > 60, LONGEST, "the first run is in its midst")
         first.kill()
@@ -86,7 +86,7 @@ def test_a_run_is_killed(site: Site, upstreams: Upstreams) -> None:
 
 
 def test_two_runs_at_once(site: Site, upstreams: Upstreams) -> None:
-    """No server is asked twice for the same, and all is up to date in the end."""
+    """Two runs never request the same, and all packages are up to date at the end."""
     with run(site) as one, run(site) as other:
         assert (one.wait(LONGEST), other.wait(LONGEST)) == (0, 0), one.said + other.said
     assert twice(asked(upstreams)) == []
@@ -98,7 +98,7 @@ def test_two_runs_at_once(site: Site, upstreams: Upstreams) -> None:
 
 
 def test_a_run_begins_while_another_is_in_its_midst(site: Site, upstreams: Upstreams) -> None:
-    """What the first one has in hand when the second looks at what is due is not fetched again when it is done."""
+    """Sources that the first run is fetching when the second plans are not fetched again by the second."""
     with run(site) as one:
         wait_until(lambda: len(asked(upstreams)) > 30, LONGEST, "the first run is in its midst")
         with run(site) as other:

@@ -1,4 +1,4 @@
-"""A package that kills whoever fetches it comes last, with its reason; all others are refreshed all the same."""
+"""A package that kills its worker comes last and is postponed; all others are refreshed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def upstreams() -> Iterator[Upstreams]:
 
 @pytest.fixture
 def deadly(upstreams: Upstreams) -> str:
-    """Return the slug of the package that is the first in the queue, and that nobody is to get an answer about."""
+    """Return the slug of the package that kills its worker; it is the first in the queue."""
     package = upstreams.world.packages[0]
     upstreams.pypi.fault = BlackHole(on=f"/pypi/{package.pypi}")
     return package.slug
@@ -55,18 +55,18 @@ def fetched(upstreams: Upstreams, deadly: str) -> int:
 
 
 def behind(site: Site) -> set[str]:
-    """Return the packages that are not as the servers have them."""
+    """Return the packages that are not up to date."""
     return {line.partition(":")[0] for line in site.behind}
 
 
 def ledger(site: Site, deadly: str) -> SourceStatus | None:
-    """Return what the ledger has of PyPI."""
+    """Return PyPI's rows of the ledger."""
     [package] = [package for package in site.packages if package.slug == deadly]
     return next((row for row in package.sources.all() if row.source == "pypi"), None)
 
 
 def test_of_the_command(database_url: str, upstreams: Upstreams, deadly: str, tmp_path: Path) -> None:
-    """The second run dies of it as well, but last; the third one does not ask, and says why."""
+    """The second run is killed by it too, after all others; the third does not fetch it, and says why."""
     site = Site(upstreams, tmp_path, database_url, DJANGO_SETTINGS_MODULE="tests.servers.hurried.unhurried_settings")
     site.fill()
     with site.start("update_packages", "--workers=6") as first:
@@ -98,7 +98,7 @@ def test_of_the_command(database_url: str, upstreams: Upstreams, deadly: str, tm
 
 
 def test_of_celery(database_url: str, upstreams: Upstreams, deadly: str, tmp_path: Path) -> None:
-    """After two of its processes died the worker does not fetch it any more; nothing else is left to be done."""
+    """After two deaths the workers no longer fetch it, and all other work is done."""
 
     def kill_or_done() -> bool:
         for name in upstreams.pypi.fetches.under_way:

@@ -1,4 +1,4 @@
-"""What a run still has to do: in which order it goes, how much of it goes at once, and what waits for its upstream."""
+"""The lanes of a run: the order of units, the limit of each lane, and pauses of upstreams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from package.jobs.pauses import Pause
 
 @dataclass
 class World:
-    """Upstreams as a test wants them, and lanes to them."""
+    """Upstreams that a test controls, and lanes for them."""
 
     limits: int = 1000
     now: float = 0.0
@@ -40,7 +40,7 @@ class World:
         return key in self.suspects
 
     def taken(self, now: float) -> list[int]:
-        """Take everything that there is by `now`."""
+        """Take all units that are ready at `now`."""
         self.now = now
         packages = []
         while (each := self.lanes.take(now)) is not None:
@@ -62,7 +62,7 @@ def test_nothing_is_there_at_first() -> None:
 
 
 def test_what_comes_back_later_stays_until_then() -> None:
-    """A unit comes when its time has come, and not before."""
+    """A unit that was put back is not returned before its time."""
     world = World()
     world.lanes.put_back(unit(1), 5)
     assert world.taken(4.9) == []
@@ -71,7 +71,7 @@ def test_what_comes_back_later_stays_until_then() -> None:
 
 
 def test_what_could_go_for_longest_goes_first() -> None:
-    """Across all lanes, new or not; those of the same moment go as they came."""
+    """The unit that has been ready longest is next, across all lanes; ties are in order of arrival."""
     world = World()
     for package, key, at in ((1, "pypi", 3), (2, "github", 2), (3, "pypi", 1), (4, "github", 2), (5, "pypi", 2)):
         world.lanes.put_back(unit(package, key), at)
@@ -92,7 +92,7 @@ def test_in_one_lane_too_what_could_go_for_longest_goes_first() -> None:
 
 
 def test_a_lane_lets_so_many_go_at_once() -> None:
-    """The next goes when one is done; other lanes do not care."""
+    """A full lane gives no unit until one is done; other lanes are not affected."""
     world = World(limits=2)
     for package in range(4):
         world.lanes.put(unit(package), 0)
@@ -105,7 +105,7 @@ def test_a_lane_lets_so_many_go_at_once() -> None:
 
 
 def test_a_pause_keeps_everything_of_its_lane() -> None:
-    """While a server is to be left alone nothing of it goes; what belongs to others does."""
+    """A paused lane gives no unit; other lanes do."""
     world = World()
     world.lanes.put(unit(1, "pypi"), 0)
     world.lanes.put(unit(2, "github"), 0)
@@ -116,7 +116,7 @@ def test_a_pause_keeps_everything_of_its_lane() -> None:
 
 
 def test_a_pause_that_ends_early_has_ended() -> None:
-    """Nothing is remembered that others may know better by now."""
+    """A pause that ended early is over at once, because the upstream is asked each time."""
     world = World()
     world.lanes.put(unit(1), 0)
     world.paused["pypi"] = 1000
@@ -127,7 +127,7 @@ def test_a_pause_that_ends_early_has_ended() -> None:
 
 
 def test_after_a_pause_one_goes_alone_until_one_is_answered() -> None:
-    """A server that was down is not met by all who wait for it."""
+    """After a pause, one unit at a time is given until one is answered."""
     world = World()
     for package in range(5):
         world.lanes.put(unit(package), 0)
@@ -143,7 +143,7 @@ def test_after_a_pause_one_goes_alone_until_one_is_answered() -> None:
 
 
 def test_a_unit_may_wait_longer_than_the_pause() -> None:
-    """The end of a pause does not hurry what is to come later anyway."""
+    """A unit that was put back for later than the end of a pause stays until its time."""
     world = World()
     world.paused["pypi"] = 5
     world.lanes.put_back(unit(1), 8)
@@ -151,7 +151,7 @@ def test_a_unit_may_wait_longer_than_the_pause() -> None:
 
 
 def test_who_did_not_answer_is_asked_again_first() -> None:
-    """So that one worker, going round servers that are all down, learns of each that it is."""
+    """Units of a silent upstream come first, so that one worker soon learns that it is down."""
     world = World()
     for package in range(3):
         for key in ("pypi", "github"):
@@ -168,7 +168,7 @@ def test_who_did_not_answer_is_asked_again_first() -> None:
 
 
 def test_only_suspects_come_first() -> None:
-    """One that limits our rate, say, answers nothing of use, and will not be known to be down: others go on."""
+    """Only suspected upstreams come first; one that merely limits our rate does not."""
     world = World()
     for package in range(2):
         for key in ("pypi", "github"):
@@ -185,7 +185,7 @@ def test_only_suspects_come_first() -> None:
 
 
 def test_what_is_set_aside_is_told_of_once() -> None:
-    """It keeps its place."""
+    """A unit that was set aside is returned once, and keeps its place."""
     world = World()
     world.paused["pypi"] = 10
     for package in range(3):
@@ -203,7 +203,7 @@ def test_what_is_set_aside_is_told_of_once() -> None:
 
 
 def test_what_is_set_aside_may_be_any_number() -> None:
-    """A run over 50,000 packages whose server is down spends its time on the others."""
+    """Setting aside any number of units is fast."""
     world, began = World(), time.process_time()
     world.paused["pypi"] = 99
     for package in range(50_000):
@@ -214,7 +214,7 @@ def test_what_is_set_aside_may_be_any_number() -> None:
 
 
 def test_only_those_whose_turn_it_is_are_looked_up() -> None:
-    """core.http keeps what it knows of a limited number of hosts: looking at each all the time pushes others out."""
+    """Only lanes whose turn it is are asked, because core.http remembers a limited number of hosts."""
     world = World()
     for number in range(50):
         world.lanes.put(unit(number, f"host{number}"), number)
@@ -223,7 +223,7 @@ def test_only_those_whose_turn_it_is_are_looked_up() -> None:
 
 
 def test_the_rest_says_why() -> None:
-    """What is left goes to the next run with the last reason that there was; without one there is none."""
+    """Each unit that is left comes with the last pause of its lane, or None."""
     world = World()
     world.lanes.put(unit(1, "pypi"), 0)
     world.lanes.put_back(unit(2, "github"), 0)
@@ -254,7 +254,7 @@ def test_everything_goes_once_and_in_time(
     limit: int,
     answers: list[bool | None],
 ) -> None:
-    """Whoever waits until `next_at` gets a unit; none goes twice, too early, during a pause or over a limit."""
+    """Waiting until `next_at` always gives a unit; none comes twice, early, during a pause or over a limit."""
     world, earliest = World(limit, paused=pauses, suspects=suspects), {}
     some = world.lanes
     for number, (key, at, new) in enumerate(puts):

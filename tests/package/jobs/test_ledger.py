@@ -1,4 +1,4 @@
-"""The ledger: what a fetch means for the row of its part, and when that is due again."""
+"""The ledger: how a fetch changes the row of its part, and when the part is due again."""
 
 from __future__ import annotations
 
@@ -36,37 +36,37 @@ class TestNextDue:
 
     @pytest.mark.parametrize("outcome", sorted(GOOD))
     def test_after_an_answer(self, outcome: FetchOutcome) -> None:
-        """A daily job that begins some hours earlier than yesterday finds it due again."""
+        """After a success, a part is due before the next daily run, even if that starts some hours early."""
         assert wait(outcome) == FRESH
         assert DAY / 2 < FRESH < DAY
 
     def test_while_the_source_works_on_it(self) -> None:
-        """What was not ready is worth a look in an hour."""
+        """A part that was not ready is due in an hour."""
         assert wait(FetchOutcome.NOT_READY, failures=9) == NOT_READY == HOUR
 
     def test_after_failures(self) -> None:
-        """Twice as long each time, up to a week."""
+        """After failures, the interval doubles each time, up to a week."""
         waits = [wait(FetchOutcome.FAILED, failures) / HOUR for failures in range(1, 11)]
         assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 168, 168]
 
     def test_of_what_is_gone(self) -> None:
-        """From a day to a month: it may come back, but seldom does."""
+        """A part that is gone is due after a day at first, up to a month later."""
         assert [wait(FetchOutcome.NOT_FOUND, failures) / DAY for failures in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]
 
     def test_is_spread(self) -> None:
-        """What failed together does not come back together."""
+        """Parts that failed together are due at different times."""
         assert wait(FetchOutcome.FAILED, 1, chance=0.5) == HOUR * 1.1
         assert wait(FetchOutcome.NOT_FOUND, 9, chance=1.0) == 36 * DAY
 
     def test_draws_a_number_of_its_own(self) -> None:
-        """Nobody has to hand chance in."""
+        """The random source has a default."""
         assert len({next_due(FetchOutcome.FAILED, 5, NOW) for _ in range(20)}) > 1
 
     @given(outcome=st.sampled_from(RECORDED), failures=st.integers(0, 2**31 - 1), chance=st.floats(0, 1))
     def test_is_always_in_the_future_and_never_too_far_off(
         self, outcome: FetchOutcome, failures: int, chance: float
     ) -> None:
-        """However often something failed, it has its turn again within 36 days."""
+        """After any number of failures, a part is due within 36 days."""
         longest = 30 * DAY if outcome is FetchOutcome.NOT_FOUND else 7 * DAY
         assert HOUR <= wait(outcome, failures, chance) <= longest * 1.2
 
@@ -74,12 +74,12 @@ class TestNextDue:
     def test_never_comes_sooner_after_one_more_failure(
         self, outcome: FetchOutcome, failures: int, chance: float
     ) -> None:
-        """With the same luck, one failure more is one wait that is not shorter."""
+        """With the same random number, a further failure never shortens the interval."""
         assert wait(outcome, failures, chance) <= wait(outcome, failures + 1, chance)
 
 
 def row(**fields: Any) -> SourceStatus:
-    """Return a row that went well three days ago."""
+    """Return a row whose last success was three days ago."""
     return SourceStatus(
         **{
             "source": "pypi",
@@ -100,7 +100,7 @@ def row(**fields: Any) -> SourceStatus:
 def note(
     status: SourceStatus, outcome: FetchOutcome, *, again: bool = False, reason: str = "", **fields: Any
 ) -> SourceStatus:
-    """Record what a client came to that needed two attempts."""
+    """Record the result of a client that needed two attempts."""
     client = Client(requests.Session(), Server("PyPI", "https://pypi.test"), memory={"of": "new"})
     client.status, client.attempts, client.seconds, client.reason = 503, 2, 1.23456, reason
     record(status, FetchResult("pypi", outcome, **fields), client, NOW, again=again)
@@ -121,7 +121,7 @@ class TestRecord:
 
     @pytest.mark.parametrize("outcome", sorted(GOOD))
     def test_an_answer(self, outcome: FetchOutcome) -> None:
-        """Whatever was wrong before is over."""
+        """A success clears the error and the failures."""
         noted = note(row(failures=5, error="out of order", reason="http_5xx"), outcome)
         assert (noted.failures, noted.error, noted.reason) == (0, "", "")
         assert (noted.last_success, noted.next_due) == (NOW, NOW + FRESH)
@@ -129,11 +129,11 @@ class TestRecord:
 
     @pytest.mark.parametrize("outcome", [FetchOutcome.UPDATED, FetchOutcome.UNCHANGED])
     def test_validators_of_an_answer_are_kept(self, outcome: FetchOutcome) -> None:
-        """They say what the next time need not bring."""
+        """The validators of a response are stored."""
         assert note(row(), outcome).validators == {"reading": READING, "urls": {}}
 
     def test_validators_of_a_partly_usable_answer_are_not_kept(self) -> None:
-        """What could not be used is to be read, and told of, again."""
+        """A partly usable response is read and reported again, so its validators are not stored."""
         assert note(row(), FetchOutcome.PARTLY).validators == {}
 
     def test_what_could_not_be_used_is_said(self) -> None:
@@ -144,13 +144,13 @@ class TestRecord:
 
     @pytest.mark.parametrize("outcome", [*BAD, FetchOutcome.NOT_READY])
     def test_validators_outlive_a_failure(self, outcome: FetchOutcome) -> None:
-        """What is stored is still what they stand for, and since when it stands is still known."""
+        """A failure keeps the validators and the time of the last success."""
         noted = note(row(), outcome, error="out of order")
         assert (noted.validators, noted.last_success, noted.error) == ({"of": "old"}, BEFORE, "out of order")
 
     @pytest.mark.parametrize("outcome", BAD)
     def test_failures_are_counted(self, outcome: FetchOutcome) -> None:
-        """One after the other, each with a longer pause."""
+        """Failures in a row are counted, and each lengthens the interval."""
         status, dues = row(), []
         for failures in (1, 2, 3):
             note(status, outcome)
@@ -161,7 +161,7 @@ class TestRecord:
 
     @pytest.mark.parametrize("outcome", BAD)
     def test_a_failure_is_one_however_many_passes_it_took(self, outcome: FetchOutcome) -> None:
-        """What is tried again within a run is the same failure still."""
+        """Several passes of one run count as one failure."""
         status = note(row(), outcome)
         for _ in range(5):
             note(status, outcome, again=True)
@@ -192,11 +192,11 @@ class TestRecord:
         assert first.next_due >= NOW + DAY
 
     def test_not_ready_is_no_failure(self) -> None:
-        """A source that asks for patience is not broken; nor does that mend what was."""
+        """A source that is not ready adds no failure and clears none."""
         assert note(row(failures=3), FetchOutcome.NOT_READY).failures == 3
 
     def test_left_alone_changes_nothing_but_what_is_said(self) -> None:
-        """Nothing was asked, so nothing is known but that; what a part noted for its next time is kept all the same."""
+        """LEFT_ALONE changes only outcome, error and reason, and stores the memory of the part."""
         left = note(row(failures=2), FetchOutcome.LEFT_ALONE, error="it is down", reason="breaker_open")
         before = row(failures=2)
         assert (left.outcome, left.error, left.reason) == ("left alone", "it is down", "breaker_open")
@@ -211,7 +211,7 @@ class TestRecord:
         ("result", "clients", "kept"), [("gone", "http_5xx", "gone"), ("", "http_5xx", "http_5xx"), ("", "", "")]
     )
     def test_the_reason_is_the_best_word_there_is(self, result: str, clients: str, kept: str) -> None:
-        """The one that came with the error, or core.http's."""
+        """The reason is that of the error, or else that of core.http."""
         status = SourceStatus()
         client = Client(requests.Session(), Server("PyPI", "https://pypi.test"))
         client.reason = clients

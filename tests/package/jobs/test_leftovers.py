@@ -1,4 +1,4 @@
-"""What a run leaves to the next one: it is said and noted, and never instead of something newer."""
+"""The parts that a run leaves are counted and recorded, but never overwrite newer results."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def ledger() -> dict[str, tuple[str, str, str]]:
 
 
 def test_what_was_not_asked_for_is_left_alone(package: Package) -> None:
-    """The summary counts each part of it, and so does the ledger; both say why."""
+    """Each part that was not requested is in the summary and in the ledger, with the reason."""
     summary = left(unit(package, "a", "b"))
     assert summary.outcomes == {"stub": {LEFT_ALONE: 2}}
     assert summary.left_alone == {"stub": Left(2, DOWN, UNTIL)}
@@ -83,30 +83,30 @@ def test_what_was_not_asked_for_is_left_alone(package: Package) -> None:
 
 
 def test_what_had_no_turn_is_not_spoken_of(package: Package) -> None:
-    """Its package is among those that are left to the next run as a whole."""
+    """Units that had no turn are not counted, because their whole package is left."""
     assert left(unit(package, "a", told=False)).outcomes == {}
     assert ledger() == {}
 
 
 def test_what_failed_and_was_to_be_tried_again_failed(package: Package) -> None:
-    """The last word on it is what came of it; its ledger has that already."""
+    """A part that failed and was waiting for another try counts with its last result."""
     assert left(unit(package, "a", last=(last(FAILED),))).outcomes == {"stub": {FAILED: 1}}
     assert ledger() == {}
 
 
 def test_what_was_left_alone_says_why_as_it_is_by_now(package: Package) -> None:
-    """Until when its server is to be left alone has changed since it was tried."""
+    """The reason and time of the current pause are recorded, not those of the last try."""
     assert left(unit(package, "a", last=(last(LEFT_ALONE),))).left_alone == {"stub": Left(1, DOWN, UNTIL)}
     assert ledger() == {"a": ("left alone", DOWN, "other")}
 
 
 def test_without_a_reason_of_its_server_it_keeps_its_own(package: Package) -> None:
-    """There was no time left to ask, for example."""
+    """Without a current pause, the part keeps its own reason, for example that no time was left."""
     assert left(unit(package, "a", last=(last(LEFT_ALONE),)), why="").left_alone == {"stub": Left(1, "it said no")}
 
 
 def test_what_another_run_fetched_since_is_not_overwritten(package: Package) -> None:
-    """Its news stay in the ledger, and the summary does not complain of a part that is up to date."""
+    """Newer results of another run stay, and the summary counts the part as skipped."""
     for part, when in (("a", BEGAN), ("b", BEGAN - timedelta(seconds=1))):
         SourceStatus.objects.create(package=package, source="stub", part=part, outcome="updated", last_success=when)
     summary = left(unit(package, "a", "b"))
@@ -116,7 +116,7 @@ def test_what_another_run_fetched_since_is_not_overwritten(package: Package) -> 
 
 
 def test_the_rest_of_the_ledger_stays(package: Package) -> None:
-    """When it is due, how often it failed, what makes questions conditional: nothing was sent, so nothing is new."""
+    """`next_due`, failures and validators stay, because nothing was sent."""
     fields = {"failures": 3, "next_due": BEGAN, "validators": {"reading": 1, "urls": {}}, "last_success": None}
     SourceStatus.objects.create(package=package, source="stub", part="a", http_status=503, **fields)
     left(unit(package, "a"))
@@ -126,7 +126,7 @@ def test_the_rest_of_the_ledger_stays(package: Package) -> None:
 
 
 def test_a_deleted_package_is_nobodys(make_package: MakePackage) -> None:
-    """The others are noted all the same."""
+    """A deleted package is skipped, and the others are recorded."""
     gone, stays = make_package("gone"), make_package("stays")
     units = [unit(gone, "a"), unit(stays, "a")]
     gone.delete()
@@ -135,14 +135,14 @@ def test_a_deleted_package_is_nobodys(make_package: MakePackage) -> None:
 
 
 def test_a_package_with_another_address_has_nothing_left(package: Package, parts: list[Part]) -> None:
-    """Of the address that it had, nothing is due any more."""
+    """A unit of a package whose address has changed is dropped."""
     parts[:] = [stub("c", Reading())]
     assert left(unit(package, "a", "b")).outcomes == {}
 
 
 @pytest.mark.usefixtures("shared_database")
 def test_what_another_run_stores_at_the_same_moment(make_package: MakePackage) -> None:
-    """Whoever comes first: its news stay, and neither waits for the other for ever."""
+    """In any order, the newer results of another run stay, and there is no deadlock."""
     packages = [make_package(f"p{number}") for number in range(100)]
     units = [unit(package, "a") for package in packages]
     read = Package.objects.prefetch_related("sources").order_by("-pk")
@@ -159,7 +159,7 @@ def test_what_another_run_stores_at_the_same_moment(make_package: MakePackage) -
 def test_thousands_cost_a_handful_of_queries(
     make_package: MakePackage, django_assert_max_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are read and noted chunk by chunk."""
+    """Thousands of units are read and saved in chunks, with few queries."""
     monkeypatch.setattr(leftovers, "_CHUNK", 10)
     units = [unit(make_package(f"p{number}"), "a", "b") for number in range(30)]
     with django_assert_max_num_queries(3 * 5):
@@ -176,7 +176,7 @@ class TestLeaveAlone:
         return Claim.objects.get()
 
     def test_says_why_and_ends_the_ticket(self, ticket: Claim, parts: list[Part]) -> None:
-        """The ledger keeps what it has, and gets the reason."""
+        """The ledger gets the reason and keeps its other fields, and the ticket is deleted."""
         SourceStatus.objects.create(package_id=ticket.package_id, source="stub", part="a", last_success=BEGAN)
         results = leave_alone(ticket, parts, Pause(99, UNTIL, DOWN))
         assert [(each.outcome, each.error, each.retry_at, each.stored) for each in results] == [
@@ -188,7 +188,7 @@ class TestLeaveAlone:
         assert not Claim.objects.exists()
 
     def test_of_somebody_else_is_not_touched(self, ticket: Claim, parts: list[Part]) -> None:
-        """Whoever took it over stores what comes."""
+        """A ticket with another owner is not changed."""
         Claim.objects.update(owner="another")
         assert leave_alone(ticket, parts, Pause(99, UNTIL, DOWN)) == []
         assert (ledger(), Claim.objects.count()) == ({}, 1)
@@ -206,7 +206,7 @@ class TestLeaveAlone:
     [((None, 5, 3), 5, "1"), ((5, None, 9), 9, "2"), ((None, None), None, "0"), ((3, 3), 3, "0")],
 )
 def test_of_several_moments_the_last_counts(moments: tuple[int | None, ...], until: int | None, why: str) -> None:
-    """A source may be several servers; until all of them may be asked, something is left."""
+    """Of several pauses of one source, the one that ends last is reported."""
     left = Left()
     for number, seconds in enumerate(moments):
         retry_at = None if seconds is None else BEGAN + timedelta(seconds=seconds)

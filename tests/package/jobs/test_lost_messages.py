@@ -1,4 +1,4 @@
-"""Tickets outlive the messages about them: one that is lost, late, early or there twice costs time at most."""
+"""Tickets outlive their messages: a message that is lost, late, early or duplicated only costs time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Sent = list[tuple[int, str, int, datetime | None]]
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
-    """Return the messages that are sent; nobody takes them."""
+    """Return the messages that are sent; no worker receives them."""
     messages: Sent = []
 
     def send(package: int, source: str, tries: int = 0, eta: datetime | None = None) -> None:
@@ -34,7 +34,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 @pytest.fixture
 def ticket(package: Package, parts: list[Part], sent: Sent) -> Claim:
-    """Queue a package of which one part comes at once, and one at the third attempt."""
+    """Queue a package with a part that succeeds at once, and one that succeeds at the third attempt."""
     parts += [
         stub("one", Reading({"repo_forks": 1})),
         stub("other", NotReady("still at it"), NotReady("still at it"), Reading({"repo_watchers": 2})),
@@ -48,7 +48,7 @@ def pass_time(ticket: Claim, until: Any) -> None:
 
 
 def test_the_message_for_another_try_is_lost(ticket: Claim, package: Package, sent: Sent) -> None:
-    """A ticket that is sent again knows that it was tried already, and is not dropped."""
+    """If the message for another try is lost, the ticket is sent again and not dropped."""
     tasks.fetch(package.pk, "stub")
     pass_time(ticket, timezone.now() - dispatch.RESEND - timedelta(seconds=1))
     sent.clear()
@@ -63,7 +63,7 @@ def test_the_message_for_another_try_is_lost(ticket: Claim, package: Package, se
 
 
 def test_a_second_message_does_not_cut_a_pause_short(ticket: Claim, package: Package, sent: Sent) -> None:
-    """What is put off until later is put off for every message about it."""
+    """A second message does not shorten the delay of a ticket."""
     tasks.fetch(package.pk, "stub")
     [*_, (_, _, _, later)] = sent
     attempted = SourceStatus.objects.get(part="other").last_attempt
@@ -74,7 +74,7 @@ def test_a_second_message_does_not_cut_a_pause_short(ticket: Claim, package: Pac
 
 
 def test_a_ticket_is_locked_just_now(ticket: Claim, package: Package, sent: Sent, monkeypatch: Any) -> None:
-    """A message that finds its ticket free, but cannot claim it, comes again soon."""
+    """If a ticket is locked, its message is sent again soon."""
     monkeypatch.setattr(tasks.claims, "claim", lambda *_, **__: {})
     sent.clear()
     tasks.fetch(package.pk, "stub")
@@ -84,7 +84,7 @@ def test_a_ticket_is_locked_just_now(ticket: Claim, package: Package, sent: Sent
 
 
 def test_only_what_did_not_come_is_asked_for_again(package: Package, parts: list[Part], sent: Sent) -> None:
-    """Another try is about what failed, and not about what was not due."""
+    """Another try requests only the parts that failed."""
     now = timezone.now()
     parts += [stub("fresh", Reading({"repo_forks": 1})), stub("other", NotReady("still at it"))]
     SourceStatus.objects.create(
@@ -104,7 +104,7 @@ def test_only_what_did_not_come_is_asked_for_again(package: Package, parts: list
 
 
 def test_what_was_fetched_meanwhile_is_not_queued(package: Package, parts: list[Part], sent: Sent) -> None:
-    """Between a look at what is due and its ticket, somebody else may have fetched it."""
+    """A part that was fetched between the query of due packages and its ticket is not queued."""
     now = timezone.now()
     parts.append(stub("", Reading()))
     SourceStatus.objects.create(

@@ -1,4 +1,4 @@
-"""What an answer may cost: the process of a run stays below 200 MiB, whatever a server sends."""
+"""Memory: the process of a run stays below 200 MiB, whatever a server sends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 
 def bodies(bound: int) -> list[bytes]:
-    """Return JSON that takes far more memory than bytes: most of it small when it is packed."""
+    """Return JSON documents that take much more memory than bytes; most are small when compressed."""
     emoji, nodes = "😀".encode(), 100_000
     objects = b'"a":[' + b",".join(b'{"%d":{}}' % number for number in range(nodes)) + b"]"
     text = emoji + b"-" * (bound - len(objects) - 100)
@@ -56,7 +56,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def upstreams(kind: str) -> Iterator[Upstreams]:
-    """Let one server answer so about each package in another way."""
+    """Let a server answer with a different document for each package."""
     hostile = bodies(BOUNDS[kind])
     with serving(World(2 * len(hostile), shares={"github" if kind == "pypi" else kind: 1.0})) as upstreams:
         upstreams.github.pending = 0
@@ -69,7 +69,7 @@ def upstreams(kind: str) -> Iterator[Upstreams]:
 
 
 def test_of_a_run(kind: str, upstreams: Upstreams, tmp_path: Path, django_db_blocker: Any) -> None:
-    """PyPI, GitHub and a server that a user named may send any JSON, and every package has its turn."""
+    """Whatever JSON PyPI, GitHub and a user's server send, every package has its turn."""
     url = f"sqlite:///{tmp_path / 'site.sqlite3'}"
     with django_db_blocker.unblock(), database(url):
         site = Site(upstreams, tmp_path, url, DJANGO_SETTINGS_MODULE="config.settings")

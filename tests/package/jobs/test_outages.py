@@ -1,4 +1,4 @@
-"""Whole runs over hundreds of packages, against a PyPI that has a bad day."""
+"""Runs over hundreds of packages during outages of PyPI."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_brown_out(upstreams: Upstreams, keys: list[int], world: World) -> Non
 
 
 def swallowing(outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch, begins: str = "") -> list[str]:
-    """Let attempts to reach addresses that begin so time out, on the fake clock. Returns the hosts, one an attempt."""
+    """Let attempts to addresses with these prefixes time out on the fake clock. Returns the host of each attempt."""
     made: list[str] = []
     send = HTTPAdapter.send
 
@@ -98,7 +98,7 @@ def some(keys: list[int]) -> list[int]:
 
 
 def test_an_outage_that_ends_in_time(upstreams: Upstreams, some: list[int], world: World) -> None:
-    """PyPI goes down in mid-run and comes back: every package is caught up with in the same run, at little cost."""
+    """PyPI goes down and comes back during a run: all packages are refreshed in that run, with few requests."""
     sent = 0
 
     def direct(event: object) -> None:
@@ -118,7 +118,7 @@ def test_an_outage_that_ends_in_time(upstreams: Upstreams, some: list[int], worl
 
 
 def test_an_outage_that_lasts(upstreams: Upstreams, some: list[int], world: World) -> None:
-    """PyPI stays down: all that is stored is kept, the rest is refreshed, and the ledger says why."""
+    """PyPI stays down: stored data stays, other sources are refreshed, and the ledger says why."""
     refresh(some)
     before = list(Package.objects.order_by("pk").values("pypi_info", "latest_version", "pypi_classifiers"))
     upstreams.clear()
@@ -134,7 +134,7 @@ def test_an_outage_that_lasts(upstreams: Upstreams, some: list[int], world: Worl
 
 
 def test_a_second_run_asks_conditionally(upstreams: Upstreams, some: list[int]) -> None:
-    """What has not changed since the run before costs a 304 and no more."""
+    """Unchanged data costs only a 304."""
     refresh(some)
     upstreams.clear()
     summary = refresh(some, everything=True)
@@ -146,7 +146,7 @@ def test_a_second_run_asks_conditionally(upstreams: Upstreams, some: list[int]) 
 def test_a_black_hole(
     upstreams: Upstreams, some: list[int], outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PyPI accepts and never answers: ten attempts, one after the other, are enough for a run to know."""
+    """PyPI accepts connections and never answers: ten attempts in a row open the breaker."""
     attempts = swallowing(outbound_http, monkeypatch, upstreams.pypi.url)
     summary = refresh(some)
     assert summary.outcomes["pypistats"][FetchOutcome.UPDATED] == FEWER
@@ -189,7 +189,7 @@ def test_nothing_can_be_reached(upstreams: Upstreams, some: list[int]) -> None:
 def test_one_server_does_not_make_the_run_its_own(
     category: Category, responses: RequestsMock, outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that answers slowly, page after page, gets two minutes."""
+    """A server that answers slowly, page after page, is cut off after two minutes."""
 
     def slow(_: object) -> tuple[int, dict[str, str], str]:
         outbound_http.clock.advance(9)

@@ -1,4 +1,4 @@
-"""Which sources are left alone, until when, and why: as core.http knows, as answers say, and at the end of a quota."""
+"""Pauses of sources: those of core.http, those that answers ask for, and those at the end of a quota."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def refused(reason: str, seconds: float | None = None, outcome: FetchOutcome = L
 
 
 def until(pauses: Pauses, part: Part) -> float:
-    """Return when `part` may be asked; 0: now."""
+    """Return until when `part` is paused; 0 if it is not."""
     pause = pauses.of(part)
     return 0.0 if pause is None else pause.until
 
@@ -78,12 +78,12 @@ def until(pauses: Pauses, part: Part) -> float:
 
 
 def test_who_is_well_is_not_left_alone() -> None:
-    """Nothing is known of anybody at first."""
+    """Without any event, no source is paused."""
     assert [Pauses().of(part) for part in (PYPI, GITHUB, WITH_TOKEN, MINE, USERS)] == [None] * 5
 
 
 def test_an_upstream_that_is_down_is_left_alone(outbound_http: OutboundHTTP) -> None:
-    """For as long as its breaker is open; it is said who, why, and until when."""
+    """An upstream is paused while its breaker is open; the pause says which, why, and until when."""
     outbound_http.clock.advance(100)
     open_breaker(PYPI)
     pause = Pauses().of(PYPI)
@@ -97,7 +97,7 @@ def test_an_upstream_that_is_down_is_left_alone(outbound_http: OutboundHTTP) -> 
 
 @pytest.mark.parametrize(("why", "text"), [("", "limits our rate"), ("refuses our token", "refuses our token")])
 def test_an_upstream_that_asked_for_it_is_left_alone(why: str, text: str) -> None:
-    """For as long as it asked for, and with the words that its answer was given."""
+    """An upstream that asks for a pause gets it, with the reason of its answer."""
     close_gate(WITH_TOKEN, 70, why)
     pause = Pauses().of(WITH_TOKEN)
     assert pause is not None
@@ -106,7 +106,7 @@ def test_an_upstream_that_asked_for_it_is_left_alone(why: str, text: str) -> Non
 
 
 def test_what_core_http_knows_is_asked_anew(outbound_http: OutboundHTTP) -> None:
-    """Whoever opens a gate, a visitor or another process, opens it for jobs too."""
+    """When a visitor's call or another process opens the gate, the pause of the job ends too."""
     pauses = Pauses()
     close_gate(PYPI, 7200)
     outbound_http.clock.advance(3600)
@@ -118,7 +118,7 @@ def test_what_core_http_knows_is_asked_anew(outbound_http: OutboundHTTP) -> None
 
 
 def test_quotas_are_told_apart_and_outages_are_not() -> None:
-    """A limit of those without a token is none of those with one; a server that is down is down for both."""
+    """Limits are separate for calls with and without a token; outages are common."""
     close_gate(GITHUB)
     assert [until(Pauses(), part) for part in (GITHUB, WITH_TOKEN)] == [70, 0]
     open_breaker(WITH_TOKEN)
@@ -126,13 +126,13 @@ def test_quotas_are_told_apart_and_outages_are_not() -> None:
 
 
 def test_servers_of_users_are_told_apart() -> None:
-    """What is learned from a URL that a user submitted is not held against a server that we chose."""
+    """A failure with a user's URL does not pause a configured server."""
     open_breaker(USERS)
     assert [until(Pauses(), part) for part in (USERS, MINE)] == [15, 0]
 
 
 def test_nowhere_is_never_left_alone() -> None:
-    """An address that is that of no repository is told, whoever is down."""
+    """Parts without a server are never paused."""
     nowhere = replace(GITHUB, source=NOWHERE)
     open_breaker(GITHUB)
     assert (Pauses().of(nowhere), is_suspect(nowhere)) == (None, False)
@@ -140,7 +140,7 @@ def test_nowhere_is_never_left_alone() -> None:
 
 
 def test_who_has_failed_is_suspect(outbound_http: OutboundHTTP) -> None:
-    """Until a breaker would not count another failure with it, or is open."""
+    """A source that has failed is suspect while its breaker still counts that failure and is closed."""
     assert not is_suspect(PYPI)
     breaker = upstream(PYPI).breaker
     assert breaker is not None
@@ -158,14 +158,14 @@ def test_who_has_failed_is_suspect(outbound_http: OutboundHTTP) -> None:
 
 @given(remaining=st.integers(0, 5000), limit=st.integers(1, 5000))
 def test_a_tenth_of_a_quota_is_for_others(remaining: int, limit: int) -> None:
-    """From there on the upstream is left alone, until the quota is full again."""
+    """At a tenth of its quota, an upstream is paused until the quota is full again."""
     pauses = Pauses()
     pauses.observe(seen(remaining, limit))
     assert (pauses.of(GITHUB) is not None) is (remaining <= RESERVE * limit)
 
 
 def test_of_the_end_of_a_quota_it_is_said_how_much_is_left(outbound_http: OutboundHTTP) -> None:
-    """And for whom, and until when."""
+    """The reason names the calls that are left, for whom they are reserved, and until when."""
     pauses = Pauses()
     pauses.observe(seen(7))
     pause = pauses.of(GITHUB)
@@ -177,7 +177,7 @@ def test_of_the_end_of_a_quota_it_is_said_how_much_is_left(outbound_http: Outbou
 
 
 def test_each_token_has_a_quota_of_its_own() -> None:
-    """That those without one have used theirs up holds up nobody else."""
+    """A used-up quota of calls without a token does not pause calls with one."""
     pauses = Pauses()
     pauses.observe(seen(1))
     assert [until(pauses, part) for part in (GITHUB, WITH_TOKEN)] == [60, 0]
@@ -191,14 +191,14 @@ def test_each_token_has_a_quota_of_its_own() -> None:
     ids=["none left?", "no limit", "limit 0", "no reset", "reset 0", "nobody's"],
 )
 def test_a_quota_that_makes_no_sense_keeps_nobody(event: Event) -> None:
-    """Nor does one of a server that nobody named: it may be another one's."""
+    """An implausible quota, or one of an unnamed upstream, pauses nothing."""
     pauses = Pauses()
     pauses.observe(event)
     assert [until(pauses, part) for part in (GITHUB, MINE, USERS)] == [0, 0, 0]
 
 
 def test_the_longer_of_two_reasons_counts() -> None:
-    """Whichever of them is known first."""
+    """Of two pauses, the longer one counts, in any order."""
     pauses = Pauses()
     pauses.observe(seen(1, reset=60))
     pauses.observe(seen(0, reset=50))
@@ -213,7 +213,7 @@ def test_the_longer_of_two_reasons_counts() -> None:
 
 
 def test_what_core_http_does_not_know_is_kept() -> None:
-    """An answer that says when to come back is obeyed, and it is news once."""
+    """An answer that names a time pauses the source, and is reported as new once."""
     pauses = Pauses()
     assert pauses.heed(PYPI, refused("unauthorized", 3600))
     assert not pauses.heed(PYPI, refused("unauthorized", 3600))
@@ -224,7 +224,7 @@ def test_what_core_http_does_not_know_is_kept() -> None:
 
 @pytest.mark.parametrize("know", [open_breaker, close_gate])
 def test_what_core_http_knows_is_not_kept(know: Callable[[Part], None], outbound_http: OutboundHTTP) -> None:
-    """It is the first to learn that a server is well again."""
+    """A pause that core.http knows of is not stored here, so that it ends with core.http's."""
     pauses = Pauses()
     know(PYPI)
     assert not pauses.heed(PYPI, refused("rate_limited", 3600))
@@ -235,7 +235,7 @@ def test_what_core_http_knows_is_not_kept(know: Callable[[Part], None], outbound
 
 @pytest.mark.parametrize("reason", ["breaker_open", "rate_limited"])
 def test_who_was_refused_by_core_http_comes_back_soon(reason: str) -> None:
-    """Where another process sends the probe, or it has just succeeded, the hour that was named is not waited for."""
+    """After a refusal by core.http that no longer holds, the source is tried again after a second."""
     pauses = Pauses()
     assert not pauses.heed(PYPI, refused(reason, 3600))
     assert until(pauses, PYPI) == 1
@@ -253,7 +253,7 @@ def test_who_was_refused_by_core_http_comes_back_soon(reason: str) -> None:
     ids=["no time", "over", "failed", "limited", "went well"],
 )
 def test_what_names_no_time_holds_up_nobody(result: FetchResult) -> None:
-    """How many failures are too many is the breaker's business."""
+    """A result without a time pauses nothing."""
     pauses = Pauses()
     for _ in range(50):
         assert not pauses.heed(PYPI, result)
@@ -278,5 +278,5 @@ def test_what_names_no_time_holds_up_nobody(result: FetchResult) -> None:
     ids=lambda value: f"{value.outcome} {value.reason}" if isinstance(value, FetchResult) else None,
 )
 def test_tells_who_was_asked(result: FetchResult, asked: bool) -> None:
-    """What was refused here, or left to another run, was not asked; a refusal by the server is an answer."""
+    """Refusals by core.http and skipped parts do not count as asked; refusals by the server do."""
     assert was_asked(result) is asked

@@ -1,4 +1,4 @@
-"""The same on PostgreSQL: a private server is started, and the tests of what is stored run against it."""
+"""Starts a private PostgreSQL server and runs the tests of stored data against it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SUBSET = [
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """Start a server of our own; return the URL of a database on it."""
+    """Start a private server; return the URL of a database on it."""
     with running_postgresql() as server:
         yield server.url
 

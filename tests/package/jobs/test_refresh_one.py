@@ -1,4 +1,4 @@
-"""Refreshing one package: what is stored of each part, and what one part can do to the others."""
+"""Refreshing one package: what is stored of each part, and how parts affect each other."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def left_alone() -> LeftAlone:
 
 
 def ledger(package: Package) -> dict[str, SourceStatus]:
-    """Return the rows of a package by their part, or by their source where that has but one."""
+    """Return the ledger's rows of a package by part, or by source if that has only one part."""
     return {row.part or row.source: row for row in SourceStatus.objects.filter(package=package)}
 
 
@@ -68,10 +68,10 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 class TestParts:
-    """Each part on its own."""
+    """Each part is fetched and stored separately."""
 
     def test_one_that_fails_does_not_stop_the_others(self, package: Package, parts: list[Part]) -> None:
-        """What comes before and after it is stored."""
+        """If a part fails, the parts before and after it are stored."""
         parts += [stub("a", forks(5)), stub("b", BROKEN), stub("c", watchers(9))]
         assert outcomes(refresh_one(package)) == {"a": "updated", "b": "failed", "c": "updated"}
         kept = reloaded(package)
@@ -81,7 +81,7 @@ class TestParts:
     def test_a_bug_in_one_does_not_stop_the_others(
         self, package: Package, parts: list[Part], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It is logged with its traceback, and noted in words that hold nothing of the data; it counts each time."""
+        """An unexpected error is logged with its traceback, recorded without any data, and counts as a failure."""
         parts += [stub("a", forks(5)), stub("b", ZeroDivisionError("s3cret")), stub("c", watchers(9))]
         for count in (1, 2):
             results = refresh_one(package)
@@ -92,7 +92,7 @@ class TestParts:
         assert any(record.exc_info and "fortune" in record.getMessage() for record in caplog.records)
 
     def test_each_has_its_row_in_the_ledger(self, package: Package, pypi: CannedPyPI) -> None:
-        """What was asked, what came of it, what it cost, and when it is due again."""
+        """The ledger has a row for each part: outcome, cost, and when it is due again."""
         pypi.mock.get(pypi.url("fortune"), status=503)
         pypi.mock.get(pypi.url("fortune"), json={"info": {}})
         pypi.statistics_answer(403)
@@ -110,7 +110,7 @@ class TestParts:
             assert before <= row.last_attempt <= timezone.now() < (row.next_due or before)
 
     def test_some_may_be_asked_for_alone(self, package: Package, parts: list[Part]) -> None:
-        """What is not asked for stays as it is, in the package and in the ledger."""
+        """Parts that are not requested keep their data and their rows."""
         parts += [stub("a", forks(5)), stub("b", watchers(9))]
         refresh_one(package)
         before = ledger(package)["b"].next_due
@@ -120,7 +120,7 @@ class TestParts:
         assert (kept.repo_forks, kept.repo_watchers, ledger(package)["b"].next_due) == (6, 9, before)
 
     def test_keep_a_memory(self, package: Package, parts: list[Part]) -> None:
-        """What a part notes for its next time is there the next time, failures in between or not."""
+        """The memory of a part is there for its next fetch, even after failures."""
 
         def count(client: Client) -> Reading:
             client.memory["times"] = client.memory.get("times", 0) + 1
@@ -134,14 +134,14 @@ class TestParts:
         assert reloaded(package).repo_forks == 3
 
     def test_a_value_that_says_nothing_blanks_nothing(self, make_package: MakePackage, parts: list[Part]) -> None:
-        """Only what was read is stored."""
+        """A value that was not read does not replace the stored one."""
         package = make_package(repo_forks=5, repo_watchers=9)
         parts.append(stub("a", forks(6)))
         refresh_one(package)
         assert reloaded(package).repo_watchers == 9
 
     def test_of_an_address_that_the_package_had_before_are_forgotten(self, package: Package, parts: list[Part]) -> None:
-        """Whoever moves a package to another host finds nothing of the old one in the ledger."""
+        """The ledger's rows of a previous host are deleted."""
         parts += [stub("a", BROKEN, source="old"), stub("b", forks(1), source="old"), stub("c", forks(2))]
         refresh_one(package)
         del parts[:2]
@@ -150,7 +150,7 @@ class TestParts:
         assert reloaded(package).last_exception == ""
 
     def test_of_other_packages_are_not_touched(self, make_package: MakePackage, parts: list[Part]) -> None:
-        """A ledger is a package's own."""
+        """The rows of other packages are not changed."""
         parts.append(stub("a", forks(5)))
         first, second = make_package("first"), make_package("second")
         refresh_one(first)
@@ -160,7 +160,7 @@ class TestParts:
         assert (ledger(first)["a"].outcome, ledger(second)["a"].outcome) == ("failed", "updated")
 
     def test_there_may_be_none(self, make_package: MakePackage) -> None:
-        """A package that has nothing to ask had its turn, and is not asked for before tomorrow."""
+        """A package without sources has had its turn, and is due tomorrow."""
         package, before = make_package(pypi_url="", last_exception="x", last_exception_count=3), timezone.now()
         [result] = refresh_one(package)
         kept = reloaded(package)
@@ -170,7 +170,7 @@ class TestParts:
 
 
 class TestWhatThePackageSays:
-    """last_fetched, last_exception and next_due: the ledger in short."""
+    """last_fetched, last_exception and next_due summarize the ledger."""
 
     @pytest.mark.parametrize(
         ("answer", "moves"),
@@ -189,7 +189,7 @@ class TestWhatThePackageSays:
     def test_last_fetched_is_when_something_answered(
         self, make_package: MakePackage, parts: list[Part], answer: Any, moves: bool
     ) -> None:
-        """A source that fails is not one that was heard."""
+        """last_fetched does not change if no source answered."""
         before = timezone.now() - timedelta(days=3)
         package = make_package(last_fetched=before)
         parts.append(stub("a", answer))
@@ -197,7 +197,7 @@ class TestWhatThePackageSays:
         assert (reloaded(package).last_fetched != before) is moves
 
     def test_last_exception_is_of_all_that_fail(self, package: Package, parts: list[Part]) -> None:
-        """Each error once, in their order."""
+        """last_exception has each error of the failing parts once, in order."""
         parts += [stub("a", BROKEN), stub("b", forks(1)), stub("c", DOWN, source="x"), stub("d", BROKEN, source="y")]
         refresh_one(package)
         kept = reloaded(package)
@@ -205,7 +205,7 @@ class TestWhatThePackageSays:
         assert kept.last_exception_count == 1, "one refresh that did not go well, whatever it was that did not"
 
     def test_what_failed_before_and_was_not_asked_for_fails_still(self, package: Package, parts: list[Part]) -> None:
-        """A good answer of one part does not hide the failure of another."""
+        """The failure of a part that was not requested now stays."""
         parts += [stub("a", BROKEN), stub("b", forks(1))]
         refresh_one(package)
         refresh_one(package, parts=parts[1:])
@@ -224,7 +224,7 @@ class TestWhatThePackageSays:
         assert (reloaded(package).last_exception_count, ledger(package)["a"].failures) == (1, 1)
 
     def test_counts_one_failure_whatever_lies_between(self, package: Package, parts: list[Part]) -> None:
-        """A pass in which nothing could be sent does not make two failures of one."""
+        """A pass in which nothing was sent does not split one failure into two."""
         parts.append(stub("a", DOWN, left_alone(), DOWN))
         refresh_one(package)
         for _ in range(2):
@@ -232,7 +232,7 @@ class TestWhatThePackageSays:
         assert (reloaded(package).last_exception_count, ledger(package)["a"].failures) == (1, 1)
 
     def test_what_was_mended_is_not_said_to_fail(self, package: Package, parts: list[Part]) -> None:
-        """Though another part, which never failed, could not be asked for meanwhile."""
+        """A part that succeeds ends the failure, even if a part that never failed was left alone."""
         parts += [stub("a", BROKEN, forks(5)), stub("b", left_alone(), source="elsewhere")]
         for _ in range(2):
             refresh_one(package)
@@ -240,7 +240,7 @@ class TestWhatThePackageSays:
         assert (kept.last_exception, kept.last_exception_at, kept.last_exception_count) == ("", None, 0)
 
     def test_a_source_that_is_left_alone_does_not_mend_the_package(self, package: Package, parts: list[Part]) -> None:
-        """Nothing was asked: how often it failed, since when and why is as it was."""
+        """A source that is left alone keeps its failures, their time and the error."""
         parts.append(stub("a", BROKEN, BROKEN, left_alone()))
         for _ in range(2):
             refresh_one(package)
@@ -260,26 +260,26 @@ class TestWhatThePackageSays:
         assert rows["b"].next_due < rows["a"].next_due
 
     def test_next_due_is_now_while_a_part_was_never_tried(self, package: Package, parts: list[Part]) -> None:
-        """A new part does not wait for the old ones."""
+        """A part that was never tried makes the package due now."""
         parts += [stub("a", forks(1)), stub("b", watchers(1))]
         refresh_one(package, parts=parts[:1])
         assert reloaded(package).next_due is None
 
 
 class TestGone:
-    """What a source does not know."""
+    """Packages that a source does not have."""
 
     PARTS = ("metadata", "commits")
 
     def gone(self, since: str, *answers: Any) -> list[Part]:
-        """Return two parts of a source, the first of which says whether there is anything at all."""
+        """Return two parts of a source; the first one shows whether the source has the package."""
         return [stub("metadata", *answers, missing_since=since), stub("commits", forks(5))]
 
     @pytest.mark.parametrize("since", ["repo_missing_since", "pypi_missing_since"])
     def test_is_marked_until_it_is_back(
         self, package: Package, parts: list[Part], caplog: pytest.LogCaptureFixture, since: str
     ) -> None:
-        """Since when it is gone stays, it is logged once, and an answer clears it."""
+        """The time since when it is gone stays, it is logged once, and an answer clears it."""
         parts += self.gone(since, GONE, GONE, DOWN, NotModified())
         refresh_one(package)
         moment = getattr(reloaded(package), since)
@@ -292,14 +292,14 @@ class TestGone:
         assert getattr(reloaded(package), since) is None
 
     def test_is_no_failure(self, package: Package, parts: list[Part]) -> None:
-        """The source did answer; the package says that it is gone, not that something is broken."""
+        """A package that is gone is marked, but has no failure."""
         parts += self.gone("repo_missing_since", GONE)
         refresh_one(package)
         kept = reloaded(package)
         assert (kept.last_exception, kept.last_exception_count) == ("", 0)
 
     def test_is_not_asked_for_in_parts(self, package: Package, parts: list[Part]) -> None:
-        """The commits of a repository that is gone are not asked for; and the ledger says why, not before a day."""
+        """The other parts of a repository that is gone are not requested; the ledger says why."""
         parts += [*self.gone("repo_missing_since", GONE), stub("other", watchers(9), source="elsewhere")]
         assert outcomes(refresh_one(package)) == {"metadata": "not found", "other": "updated"}
         kept = reloaded(package)
@@ -311,7 +311,7 @@ class TestGone:
     def test_in_one_part_only_is_gone_there_only(
         self, package: Package, parts: list[Part], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A repository without commits is a repository."""
+        """If only one part is gone, the repository is not marked."""
         parts += [stub("metadata", watchers(9), missing_since="repo_missing_since"), stub("commits", GONE)]
         assert outcomes(refresh_one(package)) == {"metadata": "updated", "commits": "not found"}
         assert reloaded(package).repo_missing_since is None
@@ -319,10 +319,10 @@ class TestGone:
 
 
 class TestSilence:
-    """A source that gives no answer at all."""
+    """Sources that do not answer at all."""
 
     def test_is_not_asked_for_its_other_parts(self, package: Package, parts: list[Part]) -> None:
-        """Each would take as long; others are asked."""
+        """The other parts of a silent source are not requested; other sources are."""
         asked: list[str] = []
 
         def read(client: Client) -> Reading:
@@ -339,7 +339,7 @@ class TestSilence:
         assert untried.next_due > timezone.now() + timedelta(minutes=59), "nor is it asked at once the next time"
 
     def test_of_one_answer_is_not_silence(self, package: Package, parts: list[Part]) -> None:
-        """A source that answers 503 to one question may well answer the next one."""
+        """After a 503, the other parts are still requested."""
 
         def limited(client: Client) -> Reading:
             client.status = 503
@@ -350,7 +350,7 @@ class TestSilence:
 
 
 class TestMoved:
-    """A repository that has another address by now."""
+    """Repositories that have moved."""
 
     @pytest.fixture(autouse=True)
     def _repositories(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +368,7 @@ class TestMoved:
     def test_is_found_there_the_next_time(
         self, package: Package, parts: list[Part], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The new address is stored with what was read, and somebody is told."""
+        """The new address is stored with the data, and a WARNING is logged."""
         parts.append(stub("a", Reading({"repo_forks": 5}, moved_to="https://shelf.test/new/name")))
         refresh_one(package)
         kept = reloaded(package)
@@ -380,7 +380,7 @@ class TestMoved:
     def test_to_where_nobody_is_asked_stays(
         self, package: Package, parts: list[Part], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A server cannot send the site to what is no repository."""
+        """A new address that is not that of a repository is not stored."""
         parts.append(stub("a", Reading({"repo_forks": 5}, moved_to="https://evil.test/")))
         refresh_one(package)
         kept = reloaded(package)
@@ -390,7 +390,7 @@ class TestMoved:
 
 
 def stopped(client: Client) -> Reading:
-    """End the run in the midst of a question."""
+    """End the run during a request."""
     client.asked = True
     raise Stopped("the time budget is used up")
 
@@ -399,7 +399,7 @@ class TestStopped:
     """The run ends in the middle of a package."""
 
     def test_saves_what_had_come(self, package: Package, parts: list[Part]) -> None:
-        """What was read before is stored; the part in hand is due at once, and so is what had no turn."""
+        """Results before the stop are stored; the current part and those without a turn are due at once."""
         parts += [stub("a", forks(5)), stub("b", stopped), stub("c", watchers(9))]
         with pytest.raises(Stopped):
             refresh_one(package)
@@ -412,7 +412,7 @@ class TestStopped:
         assert rows["b"].next_due <= timezone.now()
 
     def test_notes_nothing_on_what_was_not_asked_for(self, package: Package, parts: list[Part]) -> None:
-        """A run that ends before the first question is no attempt."""
+        """Parts that were not requested are not recorded."""
         parts += [stub("a", forks(5)), stub("b", Stopped("the time budget is used up"))]
         with pytest.raises(Stopped):
             refresh_one(package)
@@ -422,7 +422,7 @@ class TestStopped:
         assert kept.next_due is None
 
     def test_is_no_failure_of_the_source(self, package: Package, parts: list[Part]) -> None:
-        """Nobody knows what the answer would have been: the ledger does not count it."""
+        """A part that was cut short does not count as failed."""
         parts.append(stub("a", stopped))
         with pytest.raises(Stopped):
             refresh_one(package)
@@ -430,16 +430,16 @@ class TestStopped:
 
 
 class TestRefusedByTheDatabase:
-    """A value that passed the reading and that the database does not take."""
+    """Values that were read but that the database refuses."""
 
     @pytest.fixture
     def refusing(self, parts: list[Part]) -> list[Part]:
-        """Three parts, of which the database refuses the second one: it has no value for a column that needs one."""
+        """Return three parts; the database refuses the second, which has no value for a required column."""
         parts += [stub("a", forks(5)), stub("b", watchers(None)), stub("c", Reading({"commit_count": 7}))]
         return parts
 
     def test_fails_alone(self, package: Package, refusing: list[Part], caplog: pytest.LogCaptureFixture) -> None:
-        """The others are stored; the log has what the database said, the package only that it said something."""
+        """The other parts are stored; the database's error is in the log, but not on the package."""
         results = refresh_one(package)
         assert outcomes(results) == {"a": "updated", "b": "failed", "c": "updated"}
         assert (results[1].reason, results[1].updated) == ("database", ())
@@ -449,7 +449,7 @@ class TestRefusedByTheDatabase:
         assert any(record.exc_info for record in caplog.records)
 
     def test_is_in_the_ledger(self, package: Package, refusing: list[Part]) -> None:
-        """It counts as one more failure of its part, which is no success and is read anew the next time."""
+        """A refused value counts as a failure of its part, whose response is read again the next time."""
         for failures in (1, 2, 3):
             refresh_one(package)
             rows = ledger(package)
@@ -459,7 +459,7 @@ class TestRefusedByTheDatabase:
             assert (rows["a"].outcome, rows["c"].outcome) == ("updated", "updated")
 
     def test_counts_once(self, package: Package, refusing: list[Part]) -> None:
-        """A refresh in which something else failed as well is one failure of the package."""
+        """A refused value and another failure in one refresh count as one failure of the package."""
         refusing.append(stub("d", BROKEN))
         refresh_one(package)
         assert reloaded(package).last_exception_count == 1
@@ -482,14 +482,14 @@ class TestRefusedByTheDatabase:
         assert not Version.objects.exists()
 
     def test_and_an_old_address_are_both_dealt_with(self, package: Package, refusing: list[Part]) -> None:
-        """Rows of an address that the package had before go, though the first attempt to store was undone."""
+        """Rows of a previous address are deleted even if the first attempt to store was rolled back."""
         SourceStatus.objects.create(package=package, source="old", part="x")
         refresh_one(package)
         assert set(ledger(package)) == {"a", "b", "c"}
 
 
 def test_two_refreshes_at_the_same_time_get_along(package: Package, pypi: CannedPyPI) -> None:
-    """A visitor who presses the button while a run has the package in hand: both are saved, the later one last."""
+    """A visitor and a run refresh the same package: both results are saved, the later one last."""
     inner: list[FetchResult] = []
 
     def refresh_meanwhile(_: object) -> tuple[int, dict[str, str], str]:
@@ -522,7 +522,7 @@ FIELDS = ("repo_forks", "repo_watchers", "commit_count")
 def test_whatever_sources_say_the_package_agrees_with_its_ledger(
     category: Category, refreshes: list[tuple[str, ...]]
 ) -> None:
-    """The last value of each part is kept, what fails is said, and the package is due when its first part is."""
+    """For any results, the package agrees with its ledger: values, errors and when it is due."""
     Package.objects.all().delete()
     package = Package.objects.create(title="x", slug="x", category=category, pypi_url="x")
     expected = dict.fromkeys(FIELDS, 0)
@@ -553,7 +553,7 @@ def test_whatever_sources_say_the_package_agrees_with_its_ledger(
 
 
 class TestConditional:
-    """What has not changed since the last time."""
+    """Data that has not changed since the last fetch."""
 
     @pytest.fixture
     def fetched(self, package: Package, pypi: CannedPyPI) -> Package:
@@ -572,7 +572,7 @@ class TestConditional:
         ]
 
     def test_costs_no_transfer_and_changes_nothing(self, fetched: Package, pypi: CannedPyPI) -> None:
-        """The second time PyPI is told what is known; its 304 is an answer, and nothing is blanked."""
+        """The second request is conditional; a 304 counts as an answer and empties nothing."""
         pypi.answers("fortune", 304)
         before = timezone.now()
         result = of(refresh_one(fetched))
@@ -586,28 +586,28 @@ class TestConditional:
         assert kept.last_fetched >= before
 
     def test_stays_so(self, fetched: Package, pypi: CannedPyPI) -> None:
-        """A 304 does not wear the validators out."""
+        """The validators stay after a 304."""
         pypi.answers("fortune", 304)
         for _ in range(3):
             assert of(refresh_one(fetched)).outcome is FetchOutcome.UNCHANGED
         assert self.conditions(pypi) == [None, '"1"', '"1"', '"1"']
 
     def test_outlives_a_failure(self, fetched: Package, pypi: CannedPyPI) -> None:
-        """After an outage PyPI is told what is known, as before."""
+        """The validators stay after an outage."""
         pypi.answers("fortune", 400)
         refresh_one(fetched)
         pypi.answers("fortune", 304)
         assert of(refresh_one(fetched)).outcome is FetchOutcome.UNCHANGED
 
     def test_what_could_not_be_used_is_read_again(self, fetched: Package, pypi: CannedPyPI) -> None:
-        """A partly usable answer does not pass for known: the next one is asked for whole, and told of."""
+        """After a partly usable response, the next request is unconditional."""
         pypi.says("fortune", {"info": {"classifiers": 5}}, headers={"ETag": '"2"'})
         for _ in range(2):
             assert of(refresh_one(fetched)).outcome is FetchOutcome.PARTLY
         assert self.conditions(pypi) == [None, '"1"', None]
 
     def test_another_address_is_another_thing(self, fetched: Package, pypi: CannedPyPI) -> None:
-        """What was said of the project that a package had before says nothing of the one it has now."""
+        """Validators of a previous project are not sent for the new one."""
         Package.objects.update(pypi_url="cookie")
         pypi.knows("cookie")
         assert of(refresh_one(reloaded(fetched))).outcome is FetchOutcome.UPDATED
@@ -615,7 +615,7 @@ class TestConditional:
 
 
 def test_costs_few_queries(package: Package, pypi: CannedPyPI, django_assert_max_num_queries: Any) -> None:
-    """A package with all of its parts is read and saved by a handful of queries: there are thousands of packages."""
+    """A package with all its parts is read and saved with a few queries."""
     pypi.knows("fortune")
     with django_assert_max_num_queries(13):
         assert of(refresh_one(package)).outcome is FetchOutcome.UPDATED
@@ -637,7 +637,7 @@ def test_parts_cost_no_queries_of_their_own(package: Package, parts: list[Part])
 
 
 class TestFallback:
-    """tell_of_fallback: what is stored has to serve."""
+    """tell_of_fallback: stored data replaces an answer."""
 
     @pytest.mark.parametrize(
         ("result", "served"),
@@ -654,13 +654,13 @@ class TestFallback:
         ids=str,
     )
     def test_is_counted_where_there_is_something_stored(self, result: dict[str, Any], served: int) -> None:
-        """A source that could not be asked, or did not answer, while there is data of it."""
+        """A fallback counts if a source was not asked or did not answer, and data of it is stored."""
         before = fallbacks()
         tell_of_fallback(FetchResult("pypi", **{"upstream": "pypi", "stored": timezone.now(), **result}))
         assert fallbacks() - before == served
 
     def test_is_known_to_who_refreshes(self, package: Package, pypi: CannedPyPI) -> None:
-        """A result says since when what is stored stands, if it does."""
+        """A result has the time of the last success, if there was one."""
         pypi.answers("fortune", 503)
         assert of(refresh_one(package)).stored is None
         pypi.knows("fortune")
@@ -676,7 +676,7 @@ def fallbacks(upstream: str = "pypi") -> float:
 
 
 def test_an_address_that_somebody_changed_meanwhile_stays(package: Package, parts: list[Part]) -> None:
-    """What came belongs to the address before: nothing of it is stored, and the package is due as it was."""
+    """If the address changes during a fetch, nothing is stored, and the package stays due."""
 
     def edited(_: Client) -> Reading:
         Package.objects.update(repo_url="https://github.com/new/name", next_due=None)
@@ -690,7 +690,7 @@ def test_an_address_that_somebody_changed_meanwhile_stays(package: Package, part
 
 
 def test_what_is_back_is_fetched_as_a_whole(package: Package, parts: list[Part]) -> None:
-    """The parts of a repository that was gone are due as soon as it is there again."""
+    """When a repository is back, all its parts are due."""
     first = replace(stub("a", forks(1), Gone("gone"), forks(2)), missing_since="repo_missing_since")
     parts += [first, stub("b", forks(1))]
     for _ in range(2):
@@ -700,7 +700,7 @@ def test_what_is_back_is_fetched_as_a_whole(package: Package, parts: list[Part])
 
 
 def test_asking_out_of_turn_does_not_put_off_its_turn(package: Package, parts: list[Part]) -> None:
-    """However often a visitor tries a source that is down, it is due as if nobody had."""
+    """Refreshes by visitors do not delay when a failing part is due."""
     parts.append(stub("a", DOWN))
     refresh_one(package)
     due = timezone.now() + timedelta(minutes=30)  # sooner than any pause after a failure, whatever its random share

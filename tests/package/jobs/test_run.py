@@ -1,4 +1,4 @@
-"""The order of the queue, and a run over it: what is put aside comes back, what is down is left alone."""
+"""The order of the queue, and runs over it: parts that were put aside, sources that are down."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def slugs(packages: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class Told:
-    """What progress was told of, once."""
+    """The arguments of one call of `progress`."""
 
     slug: str
     outcomes: dict[str, FetchOutcome]
@@ -63,7 +63,7 @@ class Told:
 
 
 def refresh(*packages: Package, stopper: Stopper | None = None, everything: bool = False) -> tuple[Summary, list[Told]]:
-    """Run over these packages; return the summary, and what progress was told."""
+    """Run over these packages; return the summary and the calls of `progress`."""
     told: list[Told] = []
 
     def tell(package: Package, results: list[FetchResult], again: bool) -> None:
@@ -74,12 +74,12 @@ def refresh(*packages: Package, stopper: Stopper | None = None, everything: bool
 
 
 def at_first(told: list[Told]) -> list[str]:
-    """Return of which packages progress was told in their turn, and not once more for what was put aside."""
+    """Return the packages of all calls of `progress`, without those for parts that were put aside before."""
     return [each.slug for each in told if not each.again]
 
 
 def refuse_to_store(monkeypatch: pytest.MonkeyPatch, slug: str, error: Exception) -> None:
-    """Let the database refuse what PyPI says of one package."""
+    """Let the database refuse PyPI's data for one package."""
     save = ProjectReading.save
 
     def save_or_refuse(reading: ProjectReading, package: Package) -> list[str]:
@@ -91,7 +91,7 @@ def refuse_to_store(monkeypatch: pytest.MonkeyPatch, slug: str, error: Exception
 
 
 def break_code(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Let reading what PyPI says of these projects bring a bug to light; of all of them, and the rest, if none."""
+    """Let reading PyPI's data for these projects (default: all) raise an unexpected error."""
     read = pypi_module.read_project
 
     def buggy(data: Any) -> Any:
@@ -109,7 +109,7 @@ def row(slug: str, source: str = "pypi") -> SourceStatus:
 
 
 def warnings(caplog: pytest.LogCaptureFixture, *, by: str = "package") -> list[str]:
-    """Return what the package app said at WARNING or above."""
+    """Return the package app's log messages at WARNING or above."""
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING and r.name.startswith(by)]
 
 
@@ -128,24 +128,24 @@ class TestQueue:
 
     @pytest.mark.usefixtures("queue")
     def test_those_tried_longest_ago_come_first(self) -> None:
-        """A try counts, whether it went well or not: what fails cannot block the head."""
+        """A package that failed moves back too, so that it cannot block the queue."""
         ordered = in_order(Package.objects.all())
         assert slugs(ordered) == ["new", "stale", "recovered", "never-went-well", "fresh", "failing"]
 
     @pytest.mark.usefixtures("queue")
     def test_what_is_due_goes_by_the_ledger(self) -> None:
-        """What fails waits longer each time, what went well is due tomorrow, what is new is due at once."""
+        """Failed parts wait longer each time, successful ones are due tomorrow, new ones at once."""
         assert slugs(due()) == ["new", "stale", "recovered", "never-went-well"]
 
     @pytest.mark.usefixtures("queue")
     def test_what_is_due_can_be_asked_for_any_moment(self) -> None:
-        """An hour later the rest is due as well; a day ago it was what was never fetched."""
+        """The packages due at another time can be queried."""
         assert slugs(due(ago(-1))) == ["new", "stale", "recovered", "never-went-well", "fresh", "failing"]
         assert slugs(due(ago(24))) == ["new"]
 
     @pytest.mark.usefixtures("queue")
     def test_stale_is_what_was_not_refreshed_for_long(self) -> None:
-        """However often it was tried since, and whatever the ledger says."""
+        """`stale` depends on the last success only."""
         assert slugs(stale(ago(20))) == ["new", "stale", "never-went-well", "failing"]
 
     def test_ties_are_broken_by_age(self, make_package: MakePackage) -> None:
@@ -155,7 +155,7 @@ class TestQueue:
         assert slugs(due()) == ["b", "a", "c"]
 
     def test_every_package_that_was_tried_moves_back(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Found, missing, failing, without PyPI: each had its turn, and the others come before its next one."""
+        """Every tried package moves to the end of the queue, whatever its result."""
         tried = [make_package(slug) for slug in ("good", "missing", "down", "odd")]
         tried += [make_package("bare", pypi_url=""), make_package("elsewhere", pypi_url="https://example.org/x")]
         make_package("waiting")
@@ -186,7 +186,7 @@ class TestRun:
         assert not summary.reached_nothing
 
     def test_counts_what_calls_cost(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """The summary tells attempts, retries and the seconds lost to them, each kind of outcome by source."""
+        """The summary has attempts, retries, seconds of backoff, and the outcomes by source."""
         packages = [make_package(slug) for slug in ("good", "missing", "down", "odd")]
         packages.append(make_package("bare", pypi_url=""))
         pypi.knows("good")
@@ -215,7 +215,7 @@ class TestRun:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """A bug that one package brings to light is logged and noted on that package; the others are refreshed."""
+        """An unexpected error for one package is logged and recorded there; the others are refreshed."""
         packages = [make_package(slug) for slug in ("a", "buggy", "b")]
         for slug in ("a", "b", "buggy"):
             pypi.knows(slug)
@@ -237,7 +237,7 @@ class TestRun:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Whatever goes wrong with one package is its own; it counts each time that it does."""
+        """An error outside of the parts affects only its package, and counts as a failure each time."""
         packages = [make_package(slug) for slug in ("buggy", "a")]
         pypi.knows("a"), pypi.knows("buggy")
         refuse_to_store(monkeypatch, "buggy", ZeroDivisionError("secret"))
@@ -259,7 +259,7 @@ class TestRun:
         monkeypatch: pytest.MonkeyPatch,
         error: Exception,
     ) -> None:
-        """What cannot be stored is noted on its package, which moves back in the queue; the others are refreshed."""
+        """Data that cannot be stored is a failure of its package, which moves back; the others are refreshed."""
         packages = [make_package(slug) for slug in ("refused", "a", "b")]
         make_package("waiting")
         for package in packages:
@@ -284,7 +284,7 @@ class TestRun:
         monkeypatch: pytest.MonkeyPatch,
         error: Exception,
     ) -> None:
-        """Where nothing can be stored, nobody is asked for more; what was stored before stays."""
+        """If the database fails, no further request is sent; stored results stay."""
         packages = [make_package(slug) for slug in ("a", "b", "c")]
         for package in packages:
             pypi.knows(package.slug)
@@ -298,7 +298,7 @@ class TestRun:
     def test_a_run_in_which_everything_broke_reached_nothing(
         self, make_package: MakePackage, pypi: CannedPyPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A bug that strikes every package is not a run in good order."""
+        """A run in which every package raised an unexpected error fails."""
         packages = [make_package(slug) for slug in ("a", "b")]
         pypi.knows("a"), pypi.knows("b")
         break_code(monkeypatch)
@@ -308,7 +308,7 @@ class TestRun:
     def test_its_seconds_are_those_of_the_clock(
         self, make_package: MakePackage, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """How long a run took goes by the clock that everything else goes by."""
+        """The duration of a run is measured with the clock of core.http."""
         package = make_package("a")
 
         def answer(_: object) -> tuple[int, dict[str, str], str]:
@@ -322,7 +322,7 @@ class TestRun:
     def test_a_wait_that_is_cut_short_is_no_retry(
         self, make_package: MakePackage, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """The summary counts the retries that were made."""
+        """A wait that was cut short does not count as a retry."""
         pypi.answers("a", 503)
         stopper = Stopper()
         during_waits(lambda: stopper.stop("enough"), outbound_http)
@@ -333,7 +333,7 @@ class TestRun:
     def test_a_circle_of_redirects_is_logged(
         self, make_package: MakePackage, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Each call of it went well, so core.http has nothing to say: the package is named here, once."""
+        """A redirect loop is logged once with the package, because core.http logs no failure."""
         pypi.answers("a", 302, headers={"Location": pypi.url("a")})
         summary, _ = refresh(make_package("a"))
         warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -346,7 +346,7 @@ class TestRun:
     def test_a_package_deleted_before_its_turn_is_passed_over(
         self, make_package: MakePackage, pypi: CannedPyPI
     ) -> None:
-        """The list of what is due may be minutes old."""
+        """A package that was deleted before its turn is skipped."""
         packages = [make_package(slug) for slug in ("a", "b")]
         Package.objects.filter(slug="a").delete()
         pypi.knows("b")
@@ -359,7 +359,7 @@ class TestRun:
     def test_a_package_deleted_during_its_turn_loses_nothing_else(
         self, make_package: MakePackage, pypi: CannedPyPI, status: int
     ) -> None:
-        """Whoever deletes a package while it is refreshed does not end the run for the others."""
+        """Deleting a package during its refresh does not affect the others."""
         packages = [make_package(slug) for slug in ("a", "b")]
 
         def delete_meanwhile(_: object) -> tuple[int, dict[str, str], str]:
@@ -374,7 +374,7 @@ class TestRun:
 
     @pytest.mark.django_db(transaction=True)
     def test_no_transaction_is_open_while_pypi_is_asked(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Each package is saved on its own, and nobody waits for the database meanwhile."""
+        """No transaction is open during a request, so that no other process waits for it."""
         package = make_package("a")
         in_transaction: list[bool] = []
 
@@ -399,7 +399,7 @@ class TestRun:
         assert Package.objects.get(slug="a").pypi_license == "MIT"
 
     def test_stopped_before_it_began(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Nothing is tried once the order to stop is there."""
+        """A run that is stopped before it begins tries nothing."""
         stopper = Stopper()
         stopper.stop("enough")
         summary, told = refresh(make_package("a"), stopper=stopper)
@@ -411,7 +411,7 @@ class TestRun:
     def test_one_that_was_tried_when_time_ran_out_moves_back(
         self, make_package: MakePackage, pypi: CannedPyPI, retry_after: str | None
     ) -> None:
-        """A package that always uses the whole time budget up does not keep the others from ever having a turn."""
+        """A package that uses up the whole time budget moves back in the queue."""
         packages = [make_package(slug) for slug in ("slow", "good")]
         headers = {} if retry_after is None else {"Retry-After": retry_after}
         pypi.answers("slow", 503, headers=headers)
@@ -435,7 +435,7 @@ class TestRun:
     def test_tells_whether_anything_was_reached(
         self, make_package: MakePackage, pypi: CannedPyPI, answers: dict[str, int], nothing: bool
     ) -> None:
-        """Packages that fail are daily life; a run in which nothing answered is not."""
+        """`reached_nothing` is true only if no source answered."""
         for name, status in answers.items():
             pypi.knows(name) if status == 200 else pypi.answers(name, status)
         pypi.statistics_answer(503)
@@ -443,7 +443,7 @@ class TestRun:
         assert summary.reached_nothing is nothing
 
     def test_one_source_that_answers_is_something(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """A run without PyPI that got the download statistics did some of its work."""
+        """One source that answers is enough for `reached_nothing` to be false."""
         pypi.answers("a", 503)
         summary, _ = refresh(make_package("a"))
         assert not summary.reached_nothing
@@ -452,7 +452,7 @@ class TestRun:
     def test_what_is_wrong_with_one_package_is_no_outage(
         self, make_package: MakePackage, pypi: CannedPyPI, url: str
     ) -> None:
-        """A URL that is not PyPI's, or an answer that is not JSON, does not say that PyPI cannot be reached."""
+        """An invalid PyPI URL, or an answer that is not JSON, does not count as unreachable."""
         pypi.answers("a", 200, body="<h1>Hello</h1>")
         pypi.statistics_answer(503)
         summary, _ = refresh(make_package("a", pypi_url=url))
@@ -460,14 +460,14 @@ class TestRun:
 
     @pytest.mark.usefixtures("netrc")
     def test_nobodys_password_is_sent(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Not that of whoever owns the machine, to nobody, and not after a redirect either."""
+        """No password of the machine's netrc is sent to any server, not even after a redirect."""
         pypi.answers("a", 301, headers={"Location": pypi.url("A")})
         pypi.knows("A")
         refresh(make_package("a"))
         assert [call.request.headers.get("Authorization") for call in pypi.mock.calls] == [None] * 3
 
     def test_others_calls_are_not_counted_afterwards(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """The summary is of its run, and of nothing later."""
+        """The summary does not count calls after its run."""
         package = make_package("a")
         pypi.knows("a")
         summary, _ = refresh(package)
@@ -479,12 +479,12 @@ class TestStopper:
     """Stopper."""
 
     def test_waits_for_as_long_as_it_is_asked(self, outbound_http: OutboundHTTP) -> None:
-        """While nobody stops the run, a wait is a wait."""
+        """Without a stop, a wait takes as long as requested."""
         Stopper().wait(1.5)
         assert outbound_http.clock.now == pytest.approx(1.5)
 
     def test_cuts_waiting_short(self, outbound_http: OutboundHTTP) -> None:
-        """An order to stop that comes during a long wait is heard at once."""
+        """A stop ends a long wait at once."""
         stopper = Stopper()
         during_waits(lambda: stopper.stop("enough"), outbound_http)
         with pytest.raises(Stopped, match="enough"):
@@ -507,13 +507,13 @@ class TestStopper:
 
 
 def known(name: str) -> dict[str, Any]:
-    """Return what the ledger holds after an answer with an ETag about the downloads of a project."""
+    """Return the validators in the ledger after an answer with an ETag about downloads."""
     url = f"https://pypistats.test/api/packages/{name}/recent?period=month"
     return {"reading": READING, "urls": {url: {"etag": '"1"'}}}
 
 
 def during_waits(action: Callable[[], object], outbound_http: OutboundHTTP) -> None:
-    """Take `action` each time somebody waits."""
+    """Call `action` at each wait."""
 
     def wait(seconds: float) -> None:
         outbound_http.clock.wait(seconds)
@@ -525,7 +525,7 @@ def during_waits(action: Callable[[], object], outbound_http: OutboundHTTP) -> N
 def test_a_stop_while_waiting_begins_no_new_attempt(
     make_package: MakePackage, pypi: CannedPyPI, outbound_http: OutboundHTTP, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Stopped during the wait before a retry, the run asks PyPI nothing more and ends without an error."""
+    """A stop during the wait before a retry ends the run without another request."""
     packages = [make_package(slug) for slug in ("a", "b")]
     pypi.answers("a", 503)
     stopper = Stopper()
@@ -537,11 +537,11 @@ def test_a_stop_while_waiting_begins_no_new_attempt(
 
 
 class TestWhatIsDue:
-    """Of a package, what the ledger says is due."""
+    """Only the parts that are due are fetched."""
 
     @pytest.fixture
     def asked(self, parts: list[Part]) -> list[str]:
-        """Return what is asked for, of two parts that are always in order."""
+        """Return the parts that are requested, of two that always succeed."""
         asked: list[str] = []
 
         def read(name: str) -> Callable[[Client], Reading]:
@@ -551,7 +551,7 @@ class TestWhatIsDue:
         return asked
 
     def test_is_all_that_is_asked_for(self, make_package: MakePackage, asked: list[str]) -> None:
-        """What went well an hour ago waits for tomorrow; what failed may be due before that."""
+        """Parts that are not due are not requested."""
         package = make_package()
         refresh(package)
         SourceStatus.objects.filter(part="b").update(next_due=ago(1))
@@ -559,14 +559,14 @@ class TestWhatIsDue:
         assert asked == ["a", "b", "b"]
 
     def test_does_not_matter_where_everything_is_asked_for(self, make_package: MakePackage, asked: list[str]) -> None:
-        """Whoever names a package means all of it."""
+        """With `everything`, all parts are requested."""
         package = make_package()
         for _ in range(2):
             refresh(package, everything=True)
         assert asked == ["a", "b", "a", "b"]
 
     def test_may_be_nothing(self, make_package: MakePackage, asked: list[str]) -> None:
-        """What another run has fetched since this one looked at what is due is left as it is, and has had its turn."""
+        """If another run has fetched all due parts, nothing is requested, and the package has had its turn."""
         package = make_package()
         refresh(package)
         summary, told = refresh(package)
@@ -577,7 +577,7 @@ class TestWhatIsDue:
     def test_is_what_is_due_when_it_is_claimed(
         self, make_package: MakePackage, asked: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What another run had in hand when this one began, and has finished since, is not fetched again."""
+        """Parts that another run finishes after this run began are not fetched again."""
         package = make_package()
         began = timezone.now()
         refresh(package)
@@ -595,7 +595,7 @@ class TestWhatIsDue:
     def test_is_what_has_never_been_asked_for(
         self, make_package: MakePackage, asked: list[str], parts: list[Part]
     ) -> None:
-        """A new part is fetched with the next run, alone."""
+        """A part that was never fetched is due, without the others."""
         package = make_package()
         refresh(package)
         parts.append(stub("c", lambda _: asked.append("c") or Reading()))
@@ -615,15 +615,15 @@ def answering(*statuses: int, then: int = 200) -> Callable[[Any], tuple[int, dic
 
 
 def body(request: Any) -> str:
-    """Return what PyPI says of the project that is asked for."""
+    """Return PyPI's JSON for the requested project."""
     return json.dumps(project(request.url.split("/")[-2]))
 
 
 class TestPutAside:
-    """What fails is tried again in the same run, when the others have had their turn."""
+    """Parts that failed for now are tried again in the same run, after the others."""
 
     def test_comes_back(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """A hiccup that outlasts the retries of a call costs a second pass, and no data."""
+        """A failure that outlasts the retries of a call is tried again in a second pass."""
         pypi.calls("a", answering(503, 503, 503, 503))
         pypi.knows("b")
         summary, told = refresh(make_package("a"), make_package("b"))
@@ -641,7 +641,7 @@ class TestPutAside:
     def test_is_asked_for_at_longer_and_longer_intervals(
         self, make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP
     ) -> None:
-        """Twice as long each time, as long as there is patience for."""
+        """The delay between passes doubles, while the run's patience lasts."""
         asked: list[float] = []
 
         def fail(_: Client) -> Reading:
@@ -658,7 +658,7 @@ class TestPutAside:
     def test_is_asked_for_so_often_and_no_more(
         self, make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP
     ) -> None:
-        """A run that has time left does not use all of it for one part."""
+        """The number of passes of a part is limited, even if time is left."""
         part = stub("a", NotReady("not yet", "not_ready"))
         parts.append(part)
         summary, told = refresh(make_package(), stopper=Stopper(time_budget=10_000))
@@ -668,7 +668,7 @@ class TestPutAside:
         assert (summary.outcomes, summary.stopped) == ({"stub": {NOT_READY: 1}}, "")
 
     def test_is_not_asked_for_all_day_if_nobody_knows_when(self, make_package: MakePackage, parts: list[Part]) -> None:
-        """What is left alone without a moment at which it is worth another try has its passes, and no more."""
+        """A part that is left alone without a known time has a limited number of passes."""
         parts.append(stub("a", LeftAlone("there was no time left", "deadline_exceeded")))
         summary, told = refresh(make_package(), stopper=Stopper(time_budget=10_000))
         assert len(told) == PASSES
@@ -676,7 +676,7 @@ class TestPutAside:
         assert SourceStatus.objects.get().error == "there was no time left"
 
     def test_is_one_failure(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """However many passes there were, the ledger and the package count one, and the summary has the last word."""
+        """Several failed passes count as one failure, and the summary has the last result."""
         pypi.answers("a", 429)
         package = make_package("a")
         summary, told = refresh(package)
@@ -686,14 +686,14 @@ class TestPutAside:
         assert 1 < (row("a").next_due - timezone.now()) / timedelta(hours=1) * 1.01 < 1.3
 
     def test_is_only_what_failed(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """What could be fetched is not asked for twice."""
+        """A pass requests only the parts that failed."""
         pypi.answers("a", 503)
         refresh(make_package("a"))
         statistics = [call for call in pypi.mock.calls if "pypistats" in call.request.url]
         assert len(statistics) == 1
 
     def test_is_not_what_would_fail_again(self, make_package: MakePackage, parts: list[Part]) -> None:
-        """An answer that cannot be used now cannot be used in ten seconds either."""
+        """A part whose answer is unusable is not tried again."""
         parts.append(stub("a", Unusable("no JSON", "other")))
         summary, told = refresh(make_package())
         assert (len(told), summary.put_aside, summary.outcomes) == (1, 0, {"stub": {FAILED: 1}})
@@ -701,7 +701,7 @@ class TestPutAside:
     def test_what_was_not_ready_is_by_then(
         self, make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP
     ) -> None:
-        """A source that needs some seconds for its answer is given them, while the others have their turn."""
+        """A part that was not ready is tried again after the others."""
         parts.append(stub("a", NotReady("not yet", "not_ready"), Reading({"repo_forks": 5})))
         summary, _ = refresh(make_package())
         assert summary.outcomes == {"stub": {UPDATED: 1}}
@@ -709,7 +709,7 @@ class TestPutAside:
         assert outbound_http.clock.now == pytest.approx(3)
 
     def test_what_was_not_ready_and_then_fails_is_a_failure(self, make_package: MakePackage, parts: list[Part]) -> None:
-        """The first failure of a run counts, in whichever pass it is."""
+        """A part that is not ready first and fails later counts as failed."""
         parts.append(stub("a", NotReady("not yet", "not_ready"), Unusable("no JSON", "other")))
         refresh(make_package())
         assert SourceStatus.objects.get().failures == 1
@@ -718,7 +718,7 @@ class TestPutAside:
     def test_waits_for_no_longer_than_patience_reaches(
         self, make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP
     ) -> None:
-        """In all, and not for each of those that wait."""
+        """The patience is a total for all waits."""
         parts.append(stub("a", NotReady("not yet", "not_ready")))
         refresh(*(make_package(f"p{number}") for number in range(20)))
         assert outbound_http.clock.now <= PATIENCE
@@ -726,7 +726,7 @@ class TestPutAside:
     def test_of_a_package_that_has_another_address_by_now_is_dropped(
         self, make_package: MakePackage, parts: list[Part]
     ) -> None:
-        """Nobody asks the old address again, and nothing is counted that there is not any more."""
+        """Parts that were put aside are dropped if the address of their package changes."""
         package = make_package()
         parts.append(stub("a", NotReady("not yet", "not_ready")))
         told: list[bool] = []
@@ -740,7 +740,7 @@ class TestPutAside:
 
 
 class TestSourceThatIsDown:
-    """An upstream that is down, or asks to be left alone, is left alone, and the others go on."""
+    """Upstreams that are down, or ask for a pause, get no requests; the others continue."""
 
     @pytest.fixture
     def packages(self, make_package: MakePackage) -> list[Package]:
@@ -750,7 +750,7 @@ class TestSourceThatIsDown:
     def out_of_order(
         pypi: CannedPyPI, packages: list[Package], outbound_http: OutboundHTTP, until: float
     ) -> list[float]:
-        """Let PyPI answer 503 until that moment; return when it was asked."""
+        """Let PyPI answer 503 until that time; return the times of its requests."""
         asked: list[float] = []
 
         def answer(request: Any) -> tuple[int, dict[str, str], str]:
@@ -764,7 +764,7 @@ class TestSourceThatIsDown:
     def test_costs_one_probe_for_each_of_its_pauses(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """Once it is known to be down, packages cost nothing; and then one question tells."""
+        """While a source is down, only one probe per pause is sent."""
         asked = self.out_of_order(pypi, packages, outbound_http, until=1e9)
         summary, told = refresh(*packages)
         assert at_first(told) == slugs(packages)
@@ -775,7 +775,7 @@ class TestSourceThatIsDown:
     def test_is_probed_as_long_as_there_is_time(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """In an hour's run an outage costs as many questions as the breaker lets through, whatever waits for it."""
+        """In a long run, an outage costs only the probes of the breaker, however many packages wait."""
         asked = self.out_of_order(pypi, packages, outbound_http, until=1e9)
         summary, _ = refresh(*packages, stopper=Stopper(time_budget=3600))
         pauses = [later - earlier for earlier, later in pairwise(asked[9:])]
@@ -787,7 +787,7 @@ class TestSourceThatIsDown:
     def test_may_have_been_down_before(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """A run that begins while the breaker is open asks nothing until it may, and then all of it."""
+        """A run that begins while the breaker is open waits, and then fetches everything."""
         asked = self.out_of_order(pypi, packages, outbound_http, until=20)
         for _ in range(3):
             ResilientSession().get(pypi.url("p0"))
@@ -801,7 +801,7 @@ class TestSourceThatIsDown:
     def test_is_noticed_in_the_middle_of_a_package(
         self, make_package: MakePackage, parts: list[Part], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """The parts that have not been asked for by then wait, and are fetched when it heals."""
+        """If a source goes down during a package, its remaining parts wait until the source is back."""
 
         def answer(_: object) -> tuple[int, dict[str, str], str]:
             return (200 if outbound_http.clock.now >= 20 else 503), {}, "{}"
@@ -822,7 +822,7 @@ class TestSourceThatIsDown:
     def test_is_caught_up_with_when_it_heals(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """An outage of some seconds costs a run some seconds, and nothing else."""
+        """After an outage of some seconds, all packages are refreshed in the same run."""
         self.out_of_order(pypi, packages, outbound_http, until=25)
         summary, _ = refresh(*packages)
         assert summary.outcomes == {"pypi": {UPDATED: 6}, "pypistats": {UPDATED: 6}}
@@ -843,7 +843,7 @@ class TestSourceThatIsDown:
     def test_is_left_to_the_next_run_in_the_end(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """The summary says what is left and why, so does the ledger; nobody is blamed, and all of it is due still."""
+        """Parts of a source that stays down are left with a reason; they do not fail and stay due."""
         self.out_of_order(pypi, packages, outbound_http, until=1e9)
         summary, _ = refresh(*packages)
         assert "is down; nothing is sent before " in summary.left_alone["pypi"].why
@@ -860,7 +860,7 @@ class TestSourceThatIsDown:
     def test_keeps_its_place_in_the_ledger(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """What is known of a part that is left alone is known afterwards."""
+        """A part that is left alone keeps its data in the ledger."""
         for package in packages:
             pypi.says(package.slug, project(package.slug), headers={"ETag": '"1"'})
         refresh(*packages)
@@ -874,7 +874,7 @@ class TestSourceThatIsDown:
             assert (status.http_status, status.next_due, status.failures) == (200, same.next_due, 0)
 
     def test_reaches_nothing_if_it_is_all_there_is(self, packages: list[Package], pypi: CannedPyPI) -> None:
-        """A run in which everything failed or was left alone is a run that somebody should know of."""
+        """A run in which every part failed or was left alone has reached nothing."""
         for package in packages:
             pypi.answers(package.slug, 503)
         pypi.statistics_answer(503)
@@ -885,7 +885,7 @@ class TestSourceThatIsDown:
     def test_that_limits_our_rate_is_left_alone(
         self, packages: list[Package], pypi: CannedPyPI, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """After a 429 that asks for more time than there is, nobody else asks."""
+        """After a 429 that asks for a long pause, no further request is sent."""
         for package in packages:
             pypi.answers(package.slug, 429, headers={"Retry-After": "300"})
         summary, _ = refresh(*packages)
@@ -897,7 +897,7 @@ class TestSourceThatIsDown:
     def test_that_limits_our_rate_and_names_no_time_is_left_alone_for_a_minute(
         self, packages: list[Package], pypi: CannedPyPI, settings: Settings, outbound_http: OutboundHTTP
     ) -> None:
-        """As the site's settings say for all servers, or each package would hear the same, four times."""
+        """A 429 without a time pauses the source for a minute, by the site's settings."""
         settings.OUTBOUND_HTTP = {**settings.OUTBOUND_HTTP, "default": site.OUTBOUND_HTTP["default"]}
         for package in packages:
             pypi.answers(package.slug, 429)
@@ -912,7 +912,7 @@ class TestSourceThatIsDown:
     def test_that_limits_our_rate_is_waited_for_where_there_is_time(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """The others have their turn meanwhile, and nothing is sent before it may be."""
+        """With enough time, a run waits for the end of a rate limit, and fetches other sources meanwhile."""
         answers = iter([(429, {"Retry-After": "70"}, "")])
         for package in packages:
             pypi.calls(package.slug, lambda request: next(answers, (200, {}, body(request))))
@@ -922,7 +922,7 @@ class TestSourceThatIsDown:
         assert 70 <= outbound_http.clock.now < 75
 
     def test_is_known_by_its_host_where_it_has_no_name(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Of the many servers that nobody configured, one that is down is not all of them."""
+        """Servers without an upstream of their own are paused separately, by host."""
         packages = [make_package(f"p{number}", repo_host=host) for number, host in enumerate(["one", "two"] * 4)]
         pypi.mock.get("https://git.one.test/x", status=503)
         pypi.mock.get("https://git.two.test/x", json={})
@@ -942,7 +942,7 @@ class TestSourceThatIsDown:
 
 
 class TestQuota:
-    """Some of a quota is left for those who press buttons."""
+    """A part of each quota is reserved for visitors."""
 
     @staticmethod
     def answer(pypi: CannedPyPI, *names: str, remaining: int, reset: str = "7", limit: str = "100") -> None:
@@ -960,7 +960,7 @@ class TestQuota:
     def test_near_its_end_the_source_is_left_alone(
         self, packages: list[Package], pypi: CannedPyPI, remaining: int, held: bool
     ) -> None:
-        """From a tenth on; the other sources go on."""
+        """At a tenth of its quota, a source is paused; the others continue."""
         self.answer(pypi, "a", "b", "c", remaining=remaining, reset="3600")
         summary, _ = refresh(*packages)
         assert pypi.asked == (["a"] if held else ["a", "b", "c"])
@@ -968,7 +968,7 @@ class TestQuota:
         assert summary.outcomes["pypi"][LEFT_ALONE] == (2 if held else 0)
 
     def test_it_is_said_why(self, packages: list[Package], pypi: CannedPyPI) -> None:
-        """How many calls are left, for whom, and until when."""
+        """The summary says how many calls are reserved, for whom, and until when."""
         self.answer(pypi, "a", "b", "c", remaining=7, reset="3600")
         summary, _ = refresh(*packages)
         assert "7 of 100 calls are reserved for visitors until " in summary.left_alone["pypi"].why
@@ -977,7 +977,7 @@ class TestQuota:
     def test_when_it_is_full_again_the_rest_is_fetched(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """Seven seconds are worth the wait."""
+        """If the quota is full again within the patience, the rest is fetched."""
         self.answer(pypi, "a", remaining=10)
         self.answer(pypi, "b", "c", remaining=100)
         summary, _ = refresh(*packages)
@@ -988,14 +988,14 @@ class TestQuota:
     def test_that_makes_no_sense_holds_nobody(
         self, packages: list[Package], pypi: CannedPyPI, reset: str, limit: str
     ) -> None:
-        """Without a limit or a moment there is nothing to wait for."""
+        """A quota without a limit or a reset pauses nothing."""
         self.answer(pypi, "a", "b", "c", remaining=1, reset=reset, limit=limit)
         refresh(*packages)
         assert pypi.asked == ["a", "b", "c"]
 
 
 class TestFallbacks:
-    """outbound_http_fallbacks_total: what is stored has to serve."""
+    """outbound_http_fallbacks_total: stored data replaces an answer."""
 
     @staticmethod
     def served(upstream: str) -> float:
@@ -1003,7 +1003,7 @@ class TestFallbacks:
         return REGISTRY.get_sample_value("outbound_http_fallbacks_total", labels) or 0.0
 
     def test_are_counted_once_for_each_part(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Failed or left alone, after however many passes: one for each part of which there is data."""
+        """A part with stored data counts once, however many passes there were."""
         packages = [make_package(f"p{number}") for number in range(6)]
         for package in packages:
             pypi.knows(package.slug)
@@ -1016,14 +1016,14 @@ class TestFallbacks:
         assert (self.served("pypi") - before[0], self.served("pypistats") - before[1]) == (6, 0)
 
     def test_are_not_counted_where_nothing_is_stored(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """A package that was never fetched has nothing to fall back on."""
+        """A part without stored data does not count."""
         before = self.served("pypi")
         pypi.answers("a", 503)
         refresh(make_package("a"))
         assert self.served("pypi") == before
 
     def test_are_not_counted_where_a_later_pass_went_well(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """What was fetched in the end did not have to serve."""
+        """A part that succeeds in a later pass does not count."""
         package = make_package("a")
         pypi.knows("a")
         refresh(package)
@@ -1034,11 +1034,11 @@ class TestFallbacks:
 
 
 class TestEndOfARun:
-    """What becomes of what is still put aside."""
+    """Parts that are still put aside when the run ends."""
 
     @pytest.fixture
     def packages(self, make_package: MakePackage, pypi: CannedPyPI) -> list[Package]:
-        """Return packages of a PyPI that asks to be left alone for a quarter of an hour."""
+        """Return packages, with a PyPI that asks for a pause of 15 minutes."""
         packages = [make_package(slug) for slug in ("a", "b", "c")]
         for package in packages:
             pypi.answers(package.slug, 429, headers={"Retry-After": "900"})
@@ -1047,7 +1047,7 @@ class TestEndOfARun:
     def test_a_stop_while_waiting_is_heard_at_once(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """Ctrl-C during the wait for what is put aside: the summary and the ledger are as after any other run."""
+        """A stop during the wait for parts that were put aside ends the run at once, with summary and ledger."""
         stopper = Stopper(time_budget=3600)
         during_waits(lambda: stopper.stop("SIGINT received"), outbound_http)
         summary, _ = refresh(*packages, stopper=stopper)
@@ -1059,7 +1059,7 @@ class TestEndOfARun:
     def test_a_time_budget_is_not_waited_out_in_vain(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """What comes back after the ten minutes that a run was given is left to the next one at once."""
+        """A pause that ends after the time budget is not waited for."""
         summary, _ = refresh(*packages, stopper=Stopper(time_budget=600))
         assert outbound_http.clock.now < 1
         assert summary.stopped == ""
@@ -1068,7 +1068,7 @@ class TestEndOfARun:
     def test_a_time_budget_that_is_long_enough_gets_everything_done(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """A run that was given an hour fetches what it was asked to wait for."""
+        """A pause that ends within the time budget is waited for."""
 
         def heal(_: object) -> None:
             if outbound_http.clock.now > 800:
@@ -1084,7 +1084,7 @@ class TestEndOfARun:
     def test_a_stop_in_the_middle_of_the_last_package_is_told(
         self, make_package: MakePackage, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """Nothing is missing in a summary because of the moment at which the run ended."""
+        """A stop during the last package is in the summary."""
         pypi.answers("a", 503)
         summary, _ = refresh(make_package("a"), stopper=Stopper(time_budget=5))
         assert (summary.tried, summary.left, summary.stopped) == (0, 1, "the time budget is used up")
@@ -1092,7 +1092,7 @@ class TestEndOfARun:
     def test_a_stop_in_the_middle_of_a_second_pass_is_told(
         self, make_package: MakePackage, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """What was taken up again and cut short counts as what it was before."""
+        """A part that is cut short in a second pass counts with its earlier result."""
         pypi.answers("a", 503)
         summary, _ = refresh(make_package("a"), stopper=Stopper(time_budget=12))
         assert (summary.tried, summary.left, summary.stopped) == (1, 0, "the time budget is used up")
@@ -1101,7 +1101,7 @@ class TestEndOfARun:
     def test_what_came_before_a_stop_in_a_second_pass_is_told(
         self, make_package: MakePackage, parts: list[Part]
     ) -> None:
-        """Of a source that was cut short, each part counts as what it is by then: fetched, or as before."""
+        """If a second pass is cut short, fetched parts count as fetched, the others with their earlier result."""
         stopper, not_ready = Stopper(), NotReady("not yet", "not_ready")
 
         def stop(_: Client) -> Reading:
@@ -1121,7 +1121,7 @@ class TestEndOfARun:
     def test_a_package_that_was_deleted_meanwhile_is_passed_over(
         self, packages: list[Package], pypi: CannedPyPI
     ) -> None:
-        """Whoever deletes a package of which something is put aside does not end the run for the others."""
+        """Deleting a package with parts that were put aside does not affect the others."""
 
         def delete(package: Package, _: list[FetchResult], again: bool) -> None:
             if package.slug == "b":
@@ -1140,7 +1140,7 @@ class TestEndOfARun:
     def test_a_database_that_is_gone_by_then_is_told(
         self, packages: list[Package], monkeypatch: pytest.MonkeyPatch, when: tuple[Any, str, int], error: Exception
     ) -> None:
-        """The run ends with its summary, as where the database fails while a package is saved."""
+        """If the database fails at the end, the run still returns its summary."""
         told: list[str] = []
         manager, method, turn = when
 

@@ -1,4 +1,4 @@
-"""Storing what came of several packages at once: what is right is kept, whatever is wrong with the rest."""
+"""Storing the results of several packages at once: good results are stored, whatever fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Answer = Reading | Exception | Callable[[Client], Reading]
 
 @pytest.fixture(autouse=True)
 def _parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every package have three sources of one part each."""
+    """Give every package three sources of one part each."""
     monkeypatch.setattr(
         "package.sources.registry.parts_of", lambda _: [source(name, Reading()) for name in ("a", "b", "c")]
     )
@@ -45,7 +45,7 @@ def source(name: str, answer: Answer) -> Part:
 
 
 def done(package: Package, name: str, answer: Answer, *, now: datetime = NOW, claim: int | None = None) -> Work:
-    """Return what comes of asking one source about a package."""
+    """Return the work of one source of a package."""
     read = Package.objects.prefetch_related("sources").get(pk=package.pk)
     work = Work(read, [source(name, answer)], claim=claim)
     work.now = now
@@ -63,7 +63,7 @@ def ledger(package: Package) -> dict[str, str]:
 
 
 class Broken(Reading):
-    """What cannot be saved, each time for the next of these reasons; the last one stays."""
+    """A value that cannot be saved, each time for the next of these errors. The last error stays."""
 
     def __init__(self, *errors: Exception) -> None:
         super().__init__({"repo_forks": 3})
@@ -85,7 +85,7 @@ class TestBatch:
         assert [ledger(package) for package in packages] == [{"a": "updated"}] * 5
 
     def test_two_sources_of_one_package_are_both_stored(self, package: Package) -> None:
-        """Neither overwrites what the other says, of the package or of how it went."""
+        """Two sources of one package do not overwrite each other's fields or rows."""
         works = [done(package, "a", Reading({"repo_forks": 1})), done(package, "b", Reading({"repo_watchers": 2}))]
         store([*works, done(package, "c", Unusable("no JSON", "other"))])
         package.refresh_from_db()
@@ -94,14 +94,14 @@ class TestBatch:
         assert ledger(package) == {"a": "updated", "b": "updated", "c": "failed"}
 
     def test_one_of_none_is_fine(self) -> None:
-        """Nothing to store is nothing to do."""
+        """An empty batch is allowed."""
         store([])
 
     @pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), DataError("too long"), IntegrityError("taken")])
     def test_one_that_cannot_be_stored_does_not_lose_the_others(
         self, make_package: MakePackage, error: Exception
     ) -> None:
-        """It is a failure of its own package; of what it read nothing is kept."""
+        """Data that cannot be stored is a failure of its own package only, and none of it is stored."""
         packages = [make_package(slug) for slug in ("first", "bad", "last")]
         readings = [Reading({"repo_forks": 1}), Broken(error), Reading({"repo_forks": 2})]
         works = [done(package, "a", reading) for package, reading in zip(packages, readings, strict=True)]
@@ -116,7 +116,7 @@ class TestBatch:
     def test_one_of_which_not_even_that_can_be_noted_does_not_lose_the_others(
         self, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It is logged and is due still; whoever runs next finds nobody who holds it."""
+        """If even the failure cannot be recorded, it is logged, and the claim is released."""
         packages = [make_package(slug) for slug in ("first", "bad", "last")]
         got = claims.claim("me", {(package.pk, "a") for package in packages})
         works = [done(package, "a", Reading({"repo_forks": 1}), claim=got[package.pk, "a"]) for package in packages]
@@ -137,7 +137,7 @@ class TestBatch:
 
     @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed")])
     def test_a_database_that_is_gone_stores_nothing(self, make_package: MakePackage, error: Exception) -> None:
-        """All or nothing: what somebody else stores meanwhile is not half of this."""
+        """If the database fails, nothing of the batch is stored."""
         packages = [make_package(slug) for slug in ("a", "b")]
         got = claims.claim("me", {(package.pk, "a") for package in packages})
         readings = [Reading({"repo_forks": 1}), Broken(error)]
@@ -186,7 +186,7 @@ class TestBatch:
 
 
 class TestSum:
-    """What the package says of all its sources."""
+    """The fields of a package that summarize all its sources."""
 
     ANSWERS: tuple[tuple[str, Answer, timedelta], ...] = (
         ("a", Reading({"repo_forks": 1}), timedelta(seconds=3)),
@@ -204,7 +204,7 @@ class TestSum:
     def test_is_the_same_in_whatever_order_they_come(
         self, package: Package, order: tuple[int, ...], together: bool
     ) -> None:
-        """When it was fetched last, when it is due, what is wrong with it, since when, and how often in a row."""
+        """The summarizing fields do not depend on the order in which sources are stored."""
         works = [done(package, name, answer, now=NOW + later) for name, answer, later in self.ANSWERS]
         for some in [[works[number] for number in order]] if together else [[works[number]] for number in order]:
             store(some)
@@ -217,14 +217,14 @@ class TestSum:
         }
 
     def test_is_due_as_long_as_one_of_them_was_never_asked(self, package: Package) -> None:
-        """The first that is stored does not put off the others."""
+        """A package is due while one of its sources was never asked."""
         store([done(package, "a", Reading()), done(package, "b", Reading())])
         assert self.sums(package)["next_due"] is None
         store([done(package, "c", NotReady("not yet", "not_ready"))])
         assert self.sums(package)["next_due"] == SourceStatus.objects.get(source="c").next_due
 
     def test_what_one_of_them_mends_is_not_what_is_wrong_with_another(self, package: Package) -> None:
-        """The package is in order when all of it is."""
+        """A source that succeeds does not clear the failure of another."""
         store([done(package, name, Unusable(f"{name} says no", "other")) for name in "ab"])
         store([done(package, "a", Reading())])
         assert self.sums(package)["last_exception"] == "b says no"
@@ -233,7 +233,7 @@ class TestSum:
         assert (sums["last_exception"], sums["last_exception_at"], sums["last_exception_count"]) == ("", None, 0)
 
     def test_who_fails_for_longest_counts(self, package: Package) -> None:
-        """A package fails as often in a row as the worst of its sources."""
+        """The failures in a row are those of the worst source."""
         for _ in range(3):
             store([done(package, "b", Unusable("no JSON", "other"))])
         store([done(package, "a", Unusable("no JSON", "other"))])
@@ -241,10 +241,10 @@ class TestSum:
 
 
 class TestChangedMeanwhile:
-    """What somebody did to a package while it was being asked about."""
+    """Changes to a package during its fetch."""
 
     def test_another_address_drops_what_came_of_the_one_before(self, package: Package) -> None:
-        """And nothing else: what came by an address that is still the same is stored. It says which."""
+        """After a change of address, the results of the old address are skipped, and only these."""
         works = [done(package, "a", Reading({"repo_forks": 1})), done(package, "pypi", Reading({"pypi_downloads": 2}))]
         Package.objects.update(repo_url="https://github.com/new/name")
         store(works)
@@ -255,7 +255,7 @@ class TestChangedMeanwhile:
         assert "a" not in ledger(package)
 
     def test_another_address_lets_go_of_the_claim(self, package: Package) -> None:
-        """The new address can be asked for at once."""
+        """A change of address releases the claim, so that the new address can be fetched at once."""
         got = claims.claim("me", {(package.pk, "a")})
         work = done(package, "a", Reading(), claim=got[package.pk, "a"])
         Package.objects.update(repo_url="https://github.com/new/name")
@@ -263,7 +263,7 @@ class TestChangedMeanwhile:
         assert not Claim.objects.exists()
 
     def test_a_deleted_package_does_not_come_back(self, make_package: MakePackage) -> None:
-        """The others of the batch are stored."""
+        """A deleted package is not recreated, and the others of the batch are stored."""
         gone, stays = make_package("gone"), make_package("stays")
         works = [done(package, "a", Reading({"repo_forks": 1})) for package in (gone, stays)]
         gone.delete()
@@ -273,7 +273,7 @@ class TestChangedMeanwhile:
         assert Package.objects.get().repo_forks == 1
 
     def test_what_was_typed_in_meanwhile_stays(self, package: Package) -> None:
-        """Only what was asked for is written."""
+        """Storing writes only the fetched fields, so that edits of other fields stay."""
         work = done(package, "a", Reading({"repo_forks": 1}))
         Package.objects.update(title="Better", score=9)
         store([work])
@@ -281,7 +281,7 @@ class TestChangedMeanwhile:
         assert (package.title, package.score, package.repo_forks) == ("Better", 9, 1)
 
     def test_a_repository_that_is_gone_is_so_for_all_sources(self, package: Package) -> None:
-        """Since when is written, and is taken back when it is there again, by whoever stores that."""
+        """Any source can store since when the repository is gone, or that it is back."""
         store([done(package, "a", Gone("gone", "gone")), done(package, "b", Reading())])
         package.refresh_from_db()
         assert package.repo_missing_since == NOW
@@ -291,7 +291,7 @@ class TestChangedMeanwhile:
 
 
 class TestTakenOver:
-    """Works whose claims are not theirs any more."""
+    """Works whose claims another owner has taken over."""
 
     @staticmethod
     def take_over() -> None:
@@ -299,7 +299,7 @@ class TestTakenOver:
         claims.claim("you", set(Claim.objects.values_list("package_id", "source")))
 
     def test_store_nothing_and_say_so(self, package: Package) -> None:
-        """Whoever was away for longer than a lease finds that another run does it, and leaves it to that."""
+        """A work whose lease expired and was taken over is not stored, and its result says so."""
         got = claims.claim("me", {(package.pk, "a")})
         work = done(package, "a", Reading({"repo_forks": 1}), claim=got[package.pk, "a"])
         self.take_over()
@@ -310,7 +310,7 @@ class TestTakenOver:
         assert Claim.objects.get().owner == "you"
 
     def test_do_not_take_the_others_with_them(self, make_package: MakePackage) -> None:
-        """Of a batch, what is still its owner's is stored, and let go of."""
+        """The other works of a batch are stored, and their claims released."""
         lost, kept = make_package("lost"), make_package("kept")
         first, second = claims.claim("me", {(lost.pk, "a")}), {}
         work = done(lost, "a", Reading({"repo_forks": 1}), claim=first[lost.pk, "a"])
@@ -321,7 +321,7 @@ class TestTakenOver:
         assert list(Claim.objects.values_list("owner", flat=True)) == ["you"]
 
     def test_store_nothing_when_it_has_been_done_by_now(self, package: Package) -> None:
-        """What the other one stored is newer."""
+        """A work whose claim was taken over and is done by now is not stored."""
         got = claims.claim("me", {(package.pk, "a")})
         old = done(package, "a", Reading({"repo_forks": 1}), claim=got[package.pk, "a"])
         self.take_over()
@@ -333,14 +333,14 @@ class TestTakenOver:
 
 @pytest.mark.usefixtures("shared_database")
 class TestAtOnce:
-    """Two that store at the same moment, each with a connection of its own."""
+    """Two processes that store at the same time, each with its own connection."""
 
     @pytest.fixture
     def packages(self, make_package: MakePackage) -> list[Package]:
         return [make_package(f"p{number}") for number in range(20)]
 
     def test_two_sources_of_the_same_packages(self, packages: list[Package]) -> None:
-        """In opposite orders: nobody waits for ever, nothing is lost, and the sums are those of both."""
+        """Two batches in opposite orders do not deadlock, lose nothing, and give common sums."""
         first = [done(package, "a", Reading({"repo_forks": 1})) for package in packages]
         second = [done(package, "b", Reading({"repo_watchers": 2})) for package in reversed(packages)]
         at_once(partial(store, first), partial(store, second))
@@ -349,7 +349,7 @@ class TestAtOnce:
         assert SourceStatus.objects.filter(outcome="updated").count() == 60
 
     def test_a_package_is_deleted_meanwhile(self, packages: list[Package]) -> None:
-        """Either before or after: the rest is stored, and nothing of it stays behind."""
+        """Deleting a package during storing leaves no rows of it, and the rest is stored."""
         works = [done(package, "a", Reading({"repo_forks": 1})) for package in packages]
 
         def delete() -> None:

@@ -1,4 +1,4 @@
-"""What workers of Celery do with a message: once what it says, whenever and however often it comes."""
+"""The Celery tasks: a ticket is done once, whenever and however often its message arrives."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Message:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
-    """Return the messages that are sent; nobody gets them."""
+    """Return the messages that are sent; no worker receives them."""
     messages: list[Message] = []
 
     def apply_async(args: Any, kwargs: Any, queue: str, eta: datetime | None = None) -> None:
@@ -67,7 +67,7 @@ def _fresh_process() -> Iterator[None]:
 
 @pytest.fixture
 def queue(sent: list[Message]) -> Callable[..., None]:
-    """Queue packages, as `plan` does, and look away from the first messages."""
+    """Queue packages as `plan` does, and discard the first messages."""
 
     def enqueue(*packages: Package, everything: bool = False) -> None:
         for _ in dispatch.enqueue([package.pk for package in packages], tasks.send, everything=everything):
@@ -81,7 +81,7 @@ Queue = Callable[..., None]
 
 
 def age(hours: float) -> None:
-    """Let all tickets be queued so long ago."""
+    """Move the queueing of all tickets into the past."""
     Claim.objects.update(queued=timezone.now() - timedelta(hours=hours))
 
 
@@ -93,7 +93,7 @@ class TestPlan:
     """plan."""
 
     def test_sends_a_message_for_each_source_that_is_due(self, make_package: MakePackage, sent: list[Message]) -> None:
-        """To the queue of that source, with ids that say nothing to anybody else."""
+        """Messages go to the queue of their source and contain only ids."""
         later = timezone.now() + timedelta(hours=1)
         package = make_package("a", repo_url="https://github.com/owner/name")
         make_package("fresh", next_due=later)
@@ -105,13 +105,13 @@ class TestPlan:
             assert json.loads(json.dumps(message.args)) == list(message.args)
 
     def test_every_few_minutes_is_not_too_often(self, package: Package, sent: list[Message]) -> None:
-        """What is queued is not queued again."""
+        """A second plan queues nothing again."""
         for _ in range(3):
             plan()
         assert len(sent) == 2
 
     def test_sends_again_what_was_lost(self, package: Package, sent: list[Message], queue: Queue) -> None:
-        """A broker that lost its memory costs a quarter of an hour, though nothing be due any more."""
+        """Lost messages are sent again after a quarter of an hour, even if nothing new is due."""
         queue(package)
         Package.objects.update(next_due=timezone.now() + timedelta(hours=1))
         Claim.objects.update(sent=timezone.now() - 2 * dispatch.RESEND)
@@ -120,12 +120,12 @@ class TestPlan:
 
 
 class TestFetch:
-    """fetch, when all is well."""
+    """fetch without failures."""
 
     def test_fetches_one_source_of_one_package(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]
     ) -> None:
-        """What came is stored, the ticket is gone, that of the other source is not."""
+        """The data of one source is stored and its ticket deleted; the ticket of the other source stays."""
         pypi.knows("fortune")
         queue(package)
         fetch(package.pk, "pypi")
@@ -137,7 +137,7 @@ class TestFetch:
     def test_the_second_of_two_messages_finds_nothing_to_do(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]
     ) -> None:
-        """Brokers deliver a message once, or twice, or a day late."""
+        """A duplicate message finds nothing to do."""
         pypi.knows("fortune")
         queue(package)
         for _ in range(3):
@@ -149,7 +149,7 @@ class TestFetch:
     def test_a_package_that_was_deleted_is_nobodys(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message], when: str
     ) -> None:
-        """Its messages mean nothing, and leave nothing."""
+        """A message about a deleted package does nothing and leaves nothing."""
         key = package.pk
         queue(package)
         package.delete()
@@ -161,7 +161,7 @@ class TestFetch:
     def test_what_was_fetched_since_it_was_queued_is_not_fetched_again(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]
     ) -> None:
-        """A visitor who pressed the button was first."""
+        """Parts that were fetched since they were queued are not fetched again."""
         pypi.knows("fortune")
         queue(package)
         refresh_one(Package.objects.get())
@@ -173,7 +173,7 @@ class TestFetch:
     def test_what_is_due_or_everything(
         self, package: Package, parts: list[Part], queue: Queue, everything: bool, asked: list[str]
     ) -> None:
-        """As it was queued."""
+        """A ticket fetches the parts that are due, or all, as it was queued."""
         seen: list[str] = []
         parts += [stub(name, lambda _, name=name: seen.append(name) or Reading()) for name in "12"]
         hour = timedelta(hours=1)
@@ -187,7 +187,7 @@ class TestFetch:
     def test_a_source_that_the_package_has_no_more_is_done(
         self, package: Package, parts: list[Part], queue: Queue, sent: list[Message]
     ) -> None:
-        """Somebody gave it another address: its ticket goes, and the new one comes with the next plan."""
+        """If the package no longer has the source, the ticket is deleted."""
         parts.append(stub("", Reading()))
         queue(package)
         parts[:] = [stub("", Reading(), source="other")]
@@ -198,7 +198,7 @@ class TestFetch:
     def test_what_would_be_the_same_again_is_not_tried_again(
         self, package: Package, parts: list[Part], queue: Queue, sent: list[Message], error: Exception
     ) -> None:
-        """It is noted, and due as the ledger says."""
+        """A permanent failure is recorded and not tried again before it is due."""
         parts.append(stub("", error))
         queue(package)
         fetch(package.pk, "stub")
@@ -208,7 +208,7 @@ class TestFetch:
     def test_a_bug_is_noted_and_does_not_come_back_for_ever(
         self, package: Package, parts: list[Part], queue: Queue, sent: list[Message]
     ) -> None:
-        """A package that brings one to light costs one task, and not one each quarter of an hour."""
+        """An unexpected error is recorded, and its ticket is not sent again."""
         parts.append(stub("", Reading()))
         SourceStatus.objects.create(package=package, source="stub", validators={"reading": READING})
         queue(package)
@@ -218,18 +218,18 @@ class TestFetch:
 
 
 def fetch_again(package: Package, source: str, tries: int) -> None:
-    """Let the message come that a ticket waits for, when its time has come."""
+    """Deliver the message that a ticket waits for, at its time."""
     Claim.objects.update(sent=timezone.now())
     fetch(package.pk, source, tries)
 
 
 class TestTryAgain:
-    """What cannot be done now."""
+    """Parts that failed for now."""
 
     def test_comes_back_as_a_message(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]
     ) -> None:
-        """In a while, to the same queue; and it stays queued until then."""
+        """A ticket that failed for now stays queued and gets another message later."""
         pypi.answers("fortune", 503)
         queue(package)
         fetch(package.pk, "pypi")
@@ -242,7 +242,7 @@ class TestTryAgain:
     def test_is_one_failure_however_often(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message], outbound_http: OutboundHTTP
     ) -> None:
-        """The ledger does not count what is tried again soon; and then it may go well."""
+        """Tries of one ticket count as one failure."""
         pypi.answers("fortune", 429)
         queue(package)
         for tries in range(3):
@@ -255,7 +255,7 @@ class TestTryAgain:
         assert len(sent) == 3
 
     def test_is_only_what_failed(self, package: Package, parts: list[Part], queue: Queue) -> None:
-        """What came the first time is not asked for again."""
+        """Another try requests only the parts that failed."""
         asked: list[str] = []
         parts += [
             stub("1", lambda _: asked.append("1") or Reading()),
@@ -269,7 +269,7 @@ class TestTryAgain:
     def test_is_what_was_not_asked_for_because_another_part_failed(
         self, package: Package, parts: list[Part], queue: Queue
     ) -> None:
-        """As soon as the source answers again, all its parts are fetched."""
+        """Parts that were not requested because another part failed are fetched with the next try."""
         down = Unreachable("The stub could not be reached", "connection")
         parts += [stub("1", down, Reading()), stub("2", Reading())]
         queue(package)
@@ -279,7 +279,7 @@ class TestTryAgain:
         assert ledger() == {"stub 1": "updated", "stub 2": "updated"}
 
     def test_is_not_what_was_gone(self, package: Package, parts: list[Part], queue: Queue) -> None:
-        """Nobody asks again for a repository that is not there because its statistics were not ready."""
+        """A repository that is gone is not requested again because one of its parts was not ready."""
         parts += [stub("1", Gone("gone", "gone")), stub("2", NotReadyOnce())]
         queue(package)
         fetch(package.pk, "stub")
@@ -288,7 +288,7 @@ class TestTryAgain:
 
     @given(tries=st.integers(0, 200), wait=st.floats(-7200, 7200), queued=st.floats(0, 7200))
     def test_pauses_grow_and_end(self, tries: int, wait: float, queued: float) -> None:
-        """Never before it may, twice as long each time, with some chance in it, up to ten minutes; and not for ever."""
+        """Delays double up to ten minutes with jitter, respect the end of a pause, and end."""
         now = timezone.now()
         until = now + timedelta(seconds=wait)
         at = tasks._try_again(Claim(queued=now - timedelta(seconds=queued)), tries, until)
@@ -300,13 +300,13 @@ class TestTryAgain:
         assert max(until, now + shortest) <= at <= max(until, now + 1.5 * shortest + 5 * SECOND)
 
     def test_no_two_come_back_at_the_same_moment(self) -> None:
-        """What failed together does not fail together the next time."""
+        """Tickets that failed together are tried again at different times."""
         ticket, now = Claim(queued=timezone.now()), timezone.now()
         pauses = {round((tasks._try_again(ticket, 3, now) - now).total_seconds(), 2) for _ in range(50)}
         assert len(pauses) > 25
 
     def test_ends_after_an_hour(self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]) -> None:
-        """The ticket goes; its parts are due as the ledger says, and what is stored has to serve meanwhile."""
+        """After an hour, the ticket is dropped, its parts stay due, and the fallback is counted."""
         pypi.knows("fortune")
         refresh_one(package)
         yesterday = timezone.now() - timedelta(days=1)
@@ -335,7 +335,7 @@ class NotReadyOnce:
 
 
 class Refusing:
-    """A source that always answers so."""
+    """A source that always answers with this."""
 
     asked = 0
 
@@ -352,7 +352,7 @@ def fallbacks() -> float:
 
 
 class TestSourceThatIsDown:
-    """An upstream that is down, limits our rate or has little left is left alone, by every ticket of it."""
+    """No ticket sends requests to a source that is down, limits our rate or has little quota left."""
 
     @pytest.fixture
     def packages(self, make_package: MakePackage, queue: Queue) -> list[Package]:
@@ -363,7 +363,7 @@ class TestSourceThatIsDown:
     def test_an_open_breaker(
         self, packages: list[Package], pypi: CannedPyPI, sent: list[Message], outbound_http: OutboundHTTP
     ) -> None:
-        """Once it is known to be down nothing is sent; when the breaker lets one through again, it is asked."""
+        """Nothing is sent while the breaker is open; after that, the ticket is done."""
         for package in packages:
             pypi.answers(package.slug, 503)
             fetch(package.pk, "pypi")
@@ -383,7 +383,7 @@ class TestSourceThatIsDown:
     def test_a_source_that_asks_to_be_left_alone(
         self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]
     ) -> None:
-        """For as long as it asks, by whoever was told and by those who come after."""
+        """A pause that a source asks for applies to all its tickets."""
         for package in packages:
             pypi.answers(package.slug, 429, headers={"Retry-After": "300"})
             fetch(package.pk, "pypi")
@@ -393,7 +393,7 @@ class TestSourceThatIsDown:
         assert [message.kwargs for message in sent] == [{"tries": 1}, {}, {}], "one was asked"
 
     def test_the_end_of_a_quota(self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]) -> None:
-        """The last tenth is for those who press buttons; the rest comes when it is full again."""
+        """The last tenth of a quota is reserved for visitors; tickets wait until the quota is full again."""
         headers = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "9", "X-RateLimit-Reset": "600"}
         for package in packages:
             pypi.says(package.slug, project(package.slug), headers=headers)
@@ -406,7 +406,7 @@ class TestSourceThatIsDown:
     def test_a_token_that_is_refused(
         self, packages: list[Package], parts: list[Part], queue: Queue, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Is told once, and not asked with again for an hour: each package would hear the same."""
+        """A refused token is logged once and not used again for an hour."""
         later = timezone.now() + timedelta(hours=1)
         refusal = Refusing(LeftAlone("The source refuses our token (HTTP 401): renew it", "unauthorized", later))
         parts.append(stub("", refusal))
@@ -420,7 +420,7 @@ class TestSourceThatIsDown:
     def test_a_token_that_is_refused_for_several_parts(
         self, packages: list[Package], parts: list[Part], caplog: pytest.LogCaptureFixture, queue: Queue
     ) -> None:
-        """Is told once all the same."""
+        """A token refused for several parts is logged once."""
         later = timezone.now() + timedelta(hours=1)
         refusal = Refusing(LeftAlone("The source refuses our token (HTTP 401): renew it", "unauthorized", later))
         parts.extend([stub("one", refusal), stub("two", refusal)])
@@ -429,7 +429,7 @@ class TestSourceThatIsDown:
         assert len([record for record in caplog.records if "refuses our token" in record.getMessage()]) == 1
 
     def test_the_others_go_on(self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]) -> None:
-        """One source that is down holds up no other."""
+        """A source that is down does not delay other sources."""
         pypi.answers("p0", 429, headers={"Retry-After": "300"})
         fetch(packages[0].pk, "pypi")
         fetch(packages[0].pk, "pypistats")
@@ -438,7 +438,7 @@ class TestSourceThatIsDown:
     def test_is_not_waited_for_all_day(
         self, packages: list[Package], pypi: CannedPyPI, sent: list[Message], outbound_http: OutboundHTTP
     ) -> None:
-        """After an hour the ticket goes, and the ledger says why nothing came."""
+        """After an hour, the ticket is dropped, and the ledger says why."""
         pypi.answers("p0", 429, headers={"Retry-After": "3000"})
         fetch(packages[0].pk, "pypi")
         sent.clear()
@@ -457,7 +457,7 @@ class TestSourceThatIsDown:
         sent: list[Message],
         outbound_http: OutboundHTTP,
     ) -> None:
-        """Though one task asks after the other, and each waits for its ten seconds, the first ten attempts are all."""
+        """A source that does not answer gets ten attempts, even from one task after the other."""
 
         def silent(_: object) -> tuple[int, dict[str, str], str]:
             outbound_http.clock.advance(10)
@@ -475,7 +475,7 @@ class TestSourceThatIsDown:
     def test_the_end_of_a_quota_lasts_longer_than_patience(
         self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]
     ) -> None:
-        """The last calls are for others an hour later too: the ticket goes, and the ledger says why nothing came."""
+        """If the quota is still used up after an hour, the ticket is dropped, and the ledger says why."""
         headers = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "9", "X-RateLimit-Reset": "3000"}
         pypi.says("p0", project("p0"), headers=headers)
         fetch(packages[0].pk, "pypi")
@@ -491,7 +491,7 @@ class TestSourceThatIsDown:
     def test_what_has_to_serve_is_counted_when_the_ticket_goes(
         self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]
     ) -> None:
-        """Once, where something is stored, and not each time that a message comes back."""
+        """A dropped ticket counts one fallback for each part with stored data."""
         pypi.knows("p1")
         refresh_one(packages[1])
         yesterday = timezone.now() - timedelta(days=1)
@@ -509,12 +509,12 @@ class TestSourceThatIsDown:
 
 
 class TestLease:
-    """A ticket that somebody has."""
+    """A ticket that another owner has."""
 
     def test_is_looked_at_again_when_the_lease_is_over(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]
     ) -> None:
-        """Whoever has it may not live to do it; that is no try."""
+        """The message comes again after the lease, because the owner may die; this does not count as a try."""
         queue(package)
         claims.claim("run", {(package.pk, "pypi")})
         fetch(package.pk, "pypi", 2)
@@ -527,7 +527,7 @@ class TestLease:
     def test_is_not_asked_after_all_the_time(
         self, package: Package, queue: Queue, sent: list[Message], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where the database's clock is behind this machine's, messages do not chase each other until it is over."""
+        """If the database's clock is behind, messages do not follow each other without delay."""
         queue(package)
         Claim.objects.update(owner="run", until=timezone.now() - timedelta(minutes=5))
         monkeypatch.setattr(claims, "claim", lambda *_, **__: {})
@@ -538,7 +538,7 @@ class TestLease:
     def test_that_is_over_is_taken_over(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]
     ) -> None:
-        """What a worker that was killed had in hand is done by the next message."""
+        """After its lease, the ticket of a killed worker is done by the next message."""
         pypi.knows("fortune")
         queue(package)
         claims.claim("dead", {(package.pk, "pypi")}, tickets=True)
@@ -549,14 +549,14 @@ class TestLease:
 
 
 class TestDatabase:
-    """The database, and the broker, while they are away."""
+    """The database and the broker while they are unavailable."""
 
     @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed")])
     @pytest.mark.parametrize("task", [plan, fetch])
     def test_is_waited_for(
         self, package: Package, monkeypatch: pytest.MonkeyPatch, task: Any, error: Exception
     ) -> None:
-        """The message is not lost: it comes back, later and later."""
+        """While the database is unavailable, the message comes again with growing delays."""
         failures = [error] * 3
 
         def fail(*_: object, **__: object) -> Any:
@@ -587,7 +587,7 @@ class TestDatabase:
     def test_that_fails_when_it_is_to_store_loses_nothing(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]
     ) -> None:
-        """The message comes back, and finds the ticket free."""
+        """If storing fails, the message comes again, and the ticket is free."""
         pypi.knows("fortune")
         queue(package)
         assert fetch.apply((package.pk, "pypi")).state == "SUCCESS"
@@ -599,7 +599,7 @@ class TestDatabase:
     def test_that_is_gone_when_the_ticket_is_to_be_freed_loses_nothing(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The message comes back, finds the lease of whoever failed, and waits for that."""
+        """If the ticket cannot be freed, the message comes again and waits for the lease."""
 
         def fail(_: str) -> None:
             raise OperationalError("gone")
@@ -617,7 +617,7 @@ class TestDatabase:
     def test_without_a_broker_the_ticket_stays(
         self, package: Package, pypi: CannedPyPI, queue: Queue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What cannot be sent for later is sent again by a plan."""
+        """If the message for later cannot be sent, a plan sends it again."""
 
         def away(*_: object, **__: object) -> None:
             raise BrokerError("away")

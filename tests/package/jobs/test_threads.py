@@ -1,4 +1,4 @@
-"""A run with several threads does what one with a single thread does; and however it ends, nothing is lost or left."""
+"""A run with several threads gives the same results as one thread, and loses nothing however it ends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def crew() -> list[threading.Thread]:
 
 @pytest.fixture(autouse=True)
 def _nobody_stays() -> Iterator[None]:
-    """Look that the threads of each run end, however it ended."""
+    """Assert that the threads of each run have ended."""
     yield
     for thread in crew():
         thread.join(DEADLINE)
@@ -65,7 +65,7 @@ def packages(make_package: MakePackage) -> list[Package]:
 
 
 class Meeting:
-    """A source whose answers wait until so many are being asked for at once, or it is opened."""
+    """A source that answers only when this many requests are in progress, or when it is opened."""
 
     def __init__(self, parties: int) -> None:
         self._parties = parties
@@ -81,7 +81,7 @@ class Meeting:
         return Reading({"repo_forks": 7})
 
     def wait(self) -> None:
-        """Wait until all of them are there."""
+        """Wait until all requests are in progress."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.asked >= self._parties, DEADLINE)
 
@@ -93,7 +93,7 @@ class Meeting:
 
 @pytest.fixture
 def meeting(parts: list[Part]) -> Iterator[Meeting]:
-    """Return what every package is asked about: each of the threads holds one of them until it is opened."""
+    """Return the parts of every package, which hold each thread until the source is opened."""
     meeting = Meeting(WORKERS)
     parts.append(stub("", meeting))
     yield meeting
@@ -101,7 +101,7 @@ def meeting(parts: list[Part]) -> Iterator[Meeting]:
 
 
 def when_all_are_there(meeting: Meeting, *actions: Callable[[], object]) -> threading.Thread:
-    """Take these actions as soon as all threads are at it, then let them go on."""
+    """Run these actions as soon as all threads are in a request, then let the threads continue."""
 
     def act() -> None:
         meeting.wait()
@@ -153,7 +153,7 @@ class TestSite:
 
     @staticmethod
     def stored() -> dict[str, Any]:
-        """Return all that was fetched, without moments and numbers of rows."""
+        """Return all fetched data, without times and primary keys."""
         moments = {"created", "modified", "last_fetched", "next_due", "latest_version_id", "id"}
         return {
             package.slug: {
@@ -167,7 +167,7 @@ class TestSite:
     def test_the_number_of_threads_does_not_matter(
         self, world: World, upstreams: Upstreams, category: Category
     ) -> None:
-        """What is stored, and what the summary tells, is the same; and nobody fetches anything twice."""
+        """Any number of threads gives the same data and summary, and fetches nothing twice."""
         came = []
         for workers in (8, 1, 8):  # the first time, GitHub has its statistics to compute
             upstreams.clear()
@@ -180,7 +180,7 @@ class TestSite:
     def test_no_server_gets_more_at_once_than_it_may(
         self, world: World, upstreams: Upstreams, category: Category
     ) -> None:
-        """However many threads there are; and each gets as much as it may."""
+        """Each server gets as many concurrent requests as its limit allows, and no more."""
         packages, busy = self.store(world, upstreams, category), (upstreams.pypi, upstreams.github)
         for each in busy:
             each.fault = BlackHole()
@@ -199,10 +199,10 @@ class TestSite:
 
 
 class TestProgress:
-    """What is told meanwhile, and afterwards."""
+    """The calls of `progress`."""
 
     def test_each_package_has_one_turn(self, packages: list[Package], parts: list[Part]) -> None:
-        """With everything that came of it, of whatever sources, and in whatever order they answered."""
+        """`progress` is called once for each package, with the results of all its sources."""
         parts += [stub("", Reading(), source=source) for source in ("a", "b", "c")]
         told: list[tuple[str, list[str], bool]] = []
 
@@ -215,7 +215,7 @@ class TestProgress:
         assert summary.outcomes == {source: {UPDATED: 12} for source in "abc"}
 
     def test_it_is_told_by_the_thread_of_the_caller(self, packages: list[Package], parts: list[Part]) -> None:
-        """Whoever shows progress need not think of threads."""
+        """`progress` is called in the thread of the caller."""
         parts.append(stub("", Reading()))
         threads: set[threading.Thread] = set()
         keys = [package.pk for package in packages]
@@ -223,13 +223,13 @@ class TestProgress:
         assert threads == {threading.current_thread()}
 
     def test_packages_without_sources_are_among_them(self, packages: list[Package], parts: list[Part]) -> None:
-        """What has nothing to be asked for has its turn without a thread."""
+        """Packages without sources have their turn too."""
         summary = refresh(packages)
         assert (summary.tried, summary.left, summary.outcomes) == (0, 0, {"pypi": {SKIPPED: 12}})
 
     @pytest.mark.parametrize("workers", [2, 1000])
     def test_any_number_of_threads_will_do(self, packages: list[Package], parts: list[Part], workers: int) -> None:
-        """More threads than packages, and more than connections are kept, do no harm."""
+        """More threads than packages or pooled connections do no harm."""
         parts.append(stub("", Reading()))
         summary = refresh(packages, workers=workers)
         assert (summary.tried, summary.outcomes) == (12, {"stub": {UPDATED: 12}})
@@ -238,7 +238,7 @@ class TestProgress:
 def test_threads_have_no_need_of_the_database(
     packages: list[Package], parts: list[Part], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of it is read and written by the run's own thread: one connection is enough for any number of workers."""
+    """Only the run's own thread uses the database, so one connection is enough."""
     used: set[str] = set()
     ensure_connection = BaseDatabaseWrapper.ensure_connection
 
@@ -256,12 +256,12 @@ def test_threads_have_no_need_of_the_database(
 
 
 class TestPutAside:
-    """What is tried again in the same run."""
+    """Parts that are tried again in the same run."""
 
     def test_parts_of_one_source_that_wait_for_different_reasons(
         self, packages: list[Package], parts: list[Part]
     ) -> None:
-        """Each of them gets its second try, though both become due at the same moment."""
+        """Two parts of a source that wait for different reasons both get their second try."""
         answered: set[tuple[int, str]] = set()
 
         def parts_of(package: Package) -> list[Part]:
@@ -286,7 +286,7 @@ class TestPutAside:
     def test_a_source_that_is_down_is_probed_by_one_and_caught_up_with(
         self, packages: list[Package], outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The others are put aside meanwhile; when it heals, all are fetched, and at no time are there two probes."""
+        """While a source is down, one probe at a time is sent; when it is back, all parts are fetched."""
         lock, under_way, down, probes = threading.Lock(), 0, True, []
 
         def parts_of(package: Package) -> list[Part]:
@@ -321,7 +321,7 @@ class TestStop:
     """Ctrl-C, SIGTERM and the time budget."""
 
     def test_what_is_in_hand_is_finished_and_stored(self, packages: list[Package], meeting: Meeting) -> None:
-        """An order to stop, from whatever thread, begins nothing new and loses nothing that came."""
+        """After a stop from any thread, nothing new starts, and finished results are stored."""
         stopper = Stopper()
         thread = when_all_are_there(meeting, partial(stopper.stop, "enough"))
         summary = refresh(packages, stopper=stopper)
@@ -335,7 +335,7 @@ class TestStop:
     def test_a_package_that_is_cut_short_keeps_what_came(
         self, packages: list[Package], parts: list[Part], meeting: Meeting
     ) -> None:
-        """Parts that were there are stored, those that were not asked for are due still, and the package is left."""
+        """Parts that were fetched before the stop are stored; the others stay due, and the package counts as left."""
         stopper = Stopper()
 
         def ask(client: Client) -> Reading:
@@ -355,7 +355,7 @@ class TestStop:
     def test_the_time_budget_ends_it_too(
         self, packages: list[Package], meeting: Meeting, outbound_http: OutboundHTTP
     ) -> None:
-        """When the time is up nothing new is begun."""
+        """After the time budget, nothing new starts."""
         thread = when_all_are_there(meeting, partial(outbound_http.clock.advance, 60))
         summary = refresh(packages, stopper=Stopper(time_budget=60))
         thread.join(DEADLINE)
@@ -369,7 +369,7 @@ class TestStop:
         meeting: Meeting,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A second Ctrl-C ends the run though threads are busy, and what they had in hand is free for others."""
+        """An abort does not wait for busy threads, and frees their claims."""
         quick = make_package("quick", repo_host="quick")
         monkeypatch.setattr(
             "package.sources.registry.parts_of", lambda package: [stub("", Reading() if package.repo_host else meeting)]
@@ -388,7 +388,7 @@ class TestStop:
     def test_whoever_aborts_has_no_more_asked(
         self, packages: list[Package], parts: list[Part], meeting: Meeting, responses: RequestsMock
     ) -> None:
-        """Threads that are busy then end with their attempt: nobody would store what comes."""
+        """After an abort, threads start no further attempt, because no result would be stored."""
         responses.get("https://stub.test/x", json={})
         parts.append(stub("b", lambda client: client.get("x") and Reading()))
 
@@ -407,7 +407,7 @@ class TestStop:
 
 
 class TestMishaps:
-    """What nobody foresaw."""
+    """Unexpected errors."""
 
     @pytest.mark.parametrize("workers", [1, WORKERS])
     def test_a_bug_outside_of_all_parts_is_that_packages_own(
@@ -417,7 +417,7 @@ class TestMishaps:
         caplog: pytest.LogCaptureFixture,
         workers: int,
     ) -> None:
-        """It is logged, noted and counted; the others are refreshed, the run ends, and the next one finds it mended."""
+        """It is logged, recorded and counted; the others are refreshed, and the next run can succeed."""
         parts.append(stub("", Reading()))
         self.spoil(packages[3])
         summary = refresh(packages, workers=workers)
@@ -430,21 +430,21 @@ class TestMishaps:
         assert refresh(packages, everything=True).outcomes == {"stub": {UPDATED: 12}}
 
     def test_a_bug_that_strikes_all_of_them_is_no_success(self, packages: list[Package], parts: list[Part]) -> None:
-        """A run in which nothing could be done does not end as if it were in order."""
+        """A run in which every package raised an unexpected error fails."""
         parts.append(stub("", Reading()))
         self.spoil(*packages)
         assert refresh(packages).reached_nothing
 
     @staticmethod
     def spoil(*packages: Package) -> None:
-        """Let the ledger hold something that nobody can read."""
+        """Store an unreadable value in the ledger."""
         rows = [SourceStatus(package=package, source="stub", validators={"reading": READING}) for package in packages]
         SourceStatus.objects.bulk_create(rows)
 
     def test_the_database_fails_while_threads_are_busy(
         self, packages: list[Package], meeting: Meeting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The run ends in good order as soon as they are done, and asks nobody for more."""
+        """If the database fails, the run ends when the threads are done, and sends no further request."""
 
         def fail(*_: object, **__: object) -> None:
             raise OperationalError("gone")
@@ -460,7 +460,7 @@ class TestMishaps:
     def test_the_database_fails_while_packages_are_read(
         self, packages: list[Package], parts: list[Part], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Those that could not be read are among those that are left."""
+        """Packages that could not be read count as left."""
 
         def fail(*_: object, **__: object) -> None:
             raise OperationalError("gone")
@@ -473,11 +473,11 @@ class TestMishaps:
 
 @pytest.mark.usefixtures("shared_database")
 class TestTwoRuns:
-    """Two runs over the same packages at the same time, as two machines do them."""
+    """Two runs over the same packages at the same time, as on two machines."""
 
     @pytest.fixture
     def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
-        """Return what was asked for: packages have two sources each."""
+        """Return the requests; each package has two sources."""
         asked: list[tuple[int, str]] = []
 
         def parts_of(package: Package) -> list[Part]:
@@ -491,7 +491,7 @@ class TestTwoRuns:
         return asked
 
     def test_nothing_is_fetched_twice(self, make_package: MakePackage, asked: list[tuple[int, str]]) -> None:
-        """What one of them has, or has done, the other passes over; together they do all of it."""
+        """Each run skips what the other fetches or has fetched; together they fetch everything."""
         keys = [make_package(f"p{number}").pk for number in range(60)]
         orders = [keys, keys[::-1]]
         runs = [Run(order, Stopper(), lambda *_: None, everything=False, workers=3) for order in orders]
@@ -510,7 +510,7 @@ class TestTwoRuns:
     def test_what_a_killed_run_had_is_done_by_the_next(
         self, make_package: MakePackage, asked: list[tuple[int, str]]
     ) -> None:
-        """As soon as its leases are over; until then it is passed over, and said to be."""
+        """The next run skips the sources of a killed run until their leases expire, and says so."""
         keys = [make_package(f"p{number}").pk for number in range(3)]
         Claim.objects.create(package_id=keys[0], source="a", owner="dead", until="2099-01-01T00:00:00Z")
         Claim.objects.create(package_id=keys[1], source="a", owner="dead", until="2001-01-01T00:00:00Z")

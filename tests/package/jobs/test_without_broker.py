@@ -1,4 +1,4 @@
-"""No Redis, neither as a broker nor as a cache: for a whole run, or until later."""
+"""Runs without Redis, as a broker and as a cache."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_threads_need_none(site: Site) -> None:
 
 
 def test_queueing_says_so_and_is_made_up_for(site: Site) -> None:
-    """A run through Celery ends soon and says what is missing; what it queued is done when that is there."""
+    """A run with --celery ends soon and says what is missing; queued work is done when Redis is back."""
     began = time.monotonic()
     with site.start("update_packages", "--celery") as queueing:
         assert queueing.wait(LONGEST) == 1

@@ -1,4 +1,4 @@
-"""The threads that fetch: they do everything once, they hang on nothing, and they go when they are let go."""
+"""The crew's threads: all work is done once, nothing hangs, and the threads end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MakeCrew = Callable[..., Crew[Any]]
 
 @pytest.fixture
 def make_crew() -> Iterator[MakeCrew]:
-    """Make crews; look that their threads are gone in the end."""
+    """Make crews; assert at the end that their threads have ended."""
     crews: list[Crew[Any]] = []
 
     def make(workers: int, do: Callable[[Any], object]) -> Crew[Any]:
@@ -37,7 +37,7 @@ def threads() -> list[threading.Thread]:
 
 
 def everything(crew: Crew[Any]) -> list[Any]:
-    """Wait for all that was given."""
+    """Wait for all given work."""
     done = []
     while crew.busy:
         done += crew.finished(DEADLINE)
@@ -46,7 +46,7 @@ def everything(crew: Crew[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_all_that_is_given_is_done_once(make_crew: MakeCrew, workers: int) -> None:
-    """And comes back, in whatever order."""
+    """All work is done once and returned, in any order."""
     did: list[int] = []
     crew = make_crew(workers, did.append)
     came = []
@@ -60,7 +60,7 @@ def test_all_that_is_given_is_done_once(make_crew: MakeCrew, workers: int) -> No
 
 
 def test_one_worker_is_the_caller(make_crew: MakeCrew) -> None:
-    """A crew of one has no thread: what it does is done when it was given."""
+    """A crew with one worker does the work in the calling thread."""
     did: list[threading.Thread] = []
     crew = make_crew(1, lambda _: did.append(threading.current_thread()))
     crew.give("a")
@@ -79,7 +79,7 @@ def test_several_work_at_the_same_time(make_crew: MakeCrew) -> None:
 
 
 def test_there_are_no_more_threads_than_are_needed(make_crew: MakeCrew) -> None:
-    """A crew of a thousand that never has more than two things to do has two threads."""
+    """A crew starts no more threads than it has work at once."""
     crew = make_crew(1000, lambda _: None)
     for number in range(10):
         crew.give(number)
@@ -89,13 +89,13 @@ def test_there_are_no_more_threads_than_are_needed(make_crew: MakeCrew) -> None:
 
 
 def test_nothing_under_way_is_nothing_to_wait_for(make_crew: MakeCrew) -> None:
-    """Whoever asks an idle crew what is done hears it at once, whatever time there is."""
+    """An idle crew returns at once, whatever the timeout."""
     crew = make_crew(2, lambda _: None)
     assert crew.finished(None) == crew.finished(DEADLINE) == crew.finished(0) == []
 
 
 def test_whoever_has_no_time_is_not_made_to_wait(make_crew: MakeCrew) -> None:
-    """What is not done yet is not waited for any longer than was asked."""
+    """`finished` waits no longer than its timeout."""
     go = threading.Event()
     crew = make_crew(2, lambda _: go.wait(DEADLINE))
     crew.give("a")
@@ -106,7 +106,7 @@ def test_whoever_has_no_time_is_not_made_to_wait(make_crew: MakeCrew) -> None:
 
 
 def test_what_is_done_together_comes_together(make_crew: MakeCrew, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is done a moment later is waited for, so that all of it can be stored at once."""
+    """Work that is done a moment later is returned together, so that it can be stored at once."""
     monkeypatch.setattr("package.jobs.workers.GATHER", DEADLINE)
     crew = make_crew(4, lambda _: None)
     for number in range(4):
@@ -118,7 +118,7 @@ def test_what_is_done_together_comes_together(make_crew: MakeCrew, monkeypatch: 
 def test_what_raises_comes_back_like_the_rest(
     make_crew: MakeCrew, caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
-    """It is logged, and its worker takes the next."""
+    """Work that raises is logged and returned, and its worker continues."""
 
     def do(number: int) -> None:
         if number % 2:
@@ -133,7 +133,7 @@ def test_what_raises_comes_back_like_the_rest(
 
 
 def test_an_interrupt_reaches_whoever_works_alone(make_crew: MakeCrew) -> None:
-    """Ctrl-C in the middle of a crew of one is the caller's."""
+    """With one worker, Ctrl-C is raised in the caller."""
 
     def do(_: object) -> None:
         raise KeyboardInterrupt
@@ -143,7 +143,7 @@ def test_an_interrupt_reaches_whoever_works_alone(make_crew: MakeCrew) -> None:
 
 
 def test_whoever_is_let_go_finishes_first(make_crew: MakeCrew) -> None:
-    """Nobody waits for threads that are busy; they go when they are done."""
+    """`close` does not wait for busy threads; they end when their work is done."""
     go = threading.Event()
     crew = make_crew(2, lambda _: go.wait(DEADLINE))
     crew.give("a")

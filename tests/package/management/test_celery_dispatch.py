@@ -1,4 +1,4 @@
-"""`update_packages --celery`: what is due is queued for workers, and it is shown how they get done."""
+"""`update_packages --celery` queues the packages that are due, and shows the workers' progress."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def update_packages(monkeypatch: pytest.MonkeyPatch, db: None) -> Command:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
-    """Return the messages that are sent; nobody gets them."""
+    """Return the messages that are sent; no worker receives them."""
     messages: Sent = []
     monkeypatch.setattr(tasks.fetch, "apply_async", lambda args, *_, **__: messages.append(args))
     return messages
@@ -65,7 +65,7 @@ def packages(make_package: MakePackage) -> list[Package]:
 
 
 def at_each_look(outbound_http: OutboundHTTP, *actions: Callable[[], object]) -> None:
-    """Let workers take these actions, one in each second that is waited for them."""
+    """Simulate workers: run one of these actions in each second of waiting."""
     left = list(actions)
     seconds = 0.0
 
@@ -81,12 +81,12 @@ def at_each_look(outbound_http: OutboundHTTP, *actions: Callable[[], object]) ->
 
 
 def finish(number: int) -> Callable[[], object]:
-    """Let workers have done so many tickets."""
+    """Simulate workers that have done `number` tickets."""
     return lambda: Claim.objects.filter(pk__in=list(Claim.objects.values_list("pk", flat=True)[:number])).delete()
 
 
 class TestWaiting:
-    """Until it is done."""
+    """Without --detach, the command waits until the workers are done."""
 
     def test_shows_how_it_gets_done(
         self,
@@ -96,7 +96,7 @@ class TestWaiting:
         capsys: pytest.CaptureFixture[str],
         packages: list[Package],
     ) -> None:
-        """What is queued, and that it is done; the work itself is the workers'."""
+        """The command reports what is queued, and when it is done; the work itself is left to the workers."""
         at_each_look(outbound_http, finish(2), finish(4))
         assert update_packages("--celery") == 0
         assert sorted(sent) == [(package.pk, source) for package in packages for source in ("pypi", "pypistats")]
@@ -118,7 +118,7 @@ class TestWaiting:
     def test_asks_for_workers_where_nothing_is_done(
         self, update_packages: Command, sent: Sent, outbound_http: OutboundHTTP, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Whoever forgot to start one is told, and how; as long as something is done, nobody is."""
+        """Without progress, the command says how to start a worker; while there is progress, it does not."""
         nothing = [lambda: None] * int(TELL - 2)
         at_each_look(outbound_http, *nothing, finish(1), *nothing, finish(1), *[lambda: None] * 65, finish(9))
         assert update_packages("--celery") == 0
@@ -134,7 +134,7 @@ class TestWaiting:
         assert Claim.objects.filter(everything=True).count() == 2
 
     def test_nothing_is_due(self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]) -> None:
-        """It says so, and is in order."""
+        """The command says so and succeeds."""
         Package.objects.all().delete()
         assert update_packages("--celery") == 0
         assert "No package is due." in capsys.readouterr().out
@@ -148,7 +148,7 @@ class TestWaiting:
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """On stderr, so that a file gets the words only."""
+        """The bar is drawn on stderr, so that a file with the output contains only text."""
         monkeypatch.setenv("TTY_COMPATIBLE", "1")
         at_each_look(outbound_http, finish(6))
         assert update_packages("--celery") == 0
@@ -173,7 +173,7 @@ class TestJSON:
         assert "[6/6] sources of packages are done" in captured.err
 
     def test_tells_what_is_left(self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]) -> None:
-        """With --detach that is all of it."""
+        """With --detach, all tickets are left."""
         assert update_packages("--celery", "--detach", "--json") == 0
         told = json.loads(capsys.readouterr().out)
         assert (told["packages"], told["queued"], told["left"], told["stopped"]) == (3, 6, 6, "")
@@ -195,7 +195,7 @@ class TestLeftAlone:
     def test_are_not_told_as_done(
         self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """It is said of which source, how many parts, and why."""
+        """The output names the source, the number of parts and the reason."""
         assert update_packages("--celery") == 0
         out = capsys.readouterr().out
         assert "Nothing is left for the workers after 1.0 s\npypi: 2 parts are not done: PyPI is down\n" in out
@@ -204,7 +204,7 @@ class TestLeftAlone:
     def test_are_told_to_programs(
         self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """When it may be asked again is not known here: the workers know."""
+        """`until` is null, because only the workers know the time."""
         assert update_packages("--celery", "--json") == 0
         left = json.loads(capsys.readouterr().out)["left_alone"]
         assert left == {"pypi": {"parts": 2, "why": "PyPI is down", "until": None}}
@@ -212,7 +212,7 @@ class TestLeftAlone:
     def test_of_other_packages_are_not_told(
         self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Nobody asked about them."""
+        """Only the packages of this command are reported."""
         assert update_packages("--celery", "b") == 0
         assert "pypi: 1 parts are not done" in capsys.readouterr().out
 
@@ -223,7 +223,7 @@ class TestDetach:
     def test_does_not_wait(
         self, update_packages: Command, sent: Sent, outbound_http: OutboundHTTP, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """What is queued is the workers'."""
+        """The command queues the packages and ends."""
         assert update_packages("--celery", "--detach") == 0
         assert outbound_http.clock.waits == []
         assert "6 are left for the workers\n" in capsys.readouterr().out
@@ -237,7 +237,7 @@ class TestDetach:
     def test_goes_with_celery_only(
         self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Without workers there is nobody to leave the work to: misuse, and nothing is done."""
+        """--detach without --celery is misuse, and nothing is done."""
         assert update_packages("--detach") == 2
         assert "--detach requires --celery" in capsys.readouterr().err
         assert not Claim.objects.exists()
@@ -245,7 +245,7 @@ class TestDetach:
     def test_a_number_of_threads_does_not_go_with_celery(
         self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The workers' own option says how many they are: misuse, and nothing is queued."""
+        """--workers with --celery is misuse, because workers have an option of their own; nothing is queued."""
         assert update_packages("--celery", "--workers=3") == 2
         assert "--concurrency" in capsys.readouterr().err
         assert not Claim.objects.exists()
@@ -257,7 +257,7 @@ class TestBrokerAway:
 
     @pytest.mark.parametrize("options", [[], ["--detach"], ["--json"]])
     def test_is_told(self, update_packages: Command, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
-        """What is wrong, what becomes of what was queued, and how to do without; and no traceback."""
+        """The error says what is wrong, what happens to queued packages and how to work without a broker."""
         assert update_packages("--celery", *options) == 1
         captured = capsys.readouterr()
         assert "The broker at CELERY_BROKER_URL cannot be reached" in captured.err
@@ -267,7 +267,7 @@ class TestBrokerAway:
         assert captured.out == ""
 
     def test_loses_nothing(self, update_packages: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What was queued is sent by the next plan, or by the command itself."""
+        """Queued packages are sent by the next plan, or by the next run of the command."""
         update_packages("--celery")
         messages: Sent = []
         monkeypatch.setattr(tasks.fetch, "apply_async", lambda args, *_, **__: messages.append(args))
@@ -277,7 +277,7 @@ class TestBrokerAway:
 
 
 class TestStopping:
-    """Ctrl-C, SIGTERM and the time budget, while it is waited for workers."""
+    """Ctrl-C, SIGTERM and the time budget during the wait for workers."""
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_a_signal_ends_the_waiting_and_nothing_else(
@@ -289,7 +289,7 @@ class TestStopping:
         number: signal.Signals,
         status: int,
     ) -> None:
-        """The workers go on; it is said how much is left to them."""
+        """The workers continue, and the command says how much is left for them."""
         at_each_look(outbound_http, finish(2), lambda: signal.raise_signal(number))
         assert update_packages("--celery") == status
         assert f"4 are left for the workers: {number.name} received" in capsys.readouterr().out
@@ -299,7 +299,7 @@ class TestStopping:
     def test_a_time_budget(
         self, update_packages: Command, sent: Sent, outbound_http: OutboundHTTP, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """No longer than that is waited."""
+        """The command waits no longer than the time budget."""
         assert update_packages("--celery", "--time-budget", "90", "--json") == 0
         assert 90 <= outbound_http.clock.now < 92
         assert json.loads(capsys.readouterr().out)["stopped"] == "the time budget is used up"
@@ -313,7 +313,7 @@ class TestStopping:
         monkeypatch: pytest.MonkeyPatch,
         options: list[str],
     ) -> None:
-        """What is queued by then is the workers', and it is said that this was not all."""
+        """Packages queued until then are left to the workers, and the command says that it was stopped."""
         monkeypatch.setattr(dispatch, "_CHUNK", 1)
 
         def send(args: Any, *_: object, **__: object) -> None:
@@ -342,7 +342,7 @@ class TestStopping:
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Exit status 1 and the summary, as without workers; what is queued stays queued."""
+        """Exit status 1 and the summary, as without workers; queued packages stay queued."""
 
         def fail(_: object) -> int:
             raise OperationalError("gone")

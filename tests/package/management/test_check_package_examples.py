@@ -1,4 +1,4 @@
-"""The command that checks examples: only a page that is gone for good, again and again, becomes inactive."""
+"""check_package_examples: an example becomes inactive only after repeated answers that its page is gone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check(monkeypatch: pytest.MonkeyPatch, db: None) -> Command:
 
 @pytest.fixture
 def make_example(package: Package) -> MakeExample:
-    """Make examples, of the package "fortune" unless told otherwise."""
+    """Make examples, by default of the package "fortune"."""
 
     def make(url: str = URL, **fields: Any) -> PackageExample:
         return PackageExample.objects.create(**{"package": package, "title": "A site", "url": url, **fields})
@@ -58,14 +58,14 @@ def example(make_example: MakeExample) -> PackageExample:
 
 
 def age(hours: float = 24) -> None:
-    """Let hours pass since the last check."""
+    """Move the last check into the past by some hours."""
     for example in PackageExample.objects.exclude(last_checked=None):
         example.last_checked -= timedelta(hours=hours)
         example.save()
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Return what the checks logged: on stderr, for the command sets logging up anew."""
+    """Return the log lines of the checks. They are on stderr, because the command configures logging again."""
     return [line for line in capsys.readouterr().err.splitlines() if "package.jobs.example_checks: " in line]
 
 
@@ -105,7 +105,7 @@ class TestPermanentAnswers:
     def test_a_second_run_right_after_does_not_count(
         self, check: Command, responses: RequestsMock, example: PackageExample
     ) -> None:
-        """However often the job runs within a few hours, that is one failure."""
+        """Several runs within a few hours count as one failure."""
         responses.get(URL, status=404)
         for _ in range(PERMANENT_IN_A_ROW + 1):
             check()
@@ -116,7 +116,7 @@ class TestPermanentAnswers:
     def test_a_job_that_runs_each_hour_counts_nevertheless(
         self, check: Command, responses: RequestsMock, example: PackageExample
     ) -> None:
-        """What counts is the time since the last answer that counted."""
+        """The minimum time is measured from the last answer that counted, so hourly runs add up."""
         responses.get(URL, status=404)
         hours = round(APART.total_seconds() / 3600)
         for _ in range(2 * hours + 1):
@@ -128,7 +128,7 @@ class TestPermanentAnswers:
     def test_one_good_answer_begins_anew(
         self, check: Command, responses: RequestsMock, example: PackageExample
     ) -> None:
-        """In a row means in a row."""
+        """A good answer in between resets the count."""
         for status in (404, 404, 200, 404, 404):
             responses.upsert("GET", URL, status=status)
             check()
@@ -151,7 +151,7 @@ class TestPermanentAnswers:
     def test_one_made_active_by_hand_begins_anew(
         self, check: Command, responses: RequestsMock, make_example: MakeExample
     ) -> None:
-        """What somebody decided does not last for a single answer only."""
+        """After a person activates an example, the count of failures starts again at 0."""
         example = make_example(failures=3, last_checked=timezone.now())
         responses.get(URL, status=404)
         check()
@@ -180,7 +180,7 @@ class TestEverythingElse:
     def test_neither_counts_nor_resets(
         self, check: Command, responses: RequestsMock, make_example: MakeExample, answer: dict[str, Any], note: str
     ) -> None:
-        """A 503, a 429, a login or a failure of the network says nothing of the page."""
+        """A 503, a 429, a login or a network failure is no information about the page."""
         example = make_example(failures=2, last_checked=timezone.now() - timedelta(days=1))
         responses.get(URL, **answer)
         check()
@@ -193,7 +193,7 @@ class TestEverythingElse:
         assert (example.active, example.failures) == (True, 2)
 
     def test_an_open_breaker(self, check: Command, responses: RequestsMock, make_example: MakeExample) -> None:
-        """Once a server is known to be down, its examples are left alone, and the others are not."""
+        """When a server is known to be down, only its examples are skipped."""
         responses.get(URL, status=503)
         responses.get("https://good.test/", status=200)
         for _ in range(5):
@@ -211,7 +211,7 @@ class TestEverythingElse:
     def test_a_server_that_limits_our_rate(
         self, check: Command, responses: RequestsMock, make_example: MakeExample
     ) -> None:
-        """One that asks to be left alone for longer than a call may wait is."""
+        """A server that asks for a longer pause than a call may wait gets no further request."""
         responses.get(URL, status=429, headers={"Retry-After": "600"})
         first, second = make_example(failures=2), make_example(failures=2)
         check()
@@ -247,7 +247,7 @@ class TestEverythingElse:
         capsys: pytest.CaptureFixture[str],
         url: str,
     ) -> None:
-        """They are noted, and somebody is warned; nothing is sent there."""
+        """Nothing is sent to such an address; it is recorded, and a WARNING is logged."""
         if url:
             responses.add_passthru(url)
         example = make_example(url, failures=2, last_checked=timezone.now() - timedelta(days=1))
@@ -266,7 +266,7 @@ class TestGoodAnswers:
     def test_resets_the_count(
         self, check: Command, responses: RequestsMock, make_example: MakeExample, status: int
     ) -> None:
-        """The page is there."""
+        """An answer with the page resets the count of failures."""
         example = make_example(failures=2)
         responses.get(URL, status=status)
         before = timezone.now()
@@ -287,7 +287,7 @@ class TestGoodAnswers:
             assert before[name] == getattr(example, name)
 
     def test_the_body_is_left_unread(self, check: Command, responses: RequestsMock, example: PackageExample) -> None:
-        """A page of a gigabyte costs nothing."""
+        """The body of a page is not downloaded."""
 
         class Body(io.BufferedReader):
             def read(self, *_: Any) -> bytes:
@@ -302,10 +302,10 @@ class TestGoodAnswers:
 
 
 class TestInactive:
-    """Those that checks made inactive, and those that somebody hid."""
+    """Examples that checks made inactive, and examples that a person has hidden."""
 
     def test_are_left_out(self, check: Command, responses: RequestsMock, make_example: MakeExample) -> None:
-        """What is inactive is not asked for, unless one says so."""
+        """Inactive examples are checked only with --all."""
         make_example(active=False, failures=3)
         assert check() == 0
         assert not responses.calls
@@ -317,7 +317,7 @@ class TestInactive:
         make_example: MakeExample,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """With --all, those that answer."""
+        """With --all, an inactive example whose page answers becomes active."""
         example = make_example(active=False, failures=3)
         responses.get(URL)
         assert check("--all") == 0
@@ -330,7 +330,7 @@ class TestInactive:
     def test_stay_inactive(
         self, check: Command, responses: RequestsMock, make_example: MakeExample, status: int
     ) -> None:
-        """With --all, those that do not."""
+        """With --all, an inactive example whose page does not answer stays inactive."""
         example = make_example(active=False, failures=3)
         responses.get(URL, status=status)
         check("--all")
@@ -340,7 +340,7 @@ class TestInactive:
     def test_what_somebody_hid_stays_hidden(
         self, check: Command, responses: RequestsMock, make_example: MakeExample
     ) -> None:
-        """An example that no check made inactive is none of the checks' business."""
+        """An example that a person has hidden is never checked."""
         make_example(active=False, failures=2)
         check("--all")
         assert not responses.calls
@@ -374,12 +374,12 @@ class TestChoice:
     def test_checked_longest_ago_first(
         self, check: Command, responses: RequestsMock, args: list[str], hosts: str
     ) -> None:
-        """Those whose answer would not count yet come last."""
+        """Examples for which an answer would not count yet come last."""
         assert check(*args) == 0
         assert asked(responses) == [f"https://{host}.test/" for host in hosts.split()]
 
     def test_short_runs_get_round_to_each(self, check: Command, responses: RequestsMock) -> None:
-        """Those that are gone do not stand in the way of the others."""
+        """In short runs, examples whose page is gone do not keep the others from being checked."""
         for _ in range(6):
             check("--limit", "1")
         assert len(set(asked(responses))) == 6
@@ -430,7 +430,7 @@ class TestExitStatus:
     def test_any_answer_shows_that_the_network_works(
         self, check: Command, responses: RequestsMock, example: PackageExample, status: int
     ) -> None:
-        """A site of somebody else's that is down is no reason to wake anybody."""
+        """One answer of any server means success: failures of other sites must not raise an alert."""
         responses.get(URL, status=status)
         assert check() == 0
 
@@ -472,7 +472,7 @@ class TestExitStatus:
 
 
 class TestOutput:
-    """What is told, and what is not."""
+    """What the output contains, and what it must not contain."""
 
     @pytest.fixture(autouse=True)
     def _examples(self, make_example: MakeExample, responses: RequestsMock) -> None:
@@ -561,7 +561,7 @@ def test_secrets_are_not_told(
     capsys: pytest.CaptureFixture[str],
     answer: dict[str, Any],
 ) -> None:
-    """Of an address, neither userinfo nor query gets to logs, summaries or what is stored."""
+    """Userinfo and query of an address appear neither in logs nor in summaries nor in the database."""
     url = "https://user:hunter2@example.test/page?token=hunter2"
     example = make_example(url, failures=2, last_checked=timezone.now() - timedelta(days=1))
     responses.get("https://example.test/page", **answer)
@@ -578,14 +578,14 @@ def test_secrets_are_not_told(
 def test_control_characters_are_not_told(
     check: Command, make_example: MakeExample, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An address cannot write on a terminal."""
+    """Control characters in an address do not reach the terminal."""
     make_example("ftp://exa\x1b[31mmple.test/")
     check()
     assert "\x1b" not in capsys.readouterr().out
 
 
 class TestMeanwhile:
-    """Somebody else is at work too."""
+    """Changes that other people make during a run."""
 
     @pytest.mark.parametrize(
         "change",
@@ -603,7 +603,7 @@ class TestMeanwhile:
         capsys: pytest.CaptureFixture[str],
         change: Callable[[], object],
     ) -> None:
-        """The answer to an old address says nothing of the new one."""
+        """The result for an old address is not stored for the new one."""
         make_example(failures=2, last_checked=timezone.now() - timedelta(days=1))
 
         def answer(_: object) -> tuple[int, dict[str, str], str]:
@@ -618,7 +618,7 @@ class TestMeanwhile:
     def test_deleted_or_hidden_before_its_turn(
         self, check: Command, responses: RequestsMock, make_example: MakeExample
     ) -> None:
-        """Those have no turn."""
+        """Examples that were deleted or hidden meanwhile are not checked."""
         make_example("https://a.test/")
         deleted, hidden = make_example("https://b.test/"), make_example("https://c.test/")
 
@@ -643,7 +643,7 @@ class TestStopping:
 
     @staticmethod
     def during(responses: RequestsMock, host: str, action: Callable[[], object]) -> None:
-        """Do something while `host` is asked, then answer."""
+        """Call something while a request to `host` is in progress, then answer."""
 
         def answer(_: object) -> tuple[int, dict[str, str], str]:
             action()
@@ -661,7 +661,7 @@ class TestStopping:
         number: signal.Signals,
         status: int,
     ) -> None:
-        """The attempt in hand ends and is saved, nothing new is begun, and the summary is printed."""
+        """The current attempt ends and is saved, nothing new starts, and the summary is printed."""
         self.during(responses, "b", lambda: signal.raise_signal(number))
         assert check() == status
         assert PackageExample.objects.filter(last_result="HTTP 200").count() == 2
@@ -672,7 +672,7 @@ class TestStopping:
     def test_the_second_signal_aborts(
         self, check: Command, responses: RequestsMock, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The attempt in hand is given up; what was saved before it stays."""
+        """The current attempt is dropped; results saved before it stay."""
         self.during(responses, "b", lambda: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
         assert check() == 130
         assert PackageExample.objects.filter(last_result="HTTP 200").count() == 1
@@ -687,7 +687,7 @@ class TestStopping:
         outbound_http: OutboundHTTP,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """When the time is up nothing new is begun, and the run was a good one."""
+        """After the time budget, nothing new starts, and the exit status is 0."""
         self.during(responses, "b", lambda: outbound_http.clock.advance(8))
         assert check("--time-budget", "8", "--json") == 0
         summary = json.loads(capsys.readouterr().out)
@@ -696,7 +696,7 @@ class TestStopping:
     def test_one_that_takes_too_long_is_not_first_the_next_time(
         self, check: Command, responses: RequestsMock, outbound_http: OutboundHTTP
     ) -> None:
-        """A wait is cut short; the example has had its turn, and nothing is counted against it."""
+        """A wait is cut short; the example counts as checked, but not as failed."""
         PackageExample.objects.filter(url="https://a.test/").update(failures=2)
         responses.upsert("GET", "https://a.test/", status=429, headers={"Retry-After": "50"})
         assert check("--time-budget", "8") == 0

@@ -1,4 +1,4 @@
-"""The command that keeps the addresses of repositories on GitHub true."""
+"""cleanup_github_projects, which keeps the addresses of repositories on GitHub current."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUSPENDED = {"message": "Sorry. Your account was suspended."}
 
 
 class CannedGitHub:
-    """GitHub's API as the tests' settings know it."""
+    """GitHub's API, at the address in the tests' settings."""
 
     def __init__(self, mock: RequestsMock) -> None:
         self.mock = mock
@@ -45,7 +45,7 @@ class CannedGitHub:
         self.mock.upsert("GET", self.url(path), json={"full_name": path, **more})
 
     def moved(self, before: str, after: str, number: int = 7) -> None:
-        """Answer as GitHub does: by a redirect to the repository's number."""
+        """Answer as GitHub does for a moved repository: with a redirect to the repository's number."""
         there = f"{API}/repositories/{number}"
         self.mock.upsert("GET", self.url(before), status=301, headers={"Location": there}, json={"message": "Moved"})
         self.mock.upsert("GET", there, json={"full_name": after})
@@ -54,7 +54,7 @@ class CannedGitHub:
         self.mock.upsert("GET", self.url(path), status=status, **kwargs)
 
     def during(self, path: str, action: Callable[[], object]) -> None:
-        """Do something while `path` is asked for, then answer."""
+        """Call something while a request for `path` is in progress, then answer."""
 
         def answer(_: object) -> tuple[int, dict[str, str], str]:
             action()
@@ -95,7 +95,7 @@ def urls() -> dict[str, str]:
 
 
 class TestHost:
-    """Which addresses are on GitHub: compared parsed, not by what they begin with or contain."""
+    """Addresses are recognized as GitHub's by their parsed host, not by a prefix or substring."""
 
     @pytest.mark.parametrize(
         "url",
@@ -139,7 +139,7 @@ class TestHost:
     def test_others_are_left_alone(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Nobody is asked about them."""
+        """For packages that are not on GitHub, no request is sent."""
         make_package("a", repo_url="https://github.com.evil.test/owner/name")
         make_package("b", repo_url="https://gitlab.com/owner/name")
         make_package("c", repo_url="")
@@ -152,7 +152,7 @@ class TestMoved:
     def test_the_new_address_is_stored_and_told(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """And nothing else of the package."""
+        """Only the address of the package changes."""
         package = make_package("a", repo_url="https://github.com/old/name", repo_description="kept", repo_watchers=3)
         before = Package.objects.values().get()
         github.moved("old/name", "fresh/name")
@@ -173,7 +173,7 @@ class TestMoved:
     def test_a_dry_run_stores_nothing(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """It shows the same."""
+        """A dry run prints the same changes and stores none."""
         make_package("a", repo_url="https://github.com/old/name")
         make_package("b", repo_url="https://github.com/gone/name")
         make_package("c", repo_url="http://github.com/owner/name/")
@@ -191,7 +191,7 @@ class TestMoved:
     def test_a_second_run_finds_nothing_to_do(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """What was stored is true."""
+        """After a run, the stored addresses are current, so a second run changes nothing."""
         make_package("a", repo_url="https://github.com/old/name")
         github.moved("old/name", "fresh/name")
         github.has("fresh/name")
@@ -203,7 +203,7 @@ class TestMoved:
     def test_another_case_is_the_same_repository(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub
     ) -> None:
-        """GitHub does not distinguish it; what somebody wrote stays."""
+        """GitHub ignores the case of names, so the stored spelling stays."""
         make_package("a", repo_url="https://github.com/django/Django")
         github.answers("django/Django", 200, json={"full_name": "Django/django"})
         assert cleanup() == 0
@@ -229,7 +229,7 @@ class TestMoved:
     def test_a_name_that_is_none(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, full_name: Any
     ) -> None:
-        """What GitHub says is not believed blindly either."""
+        """An invalid name in GitHub's answer is not stored."""
         make_package("a", repo_url="http://github.com/owner/name")
         github.answers("owner/name", 200, json={"full_name": full_name})
         cleanup()
@@ -238,7 +238,7 @@ class TestMoved:
     def test_two_that_end_up_the_same(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """That is told, and both stay."""
+        """If two packages have the same repository, the command says so, and both stay."""
         make_package("a", repo_url="https://github.com/old/name")
         make_package("b", repo_url="https://github.com/Fresh/name")
         make_package("c", repo_url="https://github.com/other/name")
@@ -260,7 +260,7 @@ class TestMoved:
         capsys: pytest.CaptureFixture[str],
         options: list[str],
     ) -> None:
-        """They are compared with all packages."""
+        """A repository is compared with those of all packages, not only of the selected ones."""
         make_package("a", repo_url="https://github.com/old/name")
         make_package("b", repo_url="git@github.com:fresh/name.git")
         github.moved("old/name", "fresh/name")
@@ -270,7 +270,7 @@ class TestMoved:
 
 
 class TestForms:
-    """Addresses in other forms are rewritten, once it is known that there is a repository."""
+    """Addresses in other forms are rewritten after GitHub has confirmed the repository."""
 
     @pytest.mark.parametrize(
         "url",
@@ -291,7 +291,7 @@ class TestForms:
         assert urls() == {"a": "https://github.com/owner/name"}
 
     def test_a_page_below_stays(self, cleanup: Command, make_package: MakePackage, github: CannedGitHub) -> None:
-        """One of the packages that a repository holds may live in a folder of its own."""
+        """The address of a folder in a repository stays, because a package may be in that folder."""
         make_package("a", repo_url="https://github.com/owner/name/tree/main/folder")
         github.has("owner/name")
         assert cleanup() == 0
@@ -301,7 +301,7 @@ class TestForms:
     def test_not_without_confirmation(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, status: int
     ) -> None:
-        """Nobody knows whether what is asked for is what was meant."""
+        """Without a confirmation by GitHub, the address is not rewritten."""
         make_package("a", repo_url="http://github.com/owner/name/")
         github.answers("owner/name", status)
         cleanup()
@@ -316,7 +316,7 @@ class TestForms:
         capsys: pytest.CaptureFixture[str],
         url: str,
     ) -> None:
-        """It is told, and stays."""
+        """An address that is not a repository is reported, and stays."""
         make_package("a", repo_url=url)
         assert cleanup() == 0
         assert not github.mock.calls
@@ -336,7 +336,7 @@ class TestGone:
         capsys: pytest.CaptureFixture[str],
         status: int,
     ) -> None:
-        """The address is kept, and the day when it was first missed."""
+        """The address stays, and so does the date when the repository was first missing."""
         make_package("a", repo_url="https://github.com/owner/name")
         github.answers("owner/name", status)
         assert cleanup() == 0
@@ -351,7 +351,7 @@ class TestGone:
         assert "package.jobs.repository_cleanup" not in capsys.readouterr().err
 
     def test_one_that_is_back(self, cleanup: Command, make_package: MakePackage, github: CannedGitHub) -> None:
-        """It is missing no more."""
+        """A repository that exists again is no longer marked as missing."""
         make_package("a", repo_url="https://github.com/owner/name", repo_missing_since=timezone.now())
         github.has("owner/name")
         assert cleanup() == 0
@@ -363,7 +363,7 @@ class TestGone:
     def test_nothing_else_makes_one_missing(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, answer: dict[str, Any]
     ) -> None:
-        """An outage says nothing of a repository."""
+        """An outage never marks a repository as missing."""
         make_package("a", repo_url="https://github.com/owner/name")
         github.mock.get(github.url("owner/name"), **answer)
         assert cleanup() == 1
@@ -371,7 +371,7 @@ class TestGone:
 
 
 class TestAsking:
-    """How GitHub is asked."""
+    """The requests to GitHub."""
 
     @pytest.fixture(autouse=True)
     def _packages(self, make_package: MakePackage, github: CannedGitHub) -> None:
@@ -381,7 +381,7 @@ class TestAsking:
 
     @override_settings(GITHUB_TOKEN="hunter2")
     def test_with_our_token(self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]) -> None:
-        """It is sent, and told to nobody else."""
+        """The token is sent to GitHub, and to no other server."""
         github.moved("owner/a", "fresh/a")
         github.answers("owner/b", 401)
         assert cleanup() == 0
@@ -417,7 +417,7 @@ class TestAsking:
         answer: dict[str, Any],
         why: str,
     ) -> None:
-        """Nothing more is asked, it is told what is left and until when, and no package is blamed."""
+        """No further request is sent, the output says what is left and until when, and no package counts as failed."""
         github.answers("owner/b", **answer)
         assert cleanup("--json") == 0
         summary = json.loads(capsys.readouterr().out)
@@ -431,7 +431,7 @@ class TestAsking:
     def test_a_token_that_is_refused_is_told_once(
         self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The first answer ends the run, a second run asks nothing, and the log says what to do."""
+        """The first answer ends the run, a second run sends nothing, and the log says once what to do."""
         github.answers("owner/a", 401, json={"message": "Bad credentials"})
         assert [cleanup(), cleanup()] == [1, 1]
         assert github.asked == ["owner/a"]
@@ -444,7 +444,7 @@ class TestAsking:
     def test_what_its_owner_refuses_to_our_token_is_asked_without(
         self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Once; the others are asked with it."""
+        """The request is repeated once without the token; those for other packages keep it."""
         message = "Although you appear to have the correct credentials, the organization has an IP allow list enabled"
 
         def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
@@ -462,7 +462,7 @@ class TestAsking:
     def test_an_outage_ends_the_run(
         self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """After ten attempts the breaker is open: that is the end of it."""
+        """After ten failed attempts the breaker opens, and the run ends."""
         for slug in ("a", "b", "c", "d"):
             github.answers(f"owner/{slug}", 503)
         assert cleanup() == 1
@@ -474,7 +474,7 @@ class TestAsking:
     def test_left_alone_from_the_beginning(
         self, cleanup: Command, github: CannedGitHub, outbound_http: OutboundHTTP
     ) -> None:
-        """A run that could ask nothing has reached nothing."""
+        """A run in which no request could be sent fails."""
         github.answers("owner/a", 429, headers={"Retry-After": "600"})
         assert cleanup() == 1
         github.mock.calls.reset()
@@ -501,7 +501,7 @@ class TestAsking:
         capsys: pytest.CaptureFixture[str],
         answer: dict[str, Any],
     ) -> None:
-        """It is noted, and the others get their turn."""
+        """A package that fails is recorded, and the others are still looked up."""
         github.mock.remove("GET", github.url("owner/b"))
         github.mock.get(github.url("owner/b"), **answer)
         assert cleanup("--json") == 0
@@ -512,7 +512,7 @@ class TestAsking:
     def test_each_gets_its_turn_by_chance(
         self, cleanup: Command, github: CannedGitHub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """There is no order in which runs that are cut short would always meet the same ones first."""
+        """The order is random, so that short runs do not always look up the same packages."""
         chances = iter([0.3, 0.9, 0.1, 0.5])
         time = process.current().runtime
         process.use(runtime=registry.Runtime(time.clock, time.wait, lambda: next(chances, 0.0)))
@@ -557,7 +557,7 @@ class TestMeanwhile:
         capsys: pytest.CaptureFixture[str],
         change: Callable[[], object],
     ) -> None:
-        """The answer to an old address says nothing of the new one."""
+        """The result for an old address is not stored for the new one."""
         make_package("a", repo_url="http://github.com/owner/name")
         github.has("owner/name")
         github.during("owner/name", change)
@@ -566,7 +566,7 @@ class TestMeanwhile:
         assert "https://github.com/owner/name" not in urls().values()
 
     def test_a_change_before_its_turn(self, cleanup: Command, make_package: MakePackage, github: CannedGitHub) -> None:
-        """What has left GitHub, or the site, is not asked for there."""
+        """A package that was deleted or has left GitHub meanwhile is not looked up."""
         for slug in ("a", "b", "c"):
             make_package(slug, repo_url=f"https://github.com/owner/{slug}")
             github.has(f"owner/{slug}")
@@ -655,7 +655,7 @@ class TestOutput:
         assert "[6/6] odd: skipped" in captured.err
 
     def test_secrets_are_not_told(self, cleanup: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """Whoever wrote a password into an address finds it in no log."""
+        """A password in an address appears in no log."""
         cleanup()
         captured = capsys.readouterr()
         assert "https://***@github.com/owner/moved?***" in captured.out
@@ -695,7 +695,7 @@ class TestStopping:
         number: signal.Signals,
         status: int,
     ) -> None:
-        """The attempt in hand ends and is saved, nothing new is begun, and the summary is printed."""
+        """The current attempt ends and is saved, nothing new starts, and the summary is printed."""
         github.during("owner/b", lambda: signal.raise_signal(number))
         assert cleanup() == status
         assert sorted(self.rewritten()) == ["a", "b"]
@@ -706,7 +706,7 @@ class TestStopping:
     def test_the_second_signal_aborts(
         self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The attempt in hand is given up; what was saved before it stays."""
+        """The current attempt is dropped; results saved before it stay."""
         github.during("owner/b", lambda: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
         assert cleanup() == 130
         assert self.rewritten() == ["a"]
@@ -721,7 +721,7 @@ class TestStopping:
         outbound_http: OutboundHTTP,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """When the time is up nothing new is begun, and the run was a good one."""
+        """After the time budget, nothing new starts, and the exit status is 0."""
         github.during("owner/b", lambda: outbound_http.clock.advance(timedelta(seconds=8).total_seconds()))
         assert cleanup("--time-budget", "8", "--json") == 0
         summary = json.loads(capsys.readouterr().out)

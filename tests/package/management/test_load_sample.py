@@ -1,4 +1,4 @@
-"""The sample for a first look."""
+"""load_sample adds sample packages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_adds_well_known_packages(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
-    """`make run` loads it each time, and it is there once."""
+    """`make run` loads the sample each time; each package still exists once."""
     load(capsys)
     before = Package.objects.count(), Category.objects.count()
     assert load(capsys) == "0 sample records added.\n"
@@ -34,7 +34,7 @@ def test_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_leaves_what_was_refreshed(capsys: pytest.CaptureFixture[str], pypi: CannedPyPI) -> None:
-    """The second `make run` does not throw away what the first one fetched."""
+    """Loading the sample again does not overwrite fetched data."""
     load(capsys)
     package = Package.objects.get(slug="django")
     pypi.knows("Django")
@@ -47,7 +47,7 @@ def test_leaves_what_was_refreshed(capsys: pytest.CaptureFixture[str], pypi: Can
 
 
 def test_leaves_other_packages(capsys: pytest.CaptureFixture[str], make_package: MakePackage) -> None:
-    """A site that has packages and categories of its own gets the sample's besides, not instead."""
+    """Existing packages and categories stay."""
     own = [make_package(slug) for slug in ("mine", "yours")]
     Category.objects.create(title="Mine", slug="mine")
     load(capsys)
@@ -58,7 +58,7 @@ def test_leaves_other_packages(capsys: pytest.CaptureFixture[str], make_package:
 
 
 def test_finds_categories_by_slug(capsys: pytest.CaptureFixture[str]) -> None:
-    """A category that is there already, under whatever number, is the one that the sample's packages get."""
+    """An existing category is found by its slug, whatever its primary key."""
     Category.objects.create(title="Other", slug="other")
     framework = Category.objects.create(pk=77, title="Framework", slug="framework")
     load(capsys)

@@ -1,4 +1,4 @@
-"""The command: its options, its output, its exit status and its manners."""
+"""update_packages: options, output, exit status, signals."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class TestChoice:
         ],
     )
     def test_stalest_first(self, update_packages: Command, pypi: CannedPyPI, args: list[str], asked: list[str]) -> None:
-        """Those that are due, tried longest ago first; slugs, --all and --stale-hours whether they are due or not."""
+        """Packages that are due, tried longest ago first; with slugs, --all or --stale-hours also those not due."""
         assert update_packages(*args) == 0
         assert pypi.asked == asked
 
@@ -132,7 +132,7 @@ class TestChoice:
 
 
 class TestBatchMetrics:
-    """What Prometheus is told of a run."""
+    """The metrics of a run."""
 
     @pytest.fixture
     def told(self) -> Callable[..., float]:
@@ -151,7 +151,7 @@ class TestBatchMetrics:
 
     @pytest.mark.usefixtures("queue")
     def test_a_run_that_did_its_work(self, update_packages: Command, told: Callable[..., float]) -> None:
-        """Parts of packages are its items: what PyPI says, the downloads."""
+        """The items are parts of packages: PyPI's metadata, the downloads."""
         update_packages()
         assert told("runs_total", "success") == 1
         assert told("items_total", "success") > 4
@@ -160,7 +160,7 @@ class TestBatchMetrics:
     def test_a_run_that_reached_nothing(
         self, update_packages: Command, told: Callable[..., float], pypi: CannedPyPI, make_package: MakePackage
     ) -> None:
-        """It has failed, and so has each of its items."""
+        """The run counts as failed, and so does each of its items."""
         make_package("a")
         pypi.breaks("a", requests.ConnectionError("refused"))
         pypi.statistics_answer(503)
@@ -170,7 +170,7 @@ class TestBatchMetrics:
         assert told("runs_total", "success") == 0
 
     def test_misuse_is_no_run(self, update_packages: Command, told: Callable[..., float]) -> None:
-        """Nothing was begun."""
+        """Misuse does not count as a run."""
         assert update_packages("nonesuch") == 2
         assert [told("runs_total", outcome) for outcome in RUNS] == [0, 0, 0]
 
@@ -219,7 +219,7 @@ class TestExitStatus:
     def test_some_failures_are_daily_life(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI, status: int
     ) -> None:
-        """A package that fails is no reason to wake anybody."""
+        """Failures of some packages do not make the run fail."""
         make_package("a"), make_package("b")
         pypi.answers("a", status)
         pypi.knows("b")
@@ -229,7 +229,7 @@ class TestExitStatus:
     def test_some_sources_that_are_down_are_daily_life(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI
     ) -> None:
-        """A run that got what the others had to say did its work, though one of the sources was down."""
+        """A run succeeds if at least one source answered."""
         for slug in ("a", "b"):
             make_package(slug)
             pypi.answers(slug, 503)
@@ -244,7 +244,7 @@ class TestExitStatus:
         capsys: pytest.CaptureFixture[str],
         error: Exception | None,
     ) -> None:
-        """A run that reached nobody fails, and says that nothing was lost."""
+        """A run in which no source answered fails, and says that the stored data stays."""
         for slug in ("a", "b"):
             make_package(slug)
             pypi.breaks(slug, error) if error else pypi.answers(slug, 503)
@@ -269,7 +269,7 @@ class TestExitStatus:
     def test_a_bug_that_strikes_every_package(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A run in which every package failed in a way that nobody foresaw fails."""
+        """A run in which every package failed with an unexpected error fails."""
 
         def buggy(*_: Any) -> None:
             raise ZeroDivisionError
@@ -320,7 +320,7 @@ class TestExitStatus:
     def test_a_circle_of_redirects_is_no_outage(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI
     ) -> None:
-        """PyPI did answer."""
+        """A redirect loop is an answer of PyPI, so the run succeeds."""
         make_package("a")
         pypi.answers("a", 302, headers={"Location": pypi.url("a")})
         pypi.statistics_answer(503)
@@ -362,7 +362,7 @@ def table(out: str) -> dict[str, list[str]]:
 
 
 class TestOutput:
-    """What there is to read."""
+    """The output of the command."""
 
     @pytest.fixture(autouse=True)
     def _packages(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
@@ -416,7 +416,7 @@ class TestOutput:
     def test_what_has_not_changed(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """How many answers were none, because nothing was new, is said and has a column of its own."""
+        """The output counts 304 answers, and the table has a column for unchanged parts."""
         pypi.says("good", project("good"), headers={"ETag": '"1"'})
         update_packages("good")
         pypi.answers("good", 304)
@@ -465,7 +465,7 @@ class TestOutput:
     def test_json_of_what_is_left_alone(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A program learns which source was left alone, of how many parts, why, and until when."""
+        """The JSON names each source that was left alone, with the number of parts, the reason and the time."""
         pypi.answers("good", 429, headers={"Retry-After": "900"})
         assert update_packages("--json") == 0
         [(source, left)] = json.loads(capsys.readouterr().out)["left_alone"].items()
@@ -476,7 +476,7 @@ class TestOutput:
     def test_packages_that_nobody_was_asked_about_were_not_tried(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A run that finds all its sources limited, and asks none, says so, and that it tried none."""
+        """A run whose sources all limit its rate says so, and counts no package as tried."""
         Package.objects.filter(slug="bare").delete()
         pypi.answers("good", 429, headers={"Retry-After": "900"})
         pypi.statistics_answer(429, headers={"Retry-After": "900"})
@@ -528,7 +528,7 @@ class TestStopping:
 
     @staticmethod
     def during(pypi: CannedPyPI, name: str, action: Callable[[], object], status: int = 200) -> None:
-        """Do something while PyPI is asked for `name`, then answer."""
+        """Call something while a request for `name` to PyPI is in progress, then answer."""
 
         def answer(_: object) -> tuple[int, dict[str, str], str]:
             action()
@@ -544,7 +544,7 @@ class TestStopping:
         outbound_http: OutboundHTTP,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """When the time is up no further question is asked; what was done is saved, and the run was a good one."""
+        """After the time budget, no request is sent; finished results are saved, and the exit status is 0."""
         self.during(pypi, "b", lambda: outbound_http.clock.advance(8))
         assert update_packages("--time-budget", "8") == 0
         assert pypi.asked == ["a", "b"]
@@ -554,7 +554,7 @@ class TestStopping:
     def test_time_budget_cuts_waiting_short(
         self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """A PyPI that asks for a long pause does not make the job longer than it may be."""
+        """A long pause that PyPI asks for does not extend a run beyond its time budget."""
         pypi.answers("b", 429, headers={"Retry-After": "55"})
         assert update_packages("--time-budget", "8") == 0
         assert pypi.asked == ["a", "b"]
@@ -564,7 +564,7 @@ class TestStopping:
     def test_time_budget_is_used_for_what_is_put_aside(
         self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """Whoever gives a run ten minutes gets what can be had in ten minutes, and no more is waited."""
+        """A run waits for parts that were put aside as long as its time budget allows, and no longer."""
         answers = iter([(429, {"Retry-After": "300"}, "")])
         pypi.calls("b", lambda _: next(answers, (200, {}, json.dumps(project("b")))))
         assert update_packages("--time-budget", "600") == 0
@@ -575,7 +575,7 @@ class TestStopping:
     def test_without_a_time_budget_little_is_waited(
         self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """A run that nobody limits does not hang about for minutes."""
+        """Without a time budget, a run waits only a short time for parts that were put aside."""
         pypi.answers("b", 429, headers={"Retry-After": "300"})
         assert update_packages() == 0
         assert outbound_http.clock.now <= 30
@@ -589,7 +589,7 @@ class TestStopping:
         number: signal.Signals,
         status: int,
     ) -> None:
-        """The attempt in hand ends and is saved, nothing new is begun, and the summary is printed."""
+        """The current attempt ends and is saved, nothing new starts, and the summary is printed."""
         self.during(pypi, "b", lambda: signal.raise_signal(number))
         assert update_packages() == status
         assert pypi.asked == ["a", "b"]
@@ -601,14 +601,14 @@ class TestStopping:
     def test_the_summary_of_a_stopped_run_is_json_where_asked_for(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A program learns what was done and what was left."""
+        """The JSON of a stopped run says what was done and what is left."""
         self.during(pypi, "b", lambda: signal.raise_signal(signal.SIGTERM))
         assert update_packages("--json") == 143
         summary = json.loads(capsys.readouterr().out)
         assert (summary["tried"], summary["left"], summary["stopped"]) == (1, 2, "SIGTERM received")
 
     def test_a_signal_during_the_last_package(self, update_packages: Command, pypi: CannedPyPI) -> None:
-        """Stopped is stopped, even if nothing was left to do."""
+        """After a signal the exit status says so, even if nothing was left to do."""
         self.during(pypi, "c", lambda: signal.raise_signal(signal.SIGINT))
         assert update_packages() == 130
         assert Package.objects.filter(pypi_license="MIT").count() == 3
@@ -616,7 +616,7 @@ class TestStopping:
     def test_a_signal_cuts_waiting_short(
         self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """Whoever presses Ctrl-C during a minute's wait does not wait for it."""
+        """Ctrl-C ends a wait of a minute at once."""
 
         def wait(seconds: float) -> None:
             outbound_http.clock.wait(seconds)
@@ -636,7 +636,7 @@ class TestStopping:
         outbound_http: OutboundHTTP,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Nor for the minutes that a source asked for; what is left is said."""
+        """Ctrl-C also ends the wait for a paused source, and the output says what is left."""
 
         def wait(seconds: float) -> None:
             outbound_http.clock.wait(seconds)
@@ -662,7 +662,7 @@ class TestStopping:
         number: signal.Signals,
         status: int,
     ) -> None:
-        """The attempt in hand is given up; what was saved before it stays."""
+        """The current attempt is dropped; results saved before it stay."""
         self.during(pypi, "b", lambda: [signal.raise_signal(number) for _ in range(2)])
         assert update_packages() == status
         assert list(Package.objects.filter(pypi_license="MIT").values_list("slug", flat=True)) == ["a"]
@@ -679,7 +679,7 @@ class TestStopping:
 
 
 class Process:
-    """`manage.py` as a process of its own, with a database of its own, and all it asks on the loopback interface."""
+    """`manage.py` in a separate process with its own database; all servers are on the loopback interface."""
 
     def __init__(self, database: Path, pypi: FakePyPI, statistics: str) -> None:
         self.database, self.pypi = database, pypi
@@ -753,7 +753,7 @@ def process(filled_database: Path, tmp_path: Path, httpserver: HTTPServer) -> It
 
 
 class AtRequest(list[str]):
-    """Does something when the server is asked for the n-th time, before it answers."""
+    """Calls something at the n-th request to the server, before the answer."""
 
     def __init__(self, position: int, action: Callable[[], object]) -> None:
         super().__init__()
@@ -766,7 +766,7 @@ class AtRequest(list[str]):
 
 
 class TestProcess:
-    """The same, from outside."""
+    """The same with a real process."""
 
     def test_json_is_all_there_is_on_stdout(self, process: Process) -> None:
         """A pipe gets JSON, and nothing else."""
@@ -786,7 +786,7 @@ class TestProcess:
 
     @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_a_signal_from_outside(self, process: Process, number: signal.Signals, expected: int) -> None:
-        """Ctrl-C, and the SIGTERM of a service manager: the attempt in hand is saved, then the run ends."""
+        """On Ctrl-C, or the SIGTERM of a service manager, the current attempt is saved, then the run ends."""
         started: list[subprocess.Popen[str]] = []
         process.pypi.requested = AtRequest(2, lambda: started[0].send_signal(number))
         with process.start() as running:
@@ -798,7 +798,7 @@ class TestProcess:
         assert "Traceback" not in err
 
     def test_a_signal_to_many_threads(self, process: Process) -> None:
-        """What all of them have in hand is saved; the run ends when the slowest is done, and no claim stays."""
+        """The current attempts of all threads are saved; the run ends with the slowest, and no claim stays."""
         asked, go = threading.Event(), threading.Event()
         process.pypi.requested = AtRequest(3, lambda: asked.set() or go.wait(60))
         with process.start("--workers=8") as running:
@@ -812,7 +812,7 @@ class TestProcess:
         assert process.claims() == 0
 
     def test_the_second_signal_to_many_threads(self, process: Process) -> None:
-        """Nobody waits for threads that wait for an answer; what they have in hand is free at once."""
+        """The process does not wait for its threads, and their claims are free at once."""
         asked, go = threading.Event(), threading.Event()
         process.pypi.requested = AtRequest(1, lambda: asked.set() or go.wait(60))
         try:
@@ -830,7 +830,7 @@ class TestProcess:
         assert process.claims() == 0
 
     def test_a_killed_run_loses_the_package_in_hand_at_most(self, process: Process) -> None:
-        """Even SIGKILL leaves what was done before it."""
+        """After SIGKILL, all results that were stored before it are there."""
         started: list[subprocess.Popen[str]] = []
         process.pypi.requested = AtRequest(3, lambda: started[0].send_signal(signal.SIGKILL))
         with process.start() as running:
@@ -840,7 +840,7 @@ class TestProcess:
         assert process.refreshed() == ["first", "second"]
 
     def test_a_terminal_gets_a_bar(self, process: Process) -> None:
-        """On a terminal a bar shows which package is in hand, and leaves the terminal as it was."""
+        """On a terminal a bar shows the current package, and the terminal is restored at the end."""
         master, slave = pty.openpty()
         with process.start("--json", stderr=slave) as running:
             os.close(slave)

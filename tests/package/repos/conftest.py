@@ -1,4 +1,4 @@
-"""Repositories on stand-ins for all hosts; one world and one server for each file of tests."""
+"""Repositories on stand-ins for all hosts, with one set of data and one server per test file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def servers() -> Iterator[Upstreams]:
 
 @pytest.fixture
 def upstreams(servers: Upstreams, settings: Settings) -> Iterator[Upstreams]:
-    """Give the stand-ins, in good order, and settings that lead to them."""
+    """Return the stand-ins, reset, with settings that use them."""
     for name, value in servers.environment.items():
         setattr(settings, name, value)
     servers.clear()
@@ -68,7 +68,7 @@ class Case:
     session: ResilientSession
 
     def client(self, after: Client | None = None) -> Client:
-        """Make a client that knows what the client `after` knew in the end, as it comes back from the database."""
+        """Make a client with the validators and memory of the client `after`, as loaded from the database."""
         known, memory = (after.validators, after.memory) if after else (None, None)
         return Client(self.session, self.repository.server, *json.loads(json.dumps([known, memory])))
 
@@ -97,7 +97,7 @@ MakeCase = Callable[..., Case]
 
 @pytest.fixture
 def make_case(upstreams: Upstreams, session: ResilientSession) -> MakeCase:
-    """Take a repository that no other test has: ``make_case("github", least=100)``, of `least` commits."""
+    """Return a repository of its own for a test, with `least` commits: ``make_case("github", least=100)``."""
     world = upstreams.world
 
     def make(kind: str, least: int = 2, most: int = 10**9) -> Case:

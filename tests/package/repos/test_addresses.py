@@ -1,4 +1,4 @@
-"""Which repository an address means, in whatever form it is written."""
+"""Parsing the addresses of repositories in all forms."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ OWN = ("gitlab", "https://gitlab.example.org/api/v4", "https://gitlab.example.or
 )
 @pytest.mark.parametrize("host", ["", "forgejo"])
 def test_known_servers(url: str, found: tuple[str, ...], host: str) -> None:
-    """The server in the address decides, whatever somebody believes it to be."""
+    """A known server is recognized by the address, whatever `repo_host` says."""
     repository = get_repo_for_repo_url(url, host)
     assert (repository.source, repository.server.api, repository.web, repository.path) == found
     assert not repository.untrusted
@@ -114,7 +114,7 @@ def test_known_servers(url: str, found: tuple[str, ...], host: str) -> None:
     ],
 )
 def test_forgejo(url: str, api: str, path: str) -> None:
-    """Any other server is what the package says it is, and is not trusted."""
+    """Other servers are used according to `repo_host`, and are untrusted."""
     repository = get_repo_for_repo_url(url, " Forgejo ")
     assert (repository.source, repository.server.api, repository.path) == ("forgejo", api, path)
     assert repository.untrusted
@@ -139,7 +139,7 @@ def test_forgejo(url: str, api: str, path: str) -> None:
 )
 @pytest.mark.parametrize("host", ["", "github", "gitlab", "codeberg", "nonsense"])
 def test_unknown_servers(url: str, host: str) -> None:
-    """What looks like a known server is none; the text says what can be done."""
+    """A host that resembles a known server is unknown; the error says what to do."""
     with pytest.raises(NotARepository, match=r"forgejo.*GITLAB_SERVERS"):
         get_repo_for_repo_url(url, host)
 
@@ -186,7 +186,7 @@ def test_unknown_servers(url: str, host: str) -> None:
     ],
 )
 def test_no_repository(url: str) -> None:
-    """A page of something else is no repository."""
+    """Other pages of a host are not repositories."""
     with pytest.raises(NotARepository, match=r"repository|gist"):
         get_repo_for_repo_url(url, "forgejo")
 
@@ -214,20 +214,20 @@ def test_no_repository(url: str) -> None:
     ],
 )
 def test_no_address(url: str) -> None:
-    """What names no host, or no sensible one, is nothing to ask for."""
+    """Addresses without a valid host are refused."""
     with pytest.raises(NotARepository):
         get_repo_for_repo_url(url, "forgejo")
 
 
 def test_no_secrets() -> None:
-    """The text is stored and shown: what is secret in an address is not in it."""
+    """The error is stored and shown, so it contains no secrets of the address."""
     with pytest.raises(NotARepository, match=r"evil\.test") as raised:
         get_repo_for_repo_url("https://me:secret@evil.test/owner/name?token=secret")
     assert "secret" not in str(raised.value)
 
 
 def test_long_addresses() -> None:
-    """The text does not grow with the address."""
+    """The error of a long address is cut off."""
     with pytest.raises(NotARepository) as raised:
         get_repo_for_repo_url("https://evil.test/" + "x" * 10_000)
     assert len(str(raised.value)) < 500
@@ -301,7 +301,7 @@ _PIECES = st.sampled_from(_WORDS + _MARKS)
 
 @given(st.one_of(st.text(), st.lists(_PIECES).map("".join)), st.sampled_from(["", "forgejo", "gitlab"]))
 def test_nothing_else_is_raised(url: str, host: str) -> None:
-    """Whatever users type: it is a repository, on a server that can be asked, or it is none."""
+    """Any text either is a repository with a valid server, or raises NotARepository."""
     try:
         repository = get_repo_for_repo_url(url, host)
     except NotARepository as exc:

@@ -1,4 +1,4 @@
-"""What is Bitbucket's own: above all, counting commits that nobody has counted."""
+"""Bitbucket: above all, counting commits from the list of commits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def case(make_case: MakeCase) -> Case:
 
 @pytest.fixture
 def long(make_case: MakeCase, monkeypatch: pytest.MonkeyPatch) -> Case:
-    """Take a history of which there is more than can be read in one run."""
+    """Return a repository with more commits than one run reads."""
     monkeypatch.setattr(bitbucket, "_PAGES", 2)
     return make_case("bitbucket", least=350)
 
@@ -37,7 +37,7 @@ def fetch_to_the_end(case: Case) -> Fetched:
 
 
 def test_a_long_history_takes_several_runs(long: Case) -> None:
-    """Each run goes on where the last one stopped; there is not a valid count until there is all of it."""
+    """Each run continues where the last one stopped; there is no count until all commits are read."""
     fetched, runs = long.fetch("history"), 1
     assert set(fetched.values) == {"last_commit_date"}
     while fetched.client.memory["next"]:
@@ -50,7 +50,7 @@ def test_a_long_history_takes_several_runs(long: Case) -> None:
 
 
 def test_commits_meanwhile(long: Case) -> None:
-    """What is pushed while the history is read is counted afterwards, and nothing twice."""
+    """Commits pushed while the history is read are counted once, afterwards."""
     fetched = long.fetch("history")
     while fetched.client.memory["next"]:
         long.world.change(long.package)
@@ -63,7 +63,7 @@ def test_commits_meanwhile(long: Case) -> None:
 
 
 def test_afterwards_only_what_is_new(long: Case) -> None:
-    """The history is read once: from then on, each day costs two requests, or three."""
+    """The history is read once; after that, each fetch takes two or three requests."""
     fetched = fetch_to_the_end(long)
     long.upstream.requests.clear()
     again = long.fetch("history", fetched.client)
@@ -77,7 +77,7 @@ def test_afterwards_only_what_is_new(long: Case) -> None:
 
 
 def test_much_that_is_new(long: Case) -> None:
-    """More news than a run can read are no news: counting starts over."""
+    """If there are more new commits than one run reads, counting starts over."""
     fetched = fetch_to_the_end(long)
     for _ in range(250):
         long.world.change(long.package)
@@ -98,7 +98,7 @@ def test_a_head_that_has_vanished(case: Case) -> None:
 
 
 def test_a_head_that_is_left_behind(responses: responses_library.RequestsMock, case: Case) -> None:
-    """Bitbucket may know the last head still, though it is no part of the history any more: counting starts over."""
+    """If the last head is known but no longer part of the history, counting starts over."""
     case.repository = get_repo_for_repo_url("https://bitbucket.org/o/n")
     case.repository.server = Server("Bitbucket", "https://bitbucket.test")
     repository = "https://bitbucket.test/repositories/o/n"
@@ -134,7 +134,7 @@ def test_a_failure_on_the_way(long: Case) -> None:
 
 
 def test_a_way_that_ends_nowhere(long: Case) -> None:
-    """Where the next page is gone, or on another server, counting starts over the next time."""
+    """If the next page is missing or on another server, counting starts over the next time."""
     for follow in ("repositories/no/thing/commits", "https://evil.test/"):
         client = long.fetch("history").client
         client.memory["next"] = follow
@@ -145,7 +145,7 @@ def test_a_way_that_ends_nowhere(long: Case) -> None:
 
 
 def test_pages_without_end(long: Case) -> None:
-    """Pages that begin again are noticed, in whichever run that is."""
+    """A list of commits that starts over is detected, in any run."""
     long.upstream.page_endlessly(long.fake.full_name)
     client: Client | None = None
     with pytest.raises(Unusable, match="no end"):  # noqa: PT012 - in one of the runs
@@ -154,7 +154,7 @@ def test_pages_without_end(long: Case) -> None:
 
 
 def test_memory_of_another_repository(case: Case, make_case: MakeCase) -> None:
-    """What is remembered of another repository, whose place this one took, is of no use."""
+    """The memory of another repository is ignored."""
     first = make_case("bitbucket", least=50).fetch("history").client
     assert case.fetch("history", first).values["commit_count"] == len(case.fake.commits)
 
@@ -175,21 +175,21 @@ NAMELESS = {"date": "2024-01-01T00:00:00Z"}
     ],
 )
 def test_odd_pages(case: Case, page: dict[str, Any]) -> None:
-    """A page of commits that is none is a failure."""
+    """A malformed page of commits is a failure."""
     case.upstream.fault = faults.FirstOf(faults.JSON(page, on="/commits"))
     with pytest.raises(Unusable):
         case.fetch("history")
 
 
 def test_too_long(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has so many commits: that is no history."""
+    """A history with too many commits is refused."""
     monkeypatch.setattr(bitbucket, "_MOST", 1)
     with pytest.raises(Unusable, match="more than 1 commits"):
         case.fetch("history")
 
 
 def test_authors(case: Case) -> None:
-    """Those with an account are called as Bitbucket calls them, the others as they call themselves."""
+    """Authors with an account have their Bitbucket name, others the name in the commit."""
     authors = [
         {"raw": "Ada <ada@example.org>", "user": {"nickname": "ada"}},
         {"raw": "Bo <bo@example.org>", "user": {"display_name": "Bo B."}},

@@ -1,4 +1,4 @@
-"""What lists of commits add up to."""
+"""Evaluating lists of commits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ago(days: int, name: str = "", id_: str = "") -> Commit:
     ("days", "week"), [(0, 51), (6, 51), (7, 50), (363, 0), (364, None), (4000, None), (-1, None), (-4000, None)]
 )
 def test_weeks(days: int, week: int | None) -> None:
-    """The last week ends today; what is older than 52 of them, or from the future, is in none."""
+    """The last week ends today; commits older than 52 weeks or in the future are in no week."""
     history = History()
     history.add([ago(days)])
     assert [number for number, count in enumerate(history.weeks) if count] == ([] if week is None else [week])
@@ -50,7 +50,7 @@ def test_newest() -> None:
     ],
 )
 def test_dates_that_cannot_be_right(time: datetime, right: bool) -> None:
-    """Nothing of Python is older than Python, and nobody commits tomorrow: such dates count for none."""
+    """Dates before Python existed, or in the future, are ignored."""
     history = History()
     history.add([Commit("b", time), ago(3)])
     assert history.latest == (time if right else ago(3).time).isoformat()
@@ -59,7 +59,7 @@ def test_dates_that_cannot_be_right(time: datetime, right: bool) -> None:
 
 
 def test_pages_that_begin_again() -> None:
-    """The newest commit cannot come twice."""
+    """A list in which the newest commit comes twice is refused."""
     history = History()
     history.add([ago(1), ago(2)])
     with pytest.raises(Unusable):
@@ -67,7 +67,7 @@ def test_pages_that_begin_again() -> None:
 
 
 def test_names_of_commits_are_of_a_commits_length() -> None:
-    """The newest is stored: what is longer than any hash is no name, and a page of such is unusable."""
+    """A hash that is too long is ignored; a page with only such hashes is unusable."""
     short, long = ago(1, id_="a" * 64), ago(2, id_="b" * 65)
     assert [commit.id for commit in commits_in([short, long], lambda commit: commit)] == [short.id, ""]
     with pytest.raises(Unusable):
@@ -89,7 +89,7 @@ def test_both_halves() -> None:
 
 
 def test_what_is_kept() -> None:
-    """What is kept is JSON, does not grow with the history, and tells the same."""
+    """The stored history is JSON, is limited in size, and gives the same figures."""
     history = History()
     for day in range(3000):
         history.add([ago(day, f"somebody called {number} on day {day}") for number in range(3)])
@@ -103,7 +103,7 @@ def test_what_is_kept() -> None:
 
 @given(st.lists(st.text()))
 def test_participants(names: list[str]) -> None:
-    """Whatever the names are, they can be told apart afterwards."""
+    """Names with commas or odd characters can be told apart in the stored list."""
     written = participants(names)
     if written is not None:
         found = written.split(",")

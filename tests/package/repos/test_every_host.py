@@ -1,4 +1,4 @@
-"""What holds for a repository wherever it is."""
+"""Behavior that all hosts share."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def failure(case: Case, part: str) -> AskError:
 
 
 def test_everything(case: Case) -> None:
-    """All fields say what the world says."""
+    """All fields have the host's values."""
     values, fake = case.fetch_all(), case.fake
     commits = fake.commits
     known = {
@@ -79,7 +79,7 @@ def test_what_is_fetched(case: Case) -> None:
 
 
 def test_a_description_that_was_deleted(case: Case) -> None:
-    """It is withdrawn; one that is missing from the answer is not."""
+    """A deleted description is emptied; one that is missing from the response is kept."""
     case.fake.description = ""
     assert case.fetch("metadata").reading.withdrawn() == {"repo_description": ""}
 
@@ -98,7 +98,7 @@ def test_a_description_that_was_deleted(case: Case) -> None:
 
 
 def test_nothing_new(case: Case) -> None:
-    """Servers that send validators are asked with them, and answer 304 where nothing has changed."""
+    """Validators are sent, and a 304 means that nothing has changed."""
     case.upstream.validators = True
     try:
         first = {part: case.fetch(part) for part in case.repository.parts}
@@ -153,7 +153,7 @@ class WrongClock(faults.Fault):
 @pytest.mark.parametrize("kind", ["gitlab", "bitbucket", "codeberg"])
 @pytest.mark.parametrize("date", ["1970-01-01T00:00:01Z", "0001-01-01T00:00:00Z", "2106-02-07T06:28:15Z", "two years"])
 def test_commits_with_a_wrong_date(make_case: MakeCase, kind: str, date: str) -> None:
-    """They are counted, but in no week; and what is older than they are is read all the same."""
+    """Commits with a wrong date are counted, but in no week, and do not end the reading."""
     case = make_case(kind, least=300)
     case.fake.born, case.fake.pace = int(case.world.now.timestamp()) - case.fake.size * 86_000, 86_000
     expected = sum(weeks_of(case.fake))
@@ -166,7 +166,7 @@ def test_commits_with_a_wrong_date(make_case: MakeCase, kind: str, date: str) ->
 
 @pytest.mark.parametrize("date", ["1970-01-01T00:00:01Z", "1989-12-31T00:00:00Z", "2106-02-07T06:28:15Z"])
 def test_a_newest_commit_with_a_wrong_date(case: Case, kind: str, date: str) -> None:
-    """The date of the last commit stays what it was; where others are read too, it is that of the next."""
+    """A wrong date of the newest commit is not stored; if more commits are read, the next date is."""
     case.upstream.fault = WrongClock(date, 0)
     fetched = case.fetch("history" if kind == "bitbucket" else "commits")
     if kind == "bitbucket":
@@ -177,7 +177,7 @@ def test_a_newest_commit_with_a_wrong_date(case: Case, kind: str, date: str) -> 
 
 
 def test_renamed(case: Case, kind: str) -> None:
-    """The new address is found; what was asked for under the old one is read."""
+    """The new address of a repository is found, and its data is read."""
     case.upstream.rename(case.package.full_name, other_name(case))
     reading = case.fetch("metadata").reading
     assert reading.moved_to == f"{case.repository.web}/{other_name(case)}"
@@ -187,7 +187,7 @@ def test_renamed(case: Case, kind: str) -> None:
 
 
 def test_not_renamed(case: Case, kind: str, upstreams: Upstreams) -> None:
-    """Another case of letters, or another form of the address, is no other name."""
+    """A different case or form of the address is not a new name."""
     url = upstreams.repo_url(case.package).replace(case.fake.full_name, case.fake.full_name.upper()) + ".git"
     case.repository = get_repo_for_repo_url(url, kind)
     assert case.fetch("metadata").reading.moved_to == ""
@@ -195,14 +195,14 @@ def test_not_renamed(case: Case, kind: str, upstreams: Upstreams) -> None:
 
 @pytest.mark.parametrize("status", [404, 410, 451])
 def test_gone(case: Case, status: int) -> None:
-    """What is gone is gone, for each part."""
+    """Every part of a repository that is gone raises Gone."""
     case.upstream.remove(case.fake.full_name, status)
     assert {type(failure(case, part)) for part in parts_of(case)} == {Gone}
     assert f"HTTP {status}" in str(failure(case, "metadata"))
 
 
 def test_empty(case: Case) -> None:
-    """A repository without commits is no failure: it has none, and nobody takes part."""
+    """A repository without commits has a count of 0 and no participants, and does not fail."""
     case.upstream.make_empty(case.fake.full_name)
     values = case.fetch_all()
     assert values["commit_count"] == 0
@@ -212,7 +212,7 @@ def test_empty(case: Case) -> None:
 
 
 def test_emptied(case: Case) -> None:
-    """A repository from which all commits were taken has none any more."""
+    """After all commits were removed, the count is 0."""
     first = {part: case.fetch(part).client for part in case.repository.parts}
     case.upstream.make_empty(case.fake.full_name)
     values: dict[str, Any] = {}
@@ -224,7 +224,7 @@ def test_emptied(case: Case) -> None:
 
 
 def test_mistyped(case: Case) -> None:
-    """Numbers for strings and strings for numbers are not taken, and the reason is told."""
+    """Values of a wrong type are skipped, with the reason."""
     case.upstream.fault = faults.Mistyped()
     for part in parts_of(case):
         try:
@@ -239,7 +239,7 @@ def test_mistyped(case: Case) -> None:
 
 @pytest.mark.parametrize("value", [{}, [], {"message": "Not Found"}, [None], [1], ["x"], [{}], None, 7, "x"])
 def test_other_json(case: Case, value: object) -> None:
-    """Whatever JSON comes, nothing of it is stored that is not what it should be."""
+    """From any JSON, only valid values are stored."""
     case.upstream.fault = faults.JSON(value)
     for part in parts_of(case):
         try:
@@ -261,7 +261,7 @@ def test_other_json(case: Case, value: object) -> None:
     ],
 )
 def test_unusable(case: Case, fault: faults.Fault, reason: str) -> None:
-    """An answer that cannot be used is a failure that says what was wrong with it, and is not asked for again."""
+    """An unusable response is a failure with a reason, and is not requested again."""
     case.upstream.fault = fault
     for part in parts_of(case):
         exc = failure(case, part)
@@ -271,7 +271,7 @@ def test_unusable(case: Case, fault: faults.Fault, reason: str) -> None:
 
 
 def test_huge(case: Case) -> None:
-    """An answer that is too large is not read to its end, nor asked for again."""
+    """A response that is too large is not read to its end, and not requested again."""
     case.upstream.fault = faults.Huge(2**26)
     exc = failure(case, "metadata")
     assert isinstance(exc, Unreachable)
@@ -279,7 +279,7 @@ def test_huge(case: Case) -> None:
 
 
 def test_quota(case: Case) -> None:
-    """A server that was asked too much is left alone."""
+    """A used-up quota raises LeftAlone."""
     case.upstream.quota = quota = Quota(1000)
     quota.set(remaining=0, reset_in=1800)
     assert isinstance(failure(case, "metadata"), Unreachable | LeftAlone)
@@ -289,7 +289,7 @@ def test_quota(case: Case) -> None:
 
 
 def test_pages_without_end(case: Case) -> None:
-    """Pages come to an end, whatever the server says."""
+    """The number of pages is limited, whatever the server sends."""
     case.upstream.page_endlessly(case.fake.full_name)
     for part in parts_of(case):
         case.upstream.requests.clear()
@@ -304,7 +304,7 @@ def test_pages_without_end(case: Case) -> None:
     "address", ["http://127.0.0.1:9/", "https://evil.test/x", "http://[::1", "ftp://x/", "http://:0"]
 )
 def test_pages_elsewhere(make_case: MakeCase, kind: str, address: str, session: requests.Session) -> None:
-    """No other server is ever asked for a next page; parts that need no next page do not mind."""
+    """A next page on another server is never requested; parts without pages are not affected."""
     case = make_case(kind)
     case.upstream.page_elsewhere(case.fake.full_name, address)
     refused = {}
@@ -322,7 +322,7 @@ def test_pages_elsewhere(make_case: MakeCase, kind: str, address: str, session: 
 
 
 class InnerName(faults.Fault):
-    """All addresses in an answer are those by which a proxy knows the server."""
+    """Responses contain the internal addresses of a server behind a proxy."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -338,7 +338,7 @@ class InnerName(faults.Fault):
 
 
 def test_pages_of_a_server_that_does_not_know_its_name(make_case: MakeCase, kind: str) -> None:
-    """Next pages under the server's inner scheme, name and port are asked for where the first one was."""
+    """Next pages with an internal scheme, name and port are requested from the first page's origin."""
     case = make_case(kind, least=150)
     expected = case.fetch_all()
     case.upstream.fault = InnerName(case.upstream.url)
@@ -350,7 +350,7 @@ def a_year_ago() -> datetime:
 
 
 def test_token(make_case: MakeCase, settings: Settings, upstreams: Upstreams) -> None:
-    """A token is given to its own server, with every request, and to no other."""
+    """A token is sent with every request to its own server, and to no other."""
     for name in ("GITHUB", "GITLAB", "BITBUCKET", "CODEBERG"):
         setattr(settings, f"{name}_TOKEN", f"for-{name.lower()}")
     for kind in KINDS:
@@ -379,7 +379,7 @@ def test_token_after_a_redirect(make_case: MakeCase, settings: Settings, upstrea
 
 
 def test_one_part_fails(make_case: MakeCase) -> None:
-    """Where one resource is out of order, the other parts are fetched all the same."""
+    """If one resource fails, the other parts are still fetched."""
     case = make_case("github")
     case.upstream.fault = faults.Status(500, on="/contributors")
     assert isinstance(failure(case, "participants"), Unreachable)

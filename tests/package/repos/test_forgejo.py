@@ -1,4 +1,4 @@
-"""What is Forgejo's own: on Codeberg, and on servers that nobody knows."""
+"""Forgejo, on Codeberg and on servers that users name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def long(make_case: MakeCase, kind: str) -> Case:
 
 
 def test_untrusted(make_case: MakeCase) -> None:
-    """A server that a user names is not to lead into our own network."""
+    """Users' servers are called through the untrusted session."""
     case = make_case("forgejo")
     with ResilientSession(untrusted=True) as case.session:
         for part in case.repository.parts:
@@ -43,7 +43,7 @@ def test_untrusted(make_case: MakeCase) -> None:
 
 
 def test_below_a_path(responses: responses_library.RequestsMock, session: ResilientSession) -> None:
-    """A server below a path is asked there, and so it calls its repositories when they have moved."""
+    """A server below a path is called there, and new addresses of its repositories keep the path."""
     api = "https://example.net/git/api/v1"
     responses.get(f"{api}/repos/ada/thing", json={"full_name": "bo/thing", "stars_count": 7})
     repository = get_repo_for_repo_url("https://example.net/git/ada/thing", "forgejo")
@@ -59,7 +59,7 @@ def test_below_a_path(responses: responses_library.RequestsMock, session: Resili
 def test_what_is_no_forgejo_does_not_say_that_a_repository_is_gone(
     responses: responses_library.RequestsMock, session: ResilientSession, answer: dict[str, Any]
 ) -> None:
-    """A 404 means something only where a Forgejo answers. Else the address may be wrong, and its owner is told."""
+    """A 404 means that a repository is gone only if the server is Forgejo or Gitea."""
     responses.get("https://example.net/git/api/v1/repos/ada/thing", status=404)
     version = responses.get("https://example.net/git/api/v1/version", **answer)
     repository = get_repo_for_repo_url("https://example.net/git/ada/thing", "forgejo")
@@ -74,7 +74,7 @@ def test_what_is_no_forgejo_does_not_say_that_a_repository_is_gone(
 
 
 def test_archived(case: Case) -> None:
-    """Forgejo tells since when; of what is not archived it says 1970."""
+    """The date of archiving is stored; 1970 means that the repository is not archived."""
     values = case.fetch("metadata").values
     assert "date_repo_archived" in values
     assert values["date_repo_archived"] is None
@@ -86,7 +86,7 @@ def test_archived(case: Case) -> None:
     ("archived_at", "reason"), [("1970-01-01T00:00:00Z", ""), (None, ""), (7, ""), ("", "no valid date")]
 )
 def test_archived_some_day(case: Case, archived_at: object, reason: str) -> None:
-    """Where a server does not tell since when, the last change has to serve."""
+    """Without a date of archiving, the date of the last change is stored."""
     data = {"archived": True, "archived_at": archived_at, "updated_at": "" if reason else "2020-01-01T00:00:00+01:00"}
     case.upstream.fault = faults.JSON(data)
     fetched = case.fetch("metadata")
@@ -95,7 +95,7 @@ def test_archived_some_day(case: Case, archived_at: object, reason: str) -> None
 
 
 def test_nobody_committed(long: Case) -> None:
-    """As long as the newest commit is the same, one page is all that is read; the weeks move on all the same."""
+    """While the newest commit is the same, only one page is read; the weeks still move."""
     first = long.fetch("history")
     long.upstream.requests.clear()
     assert long.fetch("history", first.client).values == first.values
@@ -103,7 +103,7 @@ def test_nobody_committed(long: Case) -> None:
 
 
 def test_weeks_pass(long: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though nobody commits, the weeks move on."""
+    """Without new commits, the weeks still move."""
     first = long.fetch("history")
     later = commits.today() + timedelta(weeks=1)
     monkeypatch.setattr(commits, "today", lambda: later)
@@ -112,7 +112,7 @@ def test_weeks_pass(long: Case, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_the_newest(long: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who takes part is read from the newest commits; those before are not looked at."""
+    """Participants are read only from the newest commits."""
     monkeypatch.setattr(forgejo, "_NEWEST", 100)
     long.fake.born -= 86400 * 1000
     fetched = long.fetch("history")
@@ -137,7 +137,7 @@ def test_without_a_count(case: Case) -> None:
 
 
 def test_names(case: Case) -> None:
-    """Names are what anybody may write into a commit: they are kept apart by commas, and short."""
+    """Names from commits are cleaned, shortened and separated by commas."""
     names = ["Doe, Jane", "a\nb\x00", "x" * 1000, "", None, 7, "  ", "Doe  Jane", "\u202eevil"]
     page = [
         {"sha": f"{number:040}", "author": None, "commit": {"author": {"name": name}, "committer": {"date": date}}}
@@ -148,7 +148,7 @@ def test_names(case: Case) -> None:
 
 
 def test_odd_commits(case: Case) -> None:
-    """A commit that is odd does not spoil the others; but if all are, something else is wrong."""
+    """A malformed commit does not affect the others; if all are malformed, the page is refused."""
     good = {"sha": "a", "author": {"login": "ada"}, "commit": {"committer": {"date": case.world.now.isoformat()}}}
     odd = [7, None, {}, {"sha": 7}, {"sha": "x", "commit": {"committer": {"date": "0000"}}}, {"commit": []}]
     case.upstream.fault = faults.JSON([good, *odd], on="/commits")

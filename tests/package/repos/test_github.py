@@ -1,4 +1,4 @@
-"""What is GitHub's own."""
+"""GitHub."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def case(make_case: MakeCase) -> Case:
 
 
 def says(case: Case, **data: Any) -> None:
-    """Let the answers be objects with these values, as far as they are missing or different."""
+    """Change these values in the responses."""
 
     class Says(Fault):
         async def play(self, turn: Turn) -> Answer:
@@ -62,7 +62,7 @@ def test_weeks(make_case: MakeCase) -> None:
     ],
 )
 def test_odd_weeks(case: Case, weeks: object, reason: str) -> None:
-    """52 counts, or nothing."""
+    """Anything but 52 counts is skipped."""
     says(case, all=weeks)
     fetched = case.fetch("weekly")
     assert not fetched.values
@@ -71,7 +71,7 @@ def test_odd_weeks(case: Case, weeks: object, reason: str) -> None:
 
 @pytest.mark.parametrize("fault", [faults.Status(204, body=""), faults.JSON({"all": []}), faults.JSON({"all": None})])
 def test_no_weeks(case: Case, fault: Fault) -> None:
-    """Saying nothing does not replace what is stored."""
+    """A response without weeks keeps the stored ones."""
     case.upstream.fault = fault
     fetched = case.fetch("weekly")
     assert not fetched.values
@@ -79,7 +79,7 @@ def test_no_weeks(case: Case, fault: Fault) -> None:
 
 
 def test_archived(case: Case) -> None:
-    """Archived is a repository since the last push: that date does not change with each new star."""
+    """The date of archiving is that of the last push, which does not change with each new star."""
     says(case, archived=True, updated_at="2026-01-01T00:00:00Z")
     assert case.fetch("metadata").values["date_repo_archived"] == datetime(2024, 1, 1, tzinfo=UTC)
     says(case, archived=True, pushed_at=None, updated_at="2026-01-01T00:00:00Z")
@@ -91,7 +91,7 @@ def test_archived(case: Case) -> None:
 
 @pytest.mark.parametrize("wrong", ["1970-01-01T00:00:00Z", "2006-12-31T00:00:00Z", "2106-02-07T06:28:15Z"])
 def test_archived_before_there_was_a_github(case: Case, wrong: str) -> None:
-    """A date that GitHub cannot have noted is none: the next one serves, or what is stored."""
+    """A date before GitHub existed is ignored in favor of the next one, or of the stored one."""
     says(case, archived=True, pushed_at=wrong, updated_at="2026-01-01T00:00:00Z")
     assert case.fetch("metadata").values["date_repo_archived"] == datetime(2026, 1, 1, tzinfo=UTC)
     says(case, archived=True, pushed_at=wrong, updated_at=wrong)
@@ -99,7 +99,7 @@ def test_archived_before_there_was_a_github(case: Case, wrong: str) -> None:
 
 
 def test_archived_no_longer(case: Case) -> None:
-    """What can be pushed to again is said to be, and not left out."""
+    """When a repository is no longer archived, the stored date is removed."""
     says(case, archived=False)
     fetched = case.fetch("metadata")
     assert fetched.values["date_repo_archived"] is None
@@ -108,7 +108,7 @@ def test_archived_no_longer(case: Case) -> None:
 
 @pytest.mark.parametrize("archived", [None, "no", 0])
 def test_archived_or_not(case: Case, archived: object) -> None:
-    """Where that is not said, nothing is stored."""
+    """If the response does not say whether it is archived, nothing is stored."""
     says(case, archived=archived)
     assert "date_repo_archived" not in case.fetch("metadata").values
 
@@ -141,7 +141,7 @@ def test_one_odd_field(case: Case, key: str, value: object, field: str, reason: 
 
 @pytest.mark.parametrize("description", [None, "", "  "])
 def test_no_description(case: Case, description: object) -> None:
-    """A description that its owner has deleted is one that there is no longer."""
+    """A deleted description is emptied."""
     says(case, description=description)
     fetched = case.fetch("metadata")
     assert fetched.reading.withdrawn() == {"repo_description": ""}
@@ -151,7 +151,7 @@ def test_no_description(case: Case, description: object) -> None:
 
 @pytest.mark.parametrize("broken", [{"full_name": None}, {"stargazers_count": None}, {"forks_count": "2"}], ids=repr)
 def test_no_description_in_a_broken_answer(case: Case, broken: dict[str, Any]) -> None:
-    """Where more is missing than the description, that says nothing about the description."""
+    """If other values are missing too, an empty description is not withdrawn."""
     says(case, description=None, **broken)
     fetched = case.fetch("metadata")
     assert fetched.reading.withdrawn() == {}
@@ -159,13 +159,13 @@ def test_no_description_in_a_broken_answer(case: Case, broken: dict[str, Any]) -
 
 
 def test_long_description(case: Case) -> None:
-    """A description is no book."""
+    """A long description is cut off."""
     says(case, description="x" * 100_000)
     assert len(case.fetch("metadata").values["repo_description"]) == 2000
 
 
 def test_many_participants(make_case: MakeCase) -> None:
-    """Those who take part come on several pages, the most busy first."""
+    """Participants are read from several pages, the most active first."""
     case = make_case("github", least=400)
     case.fake.people = 143
     people = [one.person.login for one in case.fake.contributors if one.person.login]
@@ -190,7 +190,7 @@ def test_odd_last_page(case: Case, number: str) -> None:
 
 
 def test_secondary_limit(case: Case) -> None:
-    """A 403 that asks to wait is no answer about the repository."""
+    """A 403 about a secondary limit raises LeftAlone."""
     case.upstream.fault = secondary_limit(retry_after=7)
     with pytest.raises(LeftAlone, match="limits our rate") as raised:
         case.fetch("metadata")
@@ -198,7 +198,7 @@ def test_secondary_limit(case: Case) -> None:
 
 
 def test_unchanged_is_free(case: Case, settings: Settings, make_case: MakeCase) -> None:
-    """With a token, asking for what has not changed costs nothing."""
+    """With a token, a conditional request for unchanged data does not use quota."""
     settings.GITHUB_TOKEN = "secret"
     case = make_case("github")
     case.upstream.quota = quota = Quota(60)
@@ -209,7 +209,7 @@ def test_unchanged_is_free(case: Case, settings: Settings, make_case: MakeCase) 
 
 
 def test_headers(case: Case) -> None:
-    """GitHub is told which of its versions is meant."""
+    """Requests name the version of GitHub's API."""
     seen: dict[str, str] = {}
 
     class Look(Fault):

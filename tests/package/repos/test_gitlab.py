@@ -1,4 +1,4 @@
-"""What is GitLab's own."""
+"""GitLab."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def case(make_case: MakeCase) -> Case:
 
 @pytest.fixture
 def busy(make_case: MakeCase) -> Case:
-    """Take a project with more than a page of commits in a year."""
+    """Return a project with more than a page of commits in a year."""
     case = make_case("gitlab", least=300)
     case.fake.born, case.fake.pace = int(case.world.now.timestamp()) - case.fake.size * 86_000, 86_000
     return case
 
 
 def test_archived(make_case: MakeCase, settings: Settings) -> None:
-    """Whether a project is archived is told to those who say who they are; nothing is stored where it is not told."""
+    """`archived` is in responses to requests with a token only; without it, nothing is stored."""
     case = make_case("gitlab")
     case.fake.archived_at = case.world.now
     assert "date_repo_archived" not in case.fetch("metadata").values
@@ -42,7 +42,7 @@ def test_archived(make_case: MakeCase, settings: Settings) -> None:
 
 
 def test_a_server_of_ones_own(case: Case, upstreams: Upstreams, settings: Settings) -> None:
-    """Servers that the settings name are asked with their own tokens."""
+    """Servers in the settings are called with their own tokens."""
     url = upstreams.gitlab.url
     settings.GITLAB_URL, settings.GITLAB_SERVERS = "https://gitlab.test", [url]
     settings.GITLAB_SERVER_TOKENS = {url.removeprefix("http://"): "own"}
@@ -63,13 +63,13 @@ def test_long_names(case: Case) -> None:
 
 
 def test_old_servers_do_not_count(case: Case) -> None:
-    """Where nobody counts commits, the count stays what it is."""
+    """On old servers, which do not count commits, the stored count stays."""
     case.upstream.fault = faults.Status(404, on="/sequence")
     assert set(case.fetch("commits").values) == {"last_commit_date"}
 
 
 def test_weeks_of_a_busy_project(busy: Case) -> None:
-    """Commits are read as far back as the weeks go, and no further."""
+    """Commits are read back to the first of the 52 weeks, and no further."""
     assert busy.fetch("weekly").values["commits_over_52w"] == weeks_of(busy.fake)
     pages = sum(weeks_of(busy.fake)) // 100 + 1
     assert len(busy.upstream.requests) == pages
@@ -77,7 +77,7 @@ def test_weeks_of_a_busy_project(busy: Case) -> None:
 
 
 def test_weeks_pass(busy: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though nobody commits, the weeks move on; that costs one request, answered 304."""
+    """Without new commits, the weeks still move, at the cost of one 304."""
     first = busy.fetch("weekly")
     before = first.values["commits_over_52w"]
     later = commits.today() + timedelta(weeks=2)
@@ -91,7 +91,7 @@ def test_weeks_pass(busy: Case, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_of_another_project(case: Case, make_case: MakeCase) -> None:
-    """What is remembered of another project, whose place this one took, is of no use."""
+    """The memory of another project is ignored."""
     other = make_case("gitlab")
     first = case.fetch("weekly").client
     first.memory = other.fetch("weekly").client.memory
@@ -99,14 +99,14 @@ def test_memory_of_another_project(case: Case, make_case: MakeCase) -> None:
 
 
 def test_too_busy(busy: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a count is none: it is a failure, and what is stored stays."""
+    """If there are too many commits to read, the part fails, and the stored weeks stay."""
     monkeypatch.setattr(gitlab, "_WEEKLY_PAGES", 1)
     with pytest.raises(Unusable, match="last year has more commits"):
         busy.fetch("weekly")
 
 
 def test_weeks_without_end(busy: Case) -> None:
-    """Pages that begin again are noticed."""
+    """A list of commits that starts over is detected."""
     busy.fake.born, busy.fake.pace = busy.fake.born + busy.fake.size * 80_000, 6_000
     busy.upstream.page_endlessly(busy.fake.full_name)
     with pytest.raises(Unusable, match="no end"):

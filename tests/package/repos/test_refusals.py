@@ -1,4 +1,4 @@
-"""What the refusals of GitHub and GitLab mean: their own words, as people have reported them."""
+"""The meanings of refusals of GitHub and GitLab, with the texts that public reports quote."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RESETS_LATER = {"X-RateLimit-Limit": "5000", "X-RateLimit-Reset": "4000000000"}
 
 @dataclass
 class Case:
-    """An answer, and whom it concerns; None: its status says it all."""
+    """A response and its expected concern; None if only its status counts."""
 
     host: Refusals
     status: int
@@ -66,7 +66,7 @@ class Case:
 
 
 def github(status: int, message: str, concern: Concern | None, *, token: bool = True, **more: Any) -> Case:
-    """Say it as GitHub does; `more`: other members of the object. `headers`: beside those of a quota that is left."""
+    """Return a refusal as GitHub sends it, with quota left. `more`: further keys. `headers`: further headers."""
     headers = {**RESETS_LATER, "X-RateLimit-Remaining": "4321", **more.pop("headers", {})}
     body = {"message": message, "documentation_url": "https://docs.github.com/rest", "status": str(status), **more}
     return Case(GITHUB, status, json.dumps(body), concern, token, headers)
@@ -217,7 +217,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_whom_it_concerns(name: str) -> None:
-    """The ledger is told what it means."""
+    """The error that the ledger records has the expected type."""
     case = CASES[name]
     error = case.error()
     if case.concern is None:
@@ -230,7 +230,7 @@ def test_whom_it_concerns(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_core_http_makes_of_it(name: str) -> None:
-    """What concerns more than one package is left alone; the rest is no trouble of the server's."""
+    """Refusals that concern all packages pause the upstream; the others are permanent failures."""
     case = CASES[name]
     verdict = case.verdict()
     if case.concern is None:
@@ -245,7 +245,7 @@ def test_what_core_http_makes_of_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.concern is Concern.TOKEN])
 def test_a_token_is_left_alone_for_an_hour(name: str) -> None:
-    """Nothing makes it good but people: they are told what to do, and the source is asked again in an hour."""
+    """A refused token is paused for an hour, with advice for operators."""
     error, verdict = CASES[name].error(), CASES[name].verdict()
     assert isinstance(error, LeftAlone)
     assert verdict is not None
@@ -260,7 +260,7 @@ IN_TEN_MINUTES = str(round(DATE.timestamp()) + 600)
 
 
 class TestWait:
-    """For how long a limit is kept to. GitHub's rule: as the headers say, otherwise a minute, and longer on repeats."""
+    """The duration of a rate-limit pause. GitHub's rule: as the headers say, otherwise a minute, then longer."""
 
     @pytest.mark.parametrize("status", [403, 429])
     @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ class TestWait:
     def test_is_what_the_headers_say_or_a_minute(
         self, headers: dict[str, str], seconds: float | None, status: int
     ) -> None:
-        """A reset that has passed, and a quota of which something is left, say nothing."""
+        """Resets in the past and quotas with calls left are ignored."""
         headers = {"Date": format_datetime(DATE, usegmt=True), "X-RateLimit-Limit": "5000", **headers}
         verdict = Case(GITHUB, status, json.dumps({"message": SECONDARY}), None, headers=headers).verdict()
         assert verdict is not None
@@ -289,7 +289,7 @@ class TestWait:
 
     @pytest.mark.parametrize(("asked", "seconds"), [("", 60), ("300", 300), ("86400", 3600)])
     def test_is_told_to_the_job(self, asked: str, seconds: int) -> None:
-        """An hour at most, after which core.http asks again."""
+        """The job pauses for at most an hour, as core.http does."""
         headers = {"Retry-After": asked} if asked else {}
         error = Case(GITHUB, 403, json.dumps({"message": SECONDARY}), None, headers=headers).error()
         assert isinstance(error, LeftAlone)
@@ -299,7 +299,7 @@ class TestWait:
 
 
 class TestMessage:
-    """The part of a body that says what is wrong."""
+    """The message of a response."""
 
     @pytest.mark.parametrize(
         ("body", "message"),
@@ -319,17 +319,17 @@ class TestMessage:
         ],
     )
     def test_is_what_explains(self, body: bytes | None, message: str) -> None:
-        """Of JSON the members for that, else all of it; whatever it is, nothing is raised."""
+        """The message is read from known keys of JSON, otherwise it is the whole text; never raises."""
         assert message_of(body) == message
 
     @pytest.mark.parametrize(("before", "limited"), [(65_000, True), (65_536, False)])
     def test_is_looked_for_at_the_beginning(self, before: int, limited: bool) -> None:
-        """In the first 64 KiB: nobody explains an error on the second page."""
+        """Only the first 64 KiB are searched."""
         case = Case(GITHUB, 403, " " * before + SECONDARY, None)
         assert (case.error() is not None) is limited
 
     def test_that_is_long_takes_no_time(self) -> None:
-        """What a server sends does not make a pattern try for ever."""
+        """Long messages do not slow the regular expressions down."""
         body = "ip address " * 5_000
         started = datetime.now(UTC)
         assert Case(GITLAB, 403, body, None).error() is None
@@ -340,7 +340,7 @@ class TestMessage:
 @pytest.mark.parametrize("module", [bitbucket, forgejo])
 @pytest.mark.parametrize("token", [True, False])
 def test_hosts_with_less_to_say(module: Any, token: bool) -> None:
-    """Where nothing else is known, a 401 to a call with a token is the token's, and any other is the package's."""
+    """Without a matching row, a 401 to a request with a token concerns the token, any other the package."""
     case = Case(module._REFUSALS, 401, '{"message": "invalid username, password or token"}', None, token)
     error, verdict = case.error(), case.verdict()
     assert (error is not None) is (verdict is not None) is token
@@ -349,7 +349,7 @@ def test_hosts_with_less_to_say(module: Any, token: bool) -> None:
 
 
 def test_the_documented_tables_are_the_real_ones() -> None:
-    """docs/refusals.md has a row for each row of the tables, with whom it concerns and what visitors read."""
+    """docs/refusals.md has a row for each row of the tables, with its concern and text."""
     page = (Path(__file__).parents[3] / "docs" / "refusals.md").read_text()
     for host, following in (("## GitHub", "## GitLab"), ("## GitLab", "## Others"), ("## Others", "## Where")):
         part = page[page.index(host) : page.index(following)]

@@ -1,4 +1,4 @@
-"""Asking a server: what is sent, to whom, and what each answer counts as."""
+"""The client: what is sent, to which server, and how each response is classified."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def client(known: Mapping[str, Any] | None = None, server: Server = SERVER, sess
 
 
 def ask(path: str = "thing", known: Mapping[str, Any] | None = None, **how: Any) -> Answer:
-    """Ask with a client of its own."""
+    """Send a request with a new client."""
     return client(known).get(path, **how)
 
 
@@ -63,17 +63,17 @@ class TestRequest:
         ],
     )
     def test_goes_below_the_address_of_the_api(self, responses: RequestsMock, api: str, path: str, url: str) -> None:
-        """A path is one of the API's, wherever that begins; a whole address is taken as it is."""
+        """A path is resolved below the API; an absolute address is used as it is."""
         responses.get(url, json={})
         assert client(server=Server("PyPI", api)).get(path).url == url
 
     def test_has_parameters(self, responses: RequestsMock) -> None:
-        """Parameters are part of the address that is remembered."""
+        """Parameters are part of the address whose validators are stored."""
         responses.get(URL, json={})
         assert ask(params={"page": 2, "q": "a b"}).url == f"{URL}?page=2&q=a+b"
 
     def test_says_what_it_wants(self, responses: RequestsMock) -> None:
-        """Each server is asked in its own way."""
+        """Each server gets its own Accept and other headers."""
         responses.get(URL, json={})
         server = Server("GitHub", API, accept="application/vnd.github+json", headers={"X-GitHub-Api-Version": "1"})
         client(server=server).get("thing")
@@ -93,7 +93,7 @@ class TestRequest:
         ],
     )
     def test_does_not_go_to_another_server(self, responses: RequestsMock, path: str) -> None:
-        """A server that calls itself by another scheme, name, port or path is asked where it was asked before."""
+        """If a server names another scheme, name, port or path, the original origin is called."""
         url = f"{API}/git/api/v4/thing"
         responses.get(url, json={})
         assert client(server=Server("GitLab", f"{API}/git/api/v4")).get(path).url == url
@@ -114,7 +114,7 @@ class TestRequest:
         ],
     )
     def test_does_not_leave_its_api(self, responses: RequestsMock, path: str) -> None:
-        """What else is on the same server is not asked, least of all with the token."""
+        """Addresses outside of the API are refused, so that the token is not sent there."""
         with pytest.raises(Unusable, match="not below its API"):
             client(server=Server("GitLab", f"{API}/git/api/v4", "secret")).get(path)
         assert not responses.calls
@@ -124,7 +124,7 @@ class TestAnswer:
     """What comes back."""
 
     def test_is_json(self, responses: RequestsMock) -> None:
-        """The JSON, and what else may be of use."""
+        """An answer has the JSON, status, headers and URL."""
         responses.get(URL, json={"a": 1}, headers={"X-Total": "5"})
         answer = ask()
         assert (answer.status, answer.data, answer.headers["x-total"], answer.next) == (200, {"a": 1}, "5", "")
@@ -139,13 +139,13 @@ class TestAnswer:
 
     @pytest.mark.parametrize(("status", "empty"), [(204, {204}), (204, (204, 409)), (409, (409,)), (404, {404, 409})])
     def test_may_be_that_there_is_nothing(self, responses: RequestsMock, status: int, empty: Any) -> None:
-        """For some questions a status says that there is nothing, and that is an answer."""
+        """A status in `empty` means that there is no data."""
         responses.get(URL, status=status, body="out of order" if status != 204 else "")
         answer = ask(empty=empty)
         assert (answer.status, answer.data) == (status, None)
 
     def test_is_counted(self, responses: RequestsMock, outbound_http: OutboundHTTP) -> None:
-        """Attempts, and the seconds with all that was waited, over all that one client asked."""
+        """Attempts and seconds, including waits, are counted over all requests of a client."""
         responses.get(URL, status=503)
         responses.get(URL, json={})
         responses.get(f"{API}/other", json={})
@@ -155,7 +155,7 @@ class TestAnswer:
         assert (one.attempts, one.seconds, one.status) == (3, 1.0, 200)
 
     def test_of_others_is_not_counted(self, responses: RequestsMock) -> None:
-        """What another thread of the process asks meanwhile is not this client's."""
+        """Requests of other threads are not counted."""
 
         def ask_meanwhile(_: object) -> tuple[int, dict[str, str], str]:
             thread = threading.Thread(target=lambda: ask("other"))
@@ -173,7 +173,7 @@ class TestAnswer:
 
 @dataclass
 class Case:
-    """What an answer counts as."""
+    """A response and its expected error."""
 
     kind: type[AskError]
     reason: str
@@ -252,11 +252,11 @@ CASES = {
 
 
 class TestClassification:
-    """Each answer, and each lack of one, has its class."""
+    """Each response, and each failure, has its class of error."""
 
     @pytest.mark.parametrize("name", CASES)
     def test_of_an_answer(self, responses: RequestsMock, name: str) -> None:
-        """The kind says what it means; the reason is a word for the ledger; again: it may pass in seconds."""
+        """Each response has its error class, its reason for the ledger, and whether to try again soon."""
         case = CASES[name]
         responses.get(URL, **case.answer)
         with pytest.raises(AskError) as caught:
@@ -268,7 +268,7 @@ class TestClassification:
         assert "PyPI" in str(error)
 
     def test_of_an_answer_that_is_too_large(self, responses: RequestsMock) -> None:
-        """Nobody reads gigabytes to find that they are no use; and asking again brings as many."""
+        """A response that is too large is not read to its end, and not tried again."""
         responses.get(URL, json={"a": "b" * 100})
         with (
             ResilientSession(Policy(max_response_bytes=50)) as small,
@@ -278,7 +278,7 @@ class TestClassification:
         assert (caught.value.reason, caught.value.again) == ("too_large", False)
 
     def test_of_json_that_has_too_many_nodes(self, responses: RequestsMock) -> None:
-        """It is refused before it is built, and is no fault of ours that would need a traceback."""
+        """JSON with too many nodes is refused before it is parsed, without a traceback."""
         responses.get(URL, json={"a": [[], [], []]})
         with (
             ResilientSession(Policy(max_json_nodes=3)) as small,
@@ -288,7 +288,7 @@ class TestClassification:
         assert (caught.value.reason, caught.value.again) == ("too_large", False)
 
     def test_of_an_address_that_is_not_public(self) -> None:
-        """A server that a user named may not be one of ours."""
+        """A user's server must have a public address."""
         with (
             ResilientSession(untrusted=True) as session,
             pytest.raises(Unreachable, match="BlockedAddress") as caught,
@@ -297,7 +297,7 @@ class TestClassification:
         assert (caught.value.reason, caught.value.again) == ("blocked", False)
 
     def test_of_a_call_that_took_too_long(self, responses: RequestsMock, outbound_http: OutboundHTTP) -> None:
-        """The deadline of the call says nothing against asking again later."""
+        """A call that exceeded its deadline may be tried again."""
 
         def slow(_: object) -> Any:
             outbound_http.clock.advance(60)
@@ -309,14 +309,14 @@ class TestClassification:
         assert (caught.value.reason, caught.value.again) == ("timeout", True)
 
     def test_of_a_call_that_there_was_no_time_for(self, responses: RequestsMock) -> None:
-        """Nothing was sent, and nobody is to blame; when there will be time is not known."""
+        """If no time is left, nothing is sent, and the error names no time."""
         with SESSION.within(0), pytest.raises(LeftAlone, match="PyPI was not asked: no time was left") as caught:
             ask()
         assert not responses.calls
         assert (caught.value.reason, caught.value.retry_at) == ("deadline_exceeded", None)
 
     def test_of_a_server_that_is_down(self, responses: RequestsMock) -> None:
-        """When the breaker is open nothing is sent, and it is said when something may be."""
+        """While the breaker is open nothing is sent, and the error says until when."""
         responses.get(URL, status=503)
         for _ in range(3):
             with pytest.raises(Unreachable):
@@ -329,7 +329,7 @@ class TestClassification:
         assert timedelta(0) < caught.value.retry_at - datetime.now(UTC) <= timedelta(seconds=15)
 
     def test_of_a_server_that_limits_our_rate(self, responses: RequestsMock) -> None:
-        """A Retry-After that is longer than a call may wait holds for the next call too."""
+        """A Retry-After longer than a call may wait also applies to the next call."""
         responses.get(URL, status=429, headers={"Retry-After": "300"})
         with pytest.raises(LeftAlone, match="HTTP 429") as first:
             ask()
@@ -341,7 +341,7 @@ class TestClassification:
         assert timedelta(seconds=290) < caught.value.retry_at - datetime.now(UTC) <= timedelta(seconds=300)
 
     def test_goes_by_the_last_call(self, responses: RequestsMock) -> None:
-        """What went wrong with an earlier question of the same client does not colour the next one."""
+        """A failure of an earlier request does not affect the classification of the next one."""
         responses.get(f"{API}/broken", status=501)
         responses.get(URL, status=400)
         one = client()
@@ -352,7 +352,7 @@ class TestClassification:
         assert (caught.value.reason, one.status, one.reason) == ("other", 400, "")
 
     def test_works_with_any_session(self, responses: RequestsMock) -> None:
-        """A plain session has no observers, and its answers count as the same."""
+        """Responses of a plain requests session are classified the same."""
         responses.get(URL, status=429)
         with requests.Session() as plain, pytest.raises(Unreachable, match="HTTP 429") as caught:
             client(session=plain).get("thing")
@@ -367,16 +367,16 @@ class TestSecrets:
 
     @pytest.fixture(autouse=True)
     def _netrc(self, netrc: None) -> None:
-        """Let the machine's owner have passwords of their own."""
+        """Create a netrc with passwords for all servers."""
 
     def test_the_token_is_sent(self, responses: RequestsMock) -> None:
-        """To its own server, with every question."""
+        """The token is sent to its own server, with every request."""
         responses.get(URL, json={})
         client(server=self.WITH_TOKEN).get("thing")
         assert requested(responses).headers["Authorization"] == f"Bearer {self.TOKEN}"
 
     def test_nobodys_netrc_is_used(self, responses: RequestsMock) -> None:
-        """Without a token nothing is sent, though the machine has a password for that server."""
+        """Without a token, no credentials are sent, even if netrc has some for that server."""
         responses.get(URL, json={})
         ask()
         assert "Authorization" not in requested(responses).headers
@@ -394,7 +394,7 @@ class TestSecrets:
     def test_a_redirect_to_another_server_gets_none(
         self, responses: RequestsMock, location: str, server: Server
     ) -> None:
-        """Whoever can make a server redirect does not learn its token, nor the machine's passwords."""
+        """After a redirect to another server, neither the token nor a netrc password is sent."""
         responses.get(URL, status=302, headers={"Location": location})
         responses.get(location, json={})
         client(server=server).get("thing")
@@ -407,21 +407,21 @@ class TestSecrets:
     def test_a_redirect_within_the_server_keeps_what_there_was(
         self, responses: RequestsMock, server: Server, sent: str | None
     ) -> None:
-        """PyPI sends whoever misspells a name to the right one; that changes nothing about who asks."""
+        """After a redirect within the server, the token is still sent."""
         responses.get(URL, status=301, headers={"Location": f"{API}/Thing"})
         responses.get(f"{API}/Thing", json={})
         client(server=server).get("thing")
         assert requested(responses).headers.get("Authorization") == sent
 
     def test_the_password_of_an_address_is_sent(self, responses: RequestsMock) -> None:
-        """A mirror behind a password is set up by its address, https://user:password@host."""
+        """A password in the address of the API is sent: https://user:password@host."""
         responses.get("https://user:password@pypi.test/thing", json={})
         client(server=Server("PyPI", "https://user:password@pypi.test")).get("thing")
         assert requested(responses).headers.get("Authorization") == "Basic dXNlcjpwYXNzd29yZA=="
 
     @pytest.mark.parametrize("answer", [{"status": 401}, {"status": 503}, {"body": requests.ConnectionError("s3cret")}])
     def test_no_error_repeats_them(self, responses: RequestsMock, answer: dict[str, Any]) -> None:
-        """What is stored and shown says who failed and how, never what was sent."""
+        """No error contains a token or a password."""
         server = Server("PyPI", "https://user:s3cret@pypi.test", "s3cret")
         responses.get("https://user:s3cret@pypi.test/thing", **answer)
         with pytest.raises(AskError) as caught:
@@ -430,7 +430,7 @@ class TestSecrets:
         assert "s3cret" not in repr(server).replace(server.api, "")
 
     def test_none_is_kept_with_the_validators(self, responses: RequestsMock) -> None:
-        """The ledger is shown to many: the addresses in it have no password."""
+        """Addresses in the stored validators contain no password."""
         responses.get("https://user:s3cret@pypi.test/thing", json={}, headers={"ETag": '"1"'})
         one = client(server=Server("PyPI", "https://user:s3cret@pypi.test"))
         one.get("thing")
@@ -438,11 +438,11 @@ class TestSecrets:
 
 
 class TestConditions:
-    """What has not changed is not transferred again."""
+    """Unchanged data is not transferred again."""
 
     @staticmethod
     def known_after(responses: RequestsMock, **headers: str) -> dict[str, Any]:
-        """Ask once; return what is to be known the next time."""
+        """Send a request; return the validators for the next one."""
         responses.get(URL, json={}, headers={name.replace("_", "-"): value for name, value in headers.items()})
         one = client()
         one.get("thing")
@@ -463,14 +463,14 @@ class TestConditions:
     def test_are_what_the_server_said(
         self, responses: RequestsMock, answered: dict[str, str], asks: dict[str, str]
     ) -> None:
-        """Validators come back as they came, unless they are absurdly long."""
+        """Validators are sent unchanged, unless they are very long."""
         known = self.known_after(responses, **answered)
         ask(known=known)
         headers = requested(responses).headers
         assert {name: headers[name] for name in ("If-None-Match", "If-Modified-Since") if name in headers} == asks
 
     def test_not_modified_is_no_error(self, responses: RequestsMock) -> None:
-        """The same answer as the last time is told apart; and the validators hold on."""
+        """A 304 raises NotModified, and the validators are kept."""
         known = self.known_after(responses, ETag='"1"')
         responses.replace("GET", URL, status=304)
         for _ in range(2):
@@ -482,7 +482,7 @@ class TestConditions:
             known = one.validators
 
     def test_new_validators_replace_the_old_ones(self, responses: RequestsMock) -> None:
-        """An answer that is new comes with validators that are."""
+        """A new response replaces the validators."""
         known = self.known_after(responses, ETag='"1"')
         responses.replace("GET", URL, json={}, headers={"ETag": '"2"'})
         one = client(known)
@@ -490,7 +490,7 @@ class TestConditions:
         assert one.validators["urls"] == {URL: {"etag": '"2"'}}
 
     def test_hold_for_one_address(self, responses: RequestsMock) -> None:
-        """What was said of one address says nothing of another; what is not asked for any more is forgotten."""
+        """Validators belong to one address; those of addresses no longer requested are dropped."""
         known = self.known_after(responses, ETag='"1"')
         responses.get(f"{API}/other", json={})
         one = client(known)
@@ -499,7 +499,7 @@ class TestConditions:
         assert one.validators["urls"] == {}
 
     def test_may_be_left_out(self, responses: RequestsMock) -> None:
-        """Some answers are needed whole, however often they were read before; they are not remembered either."""
+        """Unconditional requests neither send nor store validators."""
         known = self.known_after(responses, ETag='"1"')
         one = client(known)
         one.get("thing", conditional=False)
@@ -508,13 +508,13 @@ class TestConditions:
 
     @pytest.mark.parametrize("known", [None, {}, {"reading": -1, "urls": {URL: {"etag": '"1"'}}}])
     def test_of_another_reading_do_not_count(self, responses: RequestsMock, known: Any) -> None:
-        """When answers are read in another way than before, all of them are read anew."""
+        """Validators of another `READING` version are ignored."""
         responses.get(URL, json={})
         ask(known=known)
         assert "If-None-Match" not in requested(responses).headers
 
     def test_go_with_the_reading(self, responses: RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever changes how answers are read raises a number, and nothing passes for unchanged."""
+        """Stored validators contain the `READING` version."""
         known = self.known_after(responses, ETag='"1"')
         monkeypatch.setattr(client_module, "READING", client_module.READING + 1)
         ask(known=known)
@@ -526,7 +526,7 @@ class TestPages:
 
     @staticmethod
     def book(responses: RequestsMock, **following: str) -> None:
-        """Answer page by page: `p1="…"` says what page 1 names as its next."""
+        """Answer with pages; `p1="…"` is the next link of page 1."""
         for name, follow in following.items():
             headers = {"Link": f'<{follow}>; rel="next", <{API}/p9>; rel="last"', "ETag": f'"{name}"'}
             responses.get(f"{API}/{name}", json=[name], headers=headers if follow else {})
@@ -542,19 +542,19 @@ class TestPages:
 
     @pytest.mark.parametrize("limit", [1, 2, 3])
     def test_have_a_limit(self, responses: RequestsMock, limit: int) -> None:
-        """A project with millions of commits does not keep a run for days."""
+        """The number of pages is limited."""
         self.book(responses, p1=f"{API}/p2", p2=f"{API}/p3", p3=f"{API}/p4", p4="")
         assert len(self.read(limit)) == len(responses.calls) == limit
 
     def test_are_asked_for_one_by_one(self, responses: RequestsMock) -> None:
-        """Whoever has read enough stops, and nothing more is asked."""
+        """A page is requested only when the caller asks for it."""
         self.book(responses, p1=f"{API}/p2", p2="")
         next(client().pages("p1", {}, 10, kind=list))
         assert len(responses.calls) == 1
 
     @pytest.mark.parametrize("back", ["p1", "p2"])
     def test_in_a_circle_are_refused(self, responses: RequestsMock, back: str) -> None:
-        """A server whose pages never end is not asked for ever."""
+        """Pages that link to each other in a loop are refused."""
         self.book(responses, p1=f"{API}/p2", p2=f"{API}/{back}")
         with pytest.raises(Unusable, match="in a loop"):
             self.read(1000)
@@ -562,7 +562,7 @@ class TestPages:
 
     @pytest.mark.parametrize("follow", ["https://inner.test/p2", "//inner.test:8080/p2", "http://pypi.test/p2"])
     def test_follow_each_other_under_another_name(self, responses: RequestsMock, follow: str) -> None:
-        """A proxy's name for the server is not the one under which it is asked; a circle is noticed as soon."""
+        """Next pages with an internal name are requested at the origin, and a loop is still detected."""
         self.book(responses, p1=follow, p2="")
         assert self.read() == ["p1", "p2"]
         self.book(responses, p3=follow.replace("p2", "p4"), p4=follow.replace("p2", "p3"))
@@ -572,28 +572,28 @@ class TestPages:
 
     @pytest.mark.parametrize("follow", ["https://[::1", "https://:80/", "ftp://pypi.test/p2"])
     def test_that_lead_nowhere_are_refused(self, responses: RequestsMock, follow: str) -> None:
-        """What is no address is no page."""
+        """An invalid next address is refused."""
         self.book(responses, p1=follow)
         with pytest.raises(Unusable, match="not below its API"):
             self.read()
         assert len(responses.calls) == 1
 
     def test_that_are_not_there_do_not_mean_that_all_is_gone(self, responses: RequestsMock) -> None:
-        """The first page was there."""
+        """A missing following page raises Unusable, not Gone."""
         self.book(responses, p1=f"{API}/p2")
         responses.get(f"{API}/p2", status=404)
         with pytest.raises(Unusable, match="does not exist"):
             self.read()
 
     def test_of_a_server_that_fails_in_the_middle(self, responses: RequestsMock) -> None:
-        """Half of the pages are no answer."""
+        """If a following page fails, so does the whole request."""
         self.book(responses, p1=f"{API}/p2")
         responses.get(f"{API}/p2", status=503)
         with pytest.raises(Unreachable):
             self.read()
 
     def test_only_the_first_is_conditional(self, responses: RequestsMock) -> None:
-        """If the first page is new all of them are read; if it is not, none is."""
+        """If the first page is unchanged, no other page is read."""
         self.book(responses, p1=f"{API}/p2", p2="")
         one = client()
         list(one.pages("p1", {}, 10, kind=list))
@@ -608,7 +608,7 @@ class TestPages:
 
 
 def test_an_answer_names_the_last_page(responses: RequestsMock) -> None:
-    """Where pages are only to be counted, the address of the last one is enough."""
+    """An answer has the address of the last page."""
     responses.get(URL, json={}, headers={"Link": f'<{URL}?page=2>; rel="next", <{URL}?page=40>; rel="last"'})
     answer = ask()
     assert (answer.next, answer.last) == (f"{URL}?page=2", f"{URL}?page=40")
@@ -618,13 +618,13 @@ def test_an_answer_names_the_last_page(responses: RequestsMock) -> None:
     "link", ["", ";", "<>; rel=next", "x", '<https://pypi.test/a>; rel="prev"', "<a>; rel", '; rel="next"']
 )
 def test_a_link_that_makes_no_sense_is_no_link(responses: RequestsMock, link: str) -> None:
-    """What cannot be read as a next page is none."""
+    """An unreadable Link header counts as no next page."""
     responses.get(URL, json={}, headers={"Link": link})
     assert ask().next == ""
 
 
 def test_memory_is_a_copy() -> None:
-    """What a part notes for its next time is its own until it is stored."""
+    """Changes of the memory do not affect the stored one."""
     memory: dict[str, Any] = {"a": 1}
     one = Client(SESSION, SERVER, memory=memory)
     one.memory["b"] = 2
@@ -632,12 +632,12 @@ def test_memory_is_a_copy() -> None:
 
 
 class TestRefusals:
-    """What a host knows of its own refusals goes before the status."""
+    """A host's `refusal` has priority over the status."""
 
     WHY = Unusable("PyPI does not like us (HTTP 403)", "package")
 
     def test_are_what_the_host_says(self, responses: RequestsMock) -> None:
-        """It is given the server and the whole answer."""
+        """`refusal` is called with the server and the response."""
         seen: list[tuple[Server, int]] = []
 
         def refusal(server: Server, response: requests.Response) -> AskError | None:
@@ -652,7 +652,7 @@ class TestRefusals:
         assert seen == [(server, 403)]
 
     def test_are_not_asked_for_where_there_is_an_answer(self, responses: RequestsMock) -> None:
-        """Nor where the part takes the status for one."""
+        """`refusal` is not called for a usable response or for a status in `empty`."""
         server = Server("PyPI", API, refusal=lambda *_: self.WHY)
         responses.get(URL, status=409)
         assert client(server=server).get("thing", empty={409}).data is None
@@ -660,7 +660,7 @@ class TestRefusals:
         assert client(server=server).get("thing").data == {}
 
     def test_with_advice_are_told_once(self, responses: RequestsMock, caplog: pytest.LogCaptureFixture) -> None:
-        """Hundreds of packages hear the same; those who can put it right read it once, and again in an hour."""
+        """Advice for operators is logged once per pause, however many packages are refused."""
 
         def refusal(*_: object) -> AskError:
             return LeftAlone("PyPI refuses us", "refused", datetime.now(UTC) + timedelta(hours=1), "Pay the bill")
@@ -678,7 +678,7 @@ class TestRefusals:
     def test_with_advice_are_told_again_when_the_pause_is_over(
         self, responses: RequestsMock, outbound_http: OutboundHTTP, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What is still wrong then was not read."""
+        """After the pause, the advice is logged again."""
 
         def refusal(*_: object) -> AskError:
             return LeftAlone("PyPI refuses us", "refused", datetime.now(UTC) + timedelta(hours=1), "Pay the bill")
@@ -692,7 +692,7 @@ class TestRefusals:
 
 
 class TestTokenThatIsUnwelcome:
-    """Where only the token is refused, the question is asked once more without it."""
+    """If only the token is refused, the request is repeated without it."""
 
     @staticmethod
     def refusal(server: Server, response: requests.Response) -> AskError | None:
@@ -712,7 +712,7 @@ class TestTokenThatIsUnwelcome:
         responses.add_callback("GET", f"{API}/{path}", answer)
 
     def test_is_left_out_once(self, responses: RequestsMock, one: Client) -> None:
-        """And for the pages that follow: they are of the same repository."""
+        """The following pages are requested without the token too."""
         self.only_without(responses, "p1", Link=f'<{API}/p2>; rel="next"')
         self.only_without(responses, "p2")
         assert [answer.data for answer in one.pages("p1", {}, 9, kind=list)] == [["p1"], ["p2"]]
@@ -722,7 +722,7 @@ class TestTokenThatIsUnwelcome:
 
     @pytest.mark.parametrize("status", [401, 403, 404, 503])
     def test_is_left_out_no_second_time(self, responses: RequestsMock, one: Client, status: int) -> None:
-        """What is refused without a token too is refused."""
+        """A refusal of the request without the token is final."""
         self.only_without(responses, "p1", status)
         with pytest.raises(AskError) as caught:
             one.get("p1", kind=list)
@@ -733,7 +733,7 @@ class TestTokenThatIsUnwelcome:
     def test_is_not_held_where_the_calls_without_it_are_limited(
         self, responses: RequestsMock, one: Client, headers: dict[str, str]
     ) -> None:
-        """Few are allowed. The package waits for an hour, and nobody holds it, or what has a token, against it."""
+        """A limit of calls without a token delays only this package, not the source."""
         self.only_without(responses, "p1", 429, **headers)
         for sent in (2, 3):
             with pytest.raises(NotReady, match=r"our token; without it, .* limits our rate") as caught:
@@ -744,7 +744,7 @@ class TestTokenThatIsUnwelcome:
         assert one.get("thing").data == {}
 
     def test_is_refused_where_there_is_no_other_way(self, responses: RequestsMock) -> None:
-        """A client without a second session says what it was told."""
+        """A client without an anonymous session raises the refusal."""
         self.only_without(responses, "p1")
         with pytest.raises(TokenUnwelcome):
             client(server=Server("PyPI", API, "s3cret", refusal=self.refusal)).get("p1")
@@ -753,7 +753,7 @@ class TestTokenThatIsUnwelcome:
 
 @pytest.mark.parametrize("etag", ['"\x85"', '\x0b"a"', '"' + "x" * 300 + '"', '"a" ', ""])
 def test_a_validator_that_could_not_be_sent_back_is_not_kept(responses: RequestsMock, etag: str) -> None:
-    """An odd ETag does not keep a package from being fetched ever again."""
+    """A validator with control characters is not stored, as it could not be sent back."""
     responses.get(URL, json={}, headers={"ETag": etag})
     one = client()
     one.get("thing")

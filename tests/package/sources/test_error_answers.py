@@ -1,4 +1,4 @@
-"""What GitHub and GitLab refuse, end to end: what is sent, what is stored, what visitors read and what the log says."""
+"""Refusals of GitHub and GitLab, end to end: requests, stored data, texts for visitors, the log."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def servers(world: World) -> Iterator[Upstreams]:
 
 @pytest.fixture
 def upstreams(servers: Upstreams, settings: Settings) -> Iterator[Upstreams]:
-    """Give the stand-ins, in good order and without a quota; the settings know a token for each."""
+    """Return the stand-ins, reset and without a quota; the settings have a token for each."""
     settings.GITHUB_TOKEN, settings.GITLAB_TOKEN = "for-github", "for-gitlab"
     named = {}
     for kind in ("github", "gitlab"):
@@ -67,7 +67,7 @@ def upstreams(servers: Upstreams, settings: Settings) -> Iterator[Upstreams]:
 
 @pytest.fixture
 def make(upstreams: Upstreams, world: World, category: Category) -> Make:
-    """Make packages of the world, one after the other: ``make("github")``."""
+    """Make packages for the stand-ins' repositories: ``make("github")``."""
     fakes = {
         kind: iter(
             [each for each in world.packages if each.kind == kind and len(world.repo(kind, each.full_name).commits)]
@@ -98,7 +98,7 @@ def refresh(package: Package) -> dict[str, FetchOutcome]:
 
 
 def refresh_all(packages: list[Package]) -> Summary:
-    """Refresh in a run with more threads than there may be requests. They wait for each other, so the clock is real."""
+    """Refresh with more threads than concurrent requests. Threads wait for each other, so the clock is real."""
     keys = [package.pk for package in packages]
     process.use(runtime=Runtime())
     return run(keys, Stopper(), lambda *_: None, workers=3 * AT_ONCE, everything=True)
@@ -137,12 +137,12 @@ CONCERN_ALL: dict[str, tuple[str, Fault, str, float]] = {
 
 @pytest.mark.parametrize("name", CONCERN_ALL)
 class TestWhatConcernsEveryPackage:
-    """Limits, tokens and this site itself: the source is left alone, and no package is blamed."""
+    """Refusals of the rate, the token or the whole site pause the source, and no package fails."""
 
     def test_no_request_starts_after_the_first_answer(
         self, upstreams: Upstreams, make: Make, caplog: pytest.LogCaptureFixture, name: str, shared_database: None
     ) -> None:
-        """Of eighty questions those are sent that were in flight; the log says once what to do."""
+        """After the first refusal, only requests in flight are sent; the log says once what to do."""
         kind, fault, advice, _ = CONCERN_ALL[name]
         upstream: Upstream = getattr(upstreams, kind)
         upstream.fault, upstream.latency = fault, 0.05
@@ -156,7 +156,7 @@ class TestWhatConcernsEveryPackage:
     def test_it_is_asked_again_when_that_is_over(
         self, upstreams: Upstreams, make: Make, outbound_http: OutboundHTTP, name: str
     ) -> None:
-        """Not a second earlier; and all is well again as soon as the source says so."""
+        """After the pause, requests are sent again, and packages are refreshed."""
         kind, fault, _, seconds = CONCERN_ALL[name]
         upstream: Upstream = getattr(upstreams, kind)
         upstream.fault = fault
@@ -188,7 +188,7 @@ class TestSecondaryLimit:
             outbound_http.clock.advance(51)
 
     def test_makes_no_call_wait(self, upstreams: Upstreams, make: Make, outbound_http: OutboundHTTP) -> None:
-        """No worker sleeps for a minute, only to ask for the next part as soon as that is allowed."""
+        """No call waits for the end of the pause."""
 
         class Slow(Refusing):
             async def play(self, turn: Turn) -> Answer:
@@ -204,7 +204,7 @@ class TestPartitions:
     """Calls with a token and calls without one have limits of their own."""
 
     def test_a_token_that_is_refused_does_not_stop_calls_without(self, upstreams: Upstreams, make: Make) -> None:
-        """They have nothing to do with it."""
+        """A refused token does not pause calls without a token."""
         package = make("github")
         upstreams.github.fault = refusing(401, "Bad credentials", with_token=True)
         assert refresh(package) == all_parts(LEFT_ALONE)
@@ -213,7 +213,7 @@ class TestPartitions:
         assert [entry.status for entry in upstreams.github.requests] == [401, 200, 200, 200, 200]
 
     def test_without_a_token_a_401_is_the_packages(self, upstreams: Upstreams, make: Make) -> None:
-        """A project that is not for everybody does not close GitLab."""
+        """A 401 to a request without a token concerns only the package."""
         package, other = make("gitlab"), make("gitlab")
         upstreams.gitlab.fault = Refusing(401, {"message": "401 Unauthorized"}, on=f"/projects/{path_of(package)}")
         with override_settings(GITLAB_TOKEN=""):
@@ -222,7 +222,7 @@ class TestPartitions:
         assert package.last_exception == "GitLab answered HTTP 401"
 
     def test_each_session_is_for_its_own(self) -> None:
-        """The parts of a package say which."""
+        """Each part uses the session of its partition."""
         own = Sessions()
         with override_settings(GITHUB_TOKEN="s3cret"):
             parts = parts_of(Package(pypi_url="fortune", repo_url="https://github.com/owner/name"))
@@ -233,14 +233,14 @@ class TestPartitions:
 
 
 class TestOwnerRefusesTheToken:
-    """A public repository that everybody may read, but not with our token."""
+    """Public repositories that can be read without a token, but not with ours."""
 
     @pytest.fixture
     def package(self, make: Make) -> Package:
         return make("github")
 
     def test_it_is_asked_without(self, upstreams: Upstreams, package: Package, make: Make) -> None:
-        """Each question once more; the others keep the token."""
+        """The requests of this package are repeated without the token; other packages keep it."""
         upstreams.github.fault = refusing(403, ALLOW_LIST, with_token=True, on=f"/repos/{path_of(package)}")
         assert refresh(package) == all_parts(UPDATED)
         given = [bool(entry.authorization) for entry in upstreams.github.requests]
@@ -253,7 +253,7 @@ class TestOwnerRefusesTheToken:
     def test_the_small_quota_of_those_without_is_no_reason_to_hold_the_source(
         self, upstreams: Upstreams, package: Package, make: Make, shared_database: None
     ) -> None:
-        """The package waits for an hour, the others are fetched in the same run."""
+        """When the quota without a token is used up, only this package waits."""
         on = f"/repos/{path_of(package)}"
         limit = {"X-RateLimit-Limit": "60", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "3000"}
         says = {"message": "API rate limit exceeded for 192.0.2.1."}
@@ -274,7 +274,7 @@ class TestOwnerRefusesTheToken:
     def test_what_is_refused_to_everybody_is_the_packages(
         self, upstreams: Upstreams, package: Package, status: int, outcome: FetchOutcome
     ) -> None:
-        """Without the token the answer is the last word."""
+        """If the request without the token is refused too, the package fails."""
         on = f"/repos/{path_of(package)}"
         without = refusing(status, "No")
         upstreams.github.fault = _Both(refusing(403, ALLOW_LIST), without, on)
@@ -283,7 +283,7 @@ class TestOwnerRefusesTheToken:
 
 
 class _Both(Fault):
-    """One refusal for those with a token, another for those without."""
+    """One refusal for requests with a token, another for those without."""
 
     def __init__(self, with_token: Refusing, without: Refusing, on: str) -> None:
         super().__init__(on=on)
@@ -294,12 +294,12 @@ class _Both(Fault):
 
 
 class TestPartThatIsNotOffered:
-    """What a server has not, and never will have, is no failure."""
+    """Parts that a server does not provide are not failures."""
 
     TOO_LARGE = "The history or contributor list is too large to list contributors for this repository via the API."
 
     def test_keeps_what_is_stored(self, upstreams: Upstreams, make: Make) -> None:
-        """It is asked for again in a week, the other parts as ever; visitors read nothing of it."""
+        """The part is due in a week, keeps its data, and visitors see no error; other parts are not affected."""
         package = make("github")
         assert refresh(package) == all_parts(UPDATED)
         before = package.participants
@@ -316,7 +316,7 @@ class TestPartThatIsNotOffered:
         assert due["commits"] < timedelta(days=1)
 
     def test_ends_a_row_of_failures(self, upstreams: Upstreams, make: Make) -> None:
-        """What failed before, and is known now not to be there, is no longer shown."""
+        """A part that turns out not to be provided no longer counts as failing."""
         package = make("github")
         on = f"/repos/{path_of(package)}/contributors"
         upstreams.github.fault = Refusing(400, "no", on=on)
@@ -327,7 +327,7 @@ class TestPartThatIsNotOffered:
         assert (package.last_exception, package.last_exception_count) == ("", 0)
 
     def test_is_asked_for_once_in_a_run(self, upstreams: Upstreams, make: Make, shared_database: None) -> None:
-        """It is not put aside, and nobody is told of a failure."""
+        """The part is not tried again in the run, and no failure is logged."""
         packages = [make("github") for _ in range(5)]
         names = [f"/repos/{path_of(package)}/contributors" for package in packages]
         upstreams.github.fault = FirstOf(*(refusing(403, self.TOO_LARGE, on=name) for name in names))
@@ -345,14 +345,14 @@ class TestPartThatIsNotOffered:
     def test_may_be_another_one(
         self, upstreams: Upstreams, make: Make, part: str, path: str, fault: tuple[int, str]
     ) -> None:
-        """Without commits there are no contributors; of too many commits there are no statistics."""
+        """Other parts can be missing too: contributors without commits, statistics of too many commits."""
         package = make("github")
         upstreams.github.fault = refusing(*fault, on=f"/repos/{path_of(package)}/{path}")
         assert refresh(package) == {**all_parts(UPDATED), part: SKIPPED}
         assert package.last_exception == ""
 
     def test_of_a_project_whose_repository_is_switched_off(self, upstreams: Upstreams, make: Make) -> None:
-        """GitLab still describes it."""
+        """If the repository of a project is disabled, GitLab still provides its metadata."""
         package = make("gitlab")
         on = f"/projects/{path_of(package)}/repository"
         upstreams.gitlab.fault = Refusing(403, {"message": "403 Forbidden"}, on=on)
@@ -360,7 +360,7 @@ class TestPartThatIsNotOffered:
         assert package.last_exception == ""
 
     def test_that_describes_the_package_is_a_failure(self, upstreams: Upstreams, make: Make) -> None:
-        """Where not even that is shown, visitors read it."""
+        """If even the first part is refused, this is a failure that visitors read."""
         package = make("gitlab")
         upstreams.gitlab.fault = Refusing(403, {"message": "403 Forbidden"}, on=f"/projects/{path_of(package)}")
         assert refresh(package)["metadata"] is FetchOutcome.FAILED

@@ -1,4 +1,4 @@
-"""From what servers say to values, one by one."""
+"""Reading single values from responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from package.sources.fields import BadField, date
     ],
 )
 def test_a_date_may_have_any_offset(written: str, time: datetime) -> None:
-    """Commits have been made with offsets of weeks; the moment is known all the same."""
+    """A date may have any offset, even of weeks."""
     assert date(written) == time
 
 
@@ -30,6 +30,6 @@ def test_a_date_may_have_any_offset(written: str, time: datetime) -> None:
     ["2026-02-30", "2026-0230", "2011-09-08T02:38:50+5180000:00", "T1+9999:00", "9999-12-31T23:59:59-9999:99"],
 )
 def test_what_is_no_date_is_none(written: str) -> None:
-    """Nothing is guessed."""
+    """Invalid dates are refused."""
     with pytest.raises(BadField):
         date(written)

@@ -1,4 +1,4 @@
-"""Project names, from whatever people put into the field."""
+"""Reading project names from any text in the field."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ NO_PROJECT = [
 
 @pytest.mark.parametrize("value", FORMS)
 def test_every_form_in_use_is_understood(value: str) -> None:
-    """Whatever page of PyPI people copied the address of, the site finds the project."""
+    """The name is read from the address of any page of a project."""
     assert pypi_name(value) == "Django"
 
 
@@ -106,32 +106,32 @@ def test_what_names_no_project_on_pypi_gives_nothing(value: str) -> None:
 
 @pytest.mark.parametrize("name", ["a", "A1", "zope.interface", "django_x", "django-x", "x" * 200, "0"])
 def test_names_may_hold_what_pypi_allows(name: str) -> None:
-    """Every name that PyPI allows is taken as it is written, bare and in a URL."""
+    """Every name that PyPI allows is accepted, bare and in a URL."""
     assert pypi_name(name) == name
     assert pypi_name(f"https://pypi.org/project/{name}/") == name
 
 
 def test_the_host_of_the_settings_counts_as_pypi() -> None:
-    """Behind a mirror, the mirror's addresses name projects as well, and no other host's."""
+    """The host in the settings, such as a mirror, counts as PyPI; other hosts do not."""
     assert pypi_name("https://mirror.example/project/Django/", "mirror.example") == "Django"
     assert pypi_name("https://other.example/project/Django/", "mirror.example") == ""
 
 
 @pytest.mark.parametrize("host", ["pypi.example.org", "mirror.pypi.example.org"])
 def test_other_peoples_hosts_are_not_pypi(host: str) -> None:
-    """An index that somebody runs under a name like PyPI's says nothing about projects on PyPI."""
+    """Hosts with names that resemble PyPI's do not count as PyPI."""
     assert pypi_name(f"https://{host}/project/Django/") == ""
 
 
 @pytest.mark.parametrize("value", ["\u017f", "django\u017f", "\u212aelvin", "\u0131x", "Ünicode"])
 def test_names_are_ascii(value: str) -> None:
-    """PyPI has no names outside ASCII, so none is asked for."""
+    """Names outside ASCII are refused, as PyPI has none."""
     assert pypi_name(value) == ""
 
 
 @given(st.text(st.characters(exclude_categories=())) | st.from_regex(r"(https?:)?//[^/]*pypi[^/]*/(project|pypi)/.*"))
 def test_never_raises_and_never_makes_a_name_up(value: str) -> None:
-    """Whatever is in the field, the answer is a name that is safe in a URL, or nothing."""
+    """Any text gives a name that is safe in a URL, or ""."""
     name = pypi_name(value)
     assert not set(name) & set("/?#%@:\\ \0")
     assert name.strip(".") or not name

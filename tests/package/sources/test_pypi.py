@@ -1,4 +1,4 @@
-"""Refreshing one package from PyPI: what is stored, and what a PyPI that fails leaves alone."""
+"""Refreshing one package from PyPI: what is stored, and what stays if PyPI fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ UNTOUCHED = (
 
 
 def refresh(package: Package, session: requests.Session | None = None) -> FetchResult:
-    """Refresh a package from all its sources; return what came of PyPI."""
+    """Refresh a package from all its sources; return PyPI's result."""
     return of(refresh_one(package, None if session is None else Sessions(trusted=session)))
 
 
@@ -84,7 +84,7 @@ def test_stores_everything(package: Package, pypi: CannedPyPI) -> None:
 
 
 def test_asks_politely(package: Package, pypi: CannedPyPI) -> None:
-    """PyPI is told who asks, and for what."""
+    """Requests have the site's User-Agent and an Accept header."""
     pypi.knows("fortune")
     refresh(package)
     headers = pypi.mock.calls[0].request.headers
@@ -101,7 +101,7 @@ def test_may_be_repeated(package: Package, pypi: CannedPyPI) -> None:
 
 
 def test_a_new_release_is_added(package: Package, pypi: CannedPyPI) -> None:
-    """The versions that were the latest once stay in the history."""
+    """Former latest versions stay."""
     pypi.knows("fortune")
     refresh(package)
     data = project("fortune", version="3.0", license_expression="BSD-3-Clause")
@@ -114,7 +114,7 @@ def test_a_new_release_is_added(package: Package, pypi: CannedPyPI) -> None:
 
 
 def test_versions_of_packages_are_apart(make_package: MakePackage, pypi: CannedPyPI) -> None:
-    """Two packages have a 2.1 each."""
+    """Two packages can have the same version number."""
     for name in ("a", "b"):
         pypi.knows(name)
         refresh(make_package(name))
@@ -132,7 +132,7 @@ def test_what_people_decided_about_a_version_stays(package: Package, pypi: Canne
 
 @pytest.mark.parametrize("url", ["fortune", "https://pypi.org/project/fortune/", "https://pypi.test/project/fortune/"])
 def test_any_form_of_the_url_leads_to_the_project(package: Package, pypi: CannedPyPI, url: str) -> None:
-    """The API is asked by name, whatever was copied into the field."""
+    """The project is requested by its name, whatever form the field has."""
     package.pypi_url = url
     package.save()
     pypi.knows("fortune")
@@ -141,7 +141,7 @@ def test_any_form_of_the_url_leads_to_the_project(package: Package, pypi: Canned
 
 @pytest.mark.parametrize("url", ["", "  "])
 def test_without_a_url_there_is_nothing_to_ask(package: Package, pypi: CannedPyPI, url: str) -> None:
-    """A package that is not on PyPI at all is no failure."""
+    """A package without a PyPI URL does not fail."""
     package.pypi_url = url
     [result] = refresh_one(package)
     assert result.outcome is FetchOutcome.SKIPPED
@@ -150,7 +150,7 @@ def test_without_a_url_there_is_nothing_to_ask(package: Package, pypi: CannedPyP
 
 
 def test_a_url_that_is_not_pypis_is_a_failure(package: Package, pypi: CannedPyPI) -> None:
-    """Whoever typed it reads on the package what is wrong with it."""
+    """A URL that is not PyPI's is a failure, and the package says why."""
     package.pypi_url = "https://user:s3cret@github.com/x/fortune"
     package.save()
     result = refresh(package)
@@ -161,11 +161,11 @@ def test_a_url_that_is_not_pypis_is_a_failure(package: Package, pypi: CannedPyPI
 
 
 class TestNotFound:
-    """404: the project is not there."""
+    """PyPI answers 404."""
 
     @pytest.mark.parametrize("status", [404, 410, 451])
     def test_marks_and_deletes_nothing(self, fetched: Package, pypi: CannedPyPI, status: int) -> None:
-        """What the site knows of a project outlives the project on PyPI."""
+        """The project is marked as missing, and its data stays."""
         before = snapshot(fetched)
         pypi.answers("fortune", status)
         pypi.statistics_answer(503)
@@ -179,7 +179,7 @@ class TestNotFound:
         assert "PyPI has no" not in package.last_exception
 
     def test_is_logged_once(self, fetched: Package, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture) -> None:
-        """A project that is gone for years is not news every day; since when it is gone stays."""
+        """A missing project is logged once, and the date since when it is missing stays."""
         pypi.answers("fortune", 404)
         moments = set()
         for _ in range(3):
@@ -261,7 +261,7 @@ class TestFailures:
         assert package.pypi_missing_since is None
 
     def test_failures_are_counted_until_one_goes_well(self, fetched: Package, pypi: CannedPyPI, fault: str) -> None:
-        """The count tells a hiccup from a package that has not been refreshed for weeks."""
+        """Failures in a row are counted until a success."""
         break_pypi(pypi, fault)
         for count in (1, 2):
             refresh(fetched)
@@ -284,7 +284,7 @@ class TestFailures:
 
 @pytest.mark.parametrize("name", ["misfortune", "fortune2", "for-tune", "fortune\ud800", "x" * 10_000])
 def test_an_answer_about_another_project_is_not_stored(fetched: Package, pypi: CannedPyPI, name: str) -> None:
-    """A cache or a mirror that mixes up its answers does not give a package the data of another one."""
+    """A response about another project is not stored."""
     before = snapshot(fetched)
     pypi.says("fortune", project(name, license_expression="GPL-3.0-only"))
     result = refresh(fetched)
@@ -297,14 +297,14 @@ def test_an_answer_about_another_project_is_not_stored(fetched: Package, pypi: C
     "name", ["Some_Fortune.Teller", "some-fortune-teller", "SOME--fortune__teller", " some.fortune.teller "]
 )
 def test_a_name_may_be_written_in_any_way(make_package: MakePackage, pypi: CannedPyPI, name: str) -> None:
-    """PyPI has one project for all spellings, and shows the one that its owner likes best."""
+    """A response with another spelling of the name is accepted."""
     package = make_package("some-fortune.teller")
     pypi.says("some-fortune.teller", project(name, project_urls=None))
     assert refresh(package).outcome is FetchOutcome.UPDATED
 
 
 def test_tries_again_what_may_pass(package: Package, pypi: CannedPyPI, outbound_http: OutboundHTTP) -> None:
-    """A hiccup of PyPI costs some seconds and no data."""
+    """Transient failures are retried."""
     pypi.mock.get(pypi.url("fortune"), status=503)
     pypi.mock.get(pypi.url("fortune"), body=requests.ConnectionError("reset"))
     pypi.mock.get(pypi.url("fortune"), json=project("fortune"))
@@ -313,7 +313,7 @@ def test_tries_again_what_may_pass(package: Package, pypi: CannedPyPI, outbound_
 
 
 def test_waits_as_long_as_pypi_asks(package: Package, pypi: CannedPyPI, outbound_http: OutboundHTTP) -> None:
-    """Rate limited, it comes back when it was told to."""
+    """A Retry-After is respected."""
     pypi.mock.get(pypi.url("fortune"), status=429, headers={"Retry-After": "17"})
     pypi.mock.get(pypi.url("fortune"), json=project("fortune"))
     assert refresh(package).outcome is FetchOutcome.UPDATED
@@ -321,7 +321,7 @@ def test_waits_as_long_as_pypi_asks(package: Package, pypi: CannedPyPI, outbound
 
 
 def test_a_session_of_the_callers_is_used(package: Package, pypi: CannedPyPI, outbound_http: OutboundHTTP) -> None:
-    """Who has a policy of its own hands it in."""
+    """The caller can pass its own sessions."""
     pypi.answers("fortune", 503)
     waits: list[float] = []
     with ResilientSession(wait=lambda seconds: [waits.append(seconds), outbound_http.clock.advance(seconds)]) as own:
@@ -358,7 +358,7 @@ def test_fetch_metadata_goes_on_when_pypi_fails(fetched: Package, pypi: CannedPy
 
 
 def test_fetch_metadata_of_a_package_without_sources(make_package: MakePackage) -> None:
-    """A package that has nothing to ask had its turn as well, and nothing of it was fetched."""
+    """A package without sources has had its turn, and nothing is fetched."""
     package = make_package("bare", pypi_url="")
     [result] = package.fetch_metadata()
     assert result.outcome is FetchOutcome.SKIPPED

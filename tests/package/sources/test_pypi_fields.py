@@ -1,4 +1,4 @@
-"""What is read from PyPI's JSON, and that nothing in it can do harm."""
+"""Reading PyPI's JSON, valid and invalid."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VERSION_FIELDS = ("upload_time", "license", "licenses", "development_status", "s
 
 
 def old_project() -> Project:
-    """Return what was stored before: another value for every field."""
+    """Return a package with another stored value in every field."""
     data = project(
         "fortune",
         classifiers=["Development Status :: 3 - Alpha", "Programming Language :: Python :: 2"],
@@ -54,7 +54,7 @@ def old_project() -> Project:
 
 
 def stored(package: Package) -> dict[str, Any]:
-    """Everything that a fetch fills, by the names that its result uses."""
+    """All values that a fetch fills, by their names in its result."""
     package = Package.objects.get(pk=package.pk)
     values = {name: getattr(package, name) for name in PACKAGE_FIELDS}
     version = package.latest_version
@@ -75,7 +75,7 @@ def uploaded(time: Any) -> Change:
 
 
 def unlicensed(**values: Any) -> Change:
-    """Without the better sources of a licence."""
+    """Return a change: no license expression, no license classifiers."""
     return info(**{"license_expression": None, "classifiers": ["Programming Language :: Python :: 3"], **values})
 
 
@@ -214,7 +214,7 @@ DEFECTS: dict[str, tuple[Change, set[str], set[str]]] = {
 def test_a_field_that_cannot_be_used_costs_nothing_else(
     package: Package, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture, defect: str
 ) -> None:
-    """What is wrong is skipped, logged and kept as it was; all the rest is stored."""
+    """An invalid value is skipped and logged, and the stored one is kept; all other fields are stored."""
     change, skipped, unsaid = DEFECTS[defect]
     pypi.says("fortune", old_project())
     package.fetch_metadata()
@@ -272,7 +272,7 @@ WITHDRAWN: dict[str, tuple[Project, Project]] = {
 def test_what_is_withdrawn_is_emptied(
     package: Package, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
-    """What PyPI had, and says that it has no longer, stands here no longer; what it was is in the log, once."""
+    """A withdrawn value is emptied, and the log has the old one, once."""
     change, emptied = WITHDRAWN[case]
     pypi.knows("fortune")
     package.fetch_metadata()
@@ -304,7 +304,7 @@ def test_what_is_withdrawn_is_emptied(
     ids=repr,
 )
 def test_an_answer_that_is_broken_withdraws_nothing(package: Package, pypi: CannedPyPI, broken: dict[str, Any]) -> None:
-    """Where one thing is of another kind than it should be, what is empty may be so for the same reason."""
+    """A malformed response withdraws nothing."""
     pypi.knows("fortune")
     package.fetch_metadata()
     before = stored(package)
@@ -317,7 +317,7 @@ def test_an_answer_that_is_broken_withdraws_nothing(package: Package, pypi: Cann
 
 
 def test_a_field_that_cannot_be_used_withdraws_no_other(package: Package, pypi: CannedPyPI) -> None:
-    """A link that is none keeps the old one; what the same answer withdraws is withdrawn."""
+    """An invalid value keeps the stored one, and does not stop other fields from being withdrawn."""
     pypi.knows("fortune")
     package.fetch_metadata()
     pypi.knows("fortune", requires_python=None, project_urls={"Documentation": "UNKNOWN"})
@@ -329,7 +329,7 @@ def test_a_field_that_cannot_be_used_withdraws_no_other(package: Package, pypi: 
 
 @pytest.mark.parametrize("nothing", [{}, {"description": "Only this"}], ids=repr)
 def test_an_empty_info_blanks_nothing(package: Package, pypi: CannedPyPI, nothing: dict[str, Any]) -> None:
-    """An answer without content is no reason to throw away what is known."""
+    """An empty `info` empties no field."""
     pypi.knows("fortune")
     package.fetch_metadata()
     before = stored(package)
@@ -340,7 +340,7 @@ def test_an_empty_info_blanks_nothing(package: Package, pypi: CannedPyPI, nothin
 
 
 def test_the_description_is_not_stored(package: Package, pypi: CannedPyPI) -> None:
-    """Whole books stay on PyPI; and one that could not be stored costs nothing."""
+    """The long description is not stored, so an invalid one does no harm."""
     pypi.knows("fortune", description="a\0book")
     result = of(package.fetch_metadata())
     assert result.outcome is FetchOutcome.UPDATED
@@ -394,7 +394,7 @@ class TestPython3:
     def test_from_classifiers_else_from_requires_python(
         self, classifiers: list[str], requires_python: str | None, supported: bool | None
     ) -> None:
-        """The classifiers say it; where they do not, requires_python does; where neither does, nobody knows."""
+        """Python 3 support is read from the classifiers, then from requires_python; otherwise it is unknown."""
         reading = read_project(project("x", classifiers=classifiers, requires_python=requires_python))
         assert reading.package.get("supports_python3") is supported
 
@@ -402,7 +402,7 @@ class TestPython3:
         "requires_python", [f">={'9' * 5000}", f">=3.{'9' * 5000}", "===" + "x" * 5000, ">=3" + ",>=3" * 20_000]
     )
     def test_a_monstrous_requires_python_is_skipped(self, requires_python: str) -> None:
-        """No version is so long that reading it ends the run."""
+        """A very long requires_python is skipped."""
         reading = read_project(project("x", classifiers=[], requires_python=requires_python))
         assert "pypi_requires_python" in skipped_of(reading)
         assert reading.package["pypi_license"] == "MIT"
@@ -413,7 +413,7 @@ class TestLicense:
 
     @pytest.mark.parametrize("length", [101, 744, 2000])
     def test_an_expression_may_be_long(self, package: Package, pypi: CannedPyPI, length: int) -> None:
-        """Wheels that bundle the code of others have expressions of hundreds of characters, and databases take them."""
+        """License expressions of hundreds of characters are stored."""
         expression = ("MIT AND " * 250)[: length - 3] + "0BS"
         pypi.knows("fortune", license_expression=expression)
         assert of(package.fetch_metadata()).outcome is FetchOutcome.UPDATED
@@ -423,7 +423,7 @@ class TestLicense:
         assert kept.latest_version.license == expression
 
     def test_one_too_long_for_its_field_is_in_the_list_still(self) -> None:
-        """The list has room for what the field has not."""
+        """An expression that is too long for its field is still in the list."""
         expression = " AND ".join(["MIT"] * 400)
         reading = read_project(project("x", license_expression=expression))
         assert reading.package["pypi_licenses"] == reading.version["licenses"] == [expression]
@@ -452,7 +452,7 @@ class TestLicense:
         ],
     )
     def test_expression_then_text_then_classifiers(self, values: dict[str, Any], licenses: list[str] | None) -> None:
-        """PEP 639's expression wins; then the free text if it is a name; then what the classifiers name."""
+        """The expression has priority; then the free text if it is a name, and the classifiers."""
         reading = read_project(project("x", **values))
         assert reading.package.get("pypi_licenses") == licenses
         assert reading.package.get("pypi_license") == (licenses[0] if licenses else None)
@@ -462,12 +462,12 @@ class TestLicense:
         "name", ["Public Domain", "CC0 1.0 Universal (CC0 1.0) Public Domain Dedication", "Freeware"]
     )
     def test_classifiers_outside_osi_name_licences_too(self, name: str) -> None:
-        """Of PyPI's licence classifiers two dozen have no family; they name a licence all the same."""
+        """License classifiers outside of the OSI family are read too."""
         reading = read_project(project("x", license_expression=None, classifiers=[f"License :: {name}"]))
         assert reading.package.get("pypi_licenses") == [name]
 
     def test_json_from_before_pep_639(self) -> None:
-        """An answer without license_expression, as mirrors still give it, is in good order."""
+        """A response without license_expression, as from some mirrors, is valid."""
         data = project("x", license="BSD")
         del data["info"]["license_expression"]
         reading = read_project(data)
@@ -500,7 +500,7 @@ class TestDocumentation:
         ],
     )
     def test_from_the_labels_in_use(self, values: dict[str, Any], url: str | None) -> None:
-        """Documentation, docs and doc in any case; else PyPI's own docs_url."""
+        """The labels documentation, docs and doc are used in any case; otherwise PyPI's docs_url."""
         assert read_project(project("x", **values)).package.get("documentation_url") == url
 
 
@@ -513,12 +513,12 @@ class TestStatus:
         assert read_project(project("x", classifiers=[status.label])).version["development_status"] == status
 
     def test_of_several_the_last_counts(self) -> None:
-        """A project that forgot to delete the older one is not taken for younger than it is."""
+        """Of several status classifiers, the last one counts."""
         classifiers = [PackageStatus.ALPHA.label, PackageStatus.STABLE.label]
         assert read_project(project("x", classifiers=classifiers)).version["development_status"] == 5
 
     def test_no_classifier_says_nothing(self) -> None:
-        """A release without a status is no mistake."""
+        """A release without a status classifier is valid."""
         reading = read_project(project("x", classifiers=["Framework :: Django"]))
         assert "development_status" not in reading.version
         assert not reading.skipped
@@ -557,13 +557,13 @@ class TestLatestRelease:
         "releases", [{"1.0": files(yanked=True), "2.0": files(yanked=True)}, {"1.0": []}, {"final": files()}]
     )
     def test_is_skipped_where_none_is_left(self, releases: dict[str, Any]) -> None:
-        """A project of which everything was yanked has no latest version, and says so."""
+        """If all releases were yanked, the latest version is skipped with a reason."""
         reading = read_project({**project("x"), "releases": releases})
         assert reading.number is None
         assert skipped_of(reading) == {"version.number"}
 
     def test_stays_what_it_was_when_all_is_yanked(self, package: Package, pypi: CannedPyPI) -> None:
-        """The version that the site knows is not forgotten."""
+        """If all releases were yanked, the stored version stays."""
         pypi.knows("fortune")
         package.fetch_metadata()
         pypi.says("fortune", {**project("fortune"), "releases": {"2.1": files(yanked=True)}})
@@ -575,7 +575,7 @@ class TestLatestRelease:
 
     @pytest.mark.parametrize("releases", [None, {}, [], "2.1", 5])
     def test_without_releases_is_that_of_info(self, releases: Any) -> None:
-        """PyPI plans to drop "releases" from its answers: then info and urls say it."""
+        """Without "releases", which PyPI plans to drop, the version is read from info and urls."""
         data = {**project("x"), "releases": releases, "urls": files(time="2026-03-01T00:00:00Z")}
         reading = read_project(data)
         assert reading.number == "2.1"
@@ -583,12 +583,12 @@ class TestLatestRelease:
 
     @pytest.mark.parametrize("urls", [None, [], "x", files()])
     def test_without_releases_at_all(self, urls: Any) -> None:
-        """Nor does it need any list of files."""
+        """Without "releases" and "urls", the version is read from info."""
         data = {"info": project("x")["info"], "urls": urls}
         assert read_project(data).number == "2.1"
 
     def test_without_releases_a_yanked_one_is_none(self) -> None:
-        """What info tells of may have been yanked."""
+        """Without "releases", a yanked release in info is skipped."""
         assert read_project({"info": project("x", yanked=True)["info"]}).number is None
 
     @pytest.mark.parametrize("number", [None, 2.1, [], "", "2.1\0", "2.1\ud800", "not a version"])
@@ -600,7 +600,7 @@ class TestLatestRelease:
         assert reading.package["pypi_license"] == "MIT"
 
     def test_too_long_a_number_is_skipped(self) -> None:
-        """A version that does not fit is not cut off."""
+        """A version that is too long is skipped, not cut off."""
         reading = read_project({**project("x"), "releases": {f"1.{'0' * 255}": files()}})
         assert (reading.number, skipped_of(reading)) == (None, {"version.number"})
 
@@ -622,12 +622,12 @@ class TestLatestRelease:
         ],
     )
     def test_uploaded_when_its_first_file_was(self, times: list[str | None], uploaded_at: datetime) -> None:
-        """A wheel that was added later does not make a release younger, nor a wrong date older. Times are UTC."""
+        """The first upload counts, wrong dates are ignored, and times are UTC."""
         releases = {"2.1": [{"upload_time_iso_8601": time} for time in times]}
         assert read_project({**project("x"), "releases": releases}).version["upload_time"] == uploaded_at
 
     def test_upload_time_in_the_older_form(self) -> None:
-        """Mirrors that give only upload_time are understood."""
+        """Responses with only upload_time, as from some mirrors, are read."""
         data = {**project("x"), "releases": {"2.1": [{"upload_time": "2026-01-01T00:00:00"}]}}
         assert read_project(data).version["upload_time"] == datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -657,7 +657,7 @@ NESTED = pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}"), 
 def test_deep_nesting_can_be_read_back_wherever_it_was_stored(
     package: Package, pypi: CannedPyPI, depth: int, begin: str, end: str
 ) -> None:
-    """What a run stores, the pages of the site can read, though they call from further down the stack."""
+    """Stored JSON can be parsed again from a deeper call stack."""
     pypi.mock.upsert("GET", pypi.url("fortune"), body=dumps_nested(project("fortune"), depth, begin, end))
     package.fetch_metadata()
     assert deeper(100, lambda: Package.objects.get(pk=package.pk).slug) == "fortune"
@@ -682,7 +682,7 @@ def dumps_nested(data: Project, depth: int, begin: str, end: str) -> str:
 
 
 def deeper(frames: int, call: Callable[[], Any]) -> Any:
-    """Make `call` from `frames` further down the stack."""
+    """Call `call` from `frames` deeper in the stack."""
     return deeper(frames - 1, call) if frames else call()
 
 
@@ -728,7 +728,7 @@ def test_whatever_info_holds_the_good_fields_are_read(odd: dict[str, Any]) -> No
 
 @given(releases=ODD_RELEASES | ANY_JSON, urls=ODD_FILES | ANY_JSON, version=ANY_JSON)
 def test_whatever_the_releases_hold_the_package_is_read(releases: Any, urls: Any, version: Any) -> None:
-    """Nor can the list of releases."""
+    """Any list of releases leaves the other fields readable."""
     reading = read_project({**project("x", version=version), "releases": releases, "urls": urls})
     for name in SOURCES:
         assert name in reading.package
@@ -739,7 +739,7 @@ def test_whatever_the_releases_hold_the_package_is_read(releases: Any, urls: Any
 def test_whatever_was_read_can_be_stored(
     make_package: MakePackage, pypi: CannedPyPI, odd: dict[str, Any], releases: Any
 ) -> None:
-    """What passes the reading, the database takes and gives back."""
+    """Every value that was read can be stored and loaded again."""
     odd = {key: value for key, value in odd.items() if key != "name"}  # another one is refused
     pypi.says("x", {**odd_project(odd), "releases": releases})
     Package.objects.all().delete()

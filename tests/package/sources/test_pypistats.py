@@ -1,4 +1,4 @@
-"""The download statistics: a number that is nice to have, and never in the way of the rest."""
+"""The download statistics, whose failures never affect other data."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def _known(pypi: CannedPyPI) -> None:
 
 
 def refresh(package: Package) -> FetchResult:
-    """Refresh a package; return what came of its downloads."""
+    """Refresh a package; return the result of its downloads."""
     return of(package.fetch_metadata(), "pypistats")
 
 
 def test_are_stored(package: Package) -> None:
-    """Those of the last month, as djangopackages shows them."""
+    """The downloads of the last month are stored."""
     result = refresh(package)
     assert (result.outcome, result.updated) == (FetchOutcome.UPDATED, ("pypi_downloads",))
     assert Package.objects.get().pypi_downloads == 1000
 
 
 def test_are_asked_for_by_the_name_in_small_letters(make_package: MakePackage, pypi: CannedPyPI) -> None:
-    """The service knows every project by that alone, and only what is used is asked for."""
+    """The service knows projects only by lower-case names; only the last month is requested."""
     pypi.knows("Django")
     refresh(make_package("django", pypi_url="https://pypi.org/project/Django/"))
     assert pypi.mock.calls[-1].request.url == "https://pypistats.test/api/packages/django/recent?period=month"
 
 
 def test_may_be_billions(package: Package, pypi: CannedPyPI) -> None:
-    """The most wanted projects are downloaded more often in a month than 32 bits can count."""
+    """Downloads may exceed 32 bits."""
     pypi.statistics_answer(200, json={"data": {"last_month": 2**31 + 5}})
     assert refresh(package).outcome is FetchOutcome.UPDATED
     assert Package.objects.get().pypi_downloads == 2**31 + 5
@@ -44,14 +44,14 @@ def test_may_be_billions(package: Package, pypi: CannedPyPI) -> None:
 
 @pytest.mark.parametrize(("name", "stored"), [("fortune", True), ("Fortune", True), ("misfortune", False), (7, True)])
 def test_are_those_of_this_project(package: Package, pypi: CannedPyPI, name: object, stored: bool) -> None:
-    """Where the answer says whose they are, those of another project are not stored."""
+    """Downloads of another project are not stored."""
     pypi.statistics_answer(200, json={"data": {"last_month": 5}, "package": name})
     assert (refresh(package).outcome is FetchOutcome.UPDATED) == stored
     assert Package.objects.get().pypi_downloads == (5 if stored else 0)
 
 
 def test_of_nobody_are_zero(package: Package, pypi: CannedPyPI) -> None:
-    """No downloads is a number too."""
+    """0 downloads are stored as 0."""
     refresh(package)
     pypi.statistics_answer(200, json={"data": {"last_month": 0}})
     assert refresh(package).outcome is FetchOutcome.UPDATED
@@ -76,7 +76,7 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 def test_that_cannot_be_used_are_skipped(package: Package, pypi: CannedPyPI, odd: Any) -> None:
-    """The number that is known stays, and the answer is read anew the next time."""
+    """Unusable downloads keep the stored number, and the response is read again the next time."""
     refresh(package)
     pypi.statistics_answer(200, json=odd, headers={"ETag": '"1"'})
     result = refresh(package)
@@ -88,7 +88,7 @@ def test_that_cannot_be_used_are_skipped(package: Package, pypi: CannedPyPI, odd
 
 @pytest.mark.parametrize("answer", [{"status": 204}, {"status": 200, "json": {"data": {"last_month": None}}}], ids=repr)
 def test_that_are_not_there_blank_nothing(package: Package, pypi: CannedPyPI, answer: dict[str, Any]) -> None:
-    """A service that has nothing to say is no reason to forget what it said, nor to blame anybody."""
+    """A 404 keeps the stored number and is not a failure."""
     refresh(package)
     pypi.statistics_answer(**answer)
     results = package.fetch_metadata()
@@ -99,7 +99,7 @@ def test_that_are_not_there_blank_nothing(package: Package, pypi: CannedPyPI, an
 
 @pytest.mark.parametrize("status", [404, 400, 429, 503])
 def test_that_cannot_be_had_harm_nothing_else(package: Package, pypi: CannedPyPI, status: int) -> None:
-    """What PyPI says is stored whatever becomes of the statistics, and nothing is marked as gone."""
+    """If the statistics fail, PyPI's data is stored, and nothing is marked as gone."""
     pypi.statistics_answer(status)
     results = package.fetch_metadata()
     assert of(results, "pypi").outcome is FetchOutcome.UPDATED

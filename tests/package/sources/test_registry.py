@@ -1,4 +1,4 @@
-"""What a package is asked about, and whom."""
+"""The parts of a package and their servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.package.conftest import CannedPyPI, MakePackage, of
 
 
 class Shelf(Repository):
-    """A host of repositories that are read in two parts."""
+    """A test host whose repositories have two parts."""
 
     source = "shelf"
     untrusted = True
@@ -37,7 +37,7 @@ class Shelf(Repository):
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every repository be on the shelf, but those that are not one."""
+    """Put every repository on the test host, except invalid addresses."""
 
     def find(url: str, host: str = "") -> Repository:
         if "nothing" in url:
@@ -69,16 +69,16 @@ class TestParts:
         ],
     )
     def test_are_those_that_it_has_an_address_for(self, pypi_url: str, repo_url: str, expected: list[str]) -> None:
-        """PyPI and its statistics for what has a name there, and each part of the repository."""
+        """A package has parts for PyPI and its statistics if it has a name there, and for its repository."""
         assert names(Package(pypi_url=pypi_url, repo_url=repo_url)) == expected
 
     def test_the_first_of_a_source_tells_whether_it_is_there(self) -> None:
-        """A package is gone when what describes it is; statistics that nobody has say nothing."""
+        """Only the first part of a source marks a package as gone."""
         parts = parts_of(Package(pypi_url="fortune", repo_url="https://shelf.test/a"))
         assert [part.missing_since for part in parts] == ["pypi_missing_since", "", "repo_missing_since", ""]
 
     def test_know_who_named_their_server(self) -> None:
-        """What users name is asked with care."""
+        """Parts on users' servers are untrusted."""
         parts = parts_of(Package(pypi_url="fortune", repo_url="https://shelf.test/a"))
         assert [part.untrusted for part in parts] == [False, False, True, True]
 
@@ -89,7 +89,7 @@ class TestParts:
         assert apis == ["https://mirror.test/index", "https://stats.test"]
 
     def test_are_read_each_on_its_own(self, make_package: MakePackage) -> None:
-        """Each part of a repository is given the repository."""
+        """Each part of a repository is fetched with that repository."""
         package = make_package(pypi_url="", repo_url="https://shelf.test/a")
         refresh_one(package)
         package = Package.objects.get()
@@ -98,7 +98,7 @@ class TestParts:
     def test_an_address_that_is_no_repository_is_said_to_be_none(
         self, make_package: MakePackage, pypi: CannedPyPI
     ) -> None:
-        """Whoever typed it reads on the package what is wrong with it; PyPI is asked nevertheless."""
+        """An invalid repository address is a failure on the package; PyPI is still asked."""
         pypi.knows("fortune")
         results = refresh_one(make_package(repo_url="https://nothing.test/", repo_host="shelf"))
         result = of(results, "repository")
@@ -112,7 +112,7 @@ def part(api: str) -> Part:
 
 
 class TestKey:
-    """What stands and falls together."""
+    """Part.key."""
 
     @pytest.mark.parametrize(
         ("api", "upstream", "key"),
@@ -129,7 +129,7 @@ class TestKey:
         ],
     )
     def test_is_the_upstream_or_the_host(self, api: str, upstream: str, key: str) -> None:
-        """Servers that the settings name are one each; of the others each host is."""
+        """The key is the name of the upstream; for other servers, the host."""
         assert (part(api).upstream, part(api).key) == (upstream, key)
 
 
@@ -137,14 +137,14 @@ class TestSessions:
     """Sessions."""
 
     def test_are_made_for_what_they_are_for(self) -> None:
-        """Servers that users name are asked through a session that reaches public addresses only."""
+        """Users' servers are called through a session that reaches only public addresses."""
         own = Sessions()
         assert own.trusted.trust_env
         assert not own.untrusted.trust_env
         own.close()
 
     def test_share_a_deadline_where_there_is_one(self, responses: RequestsMock) -> None:
-        """Who has ten seconds has them for all servers together, whoever named them."""
+        """All sessions share one total deadline."""
         own = Sessions()
         with own.within(0):
             for session in (own.trusted, own.with_token, own.untrusted):
@@ -158,7 +158,7 @@ class TestSessions:
         [("", False, "trusted", None), ("t", False, "with_token", "trusted"), ("", True, "untrusted", None)],
     )
     def test_know_who_is_asked_how(self, token: str, untrusted: bool, session: str, anonymous: str | None) -> None:
-        """A token has a session of its own; where it is refused, there is the one without."""
+        """A server with a token has its own session, and an anonymous one for refused requests."""
         own = Sessions.made()
         client = own.client(Server("X", "https://x.test", token), untrusted=untrusted)
         assert client._session is getattr(own, session)
@@ -166,7 +166,7 @@ class TestSessions:
         own.close()
 
     def test_a_part_is_asked_through_its_own(self, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The untrusted session for untrusted servers, the other one for the rest."""
+        """Untrusted parts use the untrusted session, others the trusted one."""
         used: dict[str, Any] = {}
 
         def remember(name: str) -> Callable[[Client], Reading]:
