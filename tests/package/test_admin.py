@@ -159,7 +159,7 @@ def test_how_fetching_goes_is_not_to_be_edited(admin_client: Client, fetched: Pa
 def test_how_fetching_goes_is_shown(
     admin_client: Client, fetched: Package, pypi: CannedPyPI, model: type[models.Model]
 ) -> None:
-    """On the package's form, and in the list of all of the ledger: how old the data is, and what is wrong."""
+    """The package's form and the list of the ledger show how old the data is, and its errors."""
     pypi.answers("fortune", 503)
     fetched.fetch_metadata()
     page = address(Package, "change", fetched.pk) if model is Package else address(SourceStatus, "changelist")
@@ -192,7 +192,7 @@ class TestWhatIsDue:
 
     @staticmethod
     def run(pypi: CannedPyPI) -> list[str]:
-        """Run over what is due; return what PyPI was asked for."""
+        """Run over the packages that are due; return the requests to PyPI."""
         run(list(due().values_list("pk", flat=True)), Stopper(), lambda *_: None)
         return pypi.asked
 

@@ -130,7 +130,7 @@ def test_a_category_in_use_stays(make_package: MakePackage, category: Category) 
 
 
 def test_deleting_a_package_takes_what_is_its_own_along(make_package: MakePackage) -> None:
-    """Its latest version, which points back at it, is no obstacle; ledger and examples go too."""
+    """Deleting a package deletes its versions, ledger and examples, despite the reference to its latest version."""
     package = make_package("fortune")
     package.latest_version = Version.objects.create(package=package, number="1.0")
     package.save()
@@ -178,7 +178,7 @@ def test_names_of_rows(make_package: MakePackage, category: Category) -> None:
     ],
 )
 def test_the_ledger_in_words(hours: int | None, error: str, words: str) -> None:
-    """How old the data of a part is, and what is wrong if something is."""
+    """`in_words` says how old the data of a part is, and the error, if there is one."""
     fetched = None if hours is None else timezone.now() - timedelta(hours=hours)
     assert SourceStatus(source="github", part="commits", last_success=fetched, error=error).in_words == words
 

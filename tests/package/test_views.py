@@ -183,7 +183,7 @@ class TestFetch:
         assert Package.objects.get().pypi_license == "MIT"
 
     def test_says_that_nothing_is_new(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
-        """What has not changed since the last time is no problem."""
+        """Unchanged data is reported as a success."""
         pypi.says("fortune", project("fortune"), headers={"ETag": '"1"'})
         visitor.post(FETCH)
         pypi.answers("fortune", 304)

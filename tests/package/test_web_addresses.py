@@ -46,7 +46,7 @@ def test_web_addresses_are_links(address: str) -> None:
 
 @pytest.mark.parametrize("address", OTHERS)
 def test_all_others_are_not(address: str) -> None:
-    """What runs a script, leads to our own site or is read differently by browsers."""
+    """Addresses that run a script, lead to this site or are ambiguous to browsers are shown as text."""
     assert not is_web_address(address)
 
 

@@ -137,7 +137,7 @@ class TestRecord:
         assert note(row(), FetchOutcome.PARTLY).validators == {}
 
     def test_what_could_not_be_used_is_said(self) -> None:
-        """A partly usable answer is no failure, and the ledger says what is missing."""
+        """A partly usable response is not a failure, and the ledger lists the skipped fields."""
         skipped = (SkippedField("repo_forks", "is not a valid count"), SkippedField("repo_watchers", "missing"))
         noted = note(row(), FetchOutcome.PARTLY, skipped=skipped)
         assert (noted.error, noted.failures) == ("repo_forks: is not a valid count; repo_watchers: missing", 0)

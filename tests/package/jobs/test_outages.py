@@ -62,7 +62,7 @@ def refresh(keys: list[int], **how: Any) -> Summary:
 
 
 def up_to_date(world: World) -> int:
-    """Count the packages of which the newest version is known."""
+    """Count the packages whose newest version is stored."""
     stored = Package.objects.values_list("pypi_url", "latest_version__number")
     return sum(number == world.project(name).version for name, number in stored)  # type: ignore[union-attr]  # it has them all
 

@@ -173,7 +173,7 @@ class TestRun:
     """run."""
 
     def test_refreshes_each_and_tells(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Packages are refreshed in the given order, and progress is told of each."""
+        """Packages are refreshed in the given order, and `progress` is called for each."""
         packages = [make_package(slug) for slug in ("b", "a")]
         for slug in ("a", "b"):
             pypi.knows(slug)

@@ -139,7 +139,7 @@ class TestPermanentAnswers:
     def test_a_page_that_is_gone_behind_a_redirect(
         self, check: Command, responses: RequestsMock, make_example: MakeExample
     ) -> None:
-        """Redirects are followed; what counts is where they end."""
+        """Redirects are followed, and the last response counts."""
         example = make_example(failures=2, last_checked=timezone.now() - timedelta(days=1))
         responses.get(URL, status=301, headers={"Location": "https://other.test/"})
         responses.get("https://other.test/", status=404)
@@ -277,7 +277,7 @@ class TestGoodAnswers:
         assert example.last_checked >= before
 
     def test_nothing_else_is_touched(self, check: Command, responses: RequestsMock, example: PackageExample) -> None:
-        """Not even `modified`: nobody has changed the example."""
+        """A check does not change `modified` or other fields of the example."""
         responses.get(URL, status=301, headers={"Location": "https://new.test/"})
         responses.get("https://new.test/")
         check()
@@ -411,7 +411,7 @@ class TestMisuse:
         assert not responses.calls
 
     def test_help(self, check: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """--help tells what counts, and the exit statuses."""
+        """--help says which answers count, and lists the exit statuses."""
         assert check("--help") == 0
         out = " ".join(capsys.readouterr().out.split())
         for text in ("--all", "--limit N", "--time-budget S", "--json", "404, 410 or 451", "6 hours", "128 + n"):

@@ -356,7 +356,7 @@ def test_it_may_run_in_a_thread(make_package: MakePackage, pypi: CannedPyPI) -> 
 
 
 def table(out: str) -> dict[str, list[str]]:
-    """Read the table in what was printed: the cells of each row by its first one."""
+    """Parse the table in the output: the cells of each row by its first cell."""
     rows = [re.split(r"[│┃]", line.strip("│┃ \n")) for line in out.splitlines() if line[:1] in {"│", "┃"}]
     return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows}
 
@@ -508,7 +508,7 @@ class TestOutput:
         monkeypatch: pytest.MonkeyPatch,
         args: list[str],
     ) -> None:
-        """The bar is drawn on stderr: what a program or a file gets from stdout is not mixed up with it."""
+        """The bar is drawn on stderr, so that it does not mix with the output on stdout."""
         monkeypatch.setenv("TTY_COMPATIBLE", "1")
         update_packages(*args)
         captured = capsys.readouterr()

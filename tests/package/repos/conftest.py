@@ -121,7 +121,7 @@ def _taken(world: World) -> set[int]:
 
 
 def weeks_of(fake: FakeRepo) -> list[int]:
-    """Count the commits of the last 52 weeks, the last of which ends today."""
+    """Count the commits in each of the last 52 weeks; the last one ends today."""
     weeks, today = [0] * 52, datetime.now(UTC).date()
     for time in fake.commits.times:
         ago = (today - datetime.fromtimestamp(time, UTC).date()).days // 7

@@ -50,7 +50,7 @@ def requested(responses: RequestsMock, position: int = -1) -> requests.PreparedR
 
 
 class TestRequest:
-    """What is sent."""
+    """The requests that are sent."""
 
     @pytest.mark.parametrize(
         ("api", "path", "url"),
@@ -121,7 +121,7 @@ class TestRequest:
 
 
 class TestAnswer:
-    """What comes back."""
+    """The answers that are returned."""
 
     def test_is_json(self, responses: RequestsMock) -> None:
         """An answer has the JSON, status, headers and URL."""

@@ -37,7 +37,7 @@ def releases(*numbers: str, empty: tuple[str, ...] = (), yanked: tuple[str, ...]
 
 @dataclass
 class Shape:
-    """What the JSON says beside what all say, and what of it is to be stored."""
+    """Values that differ from the common JSON of all projects, and the expected stored values."""
 
     version: str
     releases: dict[str, Any]

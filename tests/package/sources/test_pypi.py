@@ -331,7 +331,7 @@ def test_a_session_of_the_callers_is_used(package: Package, pypi: CannedPyPI, ou
 
 @pytest.mark.parametrize("status", [200, 404, 403])
 def test_what_others_change_meanwhile_stays(package: Package, pypi: CannedPyPI, status: int) -> None:
-    """An edit that somebody saves while PyPI is asked is not undone by the answer."""
+    """An edit that is saved during a request to PyPI is not overwritten."""
 
     def edit_meanwhile(_: object) -> tuple[int, dict[str, str], str]:
         Package.objects.update(title="Edited", score=9, repo_description="new", pypi_url="https://pypi.org/p/fortune")
