@@ -1,6 +1,6 @@
-"""Keeping the addresses of repositories on GitHub true: those that have moved, are gone, or are written oddly.
+"""Updates the addresses of repositories on GitHub that have moved, are gone, or are not in the usual form.
 
-An address changes only after GitHub has confirmed that there is a repository behind it.
+An address is changed only after GitHub has confirmed that the repository exists.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class CleanupOutcome(StrEnum):
     UNCHANGED = "unchanged"
     MOVED = "moved"
     REWRITTEN = "rewritten"
-    """The same repository, its address now in the usual form."""
+    """The repository is the same; its address was rewritten in the usual form."""
     GONE = "gone"
     FAILED = "failed"
     SKIPPED = "skipped"
-    """Its address is that of no repository, or was changed meanwhile."""
+    """The address is not that of a repository, or was changed during the look-up."""
 
 
 _ANSWERED = (CleanupOutcome.UNCHANGED, CleanupOutcome.MOVED, CleanupOutcome.REWRITTEN, CleanupOutcome.GONE)
@@ -51,9 +51,9 @@ _ANSWERED = (CleanupOutcome.UNCHANGED, CleanupOutcome.MOVED, CleanupOutcome.REWR
 @dataclass(frozen=True)
 class Change:
     package: str
-    """Its slug."""
+    """Slug of the package."""
     before: str
-    """Without secrets."""
+    """The old address, without secrets."""
     after: str
 
 
@@ -67,19 +67,19 @@ class CleanupSummary(RunSummary):
     gone: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     shared: dict[str, list[str]] = field(default_factory=dict)
-    """Repositories that several packages have, and which."""
+    """Slugs of packages that have the same repository, by its address."""
     retry_at: datetime | None = None
-    """When GitHub may be asked again, which is down, limits our rate or refuses our token."""
+    """When requests to GitHub may be sent again, if it is down, limits our rate or refuses our token."""
 
     @property
     def reached_nothing(self) -> bool:
-        """GitHub was to be asked, and gave no usable answer."""
+        """True if packages were tried and GitHub gave no usable answer."""
         failed = self.outcomes[CleanupOutcome.FAILED] or self.retry_at is not None
         return bool(failed) and not any(self.outcomes[outcome] for outcome in _ANSWERED)
 
     @property
     def items(self) -> Mapping[ItemOutcome, int]:
-        """Packages, by what came of them."""
+        """Number of packages by result, for the metrics of the job."""
         failed, skipped = self.outcomes[CleanupOutcome.FAILED], self.outcomes[CleanupOutcome.SKIPPED]
         return {"success": self.outcomes.total() - failed - skipped, "failure": failed, "skipped": skipped}
 
@@ -100,11 +100,12 @@ class CleanupSummary(RunSummary):
 
 
 def on_github(slugs: Sequence[str] = ()) -> list[int]:
-    """Return the packages (or those of these `slugs`) whose repository is on GitHub.
+    """Return the primary keys of the packages (all, or those with these `slugs`) whose repository is on GitHub.
 
-    In random order: nothing tells when one was last looked at, and runs that are cut short get round to each in time.
+    The order is random, because the time of the last look-up is not stored. So runs that are stopped early get to every
+    package in time.
     """
-    packages = Package.objects.filter(repo_url__icontains=_HOST).order_by("pk")  # more of them than are meant
+    packages = Package.objects.filter(repo_url__icontains=_HOST).order_by("pk")  # filtered further below
     if slugs:
         packages = packages.filter(slug__in=slugs)
     found = [primary_key for primary_key, url in packages.values_list("pk", "repo_url") if is_on_github(url)]
@@ -122,10 +123,10 @@ def is_on_github(url: str) -> bool:
 def cleanup(
     primary_keys: Sequence[int], stopper: Stopper, tell: Callable[[str, str], None], *, dry_run: bool = False
 ) -> CleanupSummary:
-    """Look these packages' repositories up, each saved on its own, and tell `tell` of each.
+    """Look up the repositories of these packages, and save each result at once. `tell` is called with each result.
 
-    Once GitHub is down, limits our rate or refuses our token, nothing more is asked. What only the owner of a
-    repository refuses to our token is asked once more without it.
+    When GitHub is down, limits our rate or refuses our token, the run ends. If only the owner of a repository does not
+    accept our token, the request is repeated once without it.
     """
     summary = CleanupSummary(dry_run=dry_run)
     with summary.measured(), closing(Sessions.made(wait=stopper.wait)) as through:
@@ -154,12 +155,17 @@ def cleanup(
 class _Cleaner:
     def __init__(self, through: Sessions, summary: CleanupSummary) -> None:
         self.paths: dict[int, str] = {}
-        """Of the repositories that are known to exist, by the package's primary key."""
+        """Paths of the repositories that exist, by the package's primary key."""
         self._through = through
         self._summary = summary
 
     def clean(self, package: Package) -> tuple[CleanupOutcome, str]:
-        """Look `package` up. Raises `LeftAlone`, and what a database raises that is gone."""
+        """Look up the repository of `package`.
+
+        :raises LeftAlone: GitHub is paused.
+        :raises Stopped: the run must end.
+        :raises OperationalError, InterfaceError: the database is unavailable.
+        """
         try:
             return self._clean(package)
         except (LeftAlone, Stopped, OperationalError, InterfaceError):
@@ -169,9 +175,9 @@ class _Cleaner:
             return CleanupOutcome.SKIPPED, str(exc)
         except AskError as exc:
             note = str(exc)
-            if exc.reached:  # core.http tells of those that were not
+            if exc.reached:  # otherwise core.http has logged it
                 logger.warning("%s: look-up failed: %s", package.slug, note)
-        except Exception as exc:  # whatever it is, the others get their turn
+        except Exception as exc:  # an unexpected error must not keep the other packages from being looked up
             redaction.error(exc, redaction.secrets_of(package.repo_url))
             logger.exception("%s: look-up failed with an unexpected error", package.slug)
             note = f"unexpected {type(exc).__name__}; see the log"
@@ -189,7 +195,7 @@ class _Cleaner:
             return self._is_gone(package, str(exc))
         moved_to = repository.moved_to(full_name)
         is_page = len(address.names) == len(repository.path.split("/"))
-        url = moved_to or (repository.url if is_page else package.repo_url)  # a folder in it may be what is meant
+        url = moved_to or (repository.url if is_page else package.repo_url)  # otherwise that of a folder
         if not self._store(package, repo_url=url, repo_missing_since=None):
             return CleanupOutcome.SKIPPED, "was changed meanwhile"
         self.paths[package.pk] = full_name
@@ -203,7 +209,7 @@ class _Cleaner:
         return outcome, f"{change.before} -> {change.after}"
 
     def _full_name(self, repository: GitHub) -> str:
-        """Ask GitHub for the repository's name; where it has moved, its API redirects to where it is now."""
+        """Return the repository's current name from GitHub, whose API redirects if the repository has moved."""
         answer = self._through.client(repository.server).get(f"repos/{repository.path}", conditional=False)
         try:
             full_name = text_of(answer.data or {}, "full_name") or ""
@@ -221,7 +227,7 @@ class _Cleaner:
         return CleanupOutcome.GONE, why
 
     def _store(self, package: Package, **fields: Any) -> bool:
-        """Store `fields`, unless somebody has changed the address or deleted the package meanwhile."""
+        """Store `fields`. Returns False if the address was changed or the package deleted during the look-up."""
         changed = {name for name, value in fields.items() if getattr(package, name) != value}
         if self._summary.dry_run or not changed:
             return True
@@ -230,12 +236,12 @@ class _Cleaner:
 
 
 def shown(url: str) -> str:
-    """Return an address as it may be told: without secrets."""
+    """Return an address for logs and output: without secrets and control characters."""
     return printable(redaction.url(url))
 
 
 def _shared(paths: dict[int, str]) -> dict[str, list[str]]:
-    """Find the repositories among these that several packages have, whether these are among them or not."""
+    """Return the ones of these repositories that several packages have, including packages that were not looked up."""
     slugs: defaultdict[str, list[str]] = defaultdict(list)
     pages = {}
     packages = Package.objects.filter(repo_url__icontains=_HOST).order_by("slug")

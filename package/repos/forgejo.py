@@ -43,7 +43,7 @@ _REFUSALS = Refusals(
     token_refused("CODEBERG_TOKEN"),
 )
 classify = _REFUSALS.classify
-"""The `Policy.classify` of Codeberg, for the settings. Servers that users name get no token, so they need none."""
+"""The `Policy.classify` of Codeberg, for the settings. Servers that users name are called without a token."""
 
 
 class Forgejo(Repository):
