@@ -20,7 +20,7 @@ from tests.servers.celery import worker
 from tests.servers.common import LONGEST, wait_until
 from tests.servers.fleet import Member
 from tests.servers.redis import RedisServer
-from tests.test_settings import settings_with
+from tests.site_settings import settings_with
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from tests.servers.common import free_port
-from tests.test_settings import MINIMAL, ROOT, settings_with
+from tests.site_settings import MINIMAL, ROOT, settings_with
 
 PASSWORDS = [
     *(f"s3cret{letter}s3cret" for letter in "@#/?:%[]\\ "),

@@ -8,28 +8,12 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-ROOT = Path(__file__).resolve().parents[1]
-# Empty rather than absent: a .env in the working copy fills only what is absent.
-UNSET = {
-    "ALLOWED_HOSTS": "",
-    "CACHE_URL": "",
-    "DATABASE_URL": "sqlite://:memory:",
-    "DEBUG": "false",
-    "METRICS_TOKENS": "",
-}
-MINIMAL = {**UNSET, "PYPI_URL": "https://pypi.org", "SECRET_KEY": "secret"}
-
-
-def settings_with(**environment: str) -> dict[str, Any]:
-    """Read the settings in this environment."""
-    with patch.dict(os.environ, {**MINIMAL, **environment}):
-        return runpy.run_path(str(ROOT / "config" / "settings.py"))
+from tests.site_settings import MINIMAL, ROOT, settings_with
 
 
 def manage(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 
 from core.http.wire import supported_versions
 from tests.core.http.conftest import Serve
+from tests.core.http.gevent_programs import run
 from tests.core.http.misbehave import Then, reply, server_context
-
-ROOT = Path(__file__).parents[3]
-PATCHED = """
-    from gevent import monkey
-    monkey.patch_all()
-    import os, socket, ssl, time
-    import gevent, requests
-    from gevent.event import Event
-    from core.http import Policy, ResilientSession, observe
-    from core.http.events import RetryScheduled
-    from tests.core.http.greenlets import *
-
-    def failure(call, *args, **kwargs):
-        try:
-            return f"answered {call(*args, **kwargs).status_code}"
-        except requests.RequestException as exc:
-            return exc
-
-    def session(**policy):
-        made = ResilientSession(Policy(**{"retries": 0, **policy}))
-        made.trust_env, made.verify = False, CA
-        return made
-"""
-
-
-def run(program: str, prelude: str = PATCHED) -> list[str]:
-    """Run a program in a process of its own, for what gevent patches stays patched. Returns what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(prelude) + textwrap.dedent(program)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])

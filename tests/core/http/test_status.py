@@ -23,7 +23,7 @@ from core.http.status import StatusReport, UpstreamStatus, status_report
 from core.http.testing import FakeClock
 from tests.core.http.engine.outage import answer
 from tests.core.http.engine.world import BUSY, GET, OK
-from tests.core.http.shared.test_background_sync import FakeCache
+from tests.core.http.shared.fleet import FakeCache
 
 FRAGILE = Policy(circuit_breaker=CircuitBreaker(failures_in_a_row=2), retries=0)
 CONFIG = Config(

@@ -57,7 +57,7 @@ class _Given(ResilientAdapter):
 @pytest.mark.parametrize("first", ["core.http", "truststore"])
 def test_either_may_be_imported_first(first: str, serve: Serve) -> None:
     """Whichever is, the system's authorities are trusted, and the deadline holds."""
-    from tests.core.http.test_gevent import run  # noqa: PLC0415 - it runs programs of any kind
+    from tests.core.http.gevent_programs import run  # noqa: PLC0415 - it runs programs of any kind
 
     drips = reply(200, b"", length=100_000, repeat=b"x", every=0.02)
     server = serve(reply(200, b"fine"), drips, context=SERVED)

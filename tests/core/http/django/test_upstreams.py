@@ -25,7 +25,7 @@ from core.http.shared.records import key_of
 from core.http.shared.upstream_diagnostics import Allowance, Failure
 from core.http.shared.upstream_diagnostics import key_of as news_of
 from core.http.status import StatusReport, UpstreamStatus, status_report
-from tests.core.http.shared.test_background_sync import FakeCache
+from tests.core.http.shared.fleet import FakeCache
 from tests.pages import ROOT
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC

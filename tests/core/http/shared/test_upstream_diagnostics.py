@@ -33,8 +33,8 @@ from core.http.testing import FakeClock
 from core.http.upstream_id import UpstreamId
 from tests.core.http.engine.outage import answer
 from tests.core.http.engine.world import BUSY, GET, OK
-from tests.core.http.shared.test_background_sync import FRAGILE, Fleet
-from tests.core.http.test_fork import run
+from tests.core.http.forked import run
+from tests.core.http.shared.fleet import FRAGILE, Fleet
 
 KEY = key_of("example")
 NOW = 1_700_000_000.0

@@ -1,0 +1,117 @@
+"""How often the shared cache is asked, and what for."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.http.events import BreakerState
+from core.http.shared.background_sync import INTERVAL
+from tests.core.http.engine.world import OK
+from tests.core.http.shared.fleet import Fleet, Several
+
+
+def test_a_quiet_round_costs_one_look(fleet: Fleet) -> None:
+    """Nothing is written where the cache knows all that this process does, in force or not."""
+    first, second = fleet.process(), fleet.process()
+    first.exchange()
+    assert fleet.cache.asked == ["get"]
+    assert fleet.cache.values == {}
+    first.find_it_down()
+    second.exchange()
+    first.exchange()  # which sees that its news are there
+    fleet.cache.asked.clear()
+    for _ in range(5):
+        first.exchange()
+        second.exchange()
+        fleet.wall.advance(INTERVAL)
+    assert fleet.cache.asked == ["get"] * 10
+
+
+def test_records_outlive_what_they_tell(fleet: Fleet) -> None:
+    """A record stays until its breaker may send again and ten minutes more, a day at most."""
+    process = fleet.process()
+    process.find_it_down()
+    assert fleet.cache.timeouts["core.http:1:example"] == 15 + 600
+    process.upstream.gate.close(process.clock(), 1e9)
+    process.exchange()
+    assert fleet.cache.timeouts["core.http:1:example"] == 86_400 + 600
+
+
+def test_a_wiped_cache_is_told_again_what_is_in_force(fleet: Fleet) -> None:
+    """An open breaker is written again; one that closed long ago is not, or each process would do so for ever."""
+    first, second = fleet.process(), fleet.process()
+    first.find_it_down()
+    fleet.cache.values.clear()
+    first.exchange()
+    second.exchange()
+    assert second.state is BreakerState.OPEN
+    fleet.wall.advance(15)
+    probe = first.probe()
+    assert probe is not None
+    probe.end(OK)
+    first.exchange()
+    first.exchange()
+    fleet.cache.values.clear()
+    first.exchange()
+    assert fleet.cache.values == {}
+
+
+def test_news_that_could_not_be_told_are_told_later(fleet: Fleet) -> None:
+    """A change that fell into an outage of the cache reaches the others after it, even if it is that all is well."""
+    first, second = fleet.process(), fleet.process()
+    first.find_it_down()
+    second.exchange()
+    fleet.cache.error = ConnectionError("down")
+    fleet.wall.advance(15)
+    first.exchange()
+    first.attempt(OK)
+    first.exchange()
+    fleet.cache.error = None
+    first.exchange()
+    second.exchange()
+    assert (first.state, second.state) == (BreakerState.CLOSED, BreakerState.CLOSED)
+
+
+def test_a_failure_is_asked_about_at_once(fleet: Fleet) -> None:
+    """A process that sees one failure learns at once what others found, and does not wait for its half second."""
+    first, second = fleet.process(), fleet.process()
+    second.exchange()
+    first.find_it_down()
+    fleet.wall.advance(0.1)
+    second.shared.step()
+    assert second.state is BreakerState.CLOSED
+    second.attempt()
+    second.shared.step()
+    assert second.state is BreakerState.OPEN
+
+
+def test_a_failure_asks_about_one_upstream(fleet: Fleet) -> None:
+    """However many upstreams there are, a failure costs one look: at that of the upstream which failed."""
+    several = Several(fleet)
+    several.shared.step()
+    several.others_find_all_down()
+    fleet.cache.asked.clear()
+    several.fail(1)
+    several.shared.step()
+    assert fleet.cache.asked == ["get"]
+    assert several.down == [1]
+    fleet.wall.advance(INTERVAL)
+    several.shared.step()
+    assert several.down == [0, 1, 2]
+
+
+def test_failures_ask_twenty_times_a_second_at_most(fleet: Fleet) -> None:
+    """Failures that come at once are asked about together; the round of all keeps its time."""
+    several = Several(fleet)
+    several.shared.step()
+    fleet.cache.asked.clear()
+    for number in (0, 1, 2):
+        several.fail(number)
+        several.shared.step()
+    assert fleet.cache.asked == ["get"]
+    assert several.shared._next == pytest.approx(fleet.wall.now - 1_700_000_000 + 1000.05)
+    fleet.wall.advance(0.06)
+    several.shared.step()
+    several.shared.step()
+    assert fleet.cache.asked == ["get"] * 3
+    assert several.shared._next == pytest.approx(1000 + INTERVAL)

@@ -1,0 +1,204 @@
+"""A breaker that one process opens is open in all of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from core.http import CircuitOpen, Policy
+from core.http.engine.call import Call
+from core.http.engine.mergeable_state import BreakerSnapshot, GateSnapshot
+from core.http.engine.steps import Send
+from core.http.events import Audience, BreakerChanged, BreakerFollowed, BreakerState
+from core.http.observers.logs import log_event
+from core.http.observers.prometheus import PrometheusObserver
+from core.http.outcome import Outcome
+from tests.core.http.engine.world import BUSY, GET, OK
+from tests.core.http.shared.fleet import HOUR, Fleet
+
+
+def test_one_that_another_found_down_is_left_alone(fleet: Fleet) -> None:
+    """What one process found by two failures, the other knows without a single one, until the same moment."""
+    first, second = fleet.process(1000), fleet.process(77)
+    first.find_it_down()
+    fleet.wall.advance(5)
+    second.exchange()
+    assert second.state is BreakerState.OPEN
+    assert second.retry_in == pytest.approx(10)
+    with pytest.raises(CircuitOpen):
+        Call(second.upstream, GET).begin()
+
+
+def test_taking_over_is_told_as_what_it_is(fleet: Fleet) -> None:
+    """Opening is a change in one process and followed in the others: it is counted once, and each knows its state."""
+    first, second = fleet.process(), fleet.process()
+    first.find_it_down()
+    for _ in range(3):
+        second.exchange()
+        first.exchange()
+    assert [event.state for event in first.events if isinstance(event, BreakerChanged)] == [BreakerState.OPEN]
+    assert first.followed == []
+    assert second.followed == [(BreakerState.CLOSED, BreakerState.OPEN)]
+    assert [event for event in second.events if isinstance(event, BreakerChanged)] == []
+
+
+def test_following_is_logged_and_counted_as_a_state(caplog: pytest.LogCaptureFixture) -> None:
+    """INFO, not WARNING; the gauge of states moves, the counter of transitions does not."""
+    caplog.set_level(logging.INFO, "core.http")
+    collected = CollectorRegistry()
+    audience = Audience((log_event, PrometheusObserver(collected, ())))
+    audience.tell(BreakerFollowed("pypi", "", BreakerState.CLOSED, BreakerState.OPEN, 12.4))
+    audience.tell(BreakerFollowed("other", "a.test", BreakerState.OPEN, BreakerState.CLOSED, 0.0))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "Breaker of upstream pypi opens because it opened in another process: nothing is sent for 12 s"),
+        (
+            "INFO",
+            (
+                "Breaker of upstream other (a.test) closes because it closed in another process: "
+                "the upstream answers again"
+            ),
+        ),
+    ]
+    labels = {"upstream": "pypi", "state": "open"}
+    assert collected.get_sample_value("outbound_http_breaker_state", labels) == 1
+    assert collected.get_sample_value("outbound_http_breaker_transitions_total", labels) == 0
+
+
+def test_opening_wakes_who_waits_in_the_other_process(fleet: Fleet) -> None:
+    """A call in backoff there ends at once, as it does in the process that found it."""
+    first, second = fleet.process(), fleet.process()
+    woken = threading.Event()
+    first.find_it_down()
+    with second.upstream.waking(woken.set):
+        second.exchange()
+    assert woken.is_set()
+
+
+def test_closing_is_taken_over(fleet: Fleet) -> None:
+    """The answer to one process's probe lets all send again, with a clean slate."""
+    first, second, third = fleet.process(), fleet.process(), fleet.process()
+    first.find_it_down()
+    second.exchange()
+    fleet.wall.advance(15)
+    probe = second.probe()
+    assert probe is not None
+    probe.end(OK)
+    for process in (second, first, third):
+        process.exchange()
+    assert [process.state for process in (first, second, third)] == [BreakerState.CLOSED] * 3
+    assert first.followed == [(BreakerState.OPEN, BreakerState.CLOSED)]
+    assert third.followed == []
+    first.attempt()
+    assert first.state is BreakerState.CLOSED
+
+
+def test_a_failed_probe_keeps_all_away_for_twice_as_long(fleet: Fleet) -> None:
+    """Who waited for the probe of another doubles with it, and the next probe after that, whoever sends it."""
+    first, second = fleet.process(), fleet.process()
+    first.find_it_down()
+    second.exchange()
+    for sender, other, seconds in ((second, first, 30), (first, second, 60)):
+        fleet.wall.advance(max(first.retry_in, second.retry_in))
+        probe = sender.probe()
+        assert probe is not None
+        probe.end(BUSY)
+        sender.exchange()
+        other.exchange()
+        assert sender.retry_in == pytest.approx(seconds)
+        assert other.retry_in == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("answers", "state"), [((OK, BUSY), BreakerState.OPEN), ((BUSY, OK), BreakerState.CLOSED)], ids=["fails", "answers"]
+)
+@pytest.mark.parametrize("first_told", ["quick", "slow"])
+def test_of_two_probes_the_later_answer_holds_for_all(
+    fleet: Fleet, answers: tuple[Outcome, Outcome], state: BreakerState, first_told: str
+) -> None:
+    """However long a probe took and whoever tells first: what was found last counts, not what was begun last."""
+    slow, quick = fleet.process(), fleet.process()
+    slow.find_it_down()
+    quick.exchange()
+    fleet.wall.advance(15)
+    slow_probe = slow.probe()
+    assert slow_probe is not None
+    fleet.wall.advance(1)
+    quick.shared._busy_since = quick.clock() - 0.11  # the cache is silent there, so it sends a probe of its own
+    quick_probe, step = quick.begin()
+    assert isinstance(step, Send)
+    for probe, answered in zip((quick_probe, slow_probe), answers, strict=True):
+        probe.end(answered)
+        fleet.wall.advance(1)
+    for process in [quick, slow, quick] if first_told == "quick" else [slow, quick, slow]:
+        process.exchange()
+    assert (slow.state, quick.state) == (state, state)
+
+
+def test_late_answers_do_not_count_after_taking_over(fleet: Fleet) -> None:
+    """What was sent before another process found it down neither closes nor opens anything."""
+    first, second = fleet.process(), fleet.process()
+    late, _ = second.begin()
+    first.find_it_down()
+    second.exchange()
+    late.end(OK)
+    assert second.state is BreakerState.OPEN
+
+
+def test_what_was_found_here_meanwhile_is_not_overwritten(fleet: Fleet) -> None:
+    """Between asking the cache and taking over, a call may have found something: that is the later change."""
+    process = fleet.process()
+    assert process.upstream.breaker is not None
+    seen = process.upstream.breaker.snapshot
+    process.attempt()
+    process.attempt()
+    assert process.upstream.breaker.adopt(seen, BreakerSnapshot(1.0, 1.0, 1.0)) is None
+    assert process.state is BreakerState.OPEN
+    gate = process.upstream.gate
+    seen = gate.snapshot
+    gate.close(process.clock(), 30)
+    assert not gate.adopt(seen, GateSnapshot())
+    assert gate.is_closed(process.clock())
+
+
+@pytest.mark.parametrize("wrong_by", [-1800.0, -5.0, 5.0, 1800.0])
+def test_clocks_that_are_wrong_do_not_undo_what_is_found(fleet: Fleet, wrong_by: float) -> None:
+    """A change that is made in the knowledge of another comes after it, whatever the clocks say."""
+    right, wrong = fleet.process(), fleet.process(wrong_by=wrong_by)
+    right.find_it_down()
+    wrong.exchange()
+    fleet.wall.advance(max(wrong.retry_in, right.retry_in, 0))
+    probe = wrong.probe()
+    assert probe is not None
+    probe.end(OK)
+    wrong.exchange()
+    right.exchange()
+    wrong.exchange()
+    assert (right.state, wrong.state) == (BreakerState.CLOSED, BreakerState.CLOSED)
+
+
+@given(moments=st.tuples(*[st.floats(-1e12, 1e12) | st.floats(1_699_990_000, 1_700_090_000)] * 6))
+def test_no_record_closes_for_longer_than_this_process_would(moments: tuple[float, ...]) -> None:
+    """Open for five minutes at most, closed for an hour at most, and never in an impossible state."""
+    fleet = Fleet()
+    process = fleet.process()
+    fleet.cache.values["core.http:1:example"] = moments
+    process.exchange()
+    assert process.state in {BreakerState.CLOSED, BreakerState.OPEN}
+    assert process.retry_in <= 300
+    assert process.upstream.gate.closed_for(process.clock(), fleet) <= HOUR + 1e-6
+
+
+def test_a_breaker_that_is_off_stays_off(fleet: Fleet) -> None:
+    """A process whose policy has no breaker leaves the record as it is, and sends on."""
+    first, second = fleet.process(), fleet.process(policy=Policy(circuit_breaker=None, retries=0))
+    first.find_it_down()
+    before = dict(fleet.cache.values)
+    second.exchange()
+    second.attempt(OK)
+    second.exchange()
+    assert fleet.cache.values == before
