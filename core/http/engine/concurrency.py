@@ -15,7 +15,7 @@ class Ticket:
     __slots__ = ("wake",)
 
     def __init__(self) -> None:
-        self.wake: Callable[[], object] = _nobody
+        self.wake: Callable[[], object] = _do_nothing
         """Called when the ticket gets its slot. It must not raise or acquire a lock: see `Slots.leave`."""
 
 
@@ -95,7 +95,7 @@ def _first(tickets: Iterable[Ticket]) -> Ticket | None:
         return _first(tickets)
 
 
-def _nobody() -> None:
+def _do_nothing() -> None:
     pass
 
 
