@@ -231,7 +231,7 @@ class TestHealthcheck:
         """The address of a ping is its password."""
         responses.get(PING, body=requests.ConnectionError("refused"))
         healthcheck(PING)
-        assert "health check" in caplog.text
+        assert "Health check" in caplog.text
         assert "secret" not in caplog.text
 
     def test_timeout_bounds_an_attempt(self, responses: responses_library.RequestsMock) -> None:

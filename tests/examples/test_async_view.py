@@ -53,6 +53,6 @@ def _go_through_an_outage(service: Service, github: BreakableServer) -> None:
         line = rf"WARNING core\.http: GET http://{host}{REPOSITORY} failed: {reason} \(upstream github, "
         assert re.search(line, said), reason
     opens = rf"WARNING core\.http: Breaker of upstream github \({host}\) opens: nothing is sent for 1 s"
-    closes = rf"INFO core\.http: Breaker of upstream github \({host}\) closes: it answers again"
+    closes = rf"INFO core\.http: Breaker of upstream github \({host}\) closes: the upstream answers again"
     assert re.search(rf"{opens}.*{closes}", said, re.DOTALL)
     assert "Traceback" not in said

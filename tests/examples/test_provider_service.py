@@ -93,7 +93,7 @@ def test_an_outage_of_one_provider(service: Service, github: BreakableServer, li
     for reason in ("http_5xx", "timeout", "connect"):
         assert re.search(rf"WARNING core\.http: GET http://{host} failed: {reason} \(upstream other, ", said), reason
     opens = rf"WARNING core\.http: Breaker of upstream other \({host}\) opens: nothing is sent for 1 s"
-    closes = rf"INFO core\.http: Breaker of upstream other \({host}\) closes: it answers again"
+    closes = rf"INFO core\.http: Breaker of upstream other \({host}\) closes: the upstream answers again"
     assert re.search(rf"{opens}.*{closes}", said, re.DOTALL)
     assert any("not-for-logs" in path for path in libraries_io.requests)
     assert "not-for-logs" not in said

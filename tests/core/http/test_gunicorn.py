@@ -131,7 +131,7 @@ def test_preloaded_under_gevent_without_a_patch_is_refused(tmp_path: Path) -> No
     with Program(command, environment, tmp_path / "gunicorn.log") as program:
         program.wait_for_answer(f"http://127.0.0.1:{port}/", 60)
         with DIRECT.open(f"http://127.0.0.1:{port}/", timeout=60) as answer:
-            assert b"gunicorn --preload: of its configuration file" in answer.read()
+            assert b"of gunicorn's configuration file with --preload" in answer.read()
 
 
 @pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
