@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3, help="attempts for each scenario (default: %(default)s)")
     given = parser.parse_args()
     here, there = multiprocessing.Pipe()
-    server = multiprocessing.get_context("fork").Process(target=serve, args=(there, given.times * 4), daemon=True)
+    server = multiprocessing.get_context("fork").Process(target=serve, args=(there, (given.times + 1) * 4), daemon=True)
     server.start()
     urls = here.recv()
     table = Table("", "p50", "p95", "worst, ms", "lag at worst, ms", "MiB")
