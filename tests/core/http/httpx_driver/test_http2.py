@@ -63,7 +63,7 @@ def test_a_call_that_is_cut_off_leaves_its_siblings_alone(run: Run, driver: Modu
                     tasks.start_soon(get)
                 with pytest.raises(http.AttemptTimeout) as raised:
                     await client.get(f"{server.url}/hang", timeout=HASTY)
-                assert raised.value.reached == "headers"
+                assert raised.value.reached in {"send", "headers"}  # another call may read for all
                 server.release.set()
             assert ended == ["/later"] * 9
             assert server.connections == 1

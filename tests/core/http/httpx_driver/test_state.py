@@ -158,6 +158,8 @@ def test_backoff_ends_when_the_breaker_opens(
             session.trust_env = False
             session.get(server.url)
 
+    thread = threading.Thread(target=fail, daemon=True)
+
     async def main() -> list[int]:
         statuses: list[int] = []
         async with driver.AsyncResilientClient() as client:
@@ -172,10 +174,11 @@ def test_backoff_ends_when_the_breaker_opens(
                     while len(server.requests) < 3:  # noqa: ASYNC110 - of a server in a thread
                         await anyio.sleep(0.02)
                     await anyio.wait_all_tasks_blocked()
-                    threading.Thread(target=fail, daemon=True).start()
+                    thread.start()
         return statuses
 
     assert run(main) == [503] * 3
+    thread.join(20)  # its call ends before its server does
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
