@@ -14,6 +14,7 @@ from core.http import ResilientAdapter, ResilientSession, process
 from core.http.events import Event
 from core.http.testing import FakeClock, OutboundHTTP
 from tests.core.http.misbehave import MisbehavingServer, Reply
+from tests.core.http.wire.socks_server import SocksServer
 
 Serve = Callable[..., MisbehavingServer]
 
@@ -126,3 +127,17 @@ def foreign() -> Iterator[requests.Session]:
         session.mount("http://", ResilientAdapter())
         session.mount("https://", ResilientAdapter())
         yield session
+
+
+@pytest.fixture
+def socks() -> Iterator[Callable[..., SocksServer]]:
+    """Start SOCKS proxies: ``socks()``, or ``socks(hang=True)`` for one that never answers."""
+    servers: list[SocksServer] = []
+
+    def start(*, hang: bool = False) -> SocksServer:
+        servers.append(SocksServer(hang=hang))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -12,19 +12,18 @@ import anyio
 import pytest
 
 Run: TypeAlias = Callable[[Callable[[], Awaitable[Any]]], Any]
-LEFT_OUT = {("httpx", "uvloop"), ("httpx2", "trio")}
+HAS_HTTPX2 = find_spec("httpx2") is not None
+"""httpx2 needs a newer idna than the lowest versions that are supported."""
+LEFT_OUT = (frozenset({"httpx", "uvloop"}), frozenset({"httpx2", "trio"})) if HAS_HTTPX2 else ()
 """Each library and each loop is in other pairs, and the two know nothing of each other."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the pairs of `LEFT_OUT`; where there is no httpx2, httpx runs on every loop."""
-    left_out = [item for item in items if find_spec("httpx2") and any(pair <= _parameters(item) for pair in _PAIRS)]
+    left_out = {item for item in items if any(pair <= _parameters(item) for pair in LEFT_OUT)}
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
-
-
-_PAIRS = [frozenset(pair) for pair in LEFT_OUT]
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 def _parameters(item: pytest.Item) -> frozenset[str]:
@@ -32,8 +31,7 @@ def _parameters(item: pytest.Item) -> frozenset[str]:
     return frozenset(value for value in found.params.values() if isinstance(value, str)) if found else frozenset()
 
 
-# httpx2 needs a newer idna than the lowest versions that are supported.
-@pytest.fixture(params=[name for name in ("httpx", "httpx2") if find_spec(name)])
+@pytest.fixture(params=["httpx", "httpx2"] if HAS_HTTPX2 else ["httpx"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

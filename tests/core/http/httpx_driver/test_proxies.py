@@ -43,19 +43,6 @@ def tunnel() -> Iterator[Callable[..., TunnelProxy]]:
         proxy.__exit__(None, None, None)
 
 
-@pytest.fixture
-def socks() -> Iterator[Callable[..., SocksServer]]:
-    servers: list[SocksServer] = []
-
-    def start(*, hang: bool = False) -> SocksServer:
-        servers.append(SocksServer(hang=hang))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
 @pytest.mark.parametrize("over_tls", [False, True], ids=["http proxy", "https proxy"])
 @pytest.mark.parametrize("of_environment", [False, True], ids=["proxy=", "environment"])
 def test_a_tunnel(

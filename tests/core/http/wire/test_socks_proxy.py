@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,19 +14,6 @@ from core.http import Policy, ResilientSession
 from core.http.testing import FakeClock
 from tests.core.http.misbehave import MisbehavingServer, reply
 from tests.core.http.wire.socks_server import SocksServer
-
-
-@pytest.fixture
-def socks() -> Iterator[Callable[..., SocksServer]]:
-    servers: list[SocksServer] = []
-
-    def start(*, hang: bool = False) -> SocksServer:
-        servers.append(SocksServer(hang=hang))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 @pytest.mark.parametrize(("scheme", "asked_for"), [("socks5", "127.0.0.1"), ("socks5h", "localhost")])
