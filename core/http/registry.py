@@ -145,8 +145,9 @@ class Registry:
         """Return the upstreams without their parts, and of other hosts at most the latest `hosts` of each table."""
         found = {UpstreamId(name): upstream for name, upstream in self._configured.items()}
         for table, untrusted in ((self._others, False), (self._untrusted, True)):
-            for origin in islice(reversed(table), hosts):
-                found[UpstreamId(OTHER, origin.url, untrusted)] = table[origin]
+            # A copy, because a signal handler's call may add an upstream and drop the oldest.
+            for origin, upstream in islice(reversed(tuple(table.items())), hosts):
+                found[UpstreamId(OTHER, origin.url, untrusted)] = upstream
         return found
 
     def _named(self, name: str) -> Upstream:

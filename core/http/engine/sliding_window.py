@@ -69,5 +69,6 @@ class WindowMaximum:
         self._greatest.clear()
 
     def _advance(self, second: int) -> None:
-        for old in [old for old in self._greatest if old < second - self._seconds]:
-            del self._greatest[old]
+        for old in tuple(self._greatest):  # a copy, because a signal handler's call may add a second meanwhile
+            if old < second - self._seconds:
+                self._greatest.pop(old, None)

@@ -148,7 +148,7 @@ class Upstream:
         breaker, self.breaker = self.breaker, None
         if breaker is not None:
             breaker.is_retired = True
-            for part in self.parts.values():
+            for part in tuple(self.parts.values()):  # a copy: a signal handler's call may add a part
                 part.breaker = None
             if breaker.state is not BreakerState.CLOSED:
                 self.observe(BreakerForgotten(self.name, breaker.state))

@@ -61,7 +61,7 @@ class _Contexts:
 
     def settings_of(self, shared: ssl.SSLContext) -> tuple[str | None, tuple[str, ...]] | None:
         with self._lock:
-            return next((key[1:3] for key, made in self._made.items() if made is shared), None)
+            return next((key[1:3] for key, made in tuple(self._made.items()) if made is shared), None)
 
     def turn(self, given: ssl.SSLContext) -> threading.Lock:
         with self._lock:
