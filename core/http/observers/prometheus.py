@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -40,11 +41,14 @@ class PrometheusObserver:
         :param registry: None: the caller calls `register` later.
         """
         self.families = MetricFamilies(timeouts)
-        self._lock = threading.RLock()
         self._children: dict[str, UpstreamSeries] = {}
+        self._lock = threading.RLock()
+        """Held during each change of a metric, whose values have no locks of their own (see `compat`)."""
+        self._is_changing = False
+        """A thread is in the middle of a change. If the lock can be entered nevertheless, it is this thread."""
+        self._later: deque[Event] = deque()
         self._inherited = False
         """The gauges still have the values of the parent process."""
-        self._counting = threading.local()
         fork.renew_in_children(self)
         if registry is not None:
             self.register(registry)
@@ -54,70 +58,69 @@ class PrometheusObserver:
         how = _HOW.get(type(event))
         if how is None:
             return
-        here = self._counting.__dict__
-        if here.get("busy"):
-            here.setdefault("later", []).append(event)
-            return
-        here["busy"] = True
-        try:
-            if self._inherited:
-                self.renew()
-            how(self._children.get(event.upstream) or self._prepare(event.upstream), event)
-        finally:
-            here["busy"] = False
-        while here.get("later"):
-            self(here["later"].pop(0))
+        with self._lock:
+            if self._is_changing:
+                self._later.append(event)
+                return
+            try:
+                self._is_changing = True
+                if self._inherited:
+                    self.renew()
+                how(self._children.get(event.upstream) or self._prepare(event.upstream), event)
+            finally:
+                self._is_changing = False
+            while self._later:
+                self(self._later.popleft())
 
     def register(self, registry: CollectorRegistry) -> None:
         """Let `registry` collect the metrics."""
-        with self._busy() as others:
-            if not others:
+        with self._changing() as already:
+            if not already:
                 self.families.register(registry)
 
     def prepare(self, upstream: str) -> None:
         """Create all series of `upstream` at zero, because `increase()` misses the first count of a late series."""
-        with self._busy() as others:
-            if not others:
+        with self._changing() as already:
+            if not already:
                 self._prepare(upstream)
 
     def limit(self, limits: Mapping[str, int | None]) -> None:
         """Set the concurrency limit of each upstream. Upstreams that `limits` omits, or maps to None, have no limit."""
-        with self._busy() as others:
-            if not others:
+        with self._changing() as already:
+            if not already:
                 for upstream in limits:
                     self._prepare(upstream)
                 for upstream, children in tuple(self._children.items()):
                     children.limit(limits.get(upstream))
 
     @contextmanager
-    def _busy(self) -> Iterator[bool]:
-        """Mark this thread as busy inside the block. Yields True if it was busy already.
+    def _changing(self) -> Iterator[bool]:
+        """Hold the lock inside the block. Yields True if this thread is in the middle of a change.
 
-        A signal handler or a finalizer may make a call in the middle of this, and prometheus_client's locks are not
+        A signal handler or a finalizer may make a call in the middle of a change, and prometheus_client's locks are not
         reentrant. So that call skips the step, which the interrupted code performs, and its events are counted later.
         """
-        here = self._counting.__dict__
-        if here.get("busy"):
-            yield True
-            return
-        here["busy"] = True
-        try:
-            yield False
-        finally:
-            here["busy"] = False
+        with self._lock:
+            if self._is_changing:
+                yield True
+                return
+            try:
+                self._is_changing = True
+                yield False
+            finally:
+                self._is_changing = False
 
     def _prepare(self, upstream: str) -> UpstreamSeries:
-        with self._lock:
-            children = self._children.get(upstream)
-            if children is None:
-                children = self._children[upstream] = UpstreamSeries(self.families, upstream)
+        children = self._children.get(upstream)
+        if children is None:
+            children = self._children[upstream] = UpstreamSeries(self.families, upstream)
         return children
 
     def after_fork(self) -> None:
         self._lock = threading.RLock()
+        self._is_changing = False
+        self._later.clear()
         self._inherited = True  # `renew` runs later: prometheus_client's locks may have been held at the fork
-        for children in self._children.values():
-            children.after_fork()
 
     def renew(self) -> None:
         """Reset the gauges if they still have the values of the parent process."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 import weakref
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from ..events import (
     OTHER,
@@ -28,11 +26,10 @@ from ..events import (
     Target,
 )
 from ..outcome import Outcome, Reason, Rejection, Result
-from ..wire.compat import inner, inner_observe
+from . import compat
+from .compat import Change
 from .metric_families import MetricFamilies
 
-_Add: TypeAlias = Callable[[float], object]
-"""Adds to a counter, or observes a value of a histogram."""
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH"})
 _RESOURCES = frozenset(  # GitHub's, from its REST API's documentation of rate limits
     {
@@ -73,32 +70,31 @@ _USUAL_FAILURES: tuple[tuple[str, Reason], ...] = (
 
 
 class UpstreamSeries:
-    """The metrics with the labels of one upstream."""
+    """The metrics with the labels of one upstream. Not thread-safe: the observer holds its lock during each method."""
 
     def __init__(self, metrics: MetricFamilies, upstream: str) -> None:
         self._metrics = metrics
         self._upstream = upstream
-        self._lock = threading.RLock()
         self._partitions = {""}
         self._limit = math.inf
-        self._by_attempt: dict[tuple[str, int | None, Result, Reason | None], tuple[_Add, _Add]] = {}
+        self._by_attempt: dict[tuple[str, int | None, Result, Reason | None], tuple[Change, Change]] = {}
         self._last: tuple[Any, ...] = (None, None, None, None)
         """Outcome and method of the last attempt, with its counter and duration."""
         self.active_requests = metrics.active_requests.labels(upstream)
         self.concurrency_limit = metrics.concurrency_limit.labels(upstream)
-        self._set_active_requests = inner(self.active_requests, "set")
-        self.note_call_attempts = inner_observe(metrics.call_attempts.labels(upstream))
-        self.calls: dict[tuple[Result, Reason | Rejection | None], tuple[_Add, _Add]] = {
+        self._set_active_requests = compat.setter(self.active_requests)
+        self.note_call_attempts = compat.observer(metrics.call_attempts.labels(upstream))
+        self.calls: dict[tuple[Result, Reason | Rejection | None], tuple[Change, Change]] = {
             (result, reason): (
-                inner(metrics.calls.labels(upstream, result.value, reason.value if reason else ""), "inc"),
-                inner_observe(metrics.call_duration.labels(upstream, result.value)),
+                compat.adder(metrics.calls.labels(upstream, result.value, reason.value if reason else "")),
+                compat.observer(metrics.call_duration.labels(upstream, result.value)),
             )
             for result, reasons in _REASONS_OF_CALLS.items()
             for reason in reasons
         }
         self._successes = self.calls[Result.SUCCESS, None]
-        self._attempt_duration: dict[Result, _Add] = {
-            r: inner_observe(metrics.attempt_duration.labels(upstream, r.value))
+        self._attempt_duration: dict[Result, Change] = {
+            r: compat.observer(metrics.attempt_duration.labels(upstream, r.value))
             for r in Result
             if r is not Result.REJECTED
         }
@@ -115,9 +111,6 @@ class UpstreamSeries:
             metrics.attempts.labels(upstream, "GET", str(answer), "")
         for status, reason in _USUAL_FAILURES:
             metrics.attempts.labels(upstream, "GET", status, reason.value)
-
-    def after_fork(self) -> None:
-        self._lock = threading.RLock()
 
     def begin(self) -> None:
         """Set the gauges to the values of a process that has made no call yet."""
@@ -154,8 +147,7 @@ class UpstreamSeries:
             note_duration(event.seconds)
 
     def _tell_in_flight(self) -> None:
-        with self._lock:
-            self._set_active_requests(float(len(self._in_flight)))
+        self._set_active_requests(float(len(self._in_flight)))
 
     def retry_started(self, event: RetryStarted) -> None:
         self.retries[event.reason].inc()
@@ -190,13 +182,12 @@ class UpstreamSeries:
 
         "closed" is 1 or 0 and not a number, because sessions with their own policy have breakers of their own.
         """
-        with self._lock:
-            for left, step in ((before, -1), (state, 1)):
-                if left is not BreakerState.CLOSED:
-                    self.breaker_state[left].inc(step)
-                    self._not_closed += step
-            if self._upstream != OTHER:
-                self.breaker_state[BreakerState.CLOSED].set(0 if self._not_closed else 1)
+        for left, step in ((before, -1), (state, 1)):
+            if left is not BreakerState.CLOSED:
+                self.breaker_state[left].inc(step)
+                self._not_closed += step
+        if self._upstream != OTHER:
+            self.breaker_state[BreakerState.CLOSED].set(0 if self._not_closed else 1)
 
     def fallback_served(self, event: FallbackServed) -> None:
         self._metrics.fallbacks.labels(event.upstream, event.source).inc()
@@ -223,7 +214,7 @@ class UpstreamSeries:
             self._partitions.add(partition)
         return partition if partition in self._partitions else "other"
 
-    def _attempt(self, method: str, outcome: Outcome) -> tuple[_Add, _Add]:
+    def _attempt(self, method: str, outcome: Outcome) -> tuple[Change, Change]:
         """Return the metrics for such attempts. The labels are limited to known methods and valid statuses."""
         status = outcome.status
         if method not in _METHODS:
@@ -234,4 +225,4 @@ class UpstreamSeries:
             self._upstream, method, str(status or ""), outcome.reason.value if outcome.reason else ""
         )
         key = (method, status, outcome.result, outcome.reason)
-        return self._by_attempt.setdefault(key, (inner(counter, "inc"), self._attempt_duration[outcome.result]))
+        return self._by_attempt.setdefault(key, (compat.adder(counter), self._attempt_duration[outcome.result]))

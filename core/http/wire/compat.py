@@ -13,7 +13,6 @@ import inspect
 import platform
 import ssl
 import zlib
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -156,23 +155,6 @@ def lacks_end(decoder: Any) -> bool:
         if isinstance(decoder, kind):
             return _LACKS_END[name](decoder)
     raise ContentDecodingError(f"core.http cannot tell whether {type(decoder).__name__} decoded the whole body")
-
-
-# prometheus_client: its checks cost more than the counting. Without these names, its public methods are used
-
-
-def inner(metric: Any, method: str) -> Callable[[float], object]:
-    """Return the inner "inc" or "set" of a counter or gauge whose labels are set, without the checks."""
-    return getattr(getattr(metric, "_value", metric), method)  # type: ignore[no-any-return]
-
-
-def inner_observe(histogram: Any) -> Callable[[float], object]:
-    """Return the inner `observe` of a histogram whose labels are set, without the checks."""
-    whole, buckets, bounds = (getattr(histogram, name, None) for name in ("_sum", "_buckets", "_upper_bounds"))
-    if not (whole and buckets and bounds):
-        return histogram.observe  # type: ignore[no-any-return]
-    add, adders = whole.inc, [bucket.inc for bucket in buckets]
-    return lambda amount: (add(amount), adders[bisect_left(bounds, amount)](1))
 
 
 # http.client and ssl
