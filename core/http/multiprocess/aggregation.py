@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import json
-import struct
+import operator
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
+from typing import Self, TypeAlias
 
-from ..log import logger
-from .value_file import Entry, entries_of
+from .value_file import read
+
+Entry: TypeAlias = tuple[str, float, float]
+"""A key, its value, and the Unix time when the value was set (0: unknown)."""
 
 
 class Values(dict[str, tuple[float, float]]):
     """Maps a series, in prometheus_client's form, to its value and the Unix time when it was set (0: unknown)."""
 
-    def add(self, kind: str, path: Path) -> None:
-        """Add the values of another process in the way of their `kind`. Unreadable values are logged and omitted.
+    @classmethod
+    def of(cls, kind: str, paths: Iterable[Path]) -> Self:
+        """Return the values of these files, combined in the way of their `kind`.
 
-        Raises `OSError` for a temporary read error, because the sums would decrease without the file.
+        Unreadable values are logged and omitted. Raises `OSError` for a temporary read error, because the sums would
+        decrease without the file.
         """
-        try:
-            if path.stat().st_size == 0:  # just created
-                return
-            _how(kind)(self, entries_of(path))
-        except FileNotFoundError:
-            pass
-        except (PermissionError, RuntimeError, ValueError, struct.error) as exc:
-            logger.warning("%s: %s: only a part of this file is counted; remove the file", path, exc)
-        self.pop("", None)  # the key that is read from a page that was never written
+        found, how = cls(), _how(kind)
+        sums: dict[tuple[str, ...], tuple[float, ...]] = {}
+        for path in paths:
+            keys, values, timestamps = read(path)
+            if how is _total:  # most files have the same keys, so their values are added without a look at each key
+                sums[keys] = tuple(map(operator.add, sums[keys], values)) if keys in sums else values
+            else:
+                how(found, zip(keys, values, timestamps, strict=True))
+        for keys, values in sums.items():
+            _total(found, zip(keys, values, repeat(0.0)))
+        found.pop("", None)  # the key that is read from a page that was never written
+        return found
 
     def by_series(self, kind: str) -> Values:
         """Return the values with one key for each series. Invalid keys are omitted."""

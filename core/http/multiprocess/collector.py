@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client import Metric
+from prometheus_client.samples import Sample
 
 from . import compaction
 from .aggregation import Values
@@ -40,7 +41,7 @@ class _Series(NamedTuple):
 
     metric: str
     name: str
-    labels: Mapping[str, str]
+    labels: dict[str, str]
     help: str
     le: float
     """The upper bound of a histogram bucket; NaN: the series is not a bucket."""
@@ -66,7 +67,7 @@ class Collector:
 
     def _read(self) -> dict[str, dict[_Who, Values]]:
         """Return the values of all processes by kind."""
-        found: dict[str, dict[_Who, Values]] = defaultdict(lambda: defaultdict(Values))
+        found: dict[str, dict[_Who, list[Path]]] = defaultdict(lambda: defaultdict(list))
         with locked(self._directory) as alone:
             if not alone:  # a concurrent merge would make the sums wrong, and a failed scrape is better than that
                 raise TimeoutError(f"{self._directory}: another process held directory.lock for seconds")
@@ -74,10 +75,11 @@ class Collector:
             for file in files_of(self._directory):
                 if not (file.is_live and file.has_ended):
                     who = _Who(file.role, file.identity if file.kind in {"gauge_all", "gauge_liveall"} else "")
-                    found[file.kind][who].add(file.kind, file.path)
-        return {
-            kind: {who: values.by_series(kind) for who, values in of_kind.items()} for kind, of_kind in found.items()
-        }
+                    found[file.kind][who].append(file.path)
+            return {
+                kind: {who: Values.of(kind, paths).by_series(kind) for who, paths in of_kind.items()}
+                for kind, of_kind in found.items()
+            }
 
 
 def _with_zeros(found: Mapping[_Who, Values]) -> dict[_Who, Values]:
@@ -91,9 +93,10 @@ def _with_zeros(found: Mapping[_Who, Values]) -> dict[_Who, Values]:
 
 
 def _add_plain(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) -> None:
+    own = who.labels
     for key, (value, _) in values.items():
         series = _series(key)
-        _metric(metrics, series, typ).add_sample(series.name, {**series.labels, **who.labels}, value)
+        _metric(metrics, series, typ).samples.append(Sample(series.name, series.labels | own, value))
 
 
 def _add_histograms(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) -> None:
@@ -101,6 +104,7 @@ def _add_histograms(metrics: dict[str, Metric], typ: str, who: _Who, values: Val
 
     All samples of one histogram are adjacent, because OpenMetrics requires that.
     """
+    own = who.labels
     buckets: dict[tuple[object, ...], list[tuple[float, _Series, float]]] = defaultdict(list)
     sums: dict[tuple[object, ...], tuple[_Series, float]] = {}
     for key, (value, _) in values.items():
@@ -110,18 +114,18 @@ def _add_histograms(metrics: dict[str, Metric], typ: str, who: _Who, values: Val
         else:
             buckets[series.histogram].append((series.le, series, value))
     for histogram, steps in buckets.items():
+        samples = _metric(metrics, steps[0][1], typ).samples
         total = 0.0
         for _, series, value in sorted(steps, key=itemgetter(0)):
             total += value
-            _metric(metrics, series, typ).add_sample(series.name, {**series.labels, **who.labels}, total)
-        labels = {name: text for name, text in {**series.labels, **who.labels}.items() if name != "le"}
-        metric = metrics[series.metric]
-        metric.add_sample(f"{series.metric}_count", labels, total)
+            samples.append(Sample(series.name, series.labels | own, total))
+        labels = {name: text for name, text in (series.labels | own).items() if name != "le"}
+        samples.append(Sample(f"{series.metric}_count", labels, total))
         if histogram in sums:
             series, value = sums.pop(histogram)
-            metric.add_sample(series.name, labels, value)
+            samples.append(Sample(series.name, labels, value))
     for series, value in sums.values():
-        _metric(metrics, series, typ).add_sample(series.name, {**series.labels, **who.labels}, value)
+        _metric(metrics, series, typ).samples.append(Sample(series.name, series.labels | own, value))
 
 
 def _metric(metrics: dict[str, Metric], series: _Series, typ: str) -> Metric:

@@ -36,22 +36,19 @@ def tidy(directory: Path) -> None:
 
 def _merge(directory: Path, gone: list[File]) -> list[Path]:
     """Write the files that will replace `gone`, under temporary names. Returns their final names."""
-    merged: dict[Path, Values] = defaultdict(Values)
+    sources: dict[tuple[str, Path], list[Path]] = defaultdict(list)
     for file in gone:
-        if file.is_live or file.kind == "gauge_all":  # values of a single process, which has ended
-            continue
-        target = directory / f"{file.kind}_{file.role}-{ENDED}.db"
-        if target not in merged:
-            merged[target].add(file.kind, target)
-        merged[target].add(file.kind, file.path)
-    for target, values in merged.items():
+        if not (file.is_live or file.kind == "gauge_all"):  # values of a single process, which has ended
+            sources[file.kind, directory / f"{file.kind}_{file.role}-{ENDED}.db"].append(file.path)
+    for (kind, target), paths in sources.items():
+        values = Values.of(kind, [target, *paths])
         _new(target).unlink(missing_ok=True)
         written: Any = MmapedDict(_new(target))  # type: ignore[no-untyped-call]  # it has no types
         for key, (value, timestamp) in values.items():
             written.write_value(key, value, timestamp)
         written.close()
         _new(target).chmod(0o644)  # readable for all processes, whatever the umask of this one
-    return list(merged)
+    return [target for _, target in sources]
 
 
 def _new(target: Path) -> Path:

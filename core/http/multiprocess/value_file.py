@@ -6,26 +6,33 @@ prometheus_client found is cached, and one `struct` unpacks the file while all b
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
-from struct import Struct, calcsize
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from prometheus_client.mmap_dict import MmapedDict
 
-Entry: TypeAlias = tuple[str, float, float]
-"""A key, its value, and the Unix time when the value was set (0: unknown)."""
+from ..log import logger
+
 _MOST = 1024
 """Maximum number of files whose layout is cached; the oldest is dropped first."""
 _VALUE = "dd"
+
+
+class Columns(NamedTuple):
+    """The entries of a file. An entry is a key, its value, and the Unix time when it was set (0: unknown)."""
+
+    keys: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
+    timestamps: tuple[float, ...] = ()
 
 
 class _Layout(NamedTuple):
     keys: tuple[str, ...]
     between: tuple[bytes, ...]
     """The bytes before each value: its key, and before the first key also the number of used bytes of the file."""
-    format: Struct
+    format: struct.Struct
 
 
 _layouts: OrderedDict[Path, _Layout] = OrderedDict()
@@ -34,17 +41,38 @@ _pieces: dict[bytes, bytes] = {}
 """Keys and bytes that several files share, stored once."""
 
 
-def entries_of(path: Path) -> Iterable[Entry]:
-    """Return the entries of the file. Raises `OSError`, `RuntimeError` or `ValueError` if it cannot be read."""
-    data, layout = path.read_bytes(), _layouts.get(path)
-    if layout is not None and len(data) >= layout.format.size:
-        found = layout.format.unpack_from(data)
-        if found[::3] == layout.between:
-            return zip(layout.keys, found[1::3], found[2::3], strict=True)
-    # If a key was added after `data` was read, the cached layout will not match the file, so it is decoded again.
-    entries = list(MmapedDict.read_all_values_from_file(path))  # type: ignore[no-untyped-call]  # it has no types
-    _keep(path, data, entries)
-    return [(key, value, timestamp) for key, value, timestamp, _ in entries]
+def read(path: Path) -> Columns:
+    """Return the entries of the file: none if it is missing or was just created.
+
+    An unreadable entry is logged, and omitted with all later ones. Raises `OSError` for a temporary read error, because
+    the sums would decrease without the file.
+    """
+    try:
+        data, layout = path.read_bytes(), _layouts.get(path)
+        if layout is not None and len(data) >= layout.format.size:
+            found = layout.format.unpack_from(data)
+            if found[::3] == layout.between:
+                return Columns(layout.keys, found[1::3], found[2::3])
+        # If a key was added after `data` was read, the cached layout will not match the file, so it is decoded again.
+        return _decode(path, data) if data else Columns()
+    except FileNotFoundError:
+        return Columns()
+    except PermissionError as exc:
+        logger.warning("%s: %s: this file is not counted; make it readable, or remove it", path, exc)
+        return Columns()
+
+
+def _decode(path: Path, data: bytes) -> Columns:
+    entries: list[tuple[str, float, float, int]] = []
+    try:
+        for entry in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]  # it has no types
+            entries.append(entry)  # noqa: PERF402 - keeps the entries before an invalid one
+    except (RuntimeError, ValueError, struct.error) as exc:
+        logger.warning("%s: %s: only a part of this file is counted; remove the file", path, exc)
+    else:
+        _keep(path, data, entries)
+    keys, values, timestamps, _ = zip(*entries, strict=True) if entries else ((), (), (), ())
+    return Columns(keys, values, timestamps)
 
 
 def _keep(path: Path, data: bytes, entries: list[tuple[str, float, float, int]]) -> None:
@@ -52,8 +80,8 @@ def _keep(path: Path, data: bytes, entries: list[tuple[str, float, float, int]])
     gaps, end = [], 0
     for *_, position in entries:
         gaps.append(f"{position - end}s{_VALUE}")
-        end = position + calcsize(_VALUE)
-    layout = Struct(f"={''.join(gaps)}")
+        end = position + struct.calcsize(_VALUE)
+    layout = struct.Struct(f"={''.join(gaps)}")
     if not entries or layout.size > len(data):
         return
     between = layout.unpack_from(data)[::3]
