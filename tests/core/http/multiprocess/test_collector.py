@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -147,6 +148,23 @@ def test_a_file_that_cannot_be_read_hides_no_other(
         assert scrape("calls_total", role="web") == 2.0
     assert "counter_web-a-3.db" in caplog.text
     assert "counter_web-a-2.db" not in caplog.text
+
+
+def test_a_file_that_ends_in_garbage_is_counted_up_to_it(
+    write: Write, scrape: Scrape, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The entries before the first unreadable one are counted, and the log names the file."""
+    write("counter", "web-a-1", {"c_total": 1.0, "d_total": 2.0})
+    file = tmp_path / "counter_web-a-1.db"
+    with file.open("r+b") as data:
+        used = int.from_bytes(data.read(4), sys.byteorder)
+        data.seek(0)
+        data.write((used + 4096).to_bytes(4, sys.byteorder))
+        data.seek(used)
+        data.write((2**20).to_bytes(4, sys.byteorder))  # the length of a key
+    assert scrape("c_total", role="web") == 1.0
+    assert scrape("d_total", role="web") == 2.0
+    assert "only a part of this file is counted" in caplog.text
 
 
 def test_a_scrape_can_be_written_down(write: Write, tmp_path: Path) -> None:
