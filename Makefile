@@ -92,7 +92,7 @@ lock: $(VENV)/.dev  ## lock the newest dependencies in requirements/; with UPGRA
 wheel: $(VENV)/.dev  ## build the library's source distribution and wheel in dist/
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
 
-clean:  ## remove the virtual environments, the database and all generated files
+clean:  ## remove the virtual environments, the database, caches and build output
 	rm -rf .venv* docs/_build .conformance .metrics dist .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis db.sqlite3* staticfiles
 
 .env:
