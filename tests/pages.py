@@ -68,9 +68,7 @@ def text_of(page: str, heading: str) -> str:
 
 def documented_keys(where: str) -> set[str]:
     """Return the keys that docs/operations.md documents of what a run prints as JSON, with threads or with Celery."""
-    rows = re.findall(
-        r"^\| (`.*?) \| (.*?) \|", text_of("operations.md", "## What a run says to programs"), re.MULTILINE
-    )
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", text_of("operations.md", "## Machine-readable output"), re.MULTILINE)
     return {key for keys, column in rows if column in {"both", where} for key in re.findall(r"`(\w+)`", keys)}
 
 

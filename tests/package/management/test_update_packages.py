@@ -457,7 +457,7 @@ class TestOutput:
         summary = json.loads(capsys.readouterr().out)
         assert set(summary) == documented_keys("threads")
         outcomes = {outcome for counts in summary["sources"].values() for outcome in counts}
-        section = text_of("operations.md", "## What a run says to programs")
+        section = text_of("operations.md", "## Machine-readable output")
         assert {"updated", "not_found", "left_alone"} <= outcomes
         assert [outcome for outcome in outcomes if f"`{outcome}`" not in section] == []
         assert all(re.fullmatch("[a-z_]+", name) for name in {*summary, *outcomes})
