@@ -258,6 +258,14 @@ def test_ratelimit_headers_of_the_draft_close_the_gate_too() -> None:
     assert Call(upstream, GET).begin() == Wait(40)
 
 
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_only_a_refusal_with_an_exhausted_quota_closes_the_gate(status: int) -> None:
+    """The last response that the quota allows, or a failure without Retry-After, delays no other call."""
+    upstream = World().upstream
+    once(upstream, answer(status, RateLimit_Limit="10", RateLimit_Remaining="0", RateLimit_Reset="40"))
+    assert isinstance(Call(upstream, GET).begin(), Send)
+
+
 def test_through_requests_a_limited_call_returns_its_429_and_the_next_is_not_sent(
     responses: responses_library.RequestsMock, clock: FakeClock
 ) -> None:
