@@ -34,7 +34,7 @@ def status_choices_switch(status: str) -> int | None:
 
 
 def oc_slugify(value: str) -> str:
-    """Return `value` as a slug. As Django's `slugify`, but a dot becomes "-" and is not dropped."""
+    """Return `value` as a slug, like Django's `slugify`, but with "-" in place of each dot."""
     return slugify(value.replace(".", "-"))
 
 
@@ -44,11 +44,11 @@ def get_pypi_url(title: str, timeout: float = 1.0) -> str | None:
     Meant for use during a web request.
 
     :param timeout: seconds in total, including retries and all spellings of the title that are tried.
-    :raises requests.RequestException: PyPI did not answer whether the page exists.
+    :raises requests.RequestException: if PyPI did not say whether the page exists.
     """
     title = title.strip()
     names = (oc_slugify(title.lower()), oc_slugify(title), title, title.lower(), title.title())
-    # "." and ".." would be resolved as path segments, and lead to a page that is not a project's.
+    # "." and ".." would be resolved as path segments, and lead to a page that is not the page of a project.
     candidates = [name for name in dict.fromkeys(names) if name.strip(".")]
     with _session.within(timeout):
         for name in candidates:
@@ -61,7 +61,7 @@ def get_pypi_url(title: str, timeout: float = 1.0) -> str | None:
 
 
 def healthcheck(url: str, timeout: float = 1.0) -> bool:
-    """Ping a monitoring service; return whether it answered with success. Never raises.
+    """Ping a monitoring service. Returns whether the response reports success. Never raises.
 
     A transient failure is retried once.
 

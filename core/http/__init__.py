@@ -1,6 +1,6 @@
 """Outbound HTTP with retries, deadlines, a circuit breaker, rate limits and metrics. Read `engine/call.py` first."""
 
-from . import duplicate_import  # noqa: F401 - first: before any metric is made
+from . import duplicate_import  # noqa: F401 - first, because a second copy must fail before it registers metrics
 from .adapter import ResilientAdapter
 from .api import delete, get, head, options, patch, post, put, request
 from .errors import (

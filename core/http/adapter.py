@@ -36,9 +36,10 @@ from .wire.timeouts import is_seconds
 _E = TypeVar("_E", bound=requests.Response | requests.RequestException)
 
 POOL_HOSTS = 32
-"""Hosts whose connections are kept (requests: 10)."""
+"""Number of hosts whose connections are kept (requests: 10)."""
 POOL_CONNECTIONS = 128
-"""Connections kept per host (requests: 10): enough for 128 threads that share a session. Unused ones cost nothing."""
+"""Number of connections kept per host (requests: 10), enough for 128 threads that share a session. They are opened when
+they are needed, so a high number costs nothing."""
 _MAX_PATH = 200
 """Maximum number of characters of a path in the log."""
 _FORBIDDEN = re.compile(r"[\r\n\0]")
@@ -47,18 +48,20 @@ _FORBIDDEN = re.compile(r"[\r\n\0]")
 class ResilientAdapter(DeadlineAdapter):
     """An `HTTPAdapter` whose calls have retries, hard timeouts, a circuit breaker, a rate-limit gate and metrics.
 
-    Without `policy`, the adapter uses the process-wide upstreams. With `policy`, `clock` or `random`, it has separate
-    state. On a session that is not a `ResilientSession`, the total timeout bounds each hop of a redirect separately.
+    Without `policy`, the adapter uses the process-wide upstreams. With `policy`, `clock` or `random`, it has its own
+    breakers, budgets, gates and limits. On a session that is not a `ResilientSession`, the total timeout limits each
+    request of a chain of redirects, not the whole chain.
 
-    :param policy: for all calls of the adapter; default: the settings of each upstream.
+    :param policy: for all calls of the adapter; default: the policy of each upstream in the settings.
     :param clock: returns seconds that never decrease; default: the process's clock, `time.monotonic`.
-    :param wait: waits the given seconds before a retry; default: `time.sleep`. An exception from it ends the call and
-        reaches the caller.
+    :param wait: waits the given number of seconds, for example before a retry; default: `time.sleep`. An exception that
+        it raises ends the call and reaches the caller.
     :param random: returns a number in [0, 1), for jitter; default: `random.random`.
-    :param pool_connections: hosts whose connections are kept; default: 32.
-    :param pool_maxsize: connections kept for each host; default: 128.
-    :param pool_block: allow at most `pool_maxsize` connections at once; waiting for a free one counts towards the
-        attempt timeout. Default: False.
+    :param pool_connections: number of hosts whose connections are kept; default: 32.
+    :param pool_maxsize: number of connections kept for each host; default: 128.
+    :param pool_block: whether to open at most `pool_maxsize` connections to a host. Waiting for a free connection
+        counts towards the attempt timeout. Default: False.
+    :raises TypeError: if an argument has the wrong type, or is a field of the policy.
     """
 
     __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_clock", "_wait", "_random"]  # noqa: RUF012 - what pickle keeps
@@ -103,9 +106,9 @@ class ResilientAdapter(DeadlineAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """Send `request`, retry it as the policy says, and return the last response.
+        """Send `request`, retry it as the policy allows, and return the last response.
 
-        Raises the errors of requests, and those in `wire.requests_exceptions`.
+        Raises the errors of requests, and the errors of `wire.requests_exceptions`, which are subclasses of those.
         """
         registry = self._registries.find()
         session_call = total_deadline.current(self)
@@ -174,12 +177,15 @@ class ResilientAdapter(DeadlineAdapter):
         self._start_afresh()
 
     def close(self) -> None:
-        """Close as requests does; an adapter with separate state discards that state."""
+        """Close the connections as requests does. An adapter that has its own breakers and limits discards them."""
         super().close()
         self._registries.forget()
 
     def _pause(self, step: Wait, call: Call, registry: Registry) -> None:
-        """Wait until `step.seconds` have passed or the call is woken. A custom `wait` is woken only for a turn."""
+        """Wait until `step.seconds` have passed, or until the call is woken.
+
+        With a custom `wait`, the call can be woken only while it waits for a slot or a probe election.
+        """
         own = self._wait or registry.runtime.wait
         is_real_time = registry.runtime.is_real
         can_be_woken = own is time.sleep or (step.for_turn and is_real_time)
@@ -221,7 +227,7 @@ def request_origin(request: requests.PreparedRequest) -> Origin:
 
 
 def _with_attempts(ending: _E, call: Call, session_call: total_deadline.Scope | None) -> _E:
-    """Set `attempts` of a response or error to all attempts of the session's call, earlier hops included."""
+    """Set `attempts` of a response or error to all attempts of the session's call, those before a redirect included."""
     attempts: tuple[Attempt, ...] = call.attempts
     if session_call is not None:
         session_call.attempts += attempts

@@ -1,4 +1,4 @@
-"""`http.get` and similar functions, for code that calls `requests.get`: no session needed, connections are reused."""
+"""`http.get` and similar functions, for code that calls `requests.get`. They need no session and reuse connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _adapter = ResilientAdapter()
 
 @cache
 def _template(adapter: ResilientAdapter) -> ResilientSession:
-    """Return a session that calls copy. A new session for each call would create three adapters that are never used."""
+    """Return the session whose attributes each call copies. To create a new session for each call would be slower."""
     session = ResilientSession()
     for prefix in ("https://", "http://"):
         session.mount(prefix, adapter)
@@ -25,15 +25,15 @@ def _template(adapter: ResilientAdapter) -> ResilientSession:
 
 
 def request(method: str, url: str, *, _adapter: ResilientAdapter = _adapter, **kwargs: Any) -> requests.Response:
-    """Send one request, as `requests.request` does: resilient, on shared connections, with an empty cookie jar.
+    """Send a request and return the response, as `requests.request` does, with the retries and limits of core.http.
 
-    Returns the response, and raises the same errors as a `ResilientSession`.
+    All calls share connections; each call has an empty cookie jar. Raises the same errors as a `ResilientSession`.
 
     :param method: such as "GET".
     :param url: an http or https URL.
-    :param kwargs: the arguments of `requests.request`. ``timeout=``, in seconds, can only shorten the policy's.
+    :param kwargs: the arguments of `requests.request`. ``timeout=``, in seconds, can only shorten the policy's timeout.
     """
-    session = ResilientSession.__new__(ResilientSession)  # never closed: it does not own its connections
+    session = ResilientSession.__new__(ResilientSession)  # never closed, because it does not own the connections
     # `default_headers` is called for each request, because programs replace it, for example to change the User-Agent.
     sessions: Any = requests.sessions
     vars(session).update(vars(_template(_adapter)), cookies=RequestsCookieJar(), headers=sessions.default_headers())
@@ -62,7 +62,7 @@ def options(url: str, **kwargs: Any) -> requests.Response:
 def post(url: str, data: Any = None, json: Any = None, **kwargs: Any) -> requests.Response:
     """Send a POST request, with the arguments of `requests.post`: see `request`.
 
-    It is retried only if it certainly was not sent, or if it carries an ``Idempotency-Key``.
+    The request is retried only if it certainly was not sent, or if it has an ``Idempotency-Key`` header.
     """
     return request("POST", url, data=data, json=json, **kwargs)
 
@@ -75,7 +75,7 @@ def put(url: str, data: Any = None, **kwargs: Any) -> requests.Response:
 def patch(url: str, data: Any = None, **kwargs: Any) -> requests.Response:
     """Send a PATCH request, with the arguments of `requests.patch`: see `request`.
 
-    It is retried under the same conditions as a POST.
+    The request is retried under the same conditions as a POST.
     """
     return request("PATCH", url, data=data, **kwargs)
 

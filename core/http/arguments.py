@@ -27,7 +27,7 @@ _ELSEWHERE = {
     "timeout": "attempt_timeout",
     "total": "retries",
 }
-"""Names of other libraries' options, and the fields of ours that correspond to them."""
+"""Names of options of other libraries, and the corresponding fields of `Policy`, `CircuitBreaker` and `RetryBudget`."""
 
 
 def check_number(name: str, value: Any, allowed: str, low: float, high: float) -> None:
@@ -50,7 +50,7 @@ def shown(value: float) -> str:
 def check_seconds(name: str, value: Any, *, zero: bool = False) -> None:
     """Raise `TypeError` or `ValueError` unless `value` is a number of seconds above 0, up to a day.
 
-    :param zero: allow 0 too.
+    :param zero: whether 0 is allowed too.
     """
     allowed = f"a number of seconds {'from' if zero else 'above'} 0 to {DAY}"
     check_number(name, value, allowed, 0 if zero else math.nextafter(0, 1), DAY)
@@ -71,7 +71,7 @@ def check_flag(name: str, value: Any) -> None:
 
 
 def check_partition(value: Any) -> None:
-    """Raise `ValueError` unless `value` is a valid name of a partition, or empty."""
+    """Raise `ValueError` unless `value` is a valid name of a partition, or "" for no partition."""
     if not (isinstance(value, str) and _PARTITION.fullmatch(value)):
         # The message omits the value: a caller may have passed the credential itself.
         raise ValueError("partition= must be a name of up to 40 letters, digits, '_', '.' and '-'")
@@ -97,7 +97,7 @@ def call_of(kind: type, fields: Mapping[Any, Any]) -> str:
 
 
 def hint(name: object, known: Iterable[str]) -> str:
-    """Return which of the names `known` the caller may have meant by `name`, as text for a message."""
+    """Return text for a message: which of the names `known` the caller may have meant by `name`, or all of them."""
     known = tuple(known)
     meant = _ELSEWHERE.get(str(name))
     close = [meant] if meant in known else get_close_matches(str(name), known, 1)
@@ -105,7 +105,7 @@ def hint(name: object, known: Iterable[str]) -> str:
 
 
 class NamedFields:
-    """Base of dataclasses whose fields must be passed by name. Its errors are clearer than Python's."""
+    """Base of dataclasses whose fields must be passed by name. Wrong arguments raise clearer errors than Python's."""
 
     __slots__ = ()
 

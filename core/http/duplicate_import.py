@@ -6,11 +6,11 @@ import sys
 from types import ModuleType
 
 _KEY = "_outbound_http_copy"
-"""Key in `sys.modules`, the one place that all copies share, whatever their names."""
+"""Key in `sys.modules`, which all copies share, whatever their names."""
 
 
 def refuse_second_copy(package: ModuleType) -> None:
-    """Record `package` as the copy of this process. Raises `ImportError` if the process has another one."""
+    """Record `package` as the copy of this process. Raises `ImportError` if the process has imported another copy."""
     first = sys.modules.setdefault(_KEY, package)
     here, there = next(iter(package.__path__)), next(iter(first.__path__))
     if (package.__name__, here) != (first.__name__, there):  # one folder under two names is imported twice as well

@@ -21,15 +21,16 @@ from .outcome import Attempt
 
 
 class NotSent(Exception):  # noqa: N818 - the name says what happened, as do the names below
-    """Nothing was sent, because the upstream is down or asked for a pause."""
+    """The call sent nothing, because the upstream is down or has asked for a pause."""
 
     attempts: tuple[Attempt, ...] = ()
-    """Every attempt of the call, including the attempts of its redirects. All errors below have this attribute."""
+    """Every attempt of the call, redirects included: a redirect before the refusal was sent. All errors below have this
+    attribute."""
 
     def __init__(self, message: str, retry_at: datetime) -> None:
         super().__init__(message)
         self.retry_at = retry_at
-        """When another call may be sent: an aware datetime in UTC."""
+        """The time from which another call may be sent: an aware datetime in UTC."""
 
 
 class CircuitOpen(NotSent):
@@ -41,7 +42,7 @@ class RateLimited(NotSent):
 
 
 class AttemptTimeout(Exception):  # noqa: N818
-    """An attempt ran out of time. The attributes say how far it got."""
+    """An attempt ran out of time. `reached` and `received` say how far it got."""
 
     attempts: tuple[Attempt, ...] = ()
     reached: str = ""
@@ -51,17 +52,20 @@ class AttemptTimeout(Exception):  # noqa: N818
 
 
 class DeadlineExceeded(Exception):  # noqa: N818
-    """`Policy.total_timeout` cut the last attempt off, or expired before the first one was sent."""
+    """`Policy.total_timeout` ended the last attempt, or expired before the first one was sent."""
 
     attempts: tuple[Attempt, ...] = ()
     reached: str = ""
-    """As in `AttemptTimeout`; empty: nothing was sent."""
+    """As in `AttemptTimeout`; empty: no attempt was made."""
     received: int = 0
     """As in `AttemptTimeout`."""
 
 
 class BlockedAddress(Exception):  # noqa: N818
-    """A URL of an untrusted session leads to an address that is not allowed. The error hides what is there."""
+    """A URL of an untrusted session leads to an address that is not allowed.
+
+    The text of the error contains neither the address nor the reason, so it reveals nothing about an internal network.
+    """
 
     attempts: tuple[Attempt, ...] = ()
 

@@ -34,10 +34,10 @@ class Target:
     method: str
     scheme: str
     host: str
-    """With the port, unless it is the default of the scheme."""
+    """Host name, with the port unless it is the default of the scheme."""
     path: str
     untrusted: bool = False
-    """A user submitted the URL."""
+    """Whether a user submitted the URL."""
 
 
 class Suppression(StrEnum):
@@ -66,7 +66,7 @@ class AttemptStarted:
 
 @value
 class AttemptEnded:
-    """An attempt was answered, failed or was cancelled."""
+    """An attempt got a response, failed or was cancelled."""
 
     upstream: str
     target: Target
@@ -78,7 +78,7 @@ class AttemptEnded:
 
 @value
 class RetryScheduled:
-    """A retry will start after a delay, unless a policy still prevents it."""
+    """A retry will start after a delay, unless the breaker, the gate or the total timeout still prevents it."""
 
     upstream: str
     target: Target
@@ -96,9 +96,9 @@ class RetryStarted:
     upstream: str
     target: Target
     reason: Reason
-    """Why the attempt before it failed."""
+    """Why the attempt before the retry failed."""
     waited: float
-    """Seconds of backoff before the retry."""
+    """Seconds that the call waited before the retry."""
     source: BackoffSource
 
 
@@ -121,18 +121,18 @@ class CallEnded:
     reason: Reason | Rejection | None
     """None unless the result is a failure or a rejection."""
     attempts: tuple[Attempt, ...]
-    """The attempts of this hop; empty: nothing was sent."""
+    """The attempts since the last redirect; empty: nothing was sent."""
     seconds: float
     """Duration of the call, including delays and waiting."""
     suppressed: Suppression | None
-    """Why a further retry was suppressed; None: none was."""
+    """Why another retry was suppressed; None: no retry was suppressed."""
     budget_remaining: float | None = None
     """The fraction of the retry budget that is left; None: the policy has no retry budget."""
 
 
 @value
 class BreakerChanged:
-    """A circuit breaker opened, closed, or let a probe through."""
+    """A circuit breaker opened, closed, or became half-open because it allowed a probe."""
 
     upstream: str
     target: Target
@@ -145,11 +145,11 @@ class BreakerChanged:
 
 @value
 class BreakerFollowed:
-    """A circuit breaker adopted the state of another process. The thread that shares state emits this event."""
+    """A circuit breaker adopted the state of another process. The background thread that shares state emits this."""
 
     upstream: str
     host: str
-    """The host, if the configuration does not name its upstream; otherwise empty."""
+    """The host, if `upstream` is "other"; otherwise empty."""
     before: BreakerState
     state: BreakerState
     seconds: float
@@ -158,7 +158,7 @@ class BreakerFollowed:
 
 @value
 class BreakerForgotten:
-    """A circuit breaker was removed: its host was not called for long, or its settings were replaced."""
+    """A circuit breaker was removed, because its host had not been called for a long time or the settings changed."""
 
     upstream: str
     state: BreakerState
@@ -197,11 +197,12 @@ class QuotaSeen:
 
 @value
 class FallbackServed:
-    """The caller used stored data, because the upstream failed. Callers emit this event, not the engine."""
+    """The caller used stored data, because the upstream failed. The caller emits this event, not the engine."""
 
     upstream: str
     source: str
-    """Where the data was stored, in the caller's words. It is a label of a metric, so use few different names."""
+    """Where the data was stored: a name that the caller chooses. It is a label of a metric, so use few different
+    names."""
 
 
 Event: TypeAlias = (
@@ -223,7 +224,7 @@ Observer: TypeAlias = Callable[[Event], None]
 
 
 class Audience:
-    """Observers, and an index of them by kind of event, so that an event does not test each observer."""
+    """Observers, and an index of them by class of event, so that an event does not test each observer."""
 
     __slots__ = ("_by_kind", "observers")
 
@@ -232,7 +233,7 @@ class Audience:
         self._by_kind: dict[type, tuple[Observer, ...]] = {}
 
     def tell(self, event: Event) -> None:
-        """Pass `event` to the observers of its kind. An exception of an observer is logged; the others still run."""
+        """Pass `event` to the observers of its class. An exception of an observer is logged; the others still run."""
         kind = type(event)
         listeners = self._by_kind.get(kind)
         if listeners is None:

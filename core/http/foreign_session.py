@@ -13,16 +13,18 @@ from .wire import compat
 
 
 def make_resilient(session: requests.Session, policy: Policy | None = None) -> tuple[str, ...]:
-    """Replace the adapters of `session` with one `ResilientAdapter`, and return a sentence for each adapter kept.
+    """Replace the plain adapters of `session` with one `ResilientAdapter`.
 
-    Every plain `requests.adapters.HTTPAdapter` is replaced, whatever prefix it is mounted for: the policy replaces
-    its `max_retries`, and its pool sizes are kept if they are larger. An adapter of another class is kept, because
-    it does something that `ResilientAdapter` would not. A `ResilientAdapter` is kept too, with its policy. The
-    result has a sentence for each kept adapter that is not resilient or does not have the given `policy`. Each
+    Every plain `requests.adapters.HTTPAdapter` is replaced, whatever prefix it is mounted for. `Policy.retries` applies
+    instead of its `max_retries`. Its pool sizes are kept if they are larger than those of `ResilientAdapter` (32 hosts,
+    128 connections). An adapter of another class is kept, because it does something that `ResilientAdapter` would not.
+    A `ResilientAdapter` is kept too, with its policy.
+
+    Returns a sentence for each kept adapter that is not resilient or, if `policy` is given, does not use it. Each
     sentence is also issued as a `UserWarning`. An empty tuple means that all calls are resilient, with `policy`.
 
-    The session itself is unchanged: `Policy.total_timeout` bounds each hop of a redirect, not all of them
-    together, and URLs that users submit still need a `ResilientSession`.
+    The session itself is unchanged: `Policy.total_timeout` limits each request of a chain of redirects, not the whole
+    chain, and URLs that users submit still need a `ResilientSession`.
 
     :param session: an instance of `requests.Session` or of a subclass.
     :param policy: as for `ResilientAdapter`; default: the policy and process-wide state of each upstream.

@@ -1,7 +1,7 @@
-"""Gives a forked child connections, locks and state of its own.
+"""Gives a forked child process its own connections, locks and state.
 
-On a connection that parent and child share, one may read the response to the other's request. A lock that another
-thread held at the fork stays locked in the child forever.
+If parent and child shared a connection, one could read the response to the other's request. A lock that another thread
+held at the time of the fork stays locked in the child forever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _forkable: WeakSet[_Forkable] = WeakSet()
 
 
 def renew_in_children(thing: _Forkable) -> None:
-    """Call ``thing.after_fork()`` in every process forked from this one while `thing` exists."""
+    """Call ``thing.after_fork()`` in every child process that is forked while `thing` exists."""
     _forkable.add(thing)
 
 

@@ -21,9 +21,9 @@ httpx.HTTPError
 │   ├── httpx.ConnectTimeout
 │   │   └── AttemptConnectTimeout  an attempt timed out before its connection was established
 │   ├── httpx.WriteTimeout
-│   │   └── AttemptWriteTimeout    … while sending
+│   │   └── AttemptWriteTimeout    an attempt timed out while sending
 │   └── httpx.ReadTimeout
-│       ├── AttemptReadTimeout     … or later
+│       ├── AttemptReadTimeout     an attempt timed out later
 │       └── DeadlineExceeded
 └── httpx.ReadError
     └── ResponseTooLarge
@@ -112,7 +112,7 @@ class DeadlineExceeded(exceptions.DeadlineExceeded, httpx.ReadTimeout):
 
 
 class ResponseTooLarge(exceptions.ResponseTooLarge, httpx.ReadError):
-    """The body exceeds `Policy.max_response_bytes`, or its JSON `Policy.max_json_nodes`."""
+    """The body exceeds `Policy.max_response_bytes`, or its JSON exceeds `Policy.max_json_nodes`."""
 
     client = httpx
 

@@ -21,9 +21,9 @@ httpx2.HTTPError
 │   ├── httpx2.ConnectTimeout
 │   │   └── AttemptConnectTimeout  an attempt timed out before its connection was established
 │   ├── httpx2.WriteTimeout
-│   │   └── AttemptWriteTimeout    … while sending
+│   │   └── AttemptWriteTimeout    an attempt timed out while sending
 │   └── httpx2.ReadTimeout
-│       ├── AttemptReadTimeout     … or later
+│       ├── AttemptReadTimeout     an attempt timed out later
 │       └── DeadlineExceeded
 └── httpx2.ReadError
     └── ResponseTooLarge
@@ -112,7 +112,7 @@ class DeadlineExceeded(exceptions.DeadlineExceeded, httpx2.ReadTimeout):
 
 
 class ResponseTooLarge(exceptions.ResponseTooLarge, httpx2.ReadError):
-    """The body exceeds `Policy.max_response_bytes`, or its JSON `Policy.max_json_nodes`."""
+    """The body exceeds `Policy.max_response_bytes`, or its JSON exceeds `Policy.max_json_nodes`."""
 
     client = httpx2
 

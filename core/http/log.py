@@ -8,8 +8,8 @@ import logging
 class _Logger(logging.Logger):
     """A logger that `logging.config.dictConfig` does not disable.
 
-    With ``disable_existing_loggers``, which Django sets unless a site says otherwise, dictConfig disables every
-    existing logger that it does not name. Whether this logger exists by then depends on the order of imports, so the
+    With ``disable_existing_loggers``, which Django's default configuration sets, dictConfig disables every existing
+    logger that is not in its dictionary. Whether this logger exists by then depends on the order of imports, so the
     log could silently lose all failures. To silence this logger, set its level.
     """
 

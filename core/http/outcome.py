@@ -41,7 +41,7 @@ class Rejection(StrEnum):
 
 @value
 class Quota:
-    """What an upstream last announced about a rate limit. None: it announced nothing."""
+    """What an upstream last announced about a rate limit. A field is None if the upstream did not announce it."""
 
     limit: int | None
     remaining: int | None
@@ -60,22 +60,22 @@ class Outcome:
     status: int | None = None
     """The HTTP status; None: there was no response."""
     transient: bool = False
-    """The same request may succeed later."""
+    """Whether the same request may succeed later."""
     sent: bool = True
-    """The server may have received the request. False only if it certainly has not."""
+    """Whether the server may have received the request. False only if it certainly has not."""
     retry_after: float | None = None
     """Seconds that the server asks the client to wait."""
     doubled: bool = False
-    """`retry_after` is doubled each time that the server still refuses after the pause."""
+    """Whether `retry_after` is doubled each time that the server still refuses after the pause."""
     why: str = ""
-    """The reason for the pause of `retry_after` seconds; "": the usual one."""
+    """The reason for the pause of `retry_after` seconds, from `Verdict.why`; "": the upstream asked for a pause."""
     quota: Quota | None = None
     """What the server announced about its rate limit."""
     patience: float | None = None
     """Seconds of the caller's connect or read timeout, if that ended the attempt; None otherwise."""
     stale: bool = False
-    """The attempt failed on a reused connection without receiving a byte. The network, for example a NAT, may have
-    dropped that connection."""
+    """Whether the attempt failed on a reused connection without receiving a byte. The network, for example a NAT, may
+    have dropped that connection."""
     detail: str = ""
     """For the log: the status or the kind of error, never text from the URL or the server."""
 
@@ -88,7 +88,7 @@ class Attempt:
     seconds: float
     """Duration of the attempt."""
     waited: float
-    """Seconds of backoff before it."""
+    """Seconds that the call waited before this attempt, since the end of the attempt before it."""
 
 
 def failed(reason: Reason, detail: str, *, transient: bool, sent: bool = True) -> Outcome:

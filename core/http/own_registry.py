@@ -1,4 +1,4 @@
-"""The registry that the calls of one client use: the process's, or one derived from it for the client's own policy."""
+"""The registry that the calls of one client use: the process's registry, or one derived from it for the client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .registry import Registry
 
 
 class OwnRegistry:
-    """Finds the registry for each call, because a change of settings replaces the process's. Thread-safe."""
+    """Finds the registry for each call, because a change of settings replaces the process's registry. Thread-safe."""
 
     def __init__(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> None:
         self._policy = policy
@@ -22,7 +22,7 @@ class OwnRegistry:
         self._lock = threading.RLock()
 
     def find(self) -> Registry:
-        """Return the process's current registry, or the one derived from it with the client's own settings."""
+        """Return the process's current registry, or a registry derived from it with the client's policy and clock."""
         current = process.current()
         if self._policy is None and self._clock is None and self._random is None:
             return current

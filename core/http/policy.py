@@ -69,26 +69,27 @@ else:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CircuitBreaker(NamedFields):
-    """When the circuit breaker opens and for how long. The pattern is from Nygard's "Release It!".
+    """When the circuit breaker opens, and for how long. The pattern is from Nygard's "Release It!".
 
-    Times are seconds. Raises `TypeError` and `ValueError` for wrong values, as `Policy` does.
+    Times are in seconds. Raises `TypeError` and `ValueError` for wrong values, as `Policy` does.
     """
 
     failures_in_a_row: int = 10
-    """The breaker opens after this many failed attempts, each within `window` of the one before: the upstream is down.
-    A whole number from 1 to 10,000."""
+    """The breaker opens after this many failed attempts without a success between them, each at most `window` seconds
+    after the failure before it. A whole number from 1 to 10,000."""
     failure_rate: float = 0.8
-    """The breaker opens when this fraction of at least `minimum_attempts` attempts within `window` failed. The default
-    is high, because retries still help when half of the attempts fail. Above 0, up to 1."""
+    """The breaker opens when this fraction of the attempts within `window` has failed, if there were at least
+    `minimum_attempts`. The default is high, because retries still help when half of the attempts fail. Above 0, up
+    to 1."""
     minimum_attempts: int = 20
-    """Attempts within `window` below which `failure_rate` does not apply. From 1 to 1,000,000."""
+    """The number of attempts within `window` that is required for `failure_rate` to apply. From 1 to 1,000,000."""
     window: float = 30.0
     """Seconds for which an attempt counts. From 1 to 3,600."""
     open_for: float = 15.0
-    """Seconds for which the open breaker sends nothing before one probe. The time doubles each time that the probe
-    fails, up to `open_max`. Above 0, up to 86,400."""
+    """Seconds for which nothing is sent after the breaker has opened. Then one probe is sent. Each time that the probe
+    fails, the seconds until the next probe double, up to `open_max`. Above 0, up to 86,400."""
     open_max: float = 300.0
-    """Upper limit of that time, in seconds. Not below `open_for`."""
+    """Maximum number of seconds until the next probe. Not below `open_for`, up to 86,400."""
 
     def __post_init__(self) -> None:
         check_integer("failures_in_a_row", self.failures_in_a_row, 1, 10_000)
@@ -112,7 +113,8 @@ class RetryBudget(NamedFields):
     ratio: float = 0.2
     """Fraction of the attempts that may be retries. From 0 to 1."""
     minimum: int = 10
-    """Retries that are allowed in addition, for times with few calls. A whole number from 0 to 1,000,000."""
+    """Retries within `window` that are allowed in addition, for times with few calls. A whole number from 0 to
+    1,000,000."""
     window: float = 10.0
     """Seconds for which attempts and retries count. From 1 to 3,600."""
 
@@ -124,21 +126,24 @@ class RetryBudget(NamedFields):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy(NamedFields):
-    """The retries, deadlines, limits and other settings of calls to an upstream. Times are seconds, sizes are bytes.
+    """The retries, deadlines, limits and other settings of calls to an upstream. Times are in seconds, sizes in bytes.
 
     Raises `TypeError` for a value of the wrong type, and `ValueError` for a value that is out of range or contradicts
-    another value. The message names the field, the value and what is allowed.
+    another value. The message contains the field, its value and the allowed values.
     """
 
     retries: int = 3
-    """Attempts after the first one. A whole number from 0 to 100."""
+    """Maximum number of attempts after the first one. A whole number from 0 to 100."""
     backoff: float = 1.0
-    """Seconds. The delay before retry n is ``min(backoff * 2**(n - 1), backoff_max)``: 1, 2, 4 s by default. Truncated
-    binary exponential backoff, as in IEEE 802.3; RFC 9110 leaves the choice to the client. From 0 to 86,400."""
+    """Seconds before the first retry. The delay before retry n is ``min(backoff * 2**(n - 1), backoff_max)``: 1, 2, 4 s
+    by default. This is truncated binary exponential backoff, as in IEEE 802.3; RFC 9110 leaves the choice to the
+    client. From 0 to 86,400."""
     backoff_max: float = 30.0
-    """Upper limit of that delay in seconds. Jitter is added after the limit, so that delays at the limit still vary."""
+    """Maximum number of seconds before a retry, without jitter. Jitter is added after the limit, so that delays at the
+    limit still vary. Not below `backoff`, up to 86,400."""
     jitter: float = 0.0
-    """Fraction of the delay, from 0 to 1. A random part of this fraction is added to the delay."""
+    """The largest fraction of the delay that is added to it at random: with 0.5, a delay of 2 s becomes 2 to 3 s. From
+    0 to 1."""
     attempt_timeout: float = 10.0
     """Seconds of wall-clock time that one attempt may take, from the name look-up to the last byte of the body."""
     total_timeout: float = 60.0
@@ -154,33 +159,34 @@ class Policy(NamedFields):
             504,  # a proxy waited too long for the server behind it
         }
     )
-    """Statuses that are worth another attempt: 408, 425, 429, 500, 502, 503, 504."""
+    """HTTP statuses after which the request is retried: 408, 425, 429, 500, 502, 503, 504."""
     retry_methods: FrozenSetOf[str] = FrozenSetOf({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # noqa: RUF009
-    """Methods that may be sent twice: idempotent by RFC 9110, section 9.2.2. Others are retried only if nothing was
-    sent."""
+    """HTTP methods whose requests may be sent twice, because they are idempotent by RFC 9110, section 9.2.2. A request
+    with another method is retried only if it certainly was not sent, or if it has an ``Idempotency-Key`` header."""
     max_response_bytes: int | None = 32 * 2**20
     """Maximum size of a body that is read into memory, after decoding: 32 MiB by default; None: no limit."""
     max_json_nodes: int | None = 500_000
-    """Maximum number of values and keys that ``response.json()`` may create. They are counted before parsing, by the
-    ``[ { , :`` in the document. The length of texts does not count. 500,000 take up to 45 MiB; PyPI's largest documents
-    have 200,000. None: no limit."""
+    """Maximum number of values and keys that ``response.json()`` may create. They are counted before parsing: each of
+    ``[ { , :`` in the document counts as one. The length of strings does not count. 500,000 values take up to 45 MiB;
+    PyPI's largest documents have 200,000. None: no limit."""
     max_concurrency: int | None = None
-    """Maximum number of attempts in flight in this process; None: no limit. Waiting for a slot counts towards
-    `total_timeout`."""
+    """Maximum number of concurrent attempts of this process to the upstream; None: no limit. The time that a call waits
+    for other attempts to end counts towards `total_timeout`."""
     requests_per_second: float | None = None
-    """Maximum number of attempts that this process starts in a second, evenly spaced; None: no limit. Waiting for a
-    turn counts towards `total_timeout`."""
+    """Maximum number of attempts that this process starts per second, evenly spaced; None: no limit. The time that a
+    call waits counts towards `total_timeout`."""
     circuit_breaker: CircuitBreaker | None = CircuitBreaker()
-    """When calls are rejected because the upstream is down; None: off."""
+    """When calls are rejected because the upstream is down; None: never."""
     retry_budget: RetryBudget | None = RetryBudget()
-    """Which share of the attempts may be retries; None: off."""
+    """Which fraction of the attempts may be retries; None: any."""
     rate_limit_gate: bool = True
-    """Calls wait, or are rejected, while the upstream asks for a pause. False: calls do not share pauses."""
+    """Whether all calls wait, or are rejected, while the upstream asks for a pause. False: only the call whose response
+    asked for the pause waits."""
     classify: Classify | None = None
-    """A function that returns the meaning of a response whose status does not say enough. It is called with the status,
-    the headers and the first 64 KiB of the body (None with ``stream=True``). Its verdict takes precedence over
+    """A function that returns a `Verdict`, for upstreams whose statuses do not say enough. It is called with the
+    status, the headers and the first 64 KiB of the body (None with ``stream=True``). Its verdict takes precedence over
     `retry_statuses`; if it returns None, the status decides. It runs in every call, so it should be fast. If it raises,
-    the exception is logged and the status decides."""
+    the exception is logged and the status decides. None: the status always decides."""
 
     def __post_init__(self) -> None:
         check_integer("retries", self.retries, 0, 100)
@@ -219,8 +225,8 @@ class Policy(NamedFields):
 WEB_REQUEST = Policy(retries=1, backoff=0.5, attempt_timeout=2.0, total_timeout=5.0)
 """For code that runs inside a web request: two attempts, 5 s in total.
 
-Gunicorn kills a web worker after 30 s by default, and a visitor waits for the response. So the call must end long
-before that: 2 s + 0.5 s + 2 s fit into 5 s.
+A visitor waits for the response, and gunicorn kills a worker of its default class, sync, when a request takes longer
+than 30 s. So a call must end long before that: two attempts of 2 s and a delay of 0.5 s fit into 5 s.
 """
 
 
@@ -243,7 +249,7 @@ def check_policy(value: object) -> None:
 
 
 def refuse_options(owner: type, options: Mapping[str, Any]) -> None:
-    """Raise `TypeError` for keyword arguments that `owner` does not accept: most are fields of the policy."""
+    """Raise `TypeError` if there are `options`, keyword arguments that `owner` does not accept."""
     known = [field.name for field in fields(Policy)]
     for name in options:
         if name in known:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _MOST_SHARED = 50
-"""Number of hosts without a named upstream whose state is shared with other processes. Each costs a cache read."""
+"""Maximum number of hosts outside `Config.hosts` whose state is shared with other processes. Each is a cache read."""
 
 
 class ProcessRegistry(Registry):
@@ -61,7 +61,7 @@ class ProcessRegistry(Registry):
         self._audience = Audience(all_observers)
 
     def upstream(self, origin: Origin, *, untrusted: bool = False, partition: str = "") -> Upstream:
-        """Return the upstream that `origin` belongs to."""
+        """Return the upstream that `origin` belongs to; the first call starts the exchange with other processes."""
         found = super().upstream(origin, untrusted=untrusted, partition=partition)
         if self._sharing is not None:
             self._sharing.attend()
@@ -88,10 +88,10 @@ class ProcessRegistry(Registry):
 class observe:  # noqa: N801 - used like a function
     """Add an observer of events (`core.http.events`) to the process.
 
-    ``observe(observer)`` adds it permanently, ``with observe(observer):`` until the end of the block. The observer
-    receives the events of all sessions, also after a change of the settings. If it has an attribute ``kinds``, a set or
-    tuple of event classes, it receives only events of those classes. It runs in the thread of the call that the event
-    belongs to, so it must be fast. Its exceptions are logged and never reach the caller.
+    ``observe(observer)`` adds the observer permanently, ``with observe(observer):`` until the end of the block. The
+    observer receives the events of all sessions, also after a change of the settings. If the observer has an attribute
+    ``kinds``, a set or tuple of event classes, it receives only events of those classes. It runs in the thread of the
+    call that the event belongs to, so it must be fast. Its exceptions are logged and never reach the caller.
 
     :param observer: a callable that takes an event. Its return value is ignored.
     """
@@ -143,12 +143,15 @@ _process = _Process()
 
 
 def current() -> ProcessRegistry:
-    """Return the registry of this process, and create it on first use. Raises what the `make` given to `use` raises."""
+    """Return the registry of this process; the first call creates it.
+
+    Exceptions of the function `make`, which was passed to `use`, reach the caller.
+    """
     registry = _process.registry
     if registry is None:
         with _process.lock:
             made = _process.registry or _process.make()
-            # A signal handler that makes a call may have created a registry meanwhile.
+            # A signal handler that made an HTTP call may have created a registry since the previous line.
             registry = _process.registry = _process.registry or made
         if made is not registry:
             made.forget()
@@ -159,7 +162,8 @@ def current() -> ProcessRegistry:
 def on(runtime: Runtime) -> Iterator[None]:
     """Use `runtime` and new upstreams until the end of the block.
 
-    Then the former state is restored: changes by `use` and observers that were added inside the block are undone.
+    Then the process uses the former `make`, runtime and observers again, with new upstreams: changes by `use` and
+    observers that were added inside the block are undone.
     """
     make, before, audience = _process.make, _process.runtime, _process.audience
     use(runtime=runtime)

@@ -20,8 +20,8 @@ from .policy import Policy
 from .upstream_id import UpstreamId
 
 MOST_OTHER_HOSTS = 1024
-"""Number of hosts without a named upstream whose state is kept. The least recently used host is dropped first. Hosts in
-URLs that users submit have a separate limit of the same size."""
+"""Maximum number of hosts outside `Config.hosts` whose state is kept. The least recently used host is dropped first.
+Hosts in URLs that users submit have a separate limit of the same size."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Config:
     hosts: Mapping[str, str] = field(default_factory=dict)
     user_agent: str | None = None
     shared_cache: Any = None
-    """A `shared.cache.Cache` through which processes share which upstreams are down. None: they share nothing."""
+    """A `shared.cache.Cache` in which processes share the state of breakers and gates. None: they share nothing."""
 
     def name_of(self, origin: Origin) -> str:
         """Return the name of the upstream that `origin` belongs to."""
@@ -51,12 +51,12 @@ class Runtime:
 
     @property
     def is_real(self) -> bool:
-        """True unless the clock was replaced, for example by a test."""
+        """False if the clock was replaced, for example by a test."""
         return self.clock is time_module.monotonic
 
 
 class Registry:
-    """The upstreams of a process, or of one session with a policy or a clock of its own."""
+    """The upstreams of a process, or of one session that has its own policy or clock."""
 
     _elect: Elect | None = None
     """Set if the state of the registry is shared: see `engine.upstream.Elect`."""
@@ -71,7 +71,7 @@ class Registry:
     ) -> None:
         """Create a registry.
 
-        :param policy: applies to every upstream in place of the configured policies. The names of upstreams stay.
+        :param policy: replaces the configured policy of every upstream. The upstreams keep their names.
         """
         self.config = config or Config()
         self.runtime = runtime or Runtime()
@@ -80,17 +80,17 @@ class Registry:
         self._configured: dict[str, Upstream] = {}
         self._others: OrderedDict[Origin, Upstream] = OrderedDict()
         self._untrusted: OrderedDict[Origin, Upstream] = OrderedDict()
-        """Hosts of URLs that users submit. They are kept apart, so that such URLs cannot evict the other hosts or open
-        their breakers."""
+        """Hosts of URLs that users submit. This table is separate, so that such URLs cannot evict the other hosts or
+        open their breakers."""
         self._lock = threading.RLock()
         fork.renew_in_children(self)
 
     def upstream(self, origin: Origin, *, untrusted: bool = False, partition: str = "") -> Upstream:
         """Return the upstream that `origin` belongs to, and create it on first use.
 
-        :param untrusted: a user submitted the URL. Such a URL never belongs to an upstream that the configuration
-            names, because its failures would affect the other calls of that upstream.
-        :param partition: the credential whose quota is used: see `engine.upstream.Upstream.part`.
+        :param untrusted: whether a user submitted the URL. Such a URL never belongs to a configured upstream, because
+            its failures would affect the other calls of that upstream.
+        :param partition: name of the credential whose quota is used: see `engine.upstream.Upstream.part`.
         """
         name = OTHER if untrusted else self.config.name_of(origin)
         with self._lock:
@@ -98,15 +98,16 @@ class Registry:
         return upstream.part(partition) if partition else upstream
 
     def known(self) -> dict[UpstreamId, Upstream]:
-        """Return the upstreams in use, and their parts."""
+        """Return the upstreams in use, and their partitions."""
         with self._lock:
             wholes = self._all()
         return _with_parts(wholes)
 
     def configured_and_recent(self, hosts: int) -> dict[UpstreamId, Upstream]:
-        """Return all configured upstreams and the latest other hosts, with their parts.
+        """Return all configured upstreams and the most recently used other hosts, with their partitions.
 
-        :param hosts: maximum number of other hosts; URLs that users submit add up to as many again.
+        :param hosts: maximum number of other hosts. In addition, up to `hosts` hosts of URLs that users submit are
+            returned.
         """
         with self._lock:
             for name in self.config.upstreams:
@@ -115,13 +116,16 @@ class Registry:
         return _with_parts(wholes)
 
     def derive(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> Registry:
-        """Return a registry with its own state and, if given, policy and clock, but the same names and observers."""
+        """Return a registry with separate state, the same names of upstreams and the same observers.
+
+        `policy`, `clock` and `random`: for the new registry; None: as in this one.
+        """
         runtime = replace(self.runtime, clock=clock or self.runtime.clock, random=random or self.runtime.random)
         config = replace(self.config, shared_cache=None)
         return Registry(config, policy=policy, runtime=runtime, observers=(self.emit,))
 
     def emit(self, event: Event) -> None:
-        """Pass `event` to all observers of its kind."""
+        """Pass `event` to all observers of its class."""
         self._audience.tell(event)
 
     def forget(self) -> None:
@@ -142,7 +146,10 @@ class Registry:
         self._untrusted.clear()
 
     def _all(self, hosts: int | None = None) -> dict[UpstreamId, Upstream]:
-        """Return the upstreams without their parts, and of other hosts at most the latest `hosts` of each table."""
+        """Return the upstreams without their partitions.
+
+        :param hosts: maximum number of other hosts from each table, the most recently used ones; None: all.
+        """
         found = {UpstreamId(name): upstream for name, upstream in self._configured.items()}
         for table, untrusted in ((self._others, False), (self._untrusted, True)):
             # A copy, because a signal handler's call may add an upstream and drop the oldest.

@@ -34,14 +34,18 @@ class ResilientSession(requests.Session):
     """A `requests.Session` whose calls have retries, hard timeouts, a circuit breaker, a rate-limit gate and metrics.
 
     Without `policy`, the session uses the process-wide upstreams, as configured in the settings. With `policy`, `clock`
-    or `random`, it has separate state and shares nothing.
+    or `random`, the session has its own breakers, budgets, gates and limits.
 
-    It differs from `requests.Session` in three ways: ``timeout=`` bounds an attempt, can only shorten the
-    policy's timeout, and None means the policy's timeout; a body larger than `Policy.max_response_bytes` raises
-    `ResponseTooLarge`; `Response.elapsed` includes retries. With ``stream=True`` the caller reads the body, so
-    errors while reading it are not retried.
+    The most important differences from `requests.Session` are:
 
-    :param policy: for all calls of the session; default: the settings of each upstream.
+    - ``timeout=`` limits each attempt. It can only shorten the policy's `attempt_timeout`; None means that timeout.
+    - A body larger than `Policy.max_response_bytes` raises `ResponseTooLarge`.
+    - `Response.elapsed` includes retries.
+
+    docs/calls.md lists all differences. With ``stream=True`` the caller reads the body, so errors while reading it are
+    not retried.
+
+    :param policy: for all calls of the session; default: the policy of each upstream in the settings.
     :param untrusted: for URLs that users submit. Connects only to public addresses, by http and https, on ports 80,
         443, 8080 and 8443. Follows at most 5 redirects, none from https to http. Redirects to another origin carry
         no body, and no header, cookie or hook that may contain or add a credential. Keeps no cookies. Ignores
@@ -52,9 +56,11 @@ class ResilientSession(requests.Session):
         itself, because the name is a metric label. Each partition has its own rate-limit gate, retry budget and quota
         metrics; all partitions share the upstream's breaker. Default: "", for calls with no or only one credential.
     :param clock: returns seconds that never decrease; default: `time.monotonic`.
-    :param wait: waits the given seconds before a retry; default: `time.sleep`. An exception from it ends the call.
+    :param wait: waits the given number of seconds, for example before a retry; default: `time.sleep`. An exception that
+        it raises ends the call.
     :param random: returns a number in [0, 1), for jitter; default: `random.random`.
-    :raises ValueError: if `partition` is not "" or a name of up to 40 letters, digits, "_", "." and "-".
+    :raises ValueError: if `partition` is neither empty nor a name of up to 40 letters, digits, "_", "." and "-".
+    :raises TypeError: if an argument has the wrong type, or is a field of the policy.
     """
 
     __attrs__ = [*requests.Session.__attrs__, "_untrusted", "_clock"]  # noqa: RUF012 - what pickle keeps
@@ -88,7 +94,7 @@ class ResilientSession(requests.Session):
         self._untrusted = untrusted
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """Prepare as requests does, with the configured User-Agent instead of requests' default."""
+        """Prepare the request as requests does, with the configured User-Agent instead of requests' default."""
         prepare = super().prepare_request
         plain = None
         try:
@@ -110,7 +116,7 @@ class ResilientSession(requests.Session):
         return prepared
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> dict[str, Any]:
-        """Merge as requests does, but read the environment only when it has changed, not at every call."""
+        """Merge the settings as requests does, but read the environment only when it has changed, not at every call."""
         merge = super().merge_environment_settings
         plain = None
         if _is(merge, plain_requests.MERGE_ENVIRONMENT_SETTINGS):
@@ -130,10 +136,13 @@ class ResilientSession(requests.Session):
         return unexpected_errors.of_challenge(exc, None)
 
     def mount(self, prefix: str, adapter: BaseAdapter) -> None:
-        """Mount as requests does; raise `ValueError` in an untrusted session if `adapter` does not check addresses.
+        """Mount the adapter as requests does.
 
-        A plain `HTTPAdapter` for all of https:// or http:// is logged as a WARNING: code that mounts one for its
-        `max_retries` no longer needs it, and calls through it are not resilient.
+        Logs a WARNING if a plain `HTTPAdapter` is mounted for all of https:// or http://: calls through it are not
+        resilient, and code that mounts one for its `max_retries` no longer needs it.
+
+        :raises TypeError: if `prefix` is not a string or `adapter` not an adapter.
+        :raises ValueError: if the session is untrusted and `adapter` does not check addresses.
         """
         if not isinstance(prefix, str):
             raise TypeError(f"prefix={prefix!r}: must be a string such as 'https://'; call mount(prefix, adapter)")
@@ -148,17 +157,22 @@ class ResilientSession(requests.Session):
         super().mount(prefix, adapter)
 
     def within(self, seconds: float) -> AbstractContextManager[object]:
-        """Return a context manager that sets one total deadline for all calls of this thread or task inside it.
+        """Return a context manager: the calls of the session in its block share one total deadline.
 
-        :param seconds: from now until the deadline, which can only shorten the policy's `total_timeout`. A call that
-            begins after the deadline raises `DeadlineExceeded`.
+        Calls of other threads or tasks are not affected. A call that begins after the deadline raises
+        `DeadlineExceeded`.
+
+        :param seconds: seconds from now until the deadline. It can only shorten the policy's `total_timeout`.
         """
         check_number("seconds", seconds, "a number of seconds", -inf, inf)
         clock = self._clock or process.current().runtime.clock
         return total_deadline.several_calls(self, clock() + seconds)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the target as requests does; raise `InvalidURL` if the server sent an invalid Location."""
+        """Return the target of the redirect as requests does.
+
+        :raises InvalidURL: if the server sent an invalid Location.
+        """
         try:
             target = super().get_redirect_target(resp)
             if target:
@@ -170,19 +184,22 @@ class ResilientSession(requests.Session):
     def resolve_redirects(
         self, resp: requests.Response, req: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> Any:
-        """Follow redirects as requests does; skip its preparation if the response is not a redirect."""
+        """Follow redirects as requests does.
+
+        If the response is not a redirect, requests' function is not called, which saves time.
+        """
         resolve = super().resolve_redirects
         if _is(resolve, _RESOLVE_REDIRECTS) and not self.get_redirect_target(resp):
             return iter(())
         return resolve(resp, req, *args, **kwargs)
 
     def close(self) -> None:
-        """Close as requests does; an adapter that is mounted twice is closed once."""
+        """Close all adapters; an adapter that is mounted twice is closed once."""
         for adapter in dict.fromkeys(self.adapters.values()):
             adapter.close()
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send as requests does; redirects and authentication share the total deadline of the call."""
+        """Send the request as requests does. Redirects and authentication share the total deadline of the call."""
         if self._untrusted:
             self._guard(request, kwargs)
         with total_deadline.session_call(self) as call:
@@ -192,7 +209,7 @@ class ResilientSession(requests.Session):
                     return plain_send.send(self, request, **kwargs)
                 return send(request, **kwargs)
             except (CircuitOpen, RateLimited) as exc:
-                # Not earlier: code that wraps requests' own method, such as tracing, would record a server's response.
+                # Not earlier: tracing wraps `requests.Session.send`, and would record this response as the server's.
                 hop = exc.request if isinstance(exc.request, requests.PreparedRequest) else request
                 raise exc.answer(hop)  # noqa: B904 - it is the same error
             except requests.RequestException as exc:
@@ -209,16 +226,22 @@ class ResilientSession(requests.Session):
                 raise challenge from exc
 
     def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> dict[str, str]:
-        """Rebuild as requests does; raise `InvalidProxyURL` if the proxy's password cannot be encoded."""
+        """Return the proxies of a redirect as requests does.
+
+        :raises InvalidProxyURL: if the proxy's user name or password cannot be encoded.
+        """
         try:
             return super().rebuild_proxies(prepared_request, proxies)
         except UnicodeError:
             raise InvalidProxyURL("The proxy's user name or password has characters outside Latin-1") from None
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Rebuild as requests does; in an untrusted session, drop possible credentials when the origin changes.
+        """Rebuild the credentials of a redirect as requests does.
 
-        Raises `BlockedAddress` for redirects from https to http, and for a request body to another origin.
+        In an untrusted session, remove everything that may be a credential if the redirect leads to another origin.
+
+        :raises BlockedAddress: if the session is untrusted, and the redirect leads from https to http or would send a
+            request body to another origin.
         """
         super().rebuild_auth(prepared_request, response)
         if not self._untrusted:
@@ -273,7 +296,7 @@ class _SessionAdapter(ResilientAdapter):
 
 
 def _is(method: Any, function: object) -> bool:
-    """Return whether `method` is `function`, neither patched nor overridden by another base class."""
+    """Return whether the bound `method` is `function`, so neither patched nor overridden by another base class."""
     return getattr(method, "__func__", None) is function
 
 

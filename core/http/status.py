@@ -1,7 +1,7 @@
 """The state of the upstreams, for operators: the state that processes share, merged with the state of this process.
 
-`status_report` reads the cache itself, once, because a process that has made no call has not read it yet. It changes
-nothing.
+`status_report` reads the shared cache itself, because a process that has made no call has not read it yet. It writes
+nothing to the cache.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Heard = Mapping[UpstreamId, Record]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamStatus:
-    """The state of one upstream, or of one host without a named upstream. Times are Unix times; None: unknown."""
+    """The state of one configured upstream, or of one other host. Times are Unix times; None: unknown."""
 
     name: str
     origin: str
@@ -38,27 +38,27 @@ class UpstreamStatus:
     untrusted: bool = False
     """True: the state for URLs that users submit, which is separate even for the same host."""
     partition: str = ""
-    """The credential whose gate this is; "": the upstream itself. Only the upstream itself has a breaker and a last
-    error."""
+    """The credential whose gate this is; "": the upstream itself. A partition has no breaker and no last error of its
+    own."""
     breaker: BreakerState | None
-    """Half-open: the breaker's time is up, and the next call is the probe, unless a probe is in flight."""
+    """Half-open: the next call is the probe, or a probe is in flight."""
     has_breaker: bool
     since: float | None
-    """When the breaker closed, or when the outage began."""
+    """When the outage began or, if the breaker is closed, when it ended."""
     next_probe: float | None
     """None unless the breaker is open."""
     gate_closed: bool | None
     closed_until: float | None
     """None unless the gate is closed."""
     asked_until: float | None
-    """End of the pause that the upstream asked for. A gate opens after at most an hour, for one call at a time."""
+    """End of the pause that the upstream asked for. After at most an hour, the gate allows one call at a time."""
     quotas: Mapping[str, Allowance]
-    """Quotas by the upstream's name of the resource; "" if it names none."""
+    """Quotas by the name that the upstream gives the resource; "" if it gives none."""
     last_error: Failure | None
 
     @property
     def in_trouble(self) -> bool:
-        """Whether the breaker or the gate restricts calls."""
+        """Whether the breaker is not closed, or the upstream has asked for a pause that is not over."""
         return self.breaker in {BreakerState.OPEN, BreakerState.HALF_OPEN} or self.asked_until is not None
 
     @property
@@ -70,14 +70,14 @@ class UpstreamStatus:
 class StatusReport:
     at: float
     is_shared: bool
-    """The report contains the state of all processes, not only of this one."""
+    """Whether the report contains the state of all processes, not only of this one."""
     problem: str | None
     """Why the shared cache could not be read; None: it was read, or there is none."""
     upstreams: tuple[UpstreamStatus, ...]
 
 
 def status_report(registry: ProcessRegistry, wall: float | None = None) -> StatusReport:
-    """Return the state of all named upstreams, and of other hosts that are in trouble or had a recent error.
+    """Return the state of all configured upstreams, and of other hosts that are down or had an error in the past day.
 
     :param wall: the current Unix time; default: `time.time()`.
     """
@@ -125,7 +125,7 @@ def _subjects(
     subjects = []
     for name in names:
         if name not in {OTHER, UNTRUSTED}:
-            told = {resource.rpartition("/")[0] for resource in recent[name].quotas}  # of other processes too
+            told = {resource.rpartition("/")[0] for resource in recent[name].quotas}  # quotas of other processes too
             mine = {key.partition for key in known if key.name == name}
             subjects += [UpstreamId(name, partition=partition) for partition in sorted({"", *told, *mine})]
     troubled = [subject for subject, upstream in known.items() if subject.name == OTHER and _is_in_trouble(upstream)]
@@ -186,7 +186,7 @@ def _standing(
 
 
 def _shifted(snapshot: _S, ahead: float) -> _S:
-    """Return a snapshot of this process in wall-clock time. One that never changed gets the earliest date, 0."""
+    """Return a snapshot of this process in wall-clock time. A state that never changed is dated 0."""
     if not any(snapshot):
         return snapshot
     shifted = snapshot.shifted(ahead)
@@ -201,7 +201,10 @@ def _breaker(snapshot: BreakerSnapshot, settings: CircuitBreaker, wall: float) -
 
 
 def _since(state: BreakerState | None, snapshot: BreakerSnapshot, transitions: list[Transition]) -> float | None:
-    """Return when the outage began or ended. An open breaker's snapshot begins with its last probe."""
+    """Return when the outage began or ended; None: unknown.
+
+    For an outage, a transition is preferred, because `BreakerSnapshot.since` may be the start of the last probe.
+    """
     if state is None:
         return None
     is_open = state is not BreakerState.CLOSED

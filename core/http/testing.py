@@ -1,16 +1,22 @@
-"""A pytest fixture for code that uses core.http: new upstreams, and a clock on which waiting takes no time.
+"""A pytest fixture for code that uses core.http. It provides new upstreams, and a clock on which waiting takes no time.
 
 In conftest.py:
 
     pytest_plugins = ["core.http.testing"]
 
-and in a test, or for all of them with ``pytestmark = pytest.mark.usefixtures("outbound_http")``:
+In a test module:
+
+    import responses
+
+    from core import http
 
     @responses.activate
     def test_gives_up(outbound_http):
         responses.get("https://example.org/", status=503)
         assert http.get("https://example.org/").status_code == 503
         assert outbound_http.clock.waits == [1, 2, 4]
+
+To use the fixture in all tests of a module: ``pytestmark = pytest.mark.usefixtures("outbound_http")``.
 """
 
 from __future__ import annotations
@@ -59,9 +65,10 @@ class OutboundHTTP:
 
 @pytest.fixture
 def outbound_http() -> Iterator[OutboundHTTP]:
-    """Give the test new upstreams on a fake clock, without jitter. After the test, new ones use the real clock.
+    """Give the test new upstreams with a fake clock and without jitter.
 
-    Observers that the test adds (`core.http.observe`) are removed after the test.
+    After the test, the process gets new upstreams with the real clock, and the observers that the test added
+    (`core.http.observe`) are removed.
     """
     clock = FakeClock()
     with process.on(Runtime(clock, clock.wait, lambda: 0.0)):

@@ -1,8 +1,8 @@
-"""The total deadline that the hops of one session call share.
+"""The total deadline that all requests of one session call share: the first request, redirects and authentication.
 
 requests follows a redirect by calling `Session.send` again, and digest authentication calls `HTTPAdapter.send` from a
 hook. Both happen inside the first `Session.send`. So the first `send` opens a scope, in which the adapter finds the
-deadline. The scope is a context variable, because an extra argument would also reach mocks and other adapters.
+deadline. The scope is in a context variable, because an extra argument would also reach mocks and other adapters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .outcome import Attempt
 
 
 class Scope:
-    """One session call with all its hops and their attempts, or several calls that share a time limit."""
+    """One session call with all its requests and their attempts, or several calls that share a time limit."""
 
     __slots__ = ("__weakref__", "_deadline", "attempts", "limit", "outer", "owner", "spans_calls")
 
@@ -28,10 +28,13 @@ class Scope:
         self.outer = outer
         self._deadline: float | None = None
         self.attempts: tuple[Attempt, ...] = ()
-        """The attempts of all hops so far."""
+        """The attempts so far, those before a redirect included."""
 
     def deadline(self, proposed: float) -> float:
-        """Return the deadline of the call. The first hop sets it to `proposed`, or to the limit if that is earlier."""
+        """Return the deadline of the call.
+
+        The first request of the call sets it to `proposed`, or to `limit` if that is earlier.
+        """
         if self._deadline is None:
             self._deadline = proposed if self.limit is None else min(proposed, self.limit)
         return self._deadline
@@ -40,8 +43,9 @@ class Scope:
 class _Link:
     """The innermost scope, and a link to the scopes around it.
 
-    The reference to the scope is weak: an exception of a signal handler between the start of a block and its first line
-    would leave the scope here, and all later calls of its session would share the deadline of a finished call.
+    The reference to the scope is weak. If a signal handler raises between `__enter__` and the first line of the block,
+    `__exit__` does not run. With a strong reference, all later calls of the session would then share the deadline of a
+    finished call.
     """
 
     __slots__ = ("outer", "scope")
@@ -67,7 +71,7 @@ def _innermost() -> Scope | None:
 
 
 def current(adapter: BaseAdapter) -> Scope | None:
-    """Return the session call that uses `adapter`; None if the session is not a ResilientSession."""
+    """Return the session call that uses `adapter`; None: the session is not a `ResilientSession`."""
     scope = _innermost()
     if scope is not None:
         for mounted in scope.owner.adapters.values():
@@ -77,7 +81,7 @@ def current(adapter: BaseAdapter) -> Scope | None:
 
 
 def session_call(owner: Session) -> Entered:
-    """Open a scope for a call of the session `owner`, or join its open scope."""
+    """Return a context manager that opens a scope for a call of the session `owner`, or joins its open scope."""
     innermost = _innermost()
     outer = _of(owner, innermost)
     if outer is None:
@@ -86,7 +90,7 @@ def session_call(owner: Session) -> Entered:
 
 
 def several_calls(owner: Session, limit: float) -> Entered:
-    """Limit the calls of `owner` inside the block to `limit`, a moment on the clock of `owner`."""
+    """Return a context manager: calls of `owner` in its block must end by `limit`, a time on the clock of `owner`."""
     innermost = _innermost()
     outer = _of(owner, innermost)
     if outer is not None and outer.limit is not None:
@@ -95,14 +99,17 @@ def several_calls(owner: Session, limit: float) -> Entered:
 
 
 def _of(owner: Session, scope: Scope | None) -> Scope | None:
-    """Return the innermost scope if it belongs to `owner`, skipping the limits that other sessions set inside it."""
+    """Return the innermost scope of `owner`, beginning with `scope`; None if there is none.
+
+    Limits that other sessions set are skipped. The search ends at a call of another session.
+    """
     while scope is not None and scope.owner is not owner:
         scope = scope.outer if scope.spans_calls else None
     return scope
 
 
 class Entered:
-    """A context manager that activates a scope. It is a class, because every call uses it and a generator is slower."""
+    """A context manager that activates a scope. It is a class, because each call uses it and a generator is slower."""
 
     __slots__ = ("_scope", "_token")
 

@@ -1,7 +1,7 @@
 """Warns a Django site whose setting OUTBOUND_HTTP is not read, because the app that reads it is not installed.
 
-This module does not import Django, because most adopters do not use it. In a process that uses Django, its modules are
-already loaded.
+This module does not import Django, because most users of the library do not have it. In a process that uses Django, the
+modules of Django are already loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SETTING = "OUTBOUND_HTTP"
 
 
 def warn() -> None:
-    """Log a warning if Django is set up and has the setting. To be called where the defaults are used instead."""
+    """Log a warning if Django is set up and has the setting. Call this before the default settings are used."""
     django_apps, django_conf = sys.modules.get("django.apps"), sys.modules.get("django.conf")
     if django_apps is None or django_conf is None or not django_apps.apps.ready:
         return  # until the apps are ready, our app may still read the setting

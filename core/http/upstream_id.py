@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class UpstreamId(NamedTuple):
-    """The name of an upstream, or the origin of a host that no upstream names, and the partition."""
+    """The name of a configured upstream, or "other" and the origin of another host; and the partition."""
 
     name: str
     origin: str = ""
     """ "https://host" if the name is "other", otherwise empty."""
     untrusted: bool = False
-    """Users submit the URLs. These calls have state of their own, even for the same host."""
+    """Whether users submit the URLs. Such calls have separate state, even for the same host."""
     partition: str = ""
-    """The credential whose quota is used: see `ResilientSession`."""
+    """Name of the credential whose quota is used: see `ResilientSession`."""

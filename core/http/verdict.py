@@ -25,16 +25,17 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The return value of `Policy.classify`. Create it with the class method that is named like the meaning."""
+    """The return value of `Policy.classify`. Create it with a class method, for example `Verdict.transient`."""
 
     meaning: Meaning
     """The kind of verdict."""
     seconds: float | None = None
-    """Seconds until the next attempt; None: as the headers say."""
+    """Seconds until the next attempt; None: the headers of the response determine them."""
     doubled: bool = False
-    """`seconds` is doubled each time that the upstream still refuses after the pause, up to an hour."""
+    """Whether `seconds` is doubled each time that the upstream still refuses after the pause, up to an hour."""
     why: str = ""
-    """The reason of the pause, written after "the upstream" in the errors of the calls that the pause rejects."""
+    """The reason for the pause: a predicate that follows "the upstream" in the errors of the calls that the pause
+    rejects."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.meaning, Meaning):
@@ -59,7 +60,8 @@ class Verdict:
     def transient(cls, seconds: float | None = None) -> Verdict:
         """Return the verdict that the same request may succeed later.
 
-        :param seconds: the delay before the retry; None: as the headers say, otherwise the usual backoff.
+        :param seconds: the delay before the retry; None: the delay of the response's headers or, without such headers,
+            the backoff of the policy.
         """
         return cls(Meaning.TRANSIENT, seconds)
 
@@ -67,14 +69,14 @@ class Verdict:
     def rate_limited(cls, seconds: float | None = None, *, doubled: bool = False, why: str = "") -> Verdict:
         """Return the verdict that the upstream wants a pause from all requests: the rate-limit gate closes.
 
-        :param seconds: the length of the pause; None: as the headers say. If they say nothing, only this call is
-            delayed.
-        :param doubled: double the pause each time that the upstream still refuses after it.
+        :param seconds: the length of the pause; None: the headers of the response determine it. Without such headers,
+            only this call is delayed.
+        :param doubled: whether to double the pause each time that the upstream still refuses after it.
         :param why: a predicate for messages, after "the upstream"; default: "asked for a pause".
         """
         return cls(Meaning.RATE_LIMITED, seconds, doubled, why)
 
 
 Classify: TypeAlias = Callable[[int, Mapping[str, str], bytes | None], Verdict | None]
-"""A function of the status, the headers (case-insensitive) and the start of the body. It returns None if the status
-says enough."""
+"""A function of the status, the headers (case-insensitive) and the start of the body. It returns None if the status is
+sufficient."""

@@ -1,14 +1,17 @@
-"""requests' own names, with the resilient ones in place: ``from core.http import requests`` for ``import requests``.
+"""The names of requests, with resilient functions and sessions.
 
-`get`, `options`, `head`, `post`, `put`, `patch`, `delete` and `request` are those of `core.http`. `Session` is
-`ResilientSession`, and `session()` returns one. Every other name is requests' own, also one that is private or that a
-later release of requests adds: exceptions, `codes`, `Response`, submodules. So `requests.api.get` and
-`requests.sessions.Session` are not resilient. Import what is in a submodule from requests itself: ``from
+Use it by writing ``from core.http import requests`` in place of ``import requests``.
+
+`get`, `options`, `head`, `post`, `put`, `patch`, `delete` and `request` are the functions of `core.http`. `Session` is
+`ResilientSession`, and `session()` returns a new one. All other names are those of requests: exceptions, `codes`,
+`Response`, submodules, private names, and names that later releases add. So `requests.api.get` and
+`requests.sessions.Session` are not resilient. Import the contents of submodules from requests itself: ``from
 requests.exceptions import Timeout``.
 
-Mocks go on working: ``mock.patch("your.module.requests.get")`` as well as ``mock.patch("requests.get")``. A function or
-class that replaces one of requests is used in place of ours, and then nothing of core.http runs; so is the `Session` of
-requests-cache. A wrapper that names what it wraps (`__wrapped__`), as agents for tracing install, is no replacement.
+Mocks keep working, both ``mock.patch("your.module.requests.get")`` and ``mock.patch("requests.get")``. If other code
+replaces a function or class of requests, this module returns the replacement, and no code of core.http runs. Mocks and
+the `Session` that requests-cache installs are such replacements. A wrapper with the attribute `__wrapped__`, such as
+those that tracing agents install, does not count as a replacement.
 
 `core.http.requests.web` has the same names, with a policy for code that runs inside a web request.
 """

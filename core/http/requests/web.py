@@ -1,8 +1,8 @@
 """`core.http.requests` for code that runs inside a web request: ``from core.http.requests import web as requests``.
 
-Every call has the policy `WEB_REQUEST` (two attempts, 5 s in all), whatever the settings say of its upstream. The calls
-of the functions share breakers, gates and budgets, but with no other call of the process. A `Session` has state of its
-own, so make one for all web requests rather than one in each.
+Every call uses the policy `WEB_REQUEST` (two attempts, 5 s in total), whatever the settings of its upstream are. The
+calls of `get` and the other functions share breakers, gates and budgets with each other, but not with other calls of
+the process. Each `Session` has its own state, so create one session per process, not one per web request.
 """
 
 from __future__ import annotations
