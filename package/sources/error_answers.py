@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import requests
 
 from core.http import CircuitOpen, RateLimited, process
-from core.http.engine.rate_limit_gate import LEFT_ALONE, MAX_CLOSED
+from core.http.engine.rate_limit_gate import DEFAULT_WHY, MAX_CLOSED
 from core.http.outcome import Attempt, Rejection
 from package.sources.errors import AskError, Gone, LeftAlone, NotReady, Unreachable, Unusable
 from package.sources.server import Server
@@ -52,7 +52,7 @@ def left_alone(name: str, rejection: Rejection, why: str, retry_at: datetime) ->
     text = "is down"
     if rejection is not Rejection.BREAKER_OPEN:
         said = why.partition(_UPSTREAM)[2]  # the `why` of the verdict on an earlier response
-        text = said if said and said != LEFT_ALONE else "limits our rate"
+        text = said if said and said != DEFAULT_WHY else "limits our rate"
     return LeftAlone(f"{name} {text}; nothing is sent before {retry_at:%H:%M:%S} UTC", rejection.value, retry_at)
 
 

@@ -1,5 +1,5 @@
-"""The decisions of a call, without any I/O. Read `call` first.
+"""Decides what a call does next: send, wait, retry or fail. Read `call` first.
 
-The engine never blocks and receives its clock and its random numbers as arguments, so threads, asyncio and tests with a
-fake clock all use the same code.
+The engine does no I/O, never blocks, and receives its clock and its random numbers as arguments. So threads, asyncio
+and tests with a fake clock all use the same code.
 """

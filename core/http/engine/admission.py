@@ -1,6 +1,7 @@
-"""Permission for one attempt: asks each policy in order. If one refuses, releases what the others granted.
+"""Decides whether an attempt may be sent now: asks each admission rule in order.
 
-A new policy is one file with an `AdmissionRule`, and one line in `Admission.__init__`.
+If one rule refuses, what the others granted is released. A new rule is one file with an `AdmissionRule`, and one line
+in `Admission.__init__`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from .steps import Wait
 from .upstream import Upstream
 
 _ELSEWHERE = 1.0
-"""Seconds between questions to the gate while another process sends the probe."""
+"""Seconds after which the gate is asked again while another process sends the probe."""
 
 
 class Admission:
-    """The policies of an upstream, with the state of one call. Not thread-safe."""
+    """The admission rules of an upstream, with the state of one call. Not thread-safe."""
 
     __slots__ = ("_breaker", "_gate", "_reservation", "_rules", "_upstream")
 
@@ -34,19 +35,19 @@ class Admission:
         self._rules = [rule for rule in in_order if rule is not None]
 
     def resume(self, call: CallContext, now: float) -> None:
-        """Record that the call has finished a wait, if it waited at the gate."""
+        """Record the end of the call's wait at the gate, if it waited there."""
         if self._gate is not None:
             self._gate.resume(call, now)
 
     def refusal(self, now: float) -> Refused | None:
-        """Return a refusal if waiting is pointless because the breaker is open; otherwise None."""
+        """Return a refusal if the breaker is open, so that waiting would be pointless; otherwise None."""
         breaker = self._upstream.breaker
         if breaker is None or self._breaker is None or not breaker.is_open(now):
             return None
         return self._breaker.refused(now)
 
     def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
-        """Ask all policies for permission to make an attempt. None: granted."""
+        """Ask all rules for permission to make an attempt. None: all rules granted it."""
         upstream = self._upstream
         if upstream.elect is not None and not upstream.gate.is_closed(now):
             for subject in (upstream,) if upstream.whole is upstream else (upstream.whole, upstream):
@@ -61,7 +62,7 @@ class Admission:
         return None
 
     def _elected(self, subject: Upstream, call: CallContext, now: float) -> Wait | Refused | None:
-        """Ask whether this process may send the probe that is due. None: it may."""
+        """Ask whether this process may send the probe that is due. None: the process may send it."""
         assert self._upstream.elect is not None  # noqa: S101 - the caller has checked it
         if self._breaker is not None and self._breaker.prefers_others(call, now):
             return self._breaker.refused(now)
@@ -78,7 +79,7 @@ class Admission:
             self._reservation.sent()
 
     def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
-        """Report the outcome to all policies. The slot is released last, so that the next call sees their new state."""
+        """Report the outcome to all rules. The slot is released last, so that the next call sees their new state."""
         reservation = self._reservation
         for rule in self._rules:
             if rule is not reservation:
@@ -87,7 +88,7 @@ class Admission:
             reservation.tell(call, outcome, now)
 
     def give_back(self, *, but: AdmissionRule | None = None) -> None:
-        """Release everything that was granted or is waited for, except what `but` holds."""
+        """Release all permissions and places in queues, except those of the rule `but`."""
         for rule in self._rules:
             if rule is not but:
                 rule.give_back()
@@ -98,16 +99,20 @@ class Admission:
             self._reservation.waking(wake)
 
     def keep_slot(self) -> Slot | None:
-        """Pass the slot of the current attempt to the caller; None: the policy does not limit concurrency."""
+        """Transfer the slot of the current attempt to the caller; None: the policy does not limit concurrency."""
         return None if self._reservation is None else self._reservation.keep_slot()
 
     @property
     def holds_reservation(self) -> bool:
-        """Whether the call has, or waits for, a slot or a turn."""
+        """Whether the call has a slot or a turn, or waits for one."""
         return self._reservation is not None and self._reservation.is_held
 
     def _not_elected(self, elected: Wait | bool, call: CallContext, now: float) -> Wait | Refused:
-        """Wait while the election is undecided. Do not wait for the probe of another process."""
+        """Return the next step of a call that has not won the election.
+
+        While the election is undecided, the call waits. After another process has won, the call does not wait for the
+        probe of that process at an open breaker, only at a gate.
+        """
         if isinstance(elected, Wait):
             return Wait(min(elected.seconds, call.deadline - now), for_turn=True)
         breaker = self._upstream.breaker

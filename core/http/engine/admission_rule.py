@@ -1,4 +1,7 @@
-"""The interface of policies that admit attempts: they decide before an attempt and learn its outcome after it."""
+"""The interface of admission rules, such as the circuit breaker, the rate-limit gate and the retry budget.
+
+A rule decides whether an attempt may be sent, and receives its outcome afterwards.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from .steps import Wait
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A policy allows no attempt before the deadline of the call."""
+    """A rule allows no attempt before the deadline of the call."""
 
     rejection: Rejection
-    """Reported if the call has made no attempt."""
+    """The reason to report if the call has made no attempt."""
     suppression: Suppression
-    """Reported if the call has made an attempt and is not retried."""
+    """The reason to report if the call has made an attempt, and its retry is refused."""
     why: str
     """The reason as text, for the error."""
     retry_in: float = 0.0
@@ -26,7 +29,7 @@ class Refused:
 
 
 class UpstreamContext(Protocol):
-    """The part of an upstream that policies use."""
+    """The part of an upstream that rules use."""
 
     name: str
     partition: str
@@ -38,10 +41,10 @@ class UpstreamContext(Protocol):
 
 
 class CallContext(Protocol):
-    """The part of a call that policies use.
+    """The part of a call that rules use.
 
-    It is an argument of each method. A rule that stored it would create a reference cycle with the call, and the
-    slot and the probe of the call would be released only by the garbage collector.
+    Each method of a rule receives the call as an argument. A rule that stored it would create a reference cycle with
+    the call, and the slot and the probe of the call would be released only by the garbage collector.
     """
 
     @property
@@ -64,13 +67,13 @@ class CallContext(Protocol):
 
 
 class AdmissionRule(Protocol):
-    """One policy, with the state of one call. Not thread-safe: a call belongs to one thread or task at a time."""
+    """One rule, with the state of one call. Not thread-safe: a call belongs to one thread or task at a time."""
 
     def ask(self, call: CallContext, now: float) -> Wait | Refused | None:
-        """Ask for permission to make an attempt. None: granted."""
+        """Ask for permission to make an attempt. None: the rule grants it."""
 
     def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
-        """Report the outcome of the attempt. This also uses up the permission."""
+        """Report the outcome of the attempt. After that, the rule no longer holds the permission."""
 
     def give_back(self) -> None:
-        """Release the permission: no attempt was made, or it was cancelled. Does nothing without a permission."""
+        """Release the permission, if there is one, because the attempt was not made or was cancelled."""

@@ -1,4 +1,4 @@
-"""Classifies an attempt as success or failure of its upstream, for the circuit breaker."""
+"""Classifies the outcome of an attempt as success or failure of its upstream, for the circuit breaker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..outcome import Outcome, Reason
 
 
 class Health(StrEnum):
-    """What an attempt shows about the health of the upstream."""
+    """Whether an attempt shows that the upstream works, that it fails, or neither."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -16,28 +16,28 @@ class Health(StrEnum):
 
 
 def health_of(outcome: Outcome, *, any_host: bool) -> Health:
-    """Return the health that `outcome` shows.
+    """Return what `outcome` shows about the health of the upstream.
 
-    :param any_host: the configuration does not name the upstream, so its URLs may be mistyped.
+    :param any_host: whether the host is not configured, so that its name may be mistyped.
     """
     reason = outcome.reason
     if reason is None:
         return Health.SUCCESS
     if reason in _SAYS_NOTHING or outcome.status == 425 or outcome.stale:
         return Health.NEITHER
-    if reason is Reason.OTHER and outcome.status is not None:  # a status outside of HTTP's: the server answered
+    if reason is Reason.OTHER and outcome.status is not None:  # a status outside 100 to 599, so the server works
         return Health.SUCCESS
     if reason is Reason.OTHER and not outcome.sent:  # an invalid URL, or no file descriptors: not the upstream's fault
         return Health.NEITHER
-    if reason is Reason.DNS and any_host and not outcome.transient:  # the name does not exist: often a typing error
+    if reason is Reason.DNS and any_host and not outcome.transient:  # the name does not exist, often a typing error
         return Health.NEITHER
     return Health.FAILURE
 
 
 def cut_short_after(outcome: Outcome, *, granted: float, attempt_timeout: float) -> float | None:
-    """Return the seconds after which an attempt timed out, if the policy's `attempt_timeout` is longer.
+    """Return the seconds after which an attempt timed out, if they are less than the policy's `attempt_timeout`.
 
-    None: the attempt did not time out, or it had the full time of the policy.
+    None: the attempt did not time out, or had the full time of the policy.
     """
     if outcome.reason is not Reason.TIMEOUT or outcome.status is not None:
         return None

@@ -1,4 +1,4 @@
-"""One logical request, from the first attempt to the final response: read this module first.
+"""One call, from the first attempt to the final response or error. Read this module first.
 
 A driver asks `Call.begin` for the next step, performs it with its HTTP client, and passes the outcome to `Call.end`:
 
@@ -18,13 +18,13 @@ A driver asks `Call.begin` for the next step, performs it with its HTTP client, 
 
 Besides this loop, a driver must
 
-- cancel: after any interruption of the loop, call `cancel`, which releases everything that the call holds;
-- wake: if its clock is the real one, wait inside `Call.waking`, so that a free slot or an opened breaker ends the wait;
-- keep the slot of a response whose body the caller reads: take it with `Call.keep_slot`, release it after the body;
+- after any exception in the loop, call `Call.cancel`, which releases everything that the call holds;
+- with the real clock, wait inside `Call.waking`, so that a free slot or an opened breaker ends the wait;
+- if the caller reads the body, take the slot with `Call.keep_slot`, and release it after the body was read;
 - limit every attempt to the seconds of its `Send`: DNS, connection, TLS, sending, headers and body together;
-- keep the previous response readable during a retry: if the retry is not sent after all, the call returns it;
+- keep the last response readable until the next attempt is made, because the call returns it if no attempt follows;
 - translate the final error: `NotSent` and `DeadlineExceeded` into subclasses that are also errors of its client
-  (`errors`), and a timed-out attempt into DeadlineExceeded if the call `is_over`.
+  (`errors`), and the error of a timed-out attempt into DeadlineExceeded if the call `is_over`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from .upstream import Upstream
 
 
 class Call:
-    """One logical request. Only one thread or task may use it at a time. Shared state belongs to its upstream."""
+    """One call. Only one thread or task may use it at a time. State that calls share belongs to the upstream."""
 
     def __init__(
         self,
@@ -69,10 +69,10 @@ class Call:
         idempotent: bool | None = None,
         replayable: bool = True,
     ) -> None:
-        """Start a logical request.
+        """Start a call.
 
         :param attempt_timeout: seconds; can only shorten the policy's `attempt_timeout`.
-        :param deadline: a time on the upstream's clock; can only shorten the policy's total timeout.
+        :param deadline: a time on the upstream's clock; can only shorten the policy's `total_timeout`.
         :param idempotent: whether the request may be sent twice; None: `Policy.retry_methods` decides.
         :param replayable: whether the body can be sent again.
         """
@@ -97,7 +97,8 @@ class Call:
         self.duration = 0.0
         """Seconds that the last attempt took."""
         self._fresh = False
-        """The next attempt is the one retry of the call on a new connection, because a reused one stayed silent."""
+        """Whether the next attempt must use a new connection, because nothing was received on a reused one. Such a
+        retry has no delay; each call has at most one."""
         self._refreshed = 0
         self._not_before = now
         self._retry: RetryScheduled | None = None
@@ -119,7 +120,7 @@ class Call:
     def begin(self) -> Send | Wait | Stop:
         """Return the next step.
 
-        :raises CircuitOpen, RateLimited, DeadlineExceeded: nothing was sent, and the call is finished.
+        :raises CircuitOpen, RateLimited, DeadlineExceeded: if the call is finished and has sent nothing.
         """
         now = self.upstream.clock()
         self._admission.resume(self, now)
@@ -151,7 +152,7 @@ class Call:
         return Send(self.granted, fresh=self._fresh)
 
     def end(self, outcome: Outcome) -> bool:
-        """Record the outcome of the attempt. Returns True: call `begin` again; False: the call is finished."""
+        """Record the outcome of the attempt. Returns True to call `begin` again, False if the call is finished."""
         now = self._close_attempt(outcome)
         self._admission.tell(self, outcome, now)
         if outcome.quota is not None:
@@ -175,15 +176,15 @@ class Call:
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
         """Inside the block, call `wake` when `begin` should be called again: a slot is free, or the breaker has opened.
 
-        `wake` may run in any thread, and in a finalizer at any point of the program. So it must not acquire a lock, as
-        `threading.Event.set` does; `queue.SimpleQueue.put` is designed for this.
+        `wake` may run in any thread, and in a finalizer between any two lines of a program. So it must not acquire a
+        lock, as `threading.Event.set` does. `queue.SimpleQueue.put` is safe.
         """
         with self.upstream.waking(wake):
             self._admission.waking(wake)
             yield
 
     def keep_slot(self) -> Slot | None:
-        """Return the slot of the current attempt, to be held until `Slot.leave`; None: concurrency is not limited."""
+        """Return the slot of the current attempt, which the caller must release with `Slot.leave`; None: no limit."""
         return self._admission.keep_slot()
 
     def _decide_retry(self, outcome: Outcome, now: float) -> RetryScheduled | None:
@@ -231,7 +232,7 @@ class Call:
         self.upstream.observe(RetrySuppressed(self.upstream.name, self.target, reason))
 
     def _refuse(self, refused: Refused) -> Stop:
-        """End the call without another attempt. Returns `Stop` if there was an attempt, otherwise raises the error."""
+        """End the call without another attempt. Returns `Stop` if an attempt was made, otherwise raises the error."""
         self._admission.give_back()
         if self._attempts:
             last = self._attempts[-1].outcome

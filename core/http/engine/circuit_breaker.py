@@ -1,11 +1,11 @@
 """The circuit breaker of an upstream: it rejects attempts while the upstream is down.
 
-closed ── too many failures ──> open ── its time is up ──> half-open ── the probe succeeds ──> closed
-                                  ^                            │
-                                  └───── the probe fails ──────┘   (and the next time is twice as long)
+closed ── too many failures ──> open ── `probe_at` is reached ──> half-open ── the probe succeeds ──> closed
+                                  ^                                   │
+                                  └───────── the probe fails ─────────┘   (and the time until the next probe doubles)
 
-A permit carries the generation of the state in which it was granted. A late outcome of an attempt from before a
-transition has no effect.
+Each transition starts a new generation, and a permit contains the generation in which it was granted. So the outcome of
+an attempt that started before a transition has no effect after it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .mergeable_state import BreakerSnapshot, Transition
 from .sliding_window import Window, WindowMaximum
 
 _PATIENT = 1.0
-"""Seconds. A caller's timeout up to this does not count as a failure of an upstream that has not answered yet."""
+"""Seconds. If there was no recent success, a timeout that the caller shortened to this or less is not a failure."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Permit:
-    """Permission for one attempt. A probe's permit also ends when no reference to it is left."""
+    """Permission for one attempt. The permit of a probe also ends when the permit is garbage-collected."""
 
     generation: int
     entered: BreakerState | None = None
@@ -50,24 +50,26 @@ class Breaker:
         self._probe_until = 0.0
         self._probed_at = 0.0
         self._hasty = 0.0
-        """Timeout in seconds of the last probe, if its caller's shortened timeout ended it; otherwise 0."""
+        """Seconds after which the last probe timed out, if its caller had shortened the timeout; otherwise 0."""
         self.state = BreakerState.CLOSED
         self.probe_at = 0.0
         """While open: when the next probe is allowed."""
         self.snapshot = BreakerSnapshot()
         """The state that is shared with other processes."""
         self.last_transition: Transition | None = None
-        """When calls of this process last opened or closed the breaker, for operators: the start of the outage."""
+        """The last time that a call of this process opened or closed the breaker, for operators."""
         self.is_retired = False
-        """The breaker was replaced: no new call uses it, and it reports no changes."""
+        """Whether the breaker was replaced. No new call uses a retired breaker, and it reports no changes."""
         self._permit = Permit(0)
         self._probe: weakref.ref[Permit] = weakref.ref(self._permit)
-        """The permit of the probe. Weak, because after an interrupt no call may report the probe's outcome."""
+        """The permit of the probe. The reference is weak, because an interrupted call may never report the outcome."""
 
     def acquire(self, now: float, patience: float) -> Permit | None:
-        """Return a permit for one attempt, which may take `patience` seconds; None: the breaker refuses.
+        """Return a permit for one attempt; None: the breaker refuses.
 
         The caller must pass the permit to `record` or `release`.
+
+        :param patience: seconds that the attempt may take.
         """
         permit = self._permit
         if self.state is BreakerState.CLOSED:  # no lock: a permit of a generation that just ended changes nothing
@@ -81,7 +83,8 @@ class Breaker:
         """Record the outcome of an attempt. Returns the state that the breaker entered; None: it did not change.
 
         :param seconds: duration of the attempt.
-        :param cut_short: seconds after which the attempt timed out, if the policy would have waited longer.
+        :param cut_short: seconds after which the attempt timed out, if they are less than the policy's timeout;
+            otherwise None.
         """
         with self._lock:
             if permit.generation != self._permit.generation:
@@ -103,15 +106,16 @@ class Breaker:
             return None
 
     def release(self, permit: Permit) -> None:
-        """Return a permit unused, because the attempt was cancelled."""
+        """Take back an unused permit, because the attempt was cancelled."""
         with self._lock:
             if permit.generation == self._permit.generation and self.state is BreakerState.HALF_OPEN:
                 self._probe_until = 0.0
 
     def adopt(self, seen: BreakerSnapshot, snapshot: BreakerSnapshot) -> BreakerState | None:
-        """Adopt the state of another process. Returns the state before.
+        """Adopt the state of another process. Returns the former state; None: the state was not adopted.
 
-        None: not adopted, because the snapshot of this process is no longer `seen`.
+        :param seen: the snapshot of this breaker for which the caller decided to adopt `snapshot`. If the breaker has
+            changed since then, nothing is adopted.
         """
         with self._lock:
             if self.snapshot != seen:
@@ -134,9 +138,10 @@ class Breaker:
         return self.state is BreakerState.HALF_OPEN and now < self._probe_until and self._probe() is not None
 
     def prefers_others(self, now: float, patience: float) -> bool:
-        """Return whether the probe is reserved for calls with a longer timeout than that which ended the last probe.
+        """Return whether the probe is reserved for calls with a longer timeout than a call with `patience` seconds.
 
-        The reservation ends after `open_for` seconds, because there may be no such call.
+        It is reserved if the last probe timed out because its caller had shortened the timeout, and `patience` is not
+        longer than that timeout. The reservation ends after `open_for` seconds, because there may be no other calls.
         """
         return patience <= self._hasty and now < self.probe_at + self._settings.open_for
 
@@ -159,16 +164,19 @@ class Breaker:
         return self.state is BreakerState.OPEN and now < self.probe_at
 
     def retry_in(self, now: float) -> float:
-        """Return the seconds until another attempt may be allowed."""
+        """Return the seconds until another attempt may be allowed, at least 1."""
         return max(self.probe_at - now, 1.0)  # at least 1 s: a probe may be in flight
 
     def is_suspect(self, now: float) -> bool:
-        """Return whether the breaker is closed after a recent failure: a few more failures in a row open it."""
+        """Return whether the last attempt failed recently and the breaker is still closed.
+
+        A few more failures in a row would open the breaker.
+        """
         recent = now - self._last_failure <= self._settings.window
         return self.state is BreakerState.CLOSED and self._in_a_row > 0 and recent
 
     def refusal(self, now: float) -> Refused | None:
-        """Return why the breaker would refuse an attempt now; None: it would allow it. Takes no permit."""
+        """Return the refusal that an attempt would get now; None: the attempt would be allowed. Grants no permit."""
         if self.state is BreakerState.CLOSED or self.probe_due(now):
             return None
         return self.refused(now)
@@ -200,9 +208,9 @@ class Breaker:
         return attempts >= settings.minimum_attempts and failures >= settings.failure_rate * attempts
 
     def _is_silence(self, seconds: float, now: float) -> bool:
-        """Return whether a timeout that its caller shortened to `seconds` counts as a failure of the upstream.
+        """Return whether an attempt that timed out after `seconds`, the caller's shorter timeout, counts as a failure.
 
-        It does if it is longer than the slowest recent success, or longer than 1 s if there was none.
+        It counts if `seconds` is longer than the slowest recent success or, without a recent success, longer than 1 s.
         """
         slowest = self._slowest.greatest(now)
         return seconds > (_PATIENT if slowest is None else slowest)
@@ -228,7 +236,7 @@ class Breaker:
 
 
 class BreakerGuard:
-    """The breaker with the state of one call: an `AdmissionRule`."""
+    """The `AdmissionRule` of the circuit breaker: the breaker, with the state of one call."""
 
     __slots__ = ("_breaker", "_permit")
 
@@ -252,7 +260,7 @@ class BreakerGuard:
         health = health_of(outcome, any_host=call.upstream.name == OTHER)
         cut_short = cut_short_after(outcome, granted=call.granted, attempt_timeout=call.upstream.policy.attempt_timeout)
         state = breaker.record(permit, health, now, seconds=call.duration, cut_short=cut_short)
-        self._permit = None  # only now: if `record` is interrupted, the call still releases the permit
+        self._permit = None  # not earlier: if `record` is interrupted, the call still releases the permit
         if state is None:
             return
         if BreakerState.CLOSED in (before, state):
@@ -267,7 +275,7 @@ class BreakerGuard:
             self._breaker.release(permit)
 
     def prefers_others(self, call: CallContext, now: float) -> bool:
-        """Return whether the probe that is due is reserved for calls with a longer timeout."""
+        """Return whether a probe is due that is reserved for calls with a longer timeout than `call`."""
         return self._breaker.probe_due(now) and self._breaker.prefers_others(now, call.granted)
 
     def refused(self, now: float) -> Refused:

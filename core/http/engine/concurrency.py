@@ -1,4 +1,4 @@
-"""Limits the concurrent attempts of this process to an upstream. No function blocks."""
+"""Limits the number of concurrent attempts of this process to an upstream. No function blocks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from functools import partial
 
 
 class Ticket:
-    """A place in the queue for a slot, and then the slot itself. After `Slots.leave` it cannot be used again."""
+    """Represents a place in the queue for a slot, and later the slot. After `Slots.leave`, it cannot be used again."""
 
     __slots__ = ("wake",)
 
     def __init__(self) -> None:
         self.wake: Callable[[], object] = _do_nothing
-        """Called when the ticket gets its slot. It must not raise or acquire a lock: see `Slots.leave`."""
+        """A function that is called when the ticket gets its slot. It must not raise or acquire a lock: see
+        `Slots.leave`."""
 
 
 class Slots:
-    """At most `limit` slots, assigned in the order of arrival. Safe for threads and for finalizers."""
+    """At most `limit` slots, assigned in the order of the requests. Safe for threads and for finalizers."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -30,7 +31,10 @@ class Slots:
         self._left: deque[Ticket] = deque()
 
     def take(self, ticket: Ticket) -> bool:
-        """Take a slot and return True, or take a place in the queue and return False: `ticket.wake` will be called."""
+        """Take a slot and return True, or take a place in the queue and return False.
+
+        In the second case, `ticket.wake` is called when the ticket gets its slot.
+        """
         with self._lock:
             if ticket not in self._holders:
                 self._queue.setdefault(ticket)
@@ -47,7 +51,8 @@ class Slots:
         """Give back the slot or the place in the queue. Does nothing if it was given back before.
 
         A finalizer may call this in any thread and between any two lines of this class, even while its own thread holds
-        the lock. So it does not wait for the lock; the thread that holds the lock processes the ticket.
+        the lock. So this method does not wait for the lock. If another thread holds it, that thread processes the
+        ticket.
         """
         self._left.append(ticket)
         self._settle()
@@ -65,9 +70,10 @@ class Slots:
                 break
 
     def _serve(self) -> list[Ticket]:
-        """Assign free slots to the queue. Returns the tickets that got one.
+        """Assign free slots to the tickets in the queue. Returns the tickets that got a slot.
 
-        An interrupt at any line loses no slot, and a signal handler or a finalizer may re-enter it at any line.
+        An interrupt at any line loses no slot, and a signal handler or a finalizer may call this method at any line of
+        it.
         """
         for ticket in iter(partial(_first, self._left), None):
             self._holders.discard(ticket)
@@ -80,7 +86,7 @@ class Slots:
             if first is None:
                 break
             self._holders.add(first)
-            if len(self._holders) > self._limit:  # a re-entrant call has assigned the slot meanwhile
+            if len(self._holders) > self._limit:  # a re-entrant call has assigned the slot since the check
                 self._holders.discard(first)
                 break
             self._queue.pop(first, None)
@@ -91,7 +97,7 @@ class Slots:
 def _first(tickets: Iterable[Ticket]) -> Ticket | None:
     try:
         return next(iter(tickets), None)
-    except RuntimeError:  # the collection changed between the two calls, for example by a finalizer
+    except RuntimeError:  # a finalizer changed the collection between `iter` and `next`
         return _first(tickets)
 
 

@@ -1,6 +1,6 @@
-"""The state of an upstream that processes share: moments that all processes merge in the same way.
+"""The state of an upstream that processes share. It consists of times that all processes merge in the same way.
 
-Numbers are seconds on one clock. The result does not depend on the order or the number of merges.
+All times are in seconds on one clock. The result does not depend on the order or the number of merges.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class BreakerSnapshot(NamedTuple):
     since: float = 0.0
     """When the breaker opened, or when the last failed probe started."""
     until: float = 0.0
-    """When the next probe is due. The breaker is closed if this equals `since`."""
+    """When the next probe is due. If this equals `since`, the breaker is closed."""
 
     @property
     def is_open(self) -> bool:
@@ -24,7 +24,7 @@ class BreakerSnapshot(NamedTuple):
         return self.until > self.since
 
     def merge(self, other: BreakerSnapshot) -> BreakerSnapshot:
-        """Return the snapshot of the later change; for the same change, the later times."""
+        """Return the snapshot with the later change. If both have the same change, return the later of their times."""
         if self.changed != other.changed:
             return max(self, other, key=lambda snapshot: snapshot.changed)
         return BreakerSnapshot(self.changed, max(self.since, other.since), max(self.until, other.until))
@@ -46,15 +46,15 @@ class GateSnapshot(NamedTuple):
     """The state of a rate-limit gate. The default is a gate that has never been closed."""
 
     reopened: float = 0.0
-    """When the response to a probe last opened the gate early."""
+    """When the response to a probe last opened the gate before `asked_until`."""
     closed_until: float = 0.0
     asked_until: float = 0.0
     """End of the pause that the upstream asked for; it may be later than `closed_until`."""
     why: str = ""
-    """The reason for `closed_until`, for messages; "": the usual one."""
+    """The reason for the pause, for messages, from `Verdict.why`; "": the upstream asked for a pause."""
 
     def merge(self, other: GateSnapshot) -> GateSnapshot:
-        """Return the snapshot of the later reopening; for the same reopening, the later times."""
+        """Return the snapshot with the later reopening. If both have the same, return the later of their times."""
         if self.reopened != other.reopened:
             return max(self, other, key=lambda snapshot: snapshot.reopened)
         closed_until, why = max((self.closed_until, self.why), (other.closed_until, other.why))

@@ -1,4 +1,4 @@
-"""Spaces the starts of attempts. No function blocks: a caller gets the time of its turn."""
+"""Spaces the starts of attempts evenly. No function blocks: a caller gets the time at which it may start."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import threading
 from heapq import heappop, heappush
 
 _LATE = 0.1
-"""Seconds that a turn may be used late at any pace, because threads may wake late."""
+"""Seconds. At any pace, a turn may be used this much too late, because threads may wake late."""
 
 
 class Pace:
-    """Evenly spaced turns. Turns that were not used in time expire, so there are no bursts. Thread-safe."""
+    """Evenly spaced times to start an attempt, called turns. Thread-safe.
+
+    Turns that are not used in time expire, which prevents bursts.
+    """
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second
         self._lock = threading.RLock()
         self._next = float("-inf")
         self._returned: list[float] = []
-        """A heap of turns before the next one that were given back."""
+        """A heap of the turns before `_next` that were given back."""
 
     def reserve(self, now: float, before: float) -> float | None:
-        """Take the next turn and return its time. None: the next turn is not before `before`, and none is taken."""
+        """Take the next turn and return its time. None: that time is not before `before`, so no turn is taken."""
         with self._lock:
             while self._returned and self._returned[0] < now:
                 heappop(self._returned)
@@ -34,7 +37,10 @@ class Pace:
             return turn
 
     def is_lost(self, turn: float, now: float) -> bool:
-        """Return whether a turn has expired: after a stall, using all turns that it delayed would be a burst."""
+        """Return whether `turn` has expired.
+
+        After a stall of the process, many turns would be late at once; using all of them would be a burst.
+        """
         return now - turn > max(self._interval, _LATE)
 
     def give_back(self, turn: float) -> None:

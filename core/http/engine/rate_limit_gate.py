@@ -1,4 +1,4 @@
-"""The rate-limit gate of an upstream: closed while the upstream asks for a pause."""
+"""The rate-limit gate of an upstream. It is closed while the upstream asks for a pause, at most for an hour."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from .mergeable_state import GateSnapshot
 from .steps import Wait
 
 MAX_CLOSED = 3600.0
-"""Maximum seconds of a pause. If an upstream asks for more, one probe is sent after an hour."""
+"""Maximum number of seconds for which the gate stops all calls. If the upstream asked for a longer pause, one call at a
+time may then send a probe."""
 MOST_WHY = 200
-"""Maximum characters of the reason that a gate keeps: it is part of errors and stored in the shared cache."""
-LEFT_ALONE = "asked for a pause"
+"""Maximum number of characters of the reason that a gate keeps. It is part of errors and stored in the shared cache."""
+DEFAULT_WHY = "asked for a pause"
 _PROBED = 1.0
-"""Seconds between checks of the gate while a probe is in flight, because its response may open the gate any time."""
+"""Seconds between checks of the gate while a probe is in flight, whose response may open the gate at any time."""
 
 
 class Gate:
@@ -29,17 +30,21 @@ class Gate:
         self._asked_until = 0.0
         self._probe_until = 0.0
         self._prober: weakref.ref[object] = weakref.ref(self)
-        """The guard of the call that probes. Weak, because an interrupted call may report no outcome."""
+        """The guard of the call that sends the probe. The reference is weak, because an interrupted call may never
+        report the outcome."""
         self._reopened = 0.0
         self._refusals = 0
-        """How often in a row the upstream still refused after a pause that grows."""
+        """How often in a row the upstream refused again after a pause with `doubled`."""
         self._why = ""
-        """The reason of the pause, for messages; "": `LEFT_ALONE`."""
+        """The reason for the pause, for messages; "": `DEFAULT_WHY`."""
 
     def close(self, now: float, seconds: float, *, doubled: bool = False, why: str = "") -> float:
-        """Close the gate for `seconds`, at most an hour; a longer pause stays. Returns when the gate will open.
+        """Close the gate for `seconds`, at most an hour; an earlier pause that ends later remains.
 
-        :param doubled: double the pause each time that the upstream asks for it again after the end of the last one.
+        Returns the time at which the gate will open.
+
+        :param doubled: whether to double the pause each time that the upstream asks for one after the end of the last.
+        :param why: the reason for the pause, for messages.
         """
         with self._lock:
             if doubled and now < self._closed_until:  # a response to a request that was sent before the gate closed
@@ -55,18 +60,24 @@ class Gate:
             return self._closed_until
 
     def answered(self, now: float) -> None:
-        """Record that the upstream answered without asking for a pause: the response to a probe opens the gate."""
+        """Record a response that does not ask for a pause. The response to a probe opens the gate."""
         if self._refusals and now >= self._closed_until:
             self._refusals = 0
-        if self._asked_until > now >= self._closed_until:  # while closed, responses are to requests sent earlier
+        # While the gate is closed, responses belong to requests that were sent earlier.
+        if self._asked_until > now >= self._closed_until:
             with self._lock:
                 if now >= self._closed_until:  # another thread may have closed the gate since the first check
                     self._asked_until = self._closed_until = self._reopened = now
                     self._why = ""
 
     def closed_for(self, now: float, prober: object) -> float:
-        """Return the seconds to wait; 0: send. After an hour of a longer pause, one `prober` at a time may send."""
-        if now >= self._asked_until:  # open, and no probe is due, so no lock is needed
+        """Return the seconds that a call must wait; 0: the call may be sent.
+
+        If the pause is longer than an hour, then after one hour one call at a time may be sent, the probe.
+
+        :param prober: identifies the call, which becomes the probe if one is due.
+        """
+        if now >= self._asked_until:  # the gate is open and no probe is due, so no lock is needed
             return 0.0
         with self._lock:
             if now < self._closed_until:
@@ -78,7 +89,10 @@ class Gate:
             return 0.0
 
     def release(self, prober: object) -> None:
-        """Allow the next probe, if `prober` was the probe. To be called if it was not sent or got no response."""
+        """Allow the next probe, because the call of `prober` was not sent or got no response.
+
+        Does nothing if that call was not the probe.
+        """
         if self._prober() is prober:
             self._probe_until = 0.0
 
@@ -89,7 +103,11 @@ class Gate:
             return self._snapshot()
 
     def adopt(self, seen: GateSnapshot, snapshot: GateSnapshot) -> bool:
-        """Adopt the state of another process. False: not adopted, because this gate's snapshot is no longer `seen`."""
+        """Adopt the state of another process. Returns whether it was adopted.
+
+        :param seen: the snapshot of this gate for which the caller decided to adopt `snapshot`. If the gate has changed
+            since then, nothing is adopted.
+        """
         with self._lock:
             if self._snapshot() != seen:
                 return False
@@ -109,21 +127,22 @@ class Gate:
         return self._closed_until <= now < min(self._asked_until, self._probe_until) and self._prober() is not None
 
     def refusal(self, now: float) -> Refused | None:
-        """Return why the gate would stop a call now; None: it would let one pass. Uses up no probe."""
+        """Return the refusal that a call would get now; None: the call would be allowed. Does not start a probe."""
         if self.is_closed(now):
             return self.refused(self._closed_until - now)
         return self.refused(_PROBED) if self.is_probing(now) else None
 
     def refused(self, seconds: float) -> Refused:
         """Return the refusal of a call that cannot wait `seconds`."""
-        return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, f"the upstream {self._why or LEFT_ALONE}", seconds)
+        why = f"the upstream {self._why or DEFAULT_WHY}"
+        return Refused(Rejection.RATE_LIMITED, Suppression.DEADLINE, why, seconds)
 
     def _snapshot(self) -> GateSnapshot:
         return GateSnapshot(self._reopened, self._closed_until, self._asked_until, self._why)
 
 
 class GateGuard:
-    """The gate with the state of one call: an `AdmissionRule`."""
+    """The `AdmissionRule` of the rate-limit gate: the gate, with the state of one call."""
 
     __slots__ = ("__weakref__", "_gate", "_waits_since")
 
@@ -136,14 +155,14 @@ class GateGuard:
         return self.wait(call, now, closed_for) if closed_for > 0 else None
 
     def wait(self, call: CallContext, now: float, seconds: float) -> Wait | Refused:
-        """Let the call wait at the gate, or refuse it if its deadline is earlier."""
+        """Return a `Wait` of `seconds`, or a refusal if the deadline of the call is earlier."""
         if now + seconds < call.deadline:
             self._waits_since = now
             return Wait(seconds)
         return self._gate.refused(seconds)
 
     def resume(self, call: CallContext, now: float) -> None:
-        """Report the time that the call has waited at the gate, if it has."""
+        """Report how long the call waited at the gate. Does nothing if the call did not wait."""
         if self._waits_since is not None:
             call.upstream.observe(GateWaited(call.upstream.name, now - self._waits_since))
             self._waits_since = None
@@ -155,7 +174,7 @@ class GateGuard:
             seconds = max(outcome.retry_after, until - now)
             call.upstream.observe(GateClosed(call.upstream.name, call.target, seconds, call.upstream.partition))
         elif outcome.status is None or limited:
-            self._gate.release(self)  # no response, or a 429 without a time: if this was the probe, allow another
+            self._gate.release(self)  # no response, or a 429 without a time: if this was the probe, allow another one
         else:
             self._gate.answered(now)
 

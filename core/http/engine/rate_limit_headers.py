@@ -1,7 +1,7 @@
-"""Parses Retry-After and the rate-limit headers, in all units that public APIs send. Pure functions.
+"""Parses Retry-After and the rate-limit headers, in all units that public APIs send. All functions are pure.
 
-Absolute times are compared with the clock of the server, taken from its Date header, because the local clock may be off
-by minutes.
+Absolute times are compared with the clock of the server, taken from its Date header, because the local clock may be
+wrong by minutes.
 """
 
 from __future__ import annotations
@@ -14,27 +14,30 @@ from email.utils import parsedate_to_datetime
 from ..outcome import Quota
 
 MAX_DELAY = 86_400.0
-"""Maximum seconds. A longer delay counts as a day: no call waits that long, and dates stay in range."""
+"""Maximum number of seconds. A longer delay counts as a day: no call waits that long, and dates stay in range."""
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _COUNT = re.compile(r"([0-9]{1,18})(\.0*)?")
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s)?(?:(\d{1,9}(?:\.\d{1,9})?)ms)?")
 _STRUCTURED = re.compile(r";\s*([rt])=([0-9]{1,18})")
 _PREFIXES = ("X-RateLimit-", "RateLimit-", "X-Rate-Limit-")
-"""GitHub and most others; GitLab and IETF drafts up to 06; X (Twitter)."""
+"""Sent by GitHub and most other APIs; by GitLab, as in the IETF drafts up to 06; by X (Twitter)."""
 _IN_MILLISECONDS = ("Retry-After-Ms", "X-Ms-Retry-After-Ms")
-"""Azure OpenAI and OpenAI; Azure Cosmos DB. These headers are more exact than Retry-After in the same response."""
+"""Sent by Azure OpenAI and OpenAI; by Azure Cosmos DB. They are more exact than Retry-After in the same response."""
 _EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0))
-"""The least number that is read as a Unix time (of 2001 or later), and its units per second."""
+"""Pairs: the least number that is read as a Unix time (of 2001 or later) in a unit, and the units per second."""
 
 
 def says_when(headers: Mapping[str, str]) -> bool:
-    """Return whether any header is present that the functions below read. Most responses have none."""
+    """Return whether there is a header that the functions below read. Most responses have none."""
     names = "".join(headers).lower()
     return "retry-after" in names or "ratelimit" in names or "rate-limit" in names
 
 
 def server_time(headers: Mapping[str, str], now: datetime) -> datetime:
-    """Return the time of the server's clock: Date, plus the Age of a cached response; `now` without a valid Date."""
+    """Return the time of the server's clock: the Date header, plus the Age of a cached response.
+
+    Without a valid Date, return `now`.
+    """
     try:
         date = _aware(parsedate_to_datetime(headers.get("Date") or ""))
         age = _COUNT.fullmatch((headers.get("Age") or "0").strip())
@@ -45,7 +48,7 @@ def server_time(headers: Mapping[str, str], now: datetime) -> datetime:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds of a Retry-After header; 0 for a time in the past, None if there is no valid value.
+    """Return the seconds of a Retry-After header: 0 for a time in the past; None if there is no valid value.
 
     Both forms of RFC 9110, section 10.2.3, are accepted. So are decimals, Unix times, ISO 8601 and durations, which
     some servers send, and the headers in milliseconds of Azure and OpenAI. `now` is the server's time, aware.
@@ -87,7 +90,10 @@ def longest(asked: float | None, left: Quota | None) -> float | None:
 
 
 def _seconds_until(value: str, now: datetime) -> float | None:
-    """Return the seconds of a delay, or from `now` to a time, between 0 and `MAX_DELAY`. None: `value` is neither."""
+    """Return the seconds of a delay, or the seconds from `now` to a time; between 0 and `MAX_DELAY`.
+
+    None: `value` is neither a delay nor a time.
+    """
     if _NUMBER.fullmatch(value):
         seconds = float(value)
         for least, unit in _EPOCH_UNITS:

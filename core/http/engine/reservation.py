@@ -1,4 +1,4 @@
-"""The slot and the turn of one attempt, if the policy limits concurrency or requests per second."""
+"""The slot of one attempt, if the policy limits concurrency, and its turn, if the policy limits requests per second."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from .pacing import Pace
 from .steps import Wait
 
 POLL_SLOT = 0.1
-"""Seconds after which a driver without wake-up asks for its slot again."""
+"""Seconds after which a driver that cannot be woken asks for its slot again."""
 POLL_ANYWAY = 1.0
-"""Seconds after which a driver with wake-up asks again too, in case the wake-up failed."""
+"""Seconds after which a driver that can be woken asks for its slot again, in case it was not woken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The slots, the pace, or both, which all calls to one upstream share."""
+    """The slots and the pace of an upstream, which all its calls share."""
 
     slots: Slots | None
     pace: Pace | None
 
 
 def limits_of(policy: Policy) -> Limits | None:
-    """Return the limits of `policy`; None: it has none."""
+    """Return the limits of `policy`; None: the policy has no limits."""
     slots = Slots(policy.max_concurrency) if policy.max_concurrency is not None else None
     pace = Pace(policy.requests_per_second) if policy.requests_per_second is not None else None
     return Limits(slots, pace) if slots or pace else None
 
 
 class Slot:
-    """A slot, or a place in the queue for one. It gives either back when no reference to it is left.
+    """Holds a slot, or a place in the queue for a slot.
 
-    So an interrupt at any moment loses no slot.
+    When the object is garbage-collected, the slot or the place is given back. So an interrupt at any time loses no
+    slot.
     """
 
     __slots__ = ("__weakref__", "_slots", "_taken", "_ticket")
@@ -71,7 +72,7 @@ class Slot:
 
 
 class Reservation:
-    """The limits with the state of one call: an `AdmissionRule`."""
+    """The `AdmissionRule` of the limits: slots and pace, with the state of one call."""
 
     __slots__ = ("_limits", "_slot", "_turn")
 
@@ -114,7 +115,7 @@ class Reservation:
         self._turn = None
 
     def keep_slot(self) -> Slot | None:
-        """Pass the slot to the caller, who holds it until `Slot.leave`."""
+        """Return the slot, which the caller must release with `Slot.leave`."""
         slot, self._slot = self._slot, None
         return slot
 

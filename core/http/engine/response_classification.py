@@ -20,21 +20,21 @@ def answered(
     now: datetime,
     verdict: Verdict | None = None,
 ) -> Outcome:
-    """Return the outcome of an attempt that was answered.
+    """Return the outcome of an attempt that got a response.
 
     :param headers: case-insensitive.
     :param now: the current time, aware.
     :param verdict: the verdict of `Policy.classify`, which takes precedence over the status.
     """
     asked = left = None
-    if says_when(headers):  # without these headers, the server's time, which is slow to parse, is not needed
+    if says_when(headers):  # otherwise the server's time, which is slow to parse, is not needed
         there = server_time(headers, now)
         asked = retry_after(headers, there) if status >= 300 or verdict is not None else None
         left = quota(headers, there)
     limited = status == 429
     if limited or status == 403:
         exhausted = left is not None and left.remaining == 0
-        # GitHub answers 403 for an exhausted quota, and 403 with Retry-After for its secondary limits.
+        # GitHub sends 403 for an exhausted quota, and 403 with Retry-After for its secondary limits.
         limited = limited or exhausted or asked is not None
         asked = longest(asked, left)
     if verdict is not None:

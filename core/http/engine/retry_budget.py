@@ -1,8 +1,9 @@
-"""The retry budget of an upstream: it limits retries to a share of the traffic.
+"""The retry budget of an upstream: it limits retries to a fraction of the attempts.
 
-The model is Finagle's RetryBudget: a share of the requests of the last 10 s, plus a few for quiet times. The throttling
-of gRPC (proposal A6) counts successes up and failures down, so it needs long to recover after an outage. Envoy's budget
-is a share of the requests in flight; in a job with few workers, that share is less than one.
+The model is Finagle's RetryBudget: a fraction of the requests of the last 10 s, plus a few retries for times with few
+requests. In gRPC's throttling (proposal A6), failures lower a counter and successes raise it slowly, so it takes a long
+time to recover after an outage. Envoy's budget is a fraction of the requests in flight; in a job with few workers, that
+would be less than one retry.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .sliding_window import Window
 
 
 class Budget:
-    """An `AdmissionRule` that admits and counts every attempt. Thread-safe, because all calls share it."""
+    """An `AdmissionRule` that counts attempts and refuses none. `take` refuses retries. Thread-safe: calls share it."""
 
     def __init__(self, settings: RetryBudget) -> None:
         self._settings = settings
@@ -25,7 +26,7 @@ class Budget:
         self._retries = Window(settings.window)
 
     def ask(self, call: CallContext, now: float) -> None:  # noqa: ARG002 - `AdmissionRule`
-        """Count an attempt."""
+        """Count the attempt and grant it."""
         with self._lock:
             self._attempts.add(now)
 
@@ -44,7 +45,7 @@ class Budget:
             return True
 
     def remaining(self, now: float) -> float:
-        """Return the unused fraction of the retries that are allowed at the moment."""
+        """Return the fraction of the currently allowed retries that is unused, from 0 to 1."""
         if not self._retries.total:  # the usual case, which needs no lock
             return 1.0 if self._allowed() else 0.0
         with self._lock:

@@ -1,4 +1,4 @@
-"""Sliding windows over the last seconds, in buckets of one second: adding and reading are O(1) in the traffic."""
+"""Sliding windows over the last seconds, in buckets of one second: the number of events does not affect their cost."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ class Window:
     __slots__ = ("_buckets", "_newest", "total")
 
     def __init__(self, seconds: float) -> None:
-        # One extra bucket, so that no event is dropped before it is `seconds` old.
+        # One bucket more than `seconds`, so that no event is dropped before it is `seconds` old.
         self._buckets = [0] * (math.ceil(seconds) + 1)
         self._newest = 0
         self.total = 0
         """Number of events in the window, as of the last call of `advance` or `add`."""
 
     def advance(self, now: float) -> None:
-        """Drop events that are too old. An earlier `now` than before changes nothing."""
+        """Drop events that are too old. Does nothing if `now` is earlier than in the call before."""
         second = int(now)
         if second <= self._newest:
             return
@@ -26,7 +26,7 @@ class Window:
         for passed in range(self._newest + 1, min(second, self._newest + len(buckets)) + 1):
             buckets[passed % len(buckets)] = 0
         self._newest = second
-        self.total = sum(buckets)  # recomputed: with subtraction, an interrupt would leave it wrong forever
+        self.total = sum(buckets)  # not by subtraction: an interrupt would leave the total wrong forever
 
     def add(self, now: float) -> None:
         """Count one event."""
@@ -48,7 +48,7 @@ class WindowMaximum:
     def __init__(self, seconds: float) -> None:
         self._seconds = math.ceil(seconds)
         self._greatest: dict[int, float] = {}
-        """The maximum of each second; at most one second more than the window has."""
+        """The maximum of each second. It has at most one entry more than the window has seconds."""
 
     def add(self, now: float, value: float) -> None:
         """Add a value."""
@@ -69,6 +69,6 @@ class WindowMaximum:
         self._greatest.clear()
 
     def _advance(self, second: int) -> None:
-        for old in tuple(self._greatest):  # a copy, because a signal handler's call may add a second meanwhile
+        for old in tuple(self._greatest):  # a copy, because a call of a signal handler may add an entry
             if old < second - self._seconds:
                 self._greatest.pop(old, None)

@@ -1,4 +1,4 @@
-"""The next step of a driver, as `Call.begin` returns it."""
+"""The next step of a driver: the classes of which `Call.begin` returns an instance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class Send:
 
     seconds: float
     fresh: bool = False
-    """Use a new connection, because the reused connection of the last attempt, and other idle ones, may be dead."""
+    """Whether to use a new connection, because the reused connection of the last attempt, and other idle connections,
+    may be dead."""
 
 
 @value
@@ -22,9 +23,10 @@ class Wait:
 
     seconds: float
     for_turn: bool = field(default=False, compare=False)
-    """The call waits for a slot or a probe election, which may come at any moment: wait inside `Call.waking`."""
+    """Whether the call waits for a slot or a probe election, which may be available at any time. The driver should wait
+    inside `Call.waking`."""
     if_woken: float | None = field(default=None, compare=False)
-    """Seconds to wait for a driver with wake-up; None: `seconds`."""
+    """Seconds that a driver waits instead of `seconds` if `Call.waking` can end the wait; None: `seconds`."""
 
 
 @value

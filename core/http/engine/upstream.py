@@ -1,4 +1,4 @@
-"""The state that all calls of this process to one server share."""
+"""The state that all calls of this process to one upstream share."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ Clock: TypeAlias = Callable[[], float]
 Random: TypeAlias = Callable[[], float]
 """Returns a random number in [0, 1), like `random.random`."""
 Elect: TypeAlias = Callable[["Upstream", float], bool | Wait]
-"""Returns whether this process, among all processes, may send the probe that is due now. It must not block."""
+"""A function that returns whether this process, of all processes that share state, may send the probe that is due. It
+returns a `Wait` while that is undecided, and must not block."""
 
 MOST_PARTS = 256
-"""Maximum number of parts of an upstream."""
+"""Maximum number of partitions of an upstream."""
 
 
 class Upstream:
-    """One server, or one group of servers that fail together. Thread-safe."""
+    """The state of one server, or of one group of servers that fail together. Thread-safe."""
 
     def __init__(
         self,
@@ -44,9 +45,9 @@ class Upstream:
     ) -> None:
         """Create an upstream.
 
-        :param elect: default: this process sends its probes without asking others.
-        :param whole: the upstream that this one is a part of: see `part`.
-        :param partition: the name of the part.
+        :param elect: default: this process sends its probes without an election.
+        :param whole: the upstream of which this one is a partition: see `part`; default: this is not a partition.
+        :param partition: the name of the partition.
         """
         self.name = name
         self.policy = policy
@@ -67,10 +68,10 @@ class Upstream:
             self.breaker, self.limits, self.waiters = whole.breaker, whole.limits, whole.waiters
 
     def part(self, partition: str) -> Upstream:
-        """Return the part of the upstream for one of several quotas, for example the quota of one credential.
+        """Return the partition of the upstream for one of several quotas, for example the quota of one credential.
 
-        A part has its own gate and retry budget, and shares the breaker, the slots and the pace of the upstream. At
-        most `MOST_PARTS` are kept; the oldest is dropped first.
+        A partition has its own gate and retry budget, and shares the breaker, the slots and the pace of the upstream.
+        At most `MOST_PARTS` partitions are kept; the oldest is dropped first.
         """
         part = self.parts.get(partition)
         if part is None:
@@ -91,7 +92,7 @@ class Upstream:
 
     @property
     def _own_breaker(self) -> Breaker | None:
-        """The breaker; None for a part, because parts share and elect probes for only their gate."""
+        """The breaker; None for a partition, because only the gate of a partition is its own."""
         return self.breaker if self.whole is self else None
 
     @contextmanager
@@ -108,12 +109,12 @@ class Upstream:
 
     @property
     def snapshots(self) -> tuple[BreakerSnapshot, GateSnapshot]:
-        """The state of the breaker and the gate that is shared with other processes."""
+        """The states of the breaker and the gate, which are shared with other processes."""
         breaker = self._own_breaker
         return BreakerSnapshot() if breaker is None else breaker.snapshot, self.gate.snapshot
 
     def probe_due(self, now: float) -> bool:
-        """Return whether the next attempt would be a probe, the only attempt that is allowed."""
+        """Return whether the next attempt would be the probe of the gate or of the breaker."""
         if self.gate.is_closed(now):
             return False
         breaker = self._own_breaker
@@ -130,10 +131,10 @@ class Upstream:
         return breaker.is_open or now < gate.asked_until
 
     def refusal(self, now: float) -> Refused | None:
-        """Return why a call that cannot wait would be refused now; None: it may be sent.
+        """Return the refusal that a call without time to wait would get now; None: the call may be sent.
 
-        Batch jobs use this to do other work meanwhile. It uses up neither a slot nor a probe. The call itself may still
-        be refused, for example because another process sends the probe.
+        Batch jobs use this to do other work until the upstream accepts calls. It takes neither a slot nor a probe. The
+        call itself may still be refused, for example because another process sends the probe.
         """
         gate = self.gate.refusal(now) if self.policy.rate_limit_gate else None
         breaker = self.breaker.refusal(now) if self.breaker is not None else None
@@ -148,12 +149,12 @@ class Upstream:
         breaker, self.breaker = self.breaker, None
         if breaker is not None:
             breaker.is_retired = True
-            for part in tuple(self.parts.values()):  # a copy: a signal handler's call may add a part
+            for part in tuple(self.parts.values()):  # a copy, because a call of a signal handler may add a partition
                 part.breaker = None
             if breaker.state is not BreakerState.CLOSED:
                 self.observe(BreakerForgotten(self.name, breaker.state))
 
     def wake(self) -> None:
-        """Wake every call that waits."""
+        """Wake every call that waits for the upstream."""
         for wake in tuple(self.waiters):
             wake()
