@@ -1,8 +1,8 @@
 """Exchanges breaker and gate state with all processes that share a cache.
 
-One thread does this, so no call waits for the cache: twice a second for all upstreams, and immediately for an upstream
-after an attempt failed. Each round also writes diagnostics for operators: see `upstream_diagnostics_recorder`.
-If the cache fails, each process continues with its own state, as it would without a cache.
+A background thread does this, so no call waits for the cache. It exchanges the state of all upstreams twice a second,
+and the state of one upstream immediately after a failed attempt. Each round also writes diagnostics for operators: see
+`upstream_diagnostics_recorder`. If the cache fails, each process continues with its own state, as without a cache.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ from .upstream_diagnostics_recorder import DiagnosticsRecorder
 
 INTERVAL = 0.5
 _SOONEST = 0.05
-"""Minimum seconds between exchanges that failures trigger."""
+"""Minimum number of seconds between exchanges that failed attempts trigger."""
 _SLOWEST_RETRY = 5.0
 _SLOW = 2.0
-"""Seconds. After a slower exchange the cache counts as failed, because other processes should know within a second."""
+"""Seconds. After a slower exchange, the cache counts as failed, because state should reach other processes within about
+a second."""
 _STUCK = 5.0
 _SECRET = re.compile(r"//\S*@|\?\S*|(?<=integer value as ).*")
-"""Secrets in a cache URL that an error quotes. (An error about the port may quote a part of the password.)"""
+"""Matches secrets in the text of errors that quote the URL of the cache. (An error about an invalid port may quote a
+part of the password.)"""
 
 
 class StateSharing:
-    """Shares the state of this process. The first call in each process starts the thread."""
+    """Shares the state of this process. The first call in each process starts the background thread."""
 
     def __init__(
         self,
@@ -52,7 +54,11 @@ class StateSharing:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Share the state of what `upstreams` returns, and `recent`."""
+        """Prepare the exchange.
+
+        :param upstreams: returns the upstreams whose state is shared.
+        :param recent: the diagnostics, which are shared too.
+        """
         self._cache = cache
         self._upstreams = upstreams
         self._diagnostics = recent
@@ -70,22 +76,23 @@ class StateSharing:
         self._syncs: dict[Upstream, RecordSync] = {}
         self._elections = Elections(self._cache)
         self._urgent: set[str] = set()
-        """Keys of the upstreams whose state changed and is exchanged before the next round."""
+        """Keys of the upstreams whose state is exchanged before the next round, because an attempt failed or the state
+        changed."""
         self._due = 0.0
-        """When the next round starts, the exchange of all upstreams."""
+        """When the next round starts. A round exchanges the state of all upstreams."""
         self._soonest = 0.0
-        """When the urgent upstreams may be exchanged."""
+        """When the state of the upstreams in `_urgent` may be exchanged."""
         self._busy_since = math.inf
         self._failing = False
         self._pause = INTERVAL
 
     def attend(self) -> None:
-        """Ensure that the thread runs, and report if the cache hangs. Every call does this at its start."""
+        """Ensure that the background thread runs, and report if the cache hangs. Every HTTP call does this first."""
         thread = self._thread
         if thread is None or not thread.is_alive():
             self._start()
         elif self._clock() - self._busy_since > _STUCK:
-            self._say_that_it_fails(f"no answer for {_STUCK:.0f} s")
+            self._report_failure(f"no answer for {_STUCK:.0f} s")
 
     def stop(self) -> None:
         """Stop sharing."""
@@ -93,11 +100,14 @@ class StateSharing:
         self._wake.put(None)
 
     def observe(self, event: Event) -> None:
-        """Request an immediate exchange after a failed attempt or a change of a breaker or a gate: an observer."""
+        """Request an immediate exchange after a failed attempt, or after a change of a breaker or a gate.
+
+        The registry of the process adds this method as an observer.
+        """
         if self._failing or self.stopped:
             return
         if isinstance(event, BreakerChanged):
-            self._soonest = 0.0  # rare enough to be exchanged without delay
+            self._soonest = 0.0  # such changes are rare, so the exchange need not wait
         elif not isinstance(event, GateClosed) and not (
             isinstance(event, AttemptEnded) and event.outcome is not None and event.outcome.result is Result.FAILURE
         ):
@@ -108,10 +118,13 @@ class StateSharing:
     observe.kinds = frozenset({AttemptEnded, BreakerChanged, GateClosed})  # type: ignore[attr-defined]  # see `events`
 
     def elect(self, upstream: Upstream, now: float) -> bool | Wait:
-        """Return whether this process may send the probe that is due; a `Wait` while that is undecided: an `Elect`."""
+        """Return whether this process may send the probe that is due, or a `Wait` while that is undecided.
+
+        Used as `engine.upstream.Elect`.
+        """
         if self.stopped or self._failing or now - self._busy_since > PATIENCE:
             return True
-        if upstream not in self._syncs:  # above the limit of shared hosts, so its state is not exchanged
+        if upstream not in self._syncs:  # its state is not exchanged, because the number of shared hosts is limited
             return True
         answer = self._elections.ask(upstream, now)
         if isinstance(answer, Wait):
@@ -119,7 +132,7 @@ class StateSharing:
         return answer
 
     def step(self) -> None:
-        """Run the elections and the exchange that are due."""
+        """Decide the open elections, and run the exchange that is due."""
         try:
             self._list_upstreams()
             self._hold_elections()
@@ -127,10 +140,10 @@ class StateSharing:
                 self._exchange_all()
             elif self._clock() >= self._next:
                 self._exchange_urgent()
-        except Exception as exc:  # noqa: BLE001 - caches raise exceptions of any class, and no call may fail for that
+        except Exception as exc:  # noqa: BLE001 - caches raise exceptions of any class, and the thread must not end
             self._fail(exc)
         except BaseException as exc:
-            self._fail(exc)  # the thread ends; the next call starts another, which waits for the end of the pause
+            self._fail(exc)  # the thread ends; the next HTTP call starts another one, which waits until `_due`
             raise
         finally:
             self._busy_since = math.inf
@@ -144,16 +157,17 @@ class StateSharing:
         try:
             with self._lock:
                 if not self.stopped and (self._thread is None or not self._thread.is_alive()):
-                    # Assigned before it starts, so that an interrupt cannot leave an unknown thread running.
+                    # Assigned before the start, so that an interrupt cannot leave an unknown thread running.
                     self._thread = threading.Thread(target=self._run, name="core.http shared state", daemon=True)
                     self._thread.start()
         except KeyError as exc:  # raised by threading's cleanup after an exception of a signal handler in `start`
             raise exc.__context__ or exc from None
-        except RuntimeError as exc:  # the process can start no more threads, or the interpreter is ending
-            self._say_that_it_fails(str(exc))
+        except RuntimeError as exc:  # the process can start no more threads, or the interpreter is exiting
+            self._report_failure(str(exc))
 
     def _run(self) -> None:
-        while not self.stopped and self._thread is threading.current_thread():  # a `RecordSync` is not thread-safe
+        # Ends if another thread has taken over, because a `RecordSync` is not thread-safe.
+        while not self.stopped and self._thread is threading.current_thread():
             self.step()
             with suppress(Empty):
                 self._wake.get(timeout=max(self._next - self._clock(), 0.0))
@@ -181,7 +195,7 @@ class StateSharing:
         self._exchange(tuple(self._syncs.values()), began)
         if self.stopped:
             return
-        self._tell_recent()
+        self._write_diagnostics()
         self._elections.clear(self._clock())
         took = self._clock() - began
         if took > _SLOW:
@@ -191,7 +205,7 @@ class StateSharing:
             self._failing = False
             self._say(logging.INFO, "The shared cache works again")
 
-    def _tell_recent(self) -> None:
+    def _write_diagnostics(self) -> None:
         for sync in self._syncs.values():
             transition = sync.transition(self._wall())
             if transition is not None:
@@ -207,7 +221,7 @@ class StateSharing:
         self._exchange([sync for sync in self._syncs.values() if sync.host_key in urgent], began)
 
     def _exchange(self, syncs: Iterable[RecordSync], began: float) -> None:
-        """Exchange each record. Errors do not stop the others; the first one is raised at the end."""
+        """Exchange each record. After an error, the other records are exchanged too; the first error is raised last."""
         error: Exception | None = None
         for sync in syncs:
             if self.stopped:
@@ -217,7 +231,7 @@ class StateSharing:
                 sync.sync(self._wall())
             except Exception as exc:  # noqa: BLE001 - as in `step`
                 error = error or exc
-                if self._clock() - began > _SLOW:  # the cache hangs: do not wait for it once per upstream
+                if self._clock() - began > _SLOW:  # the cache hangs; do not wait for it once per upstream
                     break
             self._hold_elections()
         if error is not None:
@@ -226,11 +240,11 @@ class StateSharing:
     def _fail(self, exc: BaseException) -> None:
         self._pause = min(2 * self._pause, _SLOWEST_RETRY)
         self._due = self._clock() + self._pause
-        self._say_that_it_fails(text_of(exc))
-        self._urgent.clear()  # only now: until `_failing` is set, `observe` adds keys
+        self._report_failure(text_of(exc))
+        self._urgent.clear()  # not earlier: until `_failing` is set, `observe` adds keys
         self._elections.decide_alone(self._clock())
 
-    def _say_that_it_fails(self, why: str) -> None:
+    def _report_failure(self, why: str) -> None:
         with self._lock:
             was_failing, self._failing = self._failing, True
         if not was_failing:
@@ -243,7 +257,7 @@ class StateSharing:
 
 
 def text_of(exc: BaseException) -> str:
-    """Return an exception of a cache as text of at most 200 characters, without secrets."""
+    """Return the text of an exception of a cache: at most 200 characters, without secrets."""
     name = type(exc).__name__
     try:
         return _SECRET.sub("***", f"{name}: {exc}")[:200]

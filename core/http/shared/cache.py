@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Cache(Protocol):
-    """The part of Django's cache API that is used. `timeout` is in seconds."""
+    """The part of Django's cache API that this package uses. `timeout` is in seconds."""
 
     def get(self, key: str, /) -> object: ...
     def add(self, key: str, value: object, /, timeout: int) -> bool: ...

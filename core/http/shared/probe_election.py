@@ -1,7 +1,8 @@
-"""Elects the process that sends the one probe of an upstream that is down: the first to add a key to the cache.
+"""Elects the process that sends the one probe of an upstream that is down.
 
-A call requests an election and does not access the cache itself. The thread that exchanges state does. If there is no
-result after 100 ms, the process sends the probe, as it would without a cache.
+The first process that adds a certain key to the cache is elected. A call only requests an election; the background
+thread that exchanges state accesses the cache. If there is no result after 100 ms, the process sends the probe, as it
+would without a cache.
 """
 
 from __future__ import annotations
@@ -16,48 +17,49 @@ from .cache import Cache
 from .record_sync import RecordSync
 
 PATIENCE = 0.1
-"""Seconds that a call waits for an election."""
+"""Seconds that a call waits for the result of an election."""
 _PAUSE = 1.0
-"""Seconds after which a process that lost asks again, and after which a winner that sends no probe loses the right."""
+"""Seconds after which a process that lost an election requests another one, and after which a process that won but
+sends no probe gives up its right."""
 _LOSSES = 3
-"""Number of consecutive probes that a process leaves to others before it sends its own. Probes of other processes may
-fail for reasons of their own: a host without network can win elections too."""
+"""Number of consecutive probes that a process leaves to other processes before it sends its own. The probes of others
+may fail although the upstream works, for example because their machine has no network."""
 _LEEWAY = 5
-"""Seconds within which a winner starts its probe. Its key expires after this time plus the duration of an attempt, in
-case the process is killed."""
+"""Seconds within which the winner must start its probe. Its key expires after this time plus the duration of an
+attempt, in case the process is killed."""
 
 
 class Election:
-    """One election, with the state of this process."""
+    """One election, as this process sees it."""
 
     def __init__(self, upstream: Upstream, now: float) -> None:
         self.upstream = upstream
         self.about = upstream.snapshots
-        """The state of the upstream. After a change of the state, another election is needed."""
+        """The state of the upstream at the time of the election. After a change, another election is needed."""
         self.won: bool | None = None
         self.key: str | None = None
-        """The key that this process added to the cache."""
+        """The key that this process added to the cache; None: it added none."""
         self.since = now
         """When the election was requested, and later when it was decided."""
         self.used = now
-        """When a call of this process last received permission to probe."""
+        """When a call of this process last asked for the decision."""
 
     def decide(self, now: float, *, won: bool) -> None:
         self.won = won
         self.since = self.used = now
 
     def is_over(self, now: float) -> bool:
-        """Return whether the next request needs another election."""
+        """Return whether this election no longer counts, so that the next probe needs another one."""
         lasts = _LEEWAY if self.won else _PAUSE
         return self.about != self.upstream.snapshots or (self.won is not None and now - self.since >= lasts)
 
-    def came_to_nothing(self, now: float) -> bool:
-        """Return whether this process won but sends no probe."""
+    def is_unused(self, now: float) -> bool:
+        """Return whether this process won the election but sends no probe."""
         return bool(self.won) and now - self.used > _PAUSE and not self.upstream.is_probing(now)
 
 
 class Elections:
-    """The elections of this process. Thread-safe: calls request elections, one other thread decides them."""
+    """The elections of this process. Thread-safe: calls request elections, and the background thread decides them."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -65,10 +67,11 @@ class Elections:
         self._lock = threading.RLock()
         self._running: dict[Upstream, Election] = {}
         self._lost: dict[Upstream, tuple[int, object]] = {}
-        """Per upstream that is down: how many consecutive probes this process left to others, and the last of them."""
+        """For each upstream that is down: how many consecutive probes this process left to other processes, and the
+        state of the upstream (`Election.about`) at the last of them."""
 
     def ask(self, upstream: Upstream, now: float) -> bool | Wait:
-        """Return whether this process may send the probe, or how long to wait for the decision."""
+        """Return whether this process may send the probe, or a `Wait` for the decision."""
         with self._lock:
             election = self._running.get(upstream)
             if election is None or election.is_over(now):
@@ -91,7 +94,7 @@ class Elections:
             return [election for election in self._running.values() if election.won is None]
 
     def decide(self, election: Election, sync: RecordSync, *, wall: float, now: float) -> None:
-        """Decide an election through the cache, and wake the calls that wait for it. Raises the errors of the cache."""
+        """Decide an election with the cache, and wake the calls that wait for it. Raises the errors of the cache."""
         upstream = election.upstream
         record = sync.sync(wall)  # another process may have sent the probe and shared its outcome
         if upstream.probe_due(now):
@@ -100,7 +103,7 @@ class Elections:
             with self._lock:
                 election.about = upstream.snapshots
                 election.key = key if won else None
-                if election.won is None:  # otherwise a call has decided after `PATIENCE`
+                if election.won is None:  # otherwise a call decided it after `PATIENCE`
                     election.decide(now, won=won)
                 self._count(election)
         else:
@@ -109,20 +112,23 @@ class Elections:
         upstream.wake()
 
     def decide_alone(self, now: float) -> None:
-        """Let this process send its probes, because the cache fails."""
+        """Decide all open elections in favor of this process, because the cache fails."""
         for election in self.undecided:
             with self._lock:
                 election.decide(now, won=True)
             election.upstream.wake()
 
     def clear(self, now: float) -> None:
-        """Drop finished elections. Give up elections that this process won without sending a probe."""
+        """Drop finished elections, and those that this process won without sending a probe.
+
+        The keys of the latter are deleted from the cache, so that another process can win.
+        """
         given_up = []
         with self._lock:
             for upstream in [upstream for upstream in self._lost if not upstream.is_down(now)]:
                 del self._lost[upstream]
             for upstream, election in tuple(self._running.items()):
-                changed, idle = election.about != upstream.snapshots, election.came_to_nothing(now)
+                changed, idle = election.about != upstream.snapshots, election.is_unused(now)
                 if changed or idle or (not election.won and election.is_over(now)):
                     del self._running[upstream]
                     if election.key is not None and not changed:
@@ -132,7 +138,7 @@ class Elections:
                 self._cache.delete(key)
 
     def _count(self, election: Election) -> None:
-        """Count consecutive losses. Repeated requests for the same probe count once."""
+        """Count consecutive losses. Several elections for the same probe count once."""
         lost, last = self._lost.get(election.upstream, (0, None))
         if election.won:
             self._lost.pop(election.upstream, None)

@@ -1,7 +1,7 @@
-"""Exchanges one upstream's record in the shared cache: reads it, merges it with the local state, writes it back.
+"""Exchanges the record of one upstream in the shared cache: reads it, merges it with the local state, writes it back.
 
-A record contains wall-clock times, so the clocks of the machines should agree to about a second. Not thread-safe: only
-one thread exchanges records.
+A record contains wall-clock times, so the clocks of the machines should differ by at most about a second. The classes
+are not thread-safe, because only the background thread exchanges records.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ _S = TypeVar("_S", BreakerSnapshot, GateSnapshot)
 
 @dataclass(frozen=True, slots=True)
 class _Told(Generic[_S]):
-    """A snapshot on the clock of this process, and the corresponding snapshot of the record."""
+    """A snapshot twice: in times of this process's clock (`here`), and in wall-clock times of the record (`there`)."""
 
     here: _S
     there: _S
 
     def translate(self, here: _S, ahead: float) -> _S:
-        """Return the snapshot of the record for `here`. A new change is dated after the last change in the record."""
-        if here == self.here:  # unchanged: converting again would add a rounding error
+        """Return `here` in wall-clock times. A new change is dated after the last change in the record.
+
+        :param ahead: seconds that the wall clock is ahead of this process's clock.
+        """
+        if here == self.here:  # unchanged; another conversion would add a rounding error
             return self.there
         shifted, known = here.shifted(ahead), self.there[0]
         return shifted.dated(known if here[0] == self.here[0] else max(shifted[0], known + _TICK))
@@ -46,17 +49,21 @@ class RecordSync:
         self.about = about
         self.key = key_of(*about)
         self.host_key = key_of(about.name, about.origin)
-        """The key as far as events determine it: without partition and without `untrusted`."""
+        """Key of the name and the origin of the upstream, which events contain. (`key` also depends on the partition
+        and on `untrusted`.)"""
         self._cache = cache
         self._breaker = _Told(BreakerSnapshot(), BreakerSnapshot())
         self._gate = _Told(GateSnapshot(), GateSnapshot())
         self._owed = False
         self._ignoring = False
-        """The value in the cache is invalid, and this has been logged."""
+        """Whether the value in the cache is invalid, which has been logged."""
         self._reported: Transition | None = None
 
     def transition(self, wall: float) -> Transition | None:
-        """Return when this process last opened or closed the breaker, in wall-clock time. None: no new transition."""
+        """Return the last transition of the breaker in this process, in wall-clock time.
+
+        None: there was none since the last call of this method.
+        """
         breaker = self.upstream.breaker
         last = None if breaker is None else breaker.last_transition
         if last is None or last == self._reported:
@@ -65,7 +72,10 @@ class RecordSync:
         return last._replace(at=last.at + wall - self.upstream.clock())
 
     def sync(self, wall: float) -> Record:
-        """Read the record once, and write it if this process has newer state. Raises the errors of the cache."""
+        """Read the record, adopt newer state, and write the record if this process has newer state.
+
+        Returns the merged record. Raises the errors of the cache.
+        """
         heard = self._read(wall)
         ahead = wall - self.upstream.clock()
         here = self.upstream.snapshots
@@ -74,7 +84,7 @@ class RecordSync:
         merged = known.merge(heard)
         self._breaker = self._follow_breaker(_Told(here[0], known.breaker), merged.breaker, ahead)
         self._gate = self._follow_gate(_Told(here[1], known.gate), merged.gate, ahead)
-        # A missing record is written again only while it restricts calls; otherwise processes would rewrite it forever.
+        # A missing record is written again only while it restricts calls; otherwise processes would write it forever.
         if merged != heard and (self._owed or heard != Record() or merged.is_in_force(wall)):
             self._cache.set(self.key, merged.plain, timeout=lifetime(merged, wall))
         self._owed = False
@@ -102,7 +112,7 @@ class RecordSync:
         before = breaker.adopt(told.here, here)
         if before is None:
             return told
-        if before is not state and upstream.breaker is not None:  # unless `forget` has removed the breaker meanwhile
+        if before is not state and upstream.breaker is not None:  # None: `forget` has just removed the breaker
             host = self.about.origin.rpartition("/")[2]
             upstream.observe(BreakerFollowed(upstream.name, host, before, state, max(here.until - now, 0.0)))
         if state is BreakerState.OPEN:

@@ -11,13 +11,14 @@ from ..engine.rate_limit_gate import MAX_CLOSED, MOST_WHY
 from ..events import OTHER
 
 DAY = 86_400.0
-"""Maximum seconds of a record's lifetime and of its future times. (Memcached reads more than 30 days as a date.)"""
+"""Maximum number of seconds that the times in a record may be in the future. (Memcached reads a lifetime of more than
+30 days as a date.)"""
 _LEEWAY = 600
-"""Seconds that a record outlives the times in it. At least as long as a breaker stays open by default."""
+"""Seconds for which a record is kept after the last time in it. Longer than a breaker stays open by default."""
 
 
 class Record(NamedTuple):
-    """The state of an upstream, in wall-clock time."""
+    """The state of an upstream. All times are Unix times."""
 
     breaker: BreakerSnapshot = BreakerSnapshot()
     gate: GateSnapshot = GateSnapshot()
@@ -31,16 +32,16 @@ class Record(NamedTuple):
 
     @property
     def plain(self) -> tuple[float | str, ...]:
-        """The value to store, which every serializer supports, including JSON.
+        """The value to store: numbers, and the reason for the pause if there is one. All serializers support it.
 
-        Without a reason it has six numbers, because older releases, which do not know the reason, accept only six.
+        Without a reason, the value has exactly six numbers, because older releases accept only six.
         """
         moments = (*self.breaker, *self.gate[:3])
         return (*moments, self.gate.why) if self.gate.why else moments
 
 
 def read(value: object, wall: float) -> Record:
-    """Return the record in a value of the cache; an empty record if the value is invalid or from the far future."""
+    """Return the record in a value of the cache; an empty record if the value is invalid or its times are too late."""
     if not isinstance(value, tuple | list) or not 6 <= len(value) <= 7:
         return Record()
     moments, why = value[:6], value[6] if len(value) == 7 else ""
@@ -57,7 +58,7 @@ def read(value: object, wall: float) -> Record:
 def key_of(name: str, origin: str = "", untrusted: bool = False, partition: str = "") -> str:
     """Return the cache key of an upstream from the fields of its `UpstreamId`.
 
-    `origin` is hashed, because some caches do not accept such keys.
+    `origin` is hashed, because some caches do not accept keys as long as a URL.
     """
     if name == OTHER:
         name = hashlib.sha256(origin.encode()).hexdigest()[:32] + (".untrusted" if untrusted else "")

@@ -1,7 +1,7 @@
 """Diagnostics of an upstream for operators: the last error, the quotas, and when the breaker opened or closed.
 
-No decision depends on them. Each process records its own, and the thread that shares state writes them to the cache in
-separate records: see `upstream_diagnostics_recorder`.
+No decision depends on diagnostics. Each process records its own, and the background thread that shares state writes
+them to the cache, in records of their own: see `upstream_diagnostics_recorder`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from ..outcome import Reason
 KEPT = 86_400.0
 """Seconds for which diagnostics are kept."""
 MOST_HOSTS = 20
-"""Maximum number of hosts without a named upstream in the diagnostics; the latest are kept."""
+"""Maximum number of other hosts (hosts that are not configured) in the diagnostics. Those with the latest entries are
+kept."""
 UNTRUSTED = f"{OTHER}.untrusted"
-"""The name for hosts in URLs that users submit. They are separate, because they would displace the hosts of `OTHER`."""
+"""The name for hosts in URLs that users submit. It differs from `OTHER`, so that such hosts cannot displace other
+hosts."""
 MOST_QUOTAS = 20
 _AHEAD = 60.0
-"""Seconds that the clock of another machine may be ahead. An entry from the future would remain the latest for long."""
+"""Seconds that the clock of another machine may be ahead. Later entries are refused, because they would remain the
+latest for a long time."""
 MAX_LENGTHS = (32, 8, 300, 300)
-"""Maximum characters of a method, a scheme, a host and a path."""
+"""Maximum number of characters of a method, a scheme, a host and a path."""
 _LARGEST = 10**18
 
 
 class Failure(NamedTuple):
-    """A failed attempt; `at` is a Unix time. As in the log, hosts without a named upstream have no path."""
+    """A failed attempt. `at` is a Unix time. As in the log, `path` is empty for hosts that are not configured."""
 
     at: float
     reason: str
@@ -41,7 +44,7 @@ class Failure(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """What an upstream announced about a quota; None: it announced nothing. `at` and `reset` are Unix times."""
+    """What an upstream announced about a quota. `at` and `reset` are Unix times. None: not announced."""
 
     at: float
     limit: int | None
@@ -54,7 +57,11 @@ _T = TypeVar("_T", Failure, Allowance, Transition)
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """The diagnostics of one upstream name. Failures and transitions are keyed by origin, "" for a named upstream."""
+    """The diagnostics of all upstreams with one name.
+
+    Keys of `failures` and `transitions`: the origin of the host, or "" for a configured upstream. Keys of `quotas`: the
+    resource, after the partition and "/" if there is a partition.
+    """
 
     failures: dict[str, Failure] = field(default_factory=dict)
     quotas: dict[str, Allowance] = field(default_factory=dict)
@@ -70,7 +77,7 @@ class Diagnostics:
 
     @property
     def plain(self) -> tuple[dict[str, tuple[Any, ...]], ...]:
-        """The value to store, made of plain types that processes of other releases can load."""
+        """The value to store. It consists of plain types, so that processes of other releases can load it."""
         return tuple(
             {key: tuple(value) for key, value in values.items()}
             for values in (self.failures, self.quotas, self.transitions)
@@ -78,7 +85,7 @@ class Diagnostics:
 
 
 def read(value: object, wall: float) -> Diagnostics:
-    """Return the diagnostics in a value of the cache; empty if the value is invalid or from the future."""
+    """Return the diagnostics in a value of the cache; empty if the value is invalid or has times in the future."""
     if not isinstance(value, tuple | list) or len(value) != 3:
         return Diagnostics()
     try:

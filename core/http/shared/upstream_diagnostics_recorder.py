@@ -1,6 +1,6 @@
-"""Records the diagnostics of this process. The thread that shares state writes them to the cache.
+"""Records the diagnostics of this process. The background thread that shares state writes them to the cache.
 
-A call pays almost nothing for this: successes are not recorded, and no call waits for the cache.
+This costs a call almost nothing: successes are not recorded, and no call waits for the cache.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DiagnosticsRecorder:
         self._lock = threading.RLock()
         self._notes: dict[str, Diagnostics] = {}
         self._untold: set[str] = set()
-        """Names whose diagnostics may not be complete in the cache."""
+        """Names of upstreams whose diagnostics may be incomplete in the cache."""
 
     def observe(self, event: Event) -> None:
         """Record failed attempts and announced quotas."""
@@ -60,19 +60,19 @@ class DiagnosticsRecorder:
     observe.kinds = frozenset({AttemptEnded, QuotaSeen})  # type: ignore[attr-defined]  # see `events`
 
     def note_transition(self, about: UpstreamId, transition: Transition) -> None:
-        """Record when a breaker of this process opened or closed, in wall-clock time."""
+        """Record a transition of a breaker of this process. `transition` is in wall-clock time."""
         name = UNTRUSTED if about.untrusted else about.name
         with self._lock:
             _put(self._notes_on(name).transitions, about.origin, transition, MOST_HOSTS)
 
     def of(self, name: str) -> Diagnostics:
-        """Return the diagnostics that this process has recorded itself."""
+        """Return the diagnostics of the upstream `name` that this process has recorded, without those of others."""
         with self._lock:
             notes = self._notes.get(name, Diagnostics())
             return Diagnostics(dict(notes.failures), dict(notes.quotas), dict(notes.transitions))
 
     def tell(self, cache: Cache) -> None:
-        """Write diagnostics that may be missing in the cache. Raises the errors of the cache on writing."""
+        """Write the diagnostics that may be missing in the cache. Raises the cache's errors on writing."""
         for name in tuple(self._untold):
             self._untold.discard(name)  # before writing: entries that are added during it must be written too
             try:
@@ -84,7 +84,7 @@ class DiagnosticsRecorder:
                 self._untold.add(name)  # check again: another process may have overwritten the record
 
     def _tell(self, name: str, cache: Cache) -> bool:
-        """Return whether the cache already had all diagnostics of `name`."""
+        """Write the diagnostics of `name` if the cache lacks some. Returns whether the cache had all of them."""
         wall = self._wall()
         try:
             heard = read(cache.get(key_of(name)), wall)
@@ -124,7 +124,7 @@ class DiagnosticsRecorder:
             )
 
     def _notes_on(self, name: str) -> Diagnostics:
-        """Return the mutable diagnostics of `name` for a new entry. The caller must hold the lock."""
+        """Return the diagnostics of `name`, to which the caller adds an entry. The caller must hold the lock."""
         self._untold.add(name)
         notes = self._notes.get(name)
         if notes is None:
@@ -133,7 +133,7 @@ class DiagnosticsRecorder:
 
 
 def _put(notes: dict[str, _T], key: str, value: _T, most: int) -> None:
-    notes.pop(key, None)  # keeps the dictionary in order of time, so that the first entry is the oldest
+    notes.pop(key, None)  # so that the dictionary stays in order of time, and its first entry is the oldest
     notes[key] = value
     if len(notes) > most:
         del notes[next(iter(notes))]
