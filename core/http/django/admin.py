@@ -1,4 +1,4 @@
-"""The admin page that shows the state of the upstreams; it belongs to no model."""
+"""The admin page that shows the state of the upstreams. It does not belong to a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .status_text import caveat, rows, title
 def upstreams(request: HttpRequest) -> HttpResponseBase:
     """Show staff the same state as `manage.py upstreams`. Raises `Http404` on a site without the admin."""
     try:
-        index = resolve(reverse("admin:index"))  # not on import: the admin may not be set up by then
+        index = resolve(reverse("admin:index"))  # not on import, because the admin may be set up later
     except NoReverseMatch:
         raise Http404("This site has no admin") from None
     site = getattr(index.func, "admin_site", admin.site)  # the site's own AdminSite decides about permissions

@@ -19,7 +19,7 @@ OLDEST_DJANGO = (5, 2)
 
 
 class OutboundHTTPConfig(AppConfig):
-    """Reads the settings, and creates all metric series before the first scrape."""
+    """Registers the system checks, reads the settings, and creates all metric series before the first scrape."""
 
     name = __package__
     label = "outbound_http"

@@ -4,7 +4,8 @@
         ...
         run.items({"success": 300})
 
-A job may end before the next scrape, so its metrics must be kept in files by `multiprocess`.
+A job may end before the next scrape. So its metrics need PROMETHEUS_MULTIPROC_DIR, with which they are kept in files:
+see the package `multiprocess`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ RUNS = ("success", "failure", "interrupted")
 ItemOutcome: TypeAlias = Literal["success", "failure", "skipped"]
 ITEMS: tuple[ItemOutcome, ...] = get_args(ItemOutcome)
 _BY_SIGNAL = 128
-"""A larger exit status means that a signal ended the command, as in shells: 128 plus the number of the signal."""
+"""An exit status above this means, as in shells, that a signal ended the command: 128 plus the number of the signal."""
 
 
 class BatchJobs:
@@ -74,7 +75,11 @@ class BatchJobs:
 
     @contextmanager
     def run(self, command: str) -> Iterator[Run]:
-        """Measure a run of `command`, which lasts until the end of the block. An exception determines its outcome."""
+        """Measure a run of `command`, which lasts until the end of the block.
+
+        The outcome is "failure" if the block raises; "interrupted" for KeyboardInterrupt and for SystemExit with a
+        status above 128.
+        """
         started = self._clock()
         with _unfailing():
             prometheus.renew()
@@ -106,7 +111,7 @@ class Run:
         self._command = command
 
     def items(self, counts: Mapping[ItemOutcome, int]) -> None:
-        """Add the numbers of items that the run processed, by outcome."""
+        """Add to the numbers of items that runs processed, by outcome."""
         with _unfailing():
             for outcome, count in counts.items():
                 self._jobs.items.labels(self._command, outcome).inc(count)
@@ -114,7 +119,7 @@ class Run:
 
 @contextmanager
 def _unfailing() -> Iterator[None]:
-    """Log a failure to write metrics, for example because the directory is full or gone: the job must not fail."""
+    """Log an OSError of the block instead of raising it: a job must not fail because its metrics cannot be written."""
     try:
         yield
     except OSError as exc:

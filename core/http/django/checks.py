@@ -1,4 +1,4 @@
-"""The system checks of the settings, for `manage.py check`."""
+"""The system check of the settings OUTBOUND_HTTP, METRICS_TOKENS and BATCH_JOBS, for `manage.py check`."""
 
 from __future__ import annotations
 

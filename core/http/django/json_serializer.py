@@ -1,7 +1,7 @@
-"""JSON in place of pickle, for Django's Redis cache.
+"""Stores the values of Django's Redis cache as JSON instead of pickle.
 
 A pickle can run code when it is loaded. So with Django's own serializer, anyone who can write to the Redis server can
-run code in every process that reads from it.
+run code in every process that reads from the server.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import json
 class JSONSerializer:
     """A serializer for `OPTIONS["serializer"]` of a `django.core.cache.backends.redis.RedisCache`.
 
-    It stores values that JSON can represent; a tuple is read as a list. Numbers are stored in a form for which `incr()`
-    works.
+    It stores values that JSON can represent. A tuple is read back as a list. `incr()` works for numbers.
     """
 
     def dumps(self, value: object) -> bytes:

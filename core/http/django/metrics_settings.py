@@ -1,4 +1,4 @@
-"""The settings of /metrics: `METRICS_TOKENS` and `BATCH_JOBS`."""
+"""The Django settings of /metrics: `METRICS_TOKENS` and `BATCH_JOBS`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ JOBS = "BATCH_JOBS"
 
 
 def tokens() -> list[str]:
-    """Return the tokens that give access to /metrics; none if the setting is invalid.
+    """Return the tokens that give access to /metrics; an empty list if the setting is invalid.
 
-    A string is invalid, because each of its letters would be a token. An empty token is omitted, because it would match
-    a request with an empty token.
+    A string is invalid, because each of its characters would be a token. Empty tokens are omitted, because they would
+    match a request with an empty token.
     """
     configured = getattr(settings, TOKENS, ())
     return [token for token in configured if token] if _is_tokens(configured) else []
 
 
 def batch_jobs() -> dict[str, float | None]:
-    """Return the seconds within which each command is expected to succeed, or None. Invalid entries are omitted."""
+    """Return for each command the seconds within which a run must succeed, or None. Invalid entries are omitted."""
     configured = getattr(settings, JOBS, {})
     if not isinstance(configured, Mapping):
         return {}

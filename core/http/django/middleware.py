@@ -1,4 +1,4 @@
-"""The middleware that answers /metrics and /healthz before other middleware can refuse the request."""
+"""The middleware that serves /metrics and /healthz before other middleware can refuse the request."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _GetResponse: TypeAlias = Callable[[HttpRequest], HttpResponseBase | Awaitable[H
 
 
 class OperationsMiddleware:
-    """Answers /metrics and /healthz.
+    """Serves /metrics and /healthz.
 
-    Prometheus and load balancers call a process by its IP address, over plain HTTP. ALLOWED_HOSTS and
-    SECURE_SSL_REDIRECT would answer them with 400 and 301, so this middleware must come first.
+    This middleware must come first in MIDDLEWARE. Prometheus and load balancers call a process by its IP address, over
+    plain HTTP, and would get status 400 because of ALLOWED_HOSTS, or 301 because of SECURE_SSL_REDIRECT.
 
     It is asynchronous if the next middleware is asynchronous, so that Django does not run it in a thread.
     """

@@ -9,7 +9,7 @@
         "user_agent": "example.org (+https://example.org/about)",
     }
 
-An upstream inherits fields that it does not set from "default", and "default" inherits from `Policy`.
+An upstream takes the fields that it does not set from "default". "default" takes them from the defaults of `Policy`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Problem:
 
 
 def configure() -> None:
-    """Build the registry of the process from the settings, now and after each change of the setting."""
+    """Make the process create its registry from the setting, also after each change of the setting."""
     process.use(_registry_from_settings)
     setting_changed.connect(_on_setting_changed, dispatch_uid="core.http.settings")
 
@@ -195,7 +195,8 @@ class _Reader:
 def _part(name: str, value: Any) -> Any:
     """Convert a value of the setting for `Policy`: a dictionary to a settings object, a dotted path to a function.
 
-    Raises the errors of `CircuitBreaker` and `RetryBudget`, and `ValueError` for a path that cannot be imported.
+    Raises the errors of `CircuitBreaker` and `RetryBudget`, and `ValueError` for unknown fields and for a path that
+    cannot be imported.
     """
     if name == "classify" and isinstance(value, str):
         try:
@@ -216,7 +217,10 @@ def _part(name: str, value: Any) -> Any:
 
 
 def _canonical(host: Any) -> str:
-    """Return "host" or "host:port" in the form of `Config.hosts`. Raises `ValueError` for anything else."""
+    """Return `host`, which is "host" or "host:port", in the form of `Config.hosts`.
+
+    Raises `ValueError` if it has another form.
+    """
     if not isinstance(host, str) or re.search(r"^\.|[\s/@?#\\*]", host):
         raise ValueError(host)
     parts = urlsplit(f"//{host}")

@@ -16,10 +16,10 @@ from django.db import close_old_connections
 
 
 class SharedCache:
-    """A Django cache that any thread can use: Django gives each thread a cache object of its own.
+    """A Django cache that any thread can use, although Django creates a separate cache object for each thread.
 
-    A cache may be in a database. Django renews database connections around requests and tasks, but the thread that
-    shares state runs neither, so it would keep a lost connection.
+    The cache may be in a database. Django renews database connections before and after each request and task. The
+    background thread that shares state runs neither, so it would keep a lost connection.
     """
 
     def __init__(self, alias: str) -> None:
@@ -43,9 +43,9 @@ class SharedCache:
 
 
 def unpickles(alias: str) -> bool:
-    """Return whether a Django cache loads pickles, so that anyone who can write to it can run code in this process.
+    """Return whether a Django cache loads pickles: then anyone who can write to the cache can run code in this process.
 
-    False for backends of other packages and for a serializer that the site chose, because their behavior is unknown.
+    Returns False for backends of other packages and for a configured serializer, because their behavior is unknown.
     """
     cache = caches[alias]
     if isinstance(cache, RedisCache):
@@ -56,7 +56,7 @@ def unpickles(alias: str) -> bool:
 
 @contextmanager
 def _renewing_connections() -> Iterator[None]:
-    """After a failure, close the database connections of this thread that have become unusable."""
+    """If the block raises, close the database connections of this thread that have become unusable."""
     try:
         yield
     except Exception:

@@ -45,7 +45,7 @@ def title(status_report: StatusReport) -> str:
 
 
 def caveat(status_report: StatusReport) -> str:
-    """Return a sentence that says what the report lacks; "" if it is complete."""
+    """Return a sentence that says why the report is incomplete; "" if it is complete."""
     if status_report.is_shared:
         return ""
     why = "No shared cache is configured (shared_cache in OUTBOUND_HTTP)"

@@ -1,7 +1,7 @@
-"""The pages of the app: ``path("", include("core.http.django.urls"))``.
+"""The URLs of the app's pages. Include them with ``path("", include("core.http.django.urls"))``.
 
-A site that has `OperationsMiddleware` needs this include only for the staff page.
-The names are `outbound_http:metrics`, `outbound_http:healthz` and `outbound_http:upstreams`.
+A site that has `OperationsMiddleware` needs this only for the staff page. The names of the URLs are
+`outbound_http:metrics`, `outbound_http:healthz` and `outbound_http:upstreams`.
 """
 
 from __future__ import annotations

@@ -18,13 +18,16 @@ from .. import multiprocess
 from . import metrics_settings
 
 _NO_DATABASE = "django.db.backends.dummy"
-"""The engine of the database `default` if a site's DATABASES is empty."""
+"""The engine of the database `default` if the setting DATABASES is empty."""
 
 
 @login_not_required
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return the metrics. The request needs a token of METRICS_TOKENS; without that setting, only DEBUG allows it."""
+    """Return the metrics, or 403 if the request has no token of METRICS_TOKENS.
+
+    Without that setting, all requests are allowed if DEBUG is true, otherwise none.
+    """
     if not _may_scrape(request):
         return HttpResponse("403: /metrics needs a bearer token from METRICS_TOKENS\n", "text/plain", 403)
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
@@ -34,7 +37,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - a view
-    """Return 200 if this process reaches its database or the site has none, 503 if it does not reach it."""
+    """Return 200 if the database can be reached or the site has none, 503 if the database cannot be reached."""
     if connection.settings_dict["ENGINE"] == _NO_DATABASE:
         return HttpResponse("ok\n", "text/plain")
     try:
@@ -46,7 +49,7 @@ def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - a view
 
 
 def _collected() -> CollectorRegistry:
-    """Return the metrics of this process; with PROMETHEUS_MULTIPROC_DIR, of all processes that share the directory."""
+    """Return the metrics of this process or, with PROMETHEUS_MULTIPROC_DIR, of all processes that use the directory."""
     directory = os.environ.get(multiprocess.VARIABLE)
     if not directory or not multiprocess.IS_SUPPORTED:
         return REGISTRY
@@ -60,6 +63,6 @@ def _may_scrape(request: HttpRequest) -> bool:
     if not tokens:
         return bool(settings.DEBUG)
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    # Compare all tokens, each in constant time, so that the duration reveals nothing about any of them.
+    # Compare all tokens, each in constant time, so that the duration reveals nothing about the tokens.
     matches = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in tokens]
     return scheme.lower() == "bearer" and any(matches)

@@ -18,9 +18,9 @@ _CACHE_AWAY = 1
 class Command(BaseCommand):
     help = (
         "Show the state of the servers that this site calls: whether they count as down and since when, whether they "
-        "asked for a pause, the rest of their quotas, and their last error of the past day. The data is what the "
-        "site's processes share. Without a shared cache, the command has no data, because it makes no calls itself. "
-        "The metrics have the history. Exit status: 0 the state was shown, whether upstreams are up or down; 1 the "
+        "asked for a pause, what is left of their quotas, and their last error within the past day. The state is read "
+        "from the shared cache. Without a shared cache, the command has no data, because it makes no calls itself. "
+        "For the history, see the metrics. Exit status: 0 the state was shown, whether upstreams are up or down; 1 the "
         "shared cache cannot be read, so only the state of this process was shown; 2 invalid arguments."
     )
 
