@@ -1,1 +1,1 @@
-"""The network code for requests and urllib3: DNS, addresses, sockets, TLS, bodies, errors."""
+"""The network code below requests and urllib3: DNS, checks of addresses, sockets, TLS, bodies, errors."""

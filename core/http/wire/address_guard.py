@@ -1,8 +1,8 @@
-"""Checks URLs that users submit: only public addresses, by http and https, on their usual ports.
+"""Checks URLs that users submit: only http and https, only usual ports, only public addresses.
 
 Addresses are checked after the name is resolved, immediately before connecting, and the connection goes to the checked
-address. So the check cannot be bypassed by another notation (octal, decimal), by a user's own DNS name, or by a name
-that resolves differently the second time.
+address. So the check cannot be bypassed by another notation (octal, decimal), by a DNS name of the attacker, or by a
+name that resolves differently the second time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import SplitResult
 PORTS = frozenset({80, 443, 8080, 8443})
 REDIRECTS = 5
 KEPT_HEADERS = frozenset({"accept", "accept-encoding", "accept-language", "connection", "user-agent"})
-"""Headers that a redirect to another origin keeps; any other header may be a credential."""
+"""Headers that a redirect to another origin keeps. Other headers are removed, because they may be credentials."""
 
 
 # `is_global` follows the IANA registries, which list some of these networks as globally reachable.
@@ -56,11 +56,11 @@ _ISATAP = (0x00005EFE, 0x02005EFE)  # in the upper half of the interface identif
 
 
 class Refused(Exception):  # noqa: N818 - turned into BlockedAddress where the request is known
-    """The address or port is not allowed. Not an OSError, so that urllib3 does not catch and wrap it."""
+    """The address or port is not allowed. The class is not an OSError, so that urllib3 does not catch and wrap it."""
 
 
 def check_addresses(addresses: Iterable[str]) -> None:
-    """Raise `Refused` unless all of these addresses are public: one non-public record makes the name unsafe."""
+    """Raise `Refused` unless all `addresses` are public. One address that is not public makes the whole name unsafe."""
     for address in addresses:
         if not is_public(address):
             raise Refused
@@ -74,7 +74,7 @@ def check_port(url: SplitResult) -> None:
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is global unicast and contains no other address."""
+    """Return whether an IP address is global unicast and does not contain another address, as 6to4 addresses do."""
     ip = ip_address(address)
     return _is_public_4(ip) if isinstance(ip, IPv4Address) else _is_public_6(ip)
 

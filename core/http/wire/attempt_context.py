@@ -1,9 +1,9 @@
 """One attempt on the network: its deadline, and the stage that it has reached.
 
-`timeout=` in requests and urllib3 bounds each socket operation, so a server that sends a byte now and then holds a
-call forever. Here the timeout of each operation is the time left for the attempt. Sockets find the `AttemptContext`
-through a context variable. So it applies to every socket that the attempt uses, whichever layer of urllib3 created
-it, and no longer applies once the response is returned to the caller (``stream=True``).
+`timeout=` in requests and urllib3 limits each socket operation, so a server that sends a byte from time to time can
+hold a call forever. Here the timeout of each operation is the time left for the attempt. Sockets find the
+`AttemptContext` in a context variable. So the deadline applies to every socket that the attempt uses, whichever layer
+of urllib3 created it, and no longer applies after the response was returned to the caller (``stream=True``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Stage(IntEnum):
 
 
 class AttemptContext:
-    """The state of one attempt. Applies to all socket operations inside its ``with`` block."""
+    """The state of one attempt. It applies to all socket operations inside its ``with`` block."""
 
     __slots__ = (
         "__weakref__",
@@ -57,7 +57,7 @@ class AttemptContext:
         """Start the attempt's clock.
 
         :param seconds: time for the whole attempt.
-        :param configured: whether a configured upstream names the host.
+        :param configured: whether the host belongs to a configured upstream.
         :param untrusted: whether only public addresses may be reached.
         :param fresh: whether to use a new connection.
         """
@@ -72,17 +72,18 @@ class AttemptContext:
         self.negotiation: Any = None
         """The stream to a SOCKS proxy whose negotiation is not complete. (Only in the httpx driver.)"""
         self.expire: Callable[[], object] | None = None
-        """Ends the attempt as its deadline does. (Like `read_limit`, only in the httpx driver for event loops.)"""
+        """A function that ends the attempt as its deadline does. (Only in the httpx driver for event loops.)"""
         self.read_limit: float | None = None
-        """Maximum seconds of one read; None: the attempt's remaining time."""
+        """Maximum seconds of one read; None: the remaining time of the attempt. (Only in the httpx driver for event
+        loops.)"""
         self.stage = Stage.NONE
         self.received = 0
-        """Bytes received from the socket (with TLS: after decryption)."""
+        """Number of bytes received from the socket (with TLS: after decryption)."""
         self._token: Token[ref[AttemptContext] | None] | None = None
 
     @property
     def got_nothing(self) -> bool:
-        """Whether the request was sent on a reused connection and no byte came back."""
+        """Whether the request was sent on a reused connection and no byte was received."""
         return self.stage >= Stage.SEND and not (self.connected or self.received)
 
     def left(self) -> float:
@@ -102,7 +103,7 @@ class AttemptContext:
 
 
 _current: ContextVar[ref[AttemptContext] | None] = ContextVar("core.http.attempt", default=None)
-"""Weak, because an exception from a signal handler during `__enter__` would leave the variable set."""
+"""The reference is weak, because an exception from a signal handler during `__enter__` would leave the variable set."""
 
 
 def current() -> AttemptContext | None:

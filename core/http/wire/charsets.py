@@ -1,7 +1,7 @@
-"""Decodes bytes to text with the server's charset or a guessed one, in linear time whatever charset the server names.
+"""Decodes bytes to text with the charset that the server names, or a guessed one, always in linear time.
 
-Python's `codecs` include more than charsets: ``punycode`` takes quadratic time, ``idna`` did until Python 3.11.1, and
-the codec registry caches every name that was ever looked up. So only the codecs listed below are used.
+Python's `codecs` contain more than charsets: ``punycode`` takes quadratic time, so did ``idna`` until Python 3.11.1,
+and the codec registry caches every name that was ever looked up. So only the codecs listed below are used.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ _OTHERS = frozenset({
     "iso2022_jp_3", "iso2022_jp_ext", "iso2022_kr", "johab", "shift_jis", "shift_jis_2004", "shift_jisx0213",
 })
 # fmt: on
-"""Measured worst case: 270 ns per byte, for UTF-16 with lone surrogates. UTF-7 is excluded, as in browsers."""
+"""The slowest of these codecs takes 270 ns per byte, for UTF-16 with lone surrogates. UTF-7 is excluded, as in
+browsers."""
 _LONGEST_NAME = 40
 """Maximum number of characters of a charset name; Python's longest alias has 30."""
 _SAMPLE = 16 * 1024
-"""Bytes from which a charset is guessed. (chardet takes 40 µs per byte.)"""
+"""Number of bytes from which a charset is guessed. (chardet takes 40 µs per byte.)"""
 
 
 def codec_of(charset: str) -> str | None:
-    """Return Python's name of the codec; None for a name that is unknown or not a text codec in the lists above."""
+    """Return Python's name of the codec for `charset`; None if it is not in the lists above."""
     if len(charset) > _LONGEST_NAME:
         return None
     name = normalize_encoding(charset).lower()
@@ -80,7 +81,7 @@ def decode_chunks(chunks: Iterator[bytes], charset: str) -> Iterator[str]:
 
 
 def guess(content: bytes) -> str | None:
-    """Guess the charset as requests does, but from a sample of long bodies: guessing takes up to 40 s per MB."""
+    """Guess the charset as requests does, but of long bodies only from a sample: guessing takes up to 40 s per MB."""
     if len(content) <= _SAMPLE:
         return _guess(content)
     start = 0
@@ -88,7 +89,7 @@ def guess(content: bytes) -> str | None:
         try:
             content.decode("utf_8")
         except UnicodeDecodeError as exc:
-            start = exc.start // 4 * 4  # all bytes before it are valid UTF-8 and don't help to tell charsets apart
+            start = exc.start // 4 * 4  # the bytes before are valid UTF-8 and don't help to distinguish charsets
         else:
             return "utf_8_sig" if content.startswith(codecs.BOM_UTF8) else "utf_8"
     sample = content[start : start + _SAMPLE]
@@ -117,6 +118,6 @@ def _loaded(codec: str) -> str:
 def _table(codec: str) -> str:
     """Return the 256 characters of a single-byte codec, with U+FFFD for bytes that it does not define.
 
-    With this table, invalid text takes as long as valid text: the codec's own error handlers take 500 ns per byte.
+    With this table, invalid text takes as long as valid text; the error handlers of codecs take 500 ns per byte.
     """
     return bytes(range(256)).decode(codec, "replace")

@@ -14,7 +14,7 @@ from urllib3.response import HTTPResponse
 from . import compat
 
 _OVERHEAD = 64 * 1024
-"""Bytes by which a compressed body may exceed the limit for decompressed bytes."""
+"""Number of bytes by which a compressed body may exceed the limit for decompressed bytes."""
 _MOST_SILENT = 256 * 1024
 """Maximum number of consecutive bytes without decompressed output. (A zstd block may have 128 KiB.)"""
 
@@ -27,7 +27,8 @@ class CheckedBody(HTTPResponse):
     """A `urllib3.HTTPResponse` that raises `ProtocolError` at the end of a truncated compressed body."""
 
     most_bytes: int | None = None
-    """Limit of the body in bytes, compressed too, because an endless body may decompress to nothing."""
+    """Maximum number of bytes of the body, before and after decompression, because an endless body may decompress to
+    nothing. None: no limit."""
     _encoded = 0
     _silent = 0
 

@@ -23,11 +23,13 @@ def connect(
     socket_options: Iterable[Any],
     make: Callable[..., socket.socket] = DeadlineSocket,
 ) -> socket.socket:
-    """Resolve `host` and connect to the first address that accepts; all addresses share the attempt's remaining time.
+    """Resolve `host`, connect to the first address that accepts the connection, and return the connected socket.
 
-    :param timeout: maximum seconds for each address; None: only the attempt's remaining time counts.
-    :param make: creates the socket.
-    :raises OSError: the error of the DNS lookup or of the last address; `TimeoutError` if time ran out.
+    All addresses share the remaining time of the attempt.
+
+    :param timeout: maximum seconds for each address; None: only the remaining time of the attempt limits them.
+    :param make: the class of the socket, or a function that creates it.
+    :raises OSError: the error of the DNS lookup or of the last address; `TimeoutError` if there is no time left.
     """
     addresses = resolve(attempt, host, port)
     if attempt.untrusted:
@@ -62,7 +64,10 @@ def connect(
 
 
 def resolve(attempt: AttemptContext, host: str, port: int) -> Sequence[AddressInfo]:
-    """Return the addresses of `host`, within the attempt's remaining time. Raises as `resolver.Resolver.resolve`."""
+    """Return the addresses of `host`, within the remaining time of the attempt.
+
+    Raises the errors of `resolver.Resolver.resolve`.
+    """
     attempt.stage = Stage.DNS
     return literal(host, port) or names(attempt).resolve(host, port, attempt.left())
 
@@ -83,7 +88,7 @@ def literal(host: str, port: int) -> Sequence[AddressInfo]:
 
 
 def names(attempt: AttemptContext) -> Resolver:
-    """Return the resolver for the attempt's kind of host: untrusted, configured or other."""
+    """Return the resolver for the kind of host of the attempt: untrusted, configured or other."""
     if attempt.untrusted:
         return resolver.untrusted_hosts
     return resolver.configured_hosts if attempt.configured else resolver.other_hosts

@@ -1,7 +1,7 @@
 """A last-in, first-out queue for the connections of a pool, without a lock that Python code acquires.
 
-`queue.LifoQueue` acquires its lock in a Python function: an exception that a signal handler raises at the end of that
-function leaves the lock held, and every later call of the session waits for it forever. Here each step is one C call.
+`queue.LifoQueue` acquires its lock in a Python function. If a signal handler raises at the end of that function, the
+lock stays held, and every later call of the session waits for it forever. Here each step is one C call.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from queue import Empty, Full, SimpleQueue
 from typing import Any
 
 _POLL_INTERVAL = 0.1
-"""Seconds after which a waiting `get` looks again, because an interrupt may have lost the notification."""
+"""Seconds after which a waiting `get` checks the queue again, because an interrupt may have lost a notification."""
 
 
 class ConnectionQueue:
@@ -28,7 +28,7 @@ class ConnectionQueue:
         return len(self._kept)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002 - LifoQueue's
-        """Add a connection. Raises `queue.Full` at once, even with `block`: urllib3 never waits to return one."""
+        """Add a connection. Raises `queue.Full` without waiting, even with `block`, which urllib3 does not use here."""
         if 0 < self.maxsize <= len(self._kept):
             raise Full
         self._kept.append(item)
@@ -36,7 +36,10 @@ class ConnectionQueue:
             self._notifications.put(None)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Remove and return the newest connection. Raises `queue.Empty` if there is none (with `block`: at timeout)."""
+        """Remove and return the newest connection.
+
+        Raises `queue.Empty` if there is none; with `block`, after `timeout` seconds.
+        """
         ends = None if timeout is None else time.monotonic() + timeout
         while True:
             try:

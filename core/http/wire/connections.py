@@ -28,7 +28,7 @@ from .sockets import keep_deadlines, refuse_late_patch
 from .strict_response import StrictResponse
 
 MOST_IDLE = 30.0
-"""Idle seconds after which a connection is not reused: a NAT or load balancer may have dropped it silently."""
+"""Seconds. A connection that was idle for longer is not reused, because a NAT or load balancer may have dropped it."""
 _REAL = (socket.socket, socket.create_connection, urllib3.util.connection.create_connection)
 
 
@@ -42,7 +42,7 @@ class Keeping:
 
     @property
     def sock(self) -> Any:
-        """The socket, plain or TLS. The setter makes any socket enforce deadlines, or raises `CannotKeepDeadline`."""
+        """The socket, plain or TLS. The setter makes the socket enforce deadlines, or raises `CannotKeepDeadline`."""
         return self._sock
 
     @sock.setter
@@ -102,9 +102,9 @@ class _Connecting(Keeping):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection can be reused; unlike in urllib3, not if decrypted TLS data is pending.
+        """Whether the connection can be reused. Unlike in urllib3, False if decrypted TLS data is pending.
 
-        Such data is an unexpected response that urllib3's check of the socket does not see.
+        Such data is an unexpected response, which urllib3 does not detect.
         """
         connection: Any = super()
         pending = getattr(getattr(self, "sock", None), "pending", None)
@@ -130,7 +130,11 @@ class DeadlineHTTPSConnection(KeepingOverTLS, _Connecting, HTTPSConnection):  # 
 
 
 class Unless:
-    """Descriptor for a pool's ConnectionCls: `ours`, unless another tool (vcrpy) has replaced urllib3's class."""
+    """A descriptor for `ConnectionCls` of a pool.
+
+    It returns `ours`, unless a test tool (vcrpy) has replaced the class of urllib3. Then it returns the replacement,
+    but not for untrusted calls.
+    """
 
     def __init__(self, ours: type, pool: Any, urllib3s: type) -> None:
         self._ours = ours

@@ -1,4 +1,4 @@
-"""Decodes a body in pieces, up to a limit, with urllib3's decoders, so that all drivers apply the same checks."""
+"""Decodes a body in pieces, up to a limit. It uses urllib3's decoders, so that all drivers apply the same checks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from urllib3.exceptions import DecodeError
 from . import compat
 
 _PIECE = 64 * 1024
-"""Bytes per piece, both compressed (given to a decoder) and decompressed."""
+"""Maximum number of bytes that are given to a decoder at once, and that it returns at once."""
 OVERHEAD = 64 * 1024
-"""Bytes by which a compressed body may exceed the limit for decompressed bytes."""
+"""Number of bytes by which a compressed body may exceed the limit for decompressed bytes."""
 _MOST_SILENT = 256 * 1024
 """Maximum number of consecutive bytes without decompressed output. (A zstd block may have 128 KiB.)"""
 _BROKEN: tuple[type[Exception], ...] = (DecodeError, *urllib3.response.HTTPResponse.DECODER_ERROR_CLASSES)
@@ -38,8 +38,9 @@ class ContentDecoder:
     def __init__(self, codings: Sequence[str], limit: int | None) -> None:
         """Create the decoders.
 
-        :param codings: of the Content-Encoding header, in its order; unknown ones are ignored, as in httpx and urllib3.
-        :param limit: maximum decoded bytes; None: no limit.
+        :param codings: the codings in the Content-Encoding header, in its order. Unknown codings are ignored, as in
+            httpx and urllib3.
+        :param limit: maximum number of decoded bytes; None: no limit.
         """
         known = [coding for coding in codings if is_known(coding)]
         try:

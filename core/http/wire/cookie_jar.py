@@ -1,6 +1,6 @@
-"""The cookie jar of a session: as in requests, but with limits on what servers can store.
+"""The cookie jar of a session: like that of requests, but with limits for cookies that servers set.
 
-`http.cookiejar` keeps all cookies that servers send, and searches all of them for each request.
+`http.cookiejar` keeps all cookies that servers set, and searches all of them for each request.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from requests.cookies import RequestsCookieJar
 
 MOST_BYTES = 4096
-"""Maximum bytes of a cookie's name, value, domain and path (RFC 6265, section 6.1). Larger cookies are dropped."""
+"""Maximum size of a cookie (name, value, domain and path) in bytes (RFC 6265, section 6.1). Larger ones are dropped."""
 MOST_OF_SITE = 180
-"""Maximum cookies per site, as in browsers (RFC 6265 asks for at least 50 per domain)."""
+"""Maximum number of cookies per site, as in browsers (RFC 6265 requires at least 50 per domain)."""
 MOST = 3000
-"""Maximum cookies in total (RFC 6265, section 6.1)."""
+"""Maximum number of cookies in total (RFC 6265, section 6.1)."""
 
 
 def sets_cookies(headers: Container[str]) -> bool:
@@ -67,7 +67,7 @@ class BoundedCookieJar(RequestsCookieJar):
                     self.clear(*key)
 
     def _too_many(self) -> list[tuple[str, str, str]]:
-        """Return the oldest cookies, whose removal brings the jar within its limits."""
+        """Return the keys of the oldest cookies that must be removed so that the jar is within its limits."""
         ages = [(key, _site(key[0])) for key in tuple(self._ages) if key[0]]
         sites = Counter(site for _, site in ages)
         excess = len(ages) - MOST
@@ -85,10 +85,10 @@ def _size(cookie: Cookie) -> int:
 
 
 def _site(domain: str) -> str:
-    """Return the last two labels of a domain: a server can set cookies for parent domains and own many subdomains."""
+    """Return the last two labels of a domain, because one server can set cookies for a domain and many subdomains."""
     name = domain.strip(".")
     return name if name.replace(".", "").isdigit() else ".".join(name.split(".")[-2:])
 
 
 PLAIN_JARS = frozenset({RequestsCookieJar, BoundedCookieJar})
-"""Classes of jars whose methods are all known, with none overridden by other code."""
+"""Classes of jars whose methods are not overridden by other code."""

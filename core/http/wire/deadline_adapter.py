@@ -1,4 +1,4 @@
-"""Makes one attempt with requests and urllib3, with a hard timeout; errors are requests' classes, without secrets."""
+"""Makes one attempt with requests and urllib3, with a hard timeout. Errors are those of requests, without secrets."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ class DeadlineAdapter(PoolingAdapter):
         cert: Any,
         proxies: Any,
     ) -> tuple[requests.Response | requests.RequestException, Outcome]:
-        """Make one attempt, including the body unless `stream`. Returns the response or the error, and its outcome."""
+        """Make one attempt, and read the body unless `stream` is True.
+
+        Returns the response or the error, and the outcome.
+        """
         handled = sys.exception()
         context = AttemptContext(seconds, configured=configured, untrusted=self.untrusted, fresh=fresh)
         try:
@@ -118,7 +121,7 @@ class DeadlineAdapter(PoolingAdapter):
         return response
 
     def max_bytes(self, policy: Policy) -> int | None:
-        """Return the maximum bytes of a body; None: no limit."""
+        """Return the maximum number of bytes of a body; None: no limit."""
         return policy.max_response_bytes
 
 
@@ -129,7 +132,7 @@ def _refined(
     handled: BaseException | None,
     request: requests.PreparedRequest,
 ) -> tuple[requests.RequestException, Outcome]:
-    """Replace requests' error with a more specific subclass, where there is one, and add details to the outcome."""
+    """Return the error, replaced by a more specific subclass if there is one, and the outcome with more details."""
     if outcome.reason is Reason.TIMEOUT:
         error = _timed_out(error, context, request)
         if isinstance(error, AttemptTimeout):

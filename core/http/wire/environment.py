@@ -1,7 +1,7 @@
-"""Caches the proxies and CA bundle from the environment until one of the variables changes.
+"""Caches the proxies and the CA bundle from the environment until one of the environment variables changes.
 
-requests reads all variables at every call, up to four times. The values here are the same, because requests' own
-functions compute them. They are cached for as long as the variables that they depend on stay the same.
+requests reads all variables at every call, up to four times. The cached values are those of requests, because functions
+of requests compute them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Settings(NamedTuple):
     """The environment's settings for a URL."""
 
     proxies: dict[str, str]
-    """As `requests.utils.get_environ_proxies` returns them. Callers must not change it."""
+    """The result of `requests.utils.get_environ_proxies`. Callers must not change the dictionary."""
     bundle: str | None
-    """Path of the CA bundle."""
+    """Path of the CA bundle; None: no variable sets it."""
 
 
 class _Snapshot(NamedTuple):
     variables: tuple[Any, ...]
     settings: dict[str, Settings]
-    """By the URL's host and port, as written in the URL."""
+    """The settings by host and port, as written in the URL."""
 
 
 def _readers() -> tuple[object, ...]:
@@ -73,7 +73,7 @@ def settings_for(url: str) -> Settings | None:
     if found is None:
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         found = Settings(requests.utils.get_environ_proxies(url), bundle)
-        if "@" not in netloc and variables == _variables():  # else a secret, or a race with a change
+        if "@" not in netloc and variables == _variables():  # do not cache a secret, or values that have just changed
             if len(snapshot.settings) >= _MOST_HOSTS:
                 snapshot.settings.clear()
             snapshot.settings[netloc] = found

@@ -1,7 +1,7 @@
 """Maps an exception of requests or urllib3 to the outcome of an attempt.
 
-The class is not enough: requests raises ConnectionError for a refused connection, an unknown host name and an invalid
-certificate alike. The wrapped exceptions tell them apart.
+The class of the exception is not enough: requests raises ConnectionError for a refused connection, for an unknown host
+name and for an invalid certificate. The wrapped exceptions show which of them it was.
 """
 
 from __future__ import annotations
@@ -85,9 +85,10 @@ _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: 4\d\d")
 
 
 def diagnose(error: BaseException, reached: Stage = Stage.NONE, handled: BaseException | None = None) -> Outcome:
-    """Return the outcome of an attempt that raised `error` after it had `reached` that stage.
+    """Return the outcome of an attempt that raised `error`.
 
-    `handled` is the exception that the caller was handling when the attempt began: Python chains it to `error` too.
+    :param reached: the stage that the attempt had reached.
+    :param handled: the exception that the caller was handling when the attempt began, which Python chains to `error`.
     """
     links = tuple(chain(error, handled))
     lack = machine_lacks(links) if reached < Stage.SEND else None
@@ -98,9 +99,11 @@ def diagnose(error: BaseException, reached: Stage = Stage.NONE, handled: BaseExc
 
 
 def machine_lacks(links: Iterable[BaseException]) -> Outcome | None:
-    """Return the outcome of an attempt for which this machine had no file descriptor, thread or buffer; else None.
+    """Return the outcome of an attempt that failed because this machine had no file descriptor, thread or buffer left.
 
-    `links`: an error that ended it before anything was sent, and what that error wraps.
+    None: the attempt failed for another reason.
+
+    :param links: the error that ended the attempt before anything was sent, and all errors that it wraps.
     """
     for link in links:
         if isinstance(link, OSError) and link.errno in EXHAUSTED and not isinstance(link, _OTHER_NUMBERS):

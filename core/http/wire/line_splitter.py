@@ -14,7 +14,7 @@ def split(chunks: Iterable[Any], delimiter: Any, longest: int | None, too_long: 
     :param longest: maximum length of a buffered line; None: no limit. A longer line raises `too_long`.
     """
     line: Any = None
-    """The unfinished line, in a buffer so that a chunk does not cost a copy of it."""
+    """The unfinished line, in a buffer to which chunks are appended without a copy."""
     tail: Any = None
     """The end of the unfinished line that may be the first part of a delimiter."""
     unfinished = False
@@ -45,7 +45,7 @@ def split(chunks: Iterable[Any], delimiter: Any, longest: int | None, too_long: 
 
 
 def _ends_a_line(tail: Any, chunk: Any, delimiter: Any) -> bool:
-    """Return whether the line that ends with `tail` ends in `chunk`."""
+    """Return whether `chunk` contains the end of the unfinished line, whose last characters are `tail`."""
     if delimiter:
         return delimiter in tail + chunk
     pieces = chunk.splitlines()

@@ -1,4 +1,7 @@
-"""Reads credentials from a netrc file as requests does, but caches the file's path until its inputs change."""
+"""Reads credentials from a netrc file as requests does, but caches the possible paths of the file.
+
+They are computed again when an environment variable on which they depend changes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _places = _Places((None, None, None), ())
 
 
 def auth_for(url: str) -> tuple[str, str] | None:
-    """Return the result of `requests.utils.get_netrc_auth`. Each call checks whether a file exists now."""
+    """Return the credentials for `url`, as `requests.utils.get_netrc_auth` does; None if there are none.
+
+    Each call checks whether the file exists.
+    """
     if (_sessions.get_netrc_auth, os.path.expanduser) == _ORIGINAL and not any(
         [os.access(path, os.F_OK) for path in _paths()]  # noqa: C419 - takes a third of the time of `exists`
     ):

@@ -7,14 +7,14 @@ from typing import Any
 
 
 class KeepNone(DefaultCookiePolicy):
-    """Accepts no cookie from any server."""
+    """Accepts no cookies from any server."""
 
     def set_ok(self, *_: Any) -> bool:
         return False
 
 
 class SendNone(KeepNone):
-    """Accepts no cookie, and sends none to any server, not even one that the session's owner set."""
+    """Accepts no cookies, and sends none to any server, not even cookies that the owner of the session set."""
 
     def return_ok(self, *_: Any) -> bool:
         return False

@@ -1,6 +1,6 @@
-"""Builds request URLs and responses as requests' adapter does, without the steps for unused proxies and cookies.
+"""Builds request URLs and responses as the adapter of requests does, but faster if no proxy or cookie is used.
 
-If other code has replaced a function of requests, requests does all of the work.
+If other code has replaced a function of requests, the code of requests is used instead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .requests_response import ResilientResponse, made_resilient
 
 
 class PlainAdapter(HTTPAdapter):
-    """An `HTTPAdapter` whose responses are `ResilientResponse`."""
+    """An `HTTPAdapter` whose responses are instances of `ResilientResponse`."""
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
         if proxies or is_patched():
@@ -50,7 +50,7 @@ class PlainAdapter(HTTPAdapter):
 
 
 def is_patched() -> bool:
-    """Return whether a function of requests or urllib3 that this module or `pool_keys` skips has been replaced."""
+    """Return whether other code has replaced a function of requests or urllib3 that this package does not call."""
     return _parts() != _ORIGINAL
 
 

@@ -1,8 +1,8 @@
-"""Prepares plain requests as `requests.Session.prepare_request` does, without the steps that they do not need.
+"""Prepares plain requests as `requests.Session.prepare_request` does, but without steps that plain requests don't need.
 
 A request is plain if its URL, parameters and headers need no quoting, normalizing or decoding, and its body is neither
-a file nor a stream. requests prepares all other requests, and every request if other code has replaced a function of
-requests. requests also prepares the body, cookies, authentication and hooks of plain requests.
+a file nor a stream. For all other requests, and if other code has replaced a function of requests, the code of requests
+is used. It also prepares the body, cookies, authentication and hooks of plain requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PLAIN_DATA = frozenset({dict, list, tuple, str, bytes, type(None)})
 _PLAIN_PARAMS = frozenset({str, int})
 PREPARE_REQUEST = Session.prepare_request
 MERGE_ENVIRONMENT_SETTINGS = Session.merge_environment_settings
-"""The methods that this module replaces, as they were at import."""
+"""The methods of requests that this module replaces, as they were when this module was imported."""
 
 
 def _parts() -> tuple[object, ...]:
@@ -91,7 +91,7 @@ def prepare(session: Session, request: Request) -> PreparedRequest | None:
         headers["Content-Length"] = "0"
     if auth or session.auth:
         prepared.prepare_auth(requests.sessions.merge_setting(auth, session.auth), url)
-    if request.hooks != _NO_HOOKS or session.hooks != _NO_HOOKS:  # last: authentication may have added some
+    if request.hooks != _NO_HOOKS or session.hooks != _NO_HOOKS:  # last, because authentication may add hooks
         prepared.prepare_hooks(requests.sessions.merge_hooks(request.hooks, session.hooks))
     return prepared
 

@@ -1,4 +1,4 @@
-"""Sends as `requests.Session.send` does, without looking for cookies in responses that have none."""
+"""Sends requests as `requests.Session.send` does, but does not look for cookies in responses that have none."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .checked_body import CheckedBody
 from .cookie_jar import PLAIN_JARS, sets_cookies
 
 SEND = Session.send
-"""The method that this module replaces, as it was at import."""
+"""The method of requests that this module replaces, as it was when this module was imported."""
 _ARGUMENTS = frozenset({"allow_redirects", "cert", "proxies", "stream", "timeout", "verify"})
-_sessions: Any = requests.sessions  # its functions are looked up at each call, because tests replace some of them
+_sessions: Any = requests.sessions  # for looking up its functions at each call, because tests replace some of them
 
 
 def can_send(session: Session, request: PreparedRequest, how: dict[str, Any]) -> bool:
-    """Return whether `send` can handle the call: the arguments of `Session.request`, with redirects followed."""
+    """Return whether `send` can handle the request: the arguments are those of `Session.request`, with redirects."""
     return (
         how.keys() == _ARGUMENTS
         and how["allow_redirects"] is True
@@ -28,7 +28,7 @@ def can_send(session: Session, request: PreparedRequest, how: dict[str, Any]) ->
 
 
 def send(session: Session, request: PreparedRequest, *, allow_redirects: bool, **how: Any) -> Response:  # noqa: ARG001
-    """Return the same as `requests.Session.send`. Only for arguments for which `can_send` returns True."""
+    """Send the request and return the response, as `requests.Session.send` does. `can_send` must have returned True."""
     adapter = session.get_adapter(url=request.url)  # type: ignore[arg-type]  # requests rejects None itself
     started = _sessions.preferred_clock()
     response: Response = adapter.send(request, **how)

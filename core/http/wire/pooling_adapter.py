@@ -1,4 +1,4 @@
-"""An adapter's pools, whose sockets enforce deadlines, and its TLS contexts, one for each set of settings."""
+"""An adapter whose connections enforce deadlines, and share one TLS context for each set of TLS settings."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PoolingAdapter(PlainAdapter):
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the pool as requests does; the TLS connection to an https proxy gets its own context."""
+        """Return the pool as requests does, but with a separate TLS context for the connection to an https proxy."""
         if not proxies:
             return self._direct_pool(request, verify, cert)
         proxy = select_proxy(request.url or "", proxies)
@@ -101,7 +101,7 @@ class PoolingAdapter(PlainAdapter):
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the attributes as requests does, with one TLS context for all connections with the same settings."""
+        """Return the attributes as requests does, but with one TLS context for each set of TLS settings."""
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
         if host["scheme"] == "https" and not self._has_tls_of_its_own:
             try:
@@ -127,7 +127,7 @@ class PoolingAdapter(PlainAdapter):
         return pool
 
     def _where(self, url: Any, verify: Any, cert: Any) -> tuple[object, ...] | None:
-        """Return the origin and TLS context of a pool; None if other settings may matter, too."""
+        """Return the origin and TLS context of a pool; None if the pool may depend on other settings, too."""
         if (
             type(url) is not str
             or is_patched()
@@ -149,11 +149,11 @@ class PoolingAdapter(PlainAdapter):
 
     @property
     def _has_tls_of_its_own(self) -> bool:
-        """Whether a subclass has passed TLS settings to `init_poolmanager`. urllib3 then applies all of them."""
+        """Whether a subclass has passed TLS settings to `init_poolmanager`. Then urllib3 applies them."""
         return not _TLS_SETTINGS.isdisjoint(self.poolmanager.connection_pool_kw)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Set whether to verify, as requests does, without loading files: the shared TLS context has loaded them."""
+        """Set whether `conn` verifies the server, as requests does. Files are not loaded: the TLS context has them."""
         if self._has_tls_of_its_own:
             super().cert_verify(conn, url, verify, cert)
             return

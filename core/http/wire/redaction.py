@@ -10,12 +10,12 @@ from urllib.parse import unquote, urlsplit
 from .error_chain import chain
 
 _E = TypeVar("_E", bound=BaseException)
-_SHORTEST = 3  # characters; masking shorter texts would break words and hide nothing
+_SHORTEST = 3  # characters; to mask shorter texts would damage words and hide nothing
 MASK = "***"
 
 
 def url(value: str) -> str:
-    """Return a URL, valid or not, with any userinfo, query and fragment masked."""
+    """Return a URL, which may be invalid, with its userinfo, query and fragment masked."""
     head, *rest = re.split(r"[?#]", value, maxsplit=1)
     before, at, after = head.rpartition("@")
     if at:
@@ -25,13 +25,13 @@ def url(value: str) -> str:
 
 
 def url_in(exc: _E, secret: str) -> _E:
-    """Mask the URL `secret` and the parts of its userinfo in the texts of `exc` and of all that it wraps, in place."""
+    """Mask secrets of the URL `secret` in the texts of `exc` and of all errors that it wraps. Returns `exc`."""
     masks = {written: url(written) for written in (secret, repr(secret)[1:-1])}
     return error(_replaced(exc, masks), _userinfo_of(secret))
 
 
 def quoted(*values: object) -> set[str]:
-    """Return these values as Python's `repr` writes them inside a text."""
+    """Return `values` as they appear in the text of an error that quotes them with `repr`."""
     texts = [value for value in values if isinstance(value, str | bytes)]
     return {repr(value).lstrip("b")[1:-1] for value in texts} - {""}
 
@@ -53,9 +53,9 @@ def secrets_of(*urls: str | None, headers: Iterable[str] = ()) -> set[str]:
 
 
 def _userinfo_of(value: str) -> set[str]:
-    """Return the userinfo of a URL and its parts.
+    """Return the userinfo of a URL, and the parts of the userinfo.
 
-    If the URL cannot be parsed, a "/", "?" or "#" in a password may be the reason: then everything up to the last "@"
+    If the URL cannot be parsed, the reason may be a "/", "?" or "#" in a password. Then everything up to the last "@"
     counts as userinfo.
     """
     try:
@@ -68,9 +68,9 @@ def _userinfo_of(value: str) -> set[str]:
 
 
 def error(exc: _E, secrets: set[str], handled: BaseException | None = None) -> _E:
-    """Mask `secrets` in the texts of `exc` and of all exceptions that it wraps, in place.
+    """Mask `secrets` in the texts of `exc` and of all exceptions that it wraps, in place. Returns `exc`.
 
-    `handled` is the caller's exception, which is not changed: see `error_chain.chain`.
+    :param handled: an exception that the caller is handling, which is not changed: see `error_chain.chain`.
     """
     return _replaced(exc, dict.fromkeys(sorted(secrets, key=len, reverse=True), MASK), handled)
 

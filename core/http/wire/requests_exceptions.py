@@ -8,8 +8,8 @@ requests.RequestException
 │   ├── requests.ConnectTimeout
 │   │   └── AttemptConnectTimeout  an attempt timed out before its connection was established
 │   └── requests.ReadTimeout
-│       ├── AttemptReadTimeout     … or later
-│       │   └── AttemptBodyTimeout     … in the body: also a requests.ConnectionError, which requests raises there
+│       ├── AttemptReadTimeout     an attempt timed out after its connection was established
+│       │   └── AttemptBodyTimeout     … while reading the body; also a requests.ConnectionError, as in requests
 │       └── DeadlineExceeded
 ├── requests.ConnectionError, requests.exceptions.ChunkedEncodingError
 │   └── HeadTruncated              the server closed the connection in the middle of the headers
@@ -42,14 +42,18 @@ if TYPE_CHECKING:
 
 
 class _NotSent(errors.NotSent, requests.ConnectionError, requests.HTTPError):
-    """An error that code for a server's 503 or 429 also catches: `answer` creates its response."""
+    """Base of CircuitOpen and RateLimited.
+
+    These errors have a response with status 503 or 429, created by `answer`, so that code that handles such responses
+    of a server handles these errors too.
+    """
 
     _status: int
     _retry_after = 1
-    """Whole seconds."""
+    """Retry-After of the response, in whole seconds."""
 
     def answer(self, request: requests.PreparedRequest, retry_after: int | None = None) -> Self:
-        """Set `request`, and set `response` to a new response, as the upstream would have sent it. Returns the error.
+        """Set `request`, and set `response` to a response like one that an upstream would send. Returns the error.
 
         :param retry_after: whole seconds; default: the seconds until `retry_at`, rounded up, at least 1.
         """
@@ -68,7 +72,7 @@ class _NotSent(errors.NotSent, requests.ConnectionError, requests.HTTPError):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep everything but the request's headers and body, which may contain credentials."""
+        """Keep everything except the headers and the body of the request, which may contain credentials."""
         asked = None if self.request is None else (self.request.method, self.request.url, self._retry_after)
         return _restored, (type(self), str(self), self.retry_at, self.attempts, asked)
 
@@ -103,10 +107,10 @@ def _restored(
 
 
 class AttemptTimeout(errors.AttemptTimeout, requests.Timeout):
-    """An attempt timed out. `reached` is its stage. The arguments are those of requests' own error."""
+    """An attempt timed out. `reached` is the stage that it had reached. `args` are those of the error of requests."""
 
     target: str = "The request"
-    """Method and host. (Not read from the request, which a copy of the error may not have.)"""
+    """Method and host, for the text. (They are not read from the request, which a copy of the error may not have.)"""
 
     def __str__(self) -> str:
         return f"{self.target} timed out in stage {self.reached}, with {self.received} bytes received"
@@ -145,11 +149,11 @@ class UnsupportedSocket(requests.RequestException):
 
 
 class ResponseTooLarge(errors.ResponseTooLarge, requests.RequestException):
-    """The body exceeds `Policy.max_response_bytes`, or its JSON `Policy.max_json_nodes`."""
+    """The body exceeds `Policy.max_response_bytes`, or its JSON exceeds `Policy.max_json_nodes`."""
 
 
 def not_sent(error: errors.NotSent | errors.DeadlineExceeded) -> requests.RequestException:
-    """Return the error of this driver for one that the engine raised."""
+    """Return the error of this driver that corresponds to `error`, which the engine raised."""
     if isinstance(error, errors.NotSent):
         kind = CircuitOpen if isinstance(error, errors.CircuitOpen) else RateLimited
         return kind(str(error), error.retry_at)

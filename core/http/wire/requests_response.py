@@ -1,4 +1,4 @@
-"""ResilientResponse: a `requests.Response` for untrusted servers."""
+"""ResilientResponse: a `requests.Response` that limits the time and memory that a server can make the client use."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .checked_body import CheckedBody
 from .requests_exceptions import ResponseTooLarge
 
 _COMPRESSED_CHUNK = 64 * 1024
-"""Bytes that are decompressed at a time. The time grows with the square of this number: see `iter_content`."""
+"""Maximum number of bytes that are decompressed at once. The time grows with its square: see `iter_content`."""
 
 
 class ResilientResponse(requests.Response):
     """A `requests.Response` that raises only `requests.RequestException`, without secrets in its text.
 
-    Whatever the server sends (charset, lines, nesting, nodes), reading the response takes time linear in its length.
+    The time to read the response is proportional to its length, whatever charset, lines or JSON the server sends.
     """
 
     max_bytes: int | None = None
-    """Maximum bytes of the decoded `content` and of a line; None: no limit."""
+    """Maximum number of bytes of the decoded `content`, and of one line; None: no limit."""
 
     max_json_nodes: int | None = None
-    """Maximum nodes of a document for `json`; None: no limit."""
+    """Maximum number of nodes of a document that `json` parses; None: no limit."""
 
     attempts: tuple[Attempt, ...] = ()
     """All attempts of the call, including those of its redirects."""
@@ -48,9 +48,9 @@ class ResilientResponse(requests.Response):
         return super().content
 
     def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
-        """Yield chunks as requests does; those of a compressed body have at most 64 KiB, whatever `chunk_size` is.
+        """Yield chunks as requests does. Chunks of a compressed body have at most 64 KiB, whatever `chunk_size` is.
 
-        (gzip data may have a member every 20 bytes, and for each one zlib copies the rest of the input.)
+        (gzip data may have a member every 20 bytes, and for each member zlib copies the rest of the input.)
         """
         self._raise_earlier_failure()
         if compat.is_consumed(self):
@@ -67,7 +67,10 @@ class ResilientResponse(requests.Response):
     def iter_lines(
         self, chunk_size: int = requests.models.ITER_CHUNK_SIZE, decode_unicode: bool = False, delimiter: Any = None
     ) -> Iterator[Any]:
-        """Yield lines as requests does, but in linear time. Raises `ResponseTooLarge` for a line over `max_bytes`."""
+        """Yield lines as requests does, but in linear time.
+
+        :raises ResponseTooLarge: if a line is longer than `max_bytes`.
+        """
         too_long = ResponseTooLarge(
             f"A line is longer than max_response_bytes={self.max_bytes}", request=self.request, response=self
         )
@@ -128,11 +131,11 @@ class ResilientResponse(requests.Response):
 
     @property
     def _is_encoded_as_the_server_says(self) -> bool:
-        """Whether `encoding` is from the headers. A caller's own `encoding` is used as it is, even a slow codec."""
+        """Whether `encoding` is from the headers. An `encoding` that the caller has set is used even if it is slow."""
         return self.encoding == get_encoding_from_headers(self.headers)
 
     def _raise_earlier_failure(self) -> None:
-        if self._failure is not None and compat.is_unread(self):  # b"" would be wrong: the body was lost
+        if self._failure is not None and compat.is_unread(self):  # b"" would be wrong, because the body was lost
             raise self._failure
 
     def _bounded(self, chunk_size: int | None) -> int | None:
@@ -158,7 +161,7 @@ def made_resilient(response: requests.Response) -> ResilientResponse:
 
 
 def _is_of_parser(traceback: TracebackType | None) -> bool:
-    """Return whether the parser itself raised an error, and not a function that the caller passed to it."""
+    """Return whether the JSON parser raised the error, and not a function that the caller passed to the parser."""
     innermost = ""
     while traceback is not None:
         innermost = traceback.tb_frame.f_globals.get("__name__", "")

@@ -1,15 +1,16 @@
 """DNS lookups with a timeout.
 
-`getaddrinfo` has no timeout and cannot be interrupted, so it runs in a few daemon threads: a hanging lookup blocks one
-of these threads, but neither the caller nor the exit of the process. (`ThreadPoolExecutor` is not suitable: the
+`getaddrinfo` has no timeout and cannot be interrupted, so it runs in a few daemon threads. A hanging lookup blocks one
+of these threads, but neither the caller nor the exit of the process. (`ThreadPoolExecutor` is not suitable, because the
 interpreter waits for its threads at exit.)
 
-There are no counters: an exception from a signal handler between increment and decrement would leave a counter wrong
-forever. Weak references to the running threads give their number, and a lookup without waiters has no strong reference.
+This module uses no counters, because an exception from a signal handler between increment and decrement would leave a
+counter wrong forever. The number of running threads is the number of weak references to them. A lookup for which no
+caller waits has no strong reference, so it is garbage-collected.
 
-There are no locks either. A signal handler, or a finalizer that the garbage collector runs, may make a call while the
-interrupted code is in the middle of a lookup. The second lookup waits for a worker thread. If that thread waited for a
-lock that the interrupted code holds, there would be a deadlock.
+This module uses no locks either. A signal handler, or a finalizer that the garbage collector runs, may make a call
+while the interrupted code is in the middle of a lookup. The second lookup waits for a worker thread. If that thread
+waited for a lock that the interrupted code holds, there would be a deadlock.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ AddressInfo: TypeAlias = tuple[int, int, int, str, Any]
 """An item of the result of `socket.getaddrinfo`: family, type, protocol, canonical name, address."""
 _Key: TypeAlias = tuple[str, int]
 CHECK_THREADS = 0.25
-"""Seconds after which a waiting caller checks again that a thread is running: two callers that start a thread at the
-same time may both have given up."""
+"""Seconds after which a waiting caller checks again that a thread is running, because two callers that try to start a
+thread at the same time may both give up."""
 
 
 class LookUp:
@@ -51,20 +52,20 @@ class LookUp:
         self._waiting: list[Callable[[], object]] = []
 
     def notify(self, wake: Callable[[], object]) -> None:
-        """Register `wake`, called in another thread when the lookup is done. `wake` must not raise.
+        """Call `wake` in another thread when the lookup is done. `wake` must not raise.
 
-        After the lookup is done, `wake` is not called: check `done` after registering.
+        If the lookup is done already, `wake` is not called. So check `done` after calling this method.
         """
         self._waiting.append(wake)
 
     def result(self) -> Sequence[AddressInfo]:
-        """Return the addresses. Raises as `socket.getaddrinfo`."""
+        """Return the addresses. Raises the errors of `socket.getaddrinfo`."""
         if self.error is not None:
             raise _another(self.error)
         return self.addresses
 
     def run(self) -> None:
-        """Look up the name, unless another thread has started to."""
+        """Look up the name, unless another thread does so."""
         if not self._claim():
             return
         error: OSError | None = None
@@ -90,13 +91,13 @@ class LookUp:
 
     def _end(self, error: OSError | None) -> None:
         self.error = error
-        self.done = True  # before the calls: a waiter that registers too late to be woken then sees it
+        self.done = True  # before the calls, so that a caller of `notify` who is too late to be woken sees it
         for wake in tuple(self._waiting):
             wake()
 
 
 class _Worker:
-    """Represents a running thread of a resolver. Only that thread holds a strong reference."""
+    """Represents a running thread of a resolver. Only that thread holds a strong reference to the object."""
 
     __slots__ = ("__weakref__",)
 
@@ -114,13 +115,13 @@ class Resolver:
         """The running threads, oldest first."""
         self._queue: deque[weakref.ref[LookUp]] = deque()
         self._latest: dict[_Key, weakref.ref[LookUp]] = {}
-        """The latest lookup of each name and port, which other callers share until it is done."""
+        """The latest lookup of each name and port. Until it is done, callers who look up the same share it."""
 
     def resolve(self, host: str, port: int, timeout: float) -> Sequence[AddressInfo]:
         """Return the addresses of `host` within `timeout` seconds: see `begin`.
 
-        :raises TimeoutError: after `timeout` seconds; the lookup may continue in its thread.
-        :raises OSError: as `socket.getaddrinfo`, usually `socket.gaierror`.
+        :raises TimeoutError: after `timeout` seconds. The lookup may continue in its thread.
+        :raises OSError: the errors of `socket.getaddrinfo`, usually `socket.gaierror`.
         """
         look_up = self.begin(host, port)
         ends = time.monotonic() + timeout
@@ -136,13 +137,14 @@ class Resolver:
                     mailbox.get(timeout=min(left, CHECK_THREADS))
             return look_up.result()
         finally:
-            del look_up  # otherwise the traceback of the error would keep it in the queue
+            del look_up  # otherwise the traceback of the error would keep the lookup in the queue
 
     def begin(self, host: str, port: int) -> LookUp:
         """Return the lookup of `host`, shared by all callers that look up the same name at the same time.
 
-        Does not block. The caller must call `provide_thread` now, and every `CHECK_THREADS` seconds until it is done. A
-        finalizing interpreter runs no other threads: then the lookup runs in the calling thread, without a timeout.
+        Does not block. The caller must call `provide_thread` now, and every `CHECK_THREADS` seconds until the lookup is
+        done. In a finalizing interpreter, no other threads run, so the lookup is done in the calling thread, without a
+        timeout.
         """
         if not sys.is_finalizing():
             return self._ask((host, port))
@@ -155,8 +157,8 @@ class Resolver:
         if known is not None:
             return known
         new = LookUp(key)
-        # Queue it first: code that interrupts this method may join the lookup. If all threads hang, no thread removes
-        # it from the queue, so the weak reference's callback does.
+        # The lookup is queued first, because code that interrupts this method may join it. If all threads hang, none
+        # removes it from the queue, so the callback of the weak reference does.
         self._queue.append(weakref.ref(new, lambda dead: _take_out(self._queue, dead)))
         found = weakref.ref(new, lambda dead: _forget(self._latest, key, dead))
         known = self._known(self._latest.setdefault(key, found))
@@ -203,9 +205,9 @@ class Resolver:
                 return
 
     def _queued(self) -> Iterator[LookUp]:
-        """Take lookups from the queue, and skip those that no longer have a waiter."""
+        """Take lookups from the queue and yield them. Lookups for which no caller waits any more are skipped."""
         while self._queue:
-            with suppress(IndexError):  # another thread has taken it
+            with suppress(IndexError):  # another thread has taken the lookup
                 look_up = self._queue.popleft()()
                 if look_up is not None:
                     yield look_up
@@ -217,12 +219,15 @@ def _forget(latest: dict[_Key, weakref.ref[LookUp]], key: _Key, dead: weakref.re
 
 
 def _take_out(queue: deque[weakref.ref[LookUp]], dead: weakref.ref[LookUp]) -> None:
-    with suppress(ValueError, IndexError):  # a thread has taken it, or is changing the queue
+    with suppress(ValueError, IndexError):  # a thread has taken the lookup, or is changing the queue
         queue.remove(dead)
 
 
 def _lack_of_descriptors() -> OSError | None:
-    """Return the error if no file descriptor is free, because glibc then reports that the name does not exist."""
+    """Return an error if no file descriptor is free; otherwise None.
+
+    Without a free descriptor, glibc reports that the name does not exist.
+    """
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as exc:
@@ -239,8 +244,9 @@ def _another(error: OSError) -> OSError:
 
 
 configured_hosts = Resolver(threads=32)
-"""For hosts of configured upstreams: there are few, so with 32 threads their lookups don't wait for each other."""
+"""For hosts of configured upstreams. There are few of them, so with 32 threads their lookups don't wait for each
+other."""
 other_hosts = Resolver(threads=8)
-"""For hosts that no upstream names but trusted code chose."""
+"""For hosts that are not configured, in calls that are not untrusted."""
 untrusted_hosts = Resolver(threads=8)
-"""For hosts that users submit, whose lookups an attacker can make hang."""
+"""For hosts in URLs that users submit. An attacker can make lookups of such hosts hang."""

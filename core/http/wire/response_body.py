@@ -16,7 +16,7 @@ from .requests_exceptions import ResponseTooLarge
 
 _CHUNK = 64 * 1024
 _AT_ONCE = 2**20
-"""Maximum bytes of a body that is read with one call, which allocates the memory beforehand."""
+"""Maximum number of bytes of a body that is read with one call, for which the memory is allocated beforehand."""
 
 
 def replayable(request: requests.PreparedRequest) -> bool:
@@ -29,13 +29,16 @@ def replayable(request: requests.PreparedRequest) -> bool:
 
 
 def read(response: requests.Response, limit: int | None) -> None:
-    """Read the whole body into `response.content`. Raises `ResponseTooLarge` beyond `limit` bytes, decoded."""
+    """Read the whole body into `response.content`.
+
+    :raises ResponseTooLarge: if the decoded body has more than `limit` bytes.
+    """
     if not compat.is_unread(response) or response.raw is None or response.status_code == 0:
-        return  # it was read before, or is a mock without a body, as requests decides
+        return  # the body was read before, or the response is a mock without a body (requests has the same condition)
     try:
         content = _read(response, limit)
     except BaseException:
-        response.close()  # otherwise it would hold its connection while the caller keeps the error
+        response.close()  # otherwise the response would hold its connection for as long as the caller keeps the error
         raise
     compat.set_content(response, content)
 
@@ -54,7 +57,7 @@ def _read(response: requests.Response, limit: int | None) -> bytes:
             attempt.left()  # decoding takes time too
         content.write(chunk)
         if limit is not None and content.tell() > limit:
-            content.close()  # otherwise the error's traceback would keep it in memory
+            content.close()  # otherwise the traceback of the error would keep the content in memory
             raise too_large(response, limit)
     return content.getvalue()
 
@@ -67,7 +70,7 @@ def too_large(response: requests.Response, limit: int | None) -> ResponseTooLarg
 
 
 def whole(chunks: Iterator[bytes], response: requests.Response) -> Iterator[bytes]:
-    """Yield the chunks. Raises requests' error if `response.raw` is truncated or reading it fails."""
+    """Yield the chunks. Raises an error of requests if `response.raw` is truncated or cannot be read."""
     try:
         yield from chunks
         if compat.is_cut_short(response.raw):
@@ -86,9 +89,10 @@ def whole(chunks: Iterator[bytes], response: requests.Response) -> Iterator[byte
 
 
 def keep(response: requests.Response, limit: int | None) -> None:
-    """Close a response before a retry, and keep its body, because it may still become the last response of the call.
+    """Read the body of a response before a retry, for at most one second, and close the response.
 
-    (Only with ``stream=True`` is its body unread. One second is enough to read the body of an error.)
+    The call returns this response if no retry is sent after all. If the body could not be read within a second, it is
+    lost. (Without ``stream=True``, the body has been read already.)
     """
     try:
         with attempt_context.AttemptContext(1.0):
@@ -100,7 +104,7 @@ def keep(response: requests.Response, limit: int | None) -> None:
 
 
 def read_of_redirect(response: requests.Response, limit: int | None) -> None:
-    """Read the body of a redirect. Drop an invalid or too large body, because only the Location matters."""
+    """Read the body of a redirect. An invalid or too large body becomes b"", because only the Location matters."""
     try:
         read(response, body_limit.of_redirect(limit))
     except (ChunkedEncodingError, ContentDecodingError, ResponseTooLarge):

@@ -1,4 +1,4 @@
-"""Calls `Policy.classify` to get an upstream's own verdict on a response."""
+"""Calls `Policy.classify` to get the verdict on a response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..verdict import MOST_BODY_BYTES, Classify, Verdict
 
 
 def of(classify: Classify, status: int, headers: Mapping[str, str], body: bytes | None) -> Verdict | None:
-    """Return the verdict of `classify`; None if it returned none or failed. `body` is None if it was not read."""
+    """Return the verdict of `classify`; None if it returned None or failed. `body` is None if it was not read."""
     try:
         verdict = classify(status, headers, None if body is None else body[:MOST_BODY_BYTES])
     except Exception as exc:  # noqa: BLE001 - an error in the site's function must not fail the call
@@ -26,7 +26,7 @@ def of(classify: Classify, status: int, headers: Mapping[str, str], body: bytes 
 
 
 def of_requests(classify: Classify | None, response: requests.Response, *, stream: bool) -> Verdict | None:
-    """Return the verdict on a response of requests. Without `stream`, and for redirects, its body has been read."""
+    """Return the verdict on a response of requests. Its body must have been read, unless `stream` is True."""
     if classify is None:
         return None
     body = None if stream and not response.is_redirect else response.content

@@ -1,8 +1,9 @@
 """Sockets, plain and TLS, whose operations all end at the deadline of their attempt.
 
-They derive from `socket.socket` and `ssl.SSLSocket` as they are when this module is imported: from gevent's classes if
-gevent patched them before. Sockets that other libraries create (for example truststore) are converted or rejected: with
-a socket that does not know the attempt, a server that sends a byte now and then would hold a call forever.
+Their classes derive from `socket.socket` and `ssl.SSLSocket` as they are when this module is imported; these are
+gevent's classes if gevent has patched them before. Sockets that other libraries create (for example truststore) are
+converted or rejected, because with a socket that ignores the deadline, a server that sends a byte from time to time
+could hold a call forever.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from .attempt_context import AttemptContext, current
 from .supported_versions import PATCHERS, origin_of
 
 _SLACK = 0.005
-"""Seconds by which an operation may exceed its timeout, to save a system call for each: most calls are shorter."""
+"""Seconds by which an operation may exceed its timeout. So the timeout need not be set before each operation of a short
+call, which saves system calls."""
 _TEST_TOOLS = frozenset({"httpretty", "mocket"})
 """Packages that simulate servers in tests, with file descriptors that lead to no server."""
 _Socket = socket.socket
@@ -36,11 +38,11 @@ _UNKNOWN = (
 
 
 class CannotKeepDeadline(Exception):  # noqa: N818 - turned into UnsupportedSocket where the request is known
-    """A socket would ignore the deadline. Not an OSError, so that no layer in between treats it as a network error."""
+    """A socket would ignore the deadline. This is no OSError, so that urllib3 does not treat it as a network error."""
 
 
 class _Timed(_Socket):
-    """Common base of plain and TLS sockets: sets the timeout to the attempt's remaining time before each operation."""
+    """Common base of plain and TLS sockets. Before each operation, it sets the timeout to the attempt's time left."""
 
     _limit: float | None = None
     """The timeout that urllib3 set for each operation, in seconds."""
@@ -98,22 +100,25 @@ class DeadlineSocket(_Timed, _Socket):
 
 
 class DeadlineSSLSocket(_Timed, ssl.SSLSocket):
-    """A TLS socket whose operations all end at the deadline: `SSLSocket.recv_into` calls `read`, `sendall` `send`."""
+    """A TLS socket whose operations all end at the deadline of their attempt.
+
+    `recv_into` and `sendall` of `ssl.SSLSocket` call `read` and `send`, so only these are overridden.
+    """
 
     def do_handshake(self, *args: Any) -> None:  # gevent's takes no argument
         self.arm()
         try:
             super().do_handshake(*args)
         except BaseException:
-            self.close()  # ssl closes it for OSError only
+            self.close()  # ssl closes the socket only after an OSError
             raise
 
     def recv(self, *args: Any) -> bytes:
         try:
             return super().recv(*args)
         except OSError as exc:
-            # Before the handshake, ssl checks whether the server has closed the connection, and if so drops this socket
-            # without closing it. (ssl keeps a socket that is not connected yet, which only test tools use.)
+            # Before the handshake, ssl checks whether the server has closed the connection. If it has, ssl drops this
+            # socket without closing it. (ssl keeps a socket that is not connected yet, which only test tools use.)
             if exc.errno not in {errno.ENOTCONN, errno.EINVAL} and compat.has_no_session(self):
                 self.close()
             raise
@@ -136,14 +141,14 @@ def with_deadlines(base: type, ours: type[_Timed]) -> type:
 
 
 def keep_deadlines(sock: Any) -> Any:
-    """Return a socket that enforces deadlines: `sock` itself if possible, otherwise a new one with its descriptor.
+    """Return a socket that enforces deadlines: `sock` itself if possible, otherwise a new socket with its descriptor.
 
-    :raises CannotKeepDeadline: if neither is possible; `sock` is then closed.
+    :raises CannotKeepDeadline: if neither is possible. `sock` is closed.
     """
     if isinstance(sock, _Timed) or (isinstance(sock, SSLTransport) and isinstance(sock.socket, _Timed)):
         return sock  # TLS inside TLS reads and sends through its inner socket
     try:
-        if type(sock) is _Socket:  # it has slots, so its class cannot be changed to one with attributes
+        if type(sock) is _Socket:  # its class has slots, so it cannot be changed to a class with attributes
             timeout = sock.gettimeout()
             ours = DeadlineSocket(sock.family, sock.type, sock.proto, sock.detach())
             ours.settimeout(timeout)
@@ -176,7 +181,7 @@ def refuse_pyopenssl(kind: type) -> None:
 
 
 def _is_pretended(sock: Any) -> bool:
-    """Return whether this is a test tool's imitation of a socket: no file descriptor, and so no server."""
+    """Return whether `sock` is an imitation of a socket by a test tool: it has no file descriptor and so no server."""
     if origin_of(type(sock)) in _TEST_TOOLS:
         return True
     try:

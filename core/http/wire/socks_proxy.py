@@ -1,4 +1,4 @@
-"""Connections through SOCKS proxies that enforce the deadline. Needs PySocks (``pip install requests[socks]``)."""
+"""Connections through SOCKS proxies, with sockets that enforce deadlines. Needs PySocks (``requests[socks]``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ compat.check_pysocks(socks, urllib3_socks.SOCKSConnection)
 
 
 class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # PySocks is untyped
-    """PySocks' socket, used only for the negotiation with the proxy; `connect.connect` connects it."""
+    """PySocks' socket. Its own code is used only for the negotiation with the proxy; `connect.connect` connects it."""
 
     def connect(self, address: Any, *_: Any) -> None:
         socket.socket.connect(self, address)
@@ -39,7 +39,7 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
         compat.negotiate(self, kind, host, port)
 
     def _write_SOCKS5_address(self, addr: tuple[str, int], file: Any) -> Any:  # noqa: N802 - PySocks' name
-        """Write the address as PySocks does, after the greeting; local DNS lookups obey the deadline."""
+        """Write the address as PySocks does, after the greeting. Local DNS lookups end at the deadline."""
         host, port = addr
         if not self._remote_dns:
             host = self._look_up(host, port)
@@ -47,7 +47,7 @@ class _SocksSocket(DeadlineSocket, socks.socksocket):  # type: ignore[misc]  # P
 
     @staticmethod
     def _look_up(host: str, port: int) -> str:
-        """Return an address for proxies that need one (no "h" in the scheme), looked up here, within the deadline."""
+        """Look up an address of `host`, for proxies that do not look up names (those without "h" in the scheme)."""
         attempt = attempt_context.current()
         if attempt is None:
             return host

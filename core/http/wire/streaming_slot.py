@@ -11,11 +11,11 @@ from .checked_body import CheckedBody
 
 
 def keep_slot(response: requests.Response, call: Call) -> None:
-    """Keep the attempt's slot until the body is read, fails, is closed, or is garbage-collected."""
-    # Not if the body has been read, as for redirects, and not for the `raw` of a mock.
+    """Keep the slot of the attempt until the body has been read, has failed, or is closed or garbage-collected."""
+    # No slot is kept if the body has been read, as for redirects, or if `raw` belongs to a mock.
     if compat.is_consumed(response) or type(response.raw) is not CheckedBody:
         return
-    if response.raw.length_remaining == 0:  # HEAD, 204, 304, or an empty body: callers don't read it
+    if response.raw.length_remaining == 0:  # HEAD, 204, 304, or an empty body, which callers don't read
         return
     slot = call.keep_slot()
     if slot is not None:
@@ -23,7 +23,7 @@ def keep_slot(response: requests.Response, call: Call) -> None:
 
 
 class _HeldResponse(CheckedBody):
-    """A body that frees its slot when urllib3 releases the connection. urllib3 has no hook for the end of a body."""
+    """A body that releases its slot when urllib3 releases the connection: urllib3 has no hook for the end of a body."""
 
     slot: Slot
 

@@ -1,4 +1,4 @@
-"""Reads the head of a response (status line and headers), and rejects truncated ones, which http.client accepts."""
+"""Reads the head of a response (status line and headers), and rejects truncated heads, which http.client accepts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from urllib3.util.response import assert_header_parsing
 from . import compat, plain_head
 
 _MAX_HEAD = 1024 * 1024
-"""Maximum bytes of status lines and headers, including interim responses. (http.client limits only lines.)"""
+"""Maximum number of bytes of status lines and headers, including interim responses. (http.client limits only lines.)"""
 _MAX_LINE = 65537
-"""Maximum bytes of lines that http.client or urllib3 read without a limit: chunk sizes and trailers."""
+"""Maximum number of bytes of lines that http.client or urllib3 read without a limit: chunk sizes and trailers."""
 _readline = io.BufferedReader.readline
 _begin = http.client.HTTPResponse.begin
 
@@ -27,7 +27,7 @@ class HeadCutShort(http.client.IncompleteRead):
 
 
 class _Lines(io.BufferedReader):
-    """The reader of a response. In the head, it raises an error for an end of file, which http.client accepts."""
+    """The reader of a response. It raises an error if the head is truncated, which http.client accepts."""
 
     in_head = True
     _head_left = _MAX_HEAD
@@ -50,7 +50,7 @@ class _Lines(io.BufferedReader):
             raise http.client.LineTooLong("response")
         if self.in_head and (line or self._head_left < _MAX_HEAD):
             raise HeadCutShort(line)
-        if line:  # a truncated chunk size; for example, "0" of "0400" would end the body
+        if line:  # a truncated chunk size, for example "0" of "0400", which would end the body
             raise http.client.IncompleteRead(line)
 
 
@@ -66,7 +66,7 @@ class StrictResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         head = None
-        # If other code has replaced http.client's method, the replacement does all of the work.
+        # If other code has replaced the method of http.client, the replacement is called.
         is_original = http.client.HTTPResponse.begin is _begin and not self.debuglevel
         if is_original and self.msg is None and isinstance(self.fp, _Lines):
             head = plain_head.parse(self.fp.peek())
@@ -77,13 +77,13 @@ class StrictResponse(http.client.HTTPResponse):
             self._begin_with(head)
         if isinstance(self.fp, _Lines):
             self.fp.in_head = False
-        if self.status == http.client.SWITCHING_PROTOCOLS:  # not requested, so the rest is unknown
+        if self.status == http.client.SWITCHING_PROTOCOLS:  # was not requested, so the following bytes have no meaning
             self.will_close = True
         elif self.length == 0 and self.chunked:  # 204, 304 or HEAD: urllib3 would wait for chunks
             compat.close_connection(self)
 
     def _begin_with(self, head: plain_head.PlainHead) -> None:
-        """Set the attributes as `begin` of http.client does, from a head that needs none of its checks."""
+        """Set the attributes that `begin` of http.client sets, from a head that was parsed without it."""
         self.fp.read(head.size)
         self.code = self.status = head.status
         self.reason, self.version = head.reason, 11

@@ -22,7 +22,7 @@ FLOORS: dict[str, tuple[int, ...]] = {
     "httpx": (0, 28),
     "httpx2": (2, 16),
 }
-"""The oldest supported versions, as in pyproject.toml. The last three are optional dependencies."""
+"""The oldest supported versions, as in pyproject.toml. PySocks, httpx and httpx2 are optional dependencies."""
 
 
 PATCHERS = frozenset({"eventlet", "gevent"})
@@ -41,7 +41,7 @@ def _version_of(module: Any) -> str:
     return told
 
 
-# The versions of the imported modules, not those in pip's metadata: urllib3-future has metadata of its own.
+# The versions of the imported modules, not those in pip's metadata, because urllib3-future has its own metadata.
 INSTALLED: dict[str, str] = {
     "requests": _version_of(requests),
     "urllib3": _version_of(urllib3),
@@ -50,7 +50,7 @@ INSTALLED: dict[str, str] = {
 
 
 def check_installed() -> None:
-    """Raise `ImportError` if a library is too old, has been replaced, or has been patched by an unsupported one."""
+    """Raise `ImportError` if a library is too old, has been replaced, or has been patched in an unsupported way."""
     if re.match(r"\d+\.\d+\.9\d\d", INSTALLED["urllib3"]):  # the version numbers of urllib3-future
         raise ImportError(
             "urllib3-future has replaced urllib3 (niquests installs it), but core.http needs the original urllib3. "

@@ -10,7 +10,10 @@ from .attempt_context import Stage
 
 
 def bounded(timeout: Any, seconds: float) -> Any:
-    """Return a `timeout=` shortened to `seconds`. Invalid values are unchanged, so that requests raises its error."""
+    """Return `timeout` with all its parts limited to `seconds`.
+
+    Invalid values are returned unchanged, so that requests raises its error.
+    """
     if timeout is None:
         return seconds
     if isinstance(timeout, tuple):
@@ -23,7 +26,7 @@ def bounded(timeout: Any, seconds: float) -> Any:
 
 
 def part_of(timeout: Any, stage: Stage) -> float | None:
-    """Return the connect or read part of a `timeout=` that applied in `stage`, in seconds; None if it has no parts."""
+    """Return the part of `timeout` that applied in `stage` (connect or read), in seconds; None if it has no parts."""
     parts: Any = timeout
     if isinstance(timeout, Timeout) and timeout.total is None:  # a total already limits the whole attempt
         parts = (timeout.connect_timeout, timeout.read_timeout)

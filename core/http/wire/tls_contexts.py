@@ -1,8 +1,8 @@
-"""Shared TLS contexts, one for each set of settings: creating one, with a bundle of 140 certificates, takes 20 ms.
+"""Shared TLS contexts, one for each set of settings. To create one, with a bundle of 140 certificates, takes 20 ms.
 
-Contexts of another library (truststore, after `inject_into_ssl`) are not shared: each connection gets its own context,
-as in plain requests, with the settings of its pool's context. truststore runs the handshakes of one context one after
-another, so with a shared context, a server that does not respond would delay the calls to all other servers.
+Contexts of another library (truststore, after `inject_into_ssl`) are not shared. As in plain requests, each connection
+gets its own context, with the settings of the context of its pool. truststore performs the handshakes of one context
+one after another, so with a shared context, a server that does not respond would delay the calls to all other servers.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .sockets import DeadlineSSLSocket
 from .supported_versions import PATCHERS, origin_of
 
 _MOST = 64
-"""Maximum number of contexts kept; the oldest are removed first."""
+"""Maximum number of contexts that are kept. The oldest are removed first."""
 _SIDE_BY_SIDE = {"ssl"} | PATCHERS
-"""Packages whose contexts allow several handshakes at once and create sockets of the class that is set."""
+"""Packages whose contexts allow several handshakes at once, and create sockets of the class `sslsocket_class`."""
 
 
 class TurnTimeoutError(TimeoutError):
@@ -72,10 +72,11 @@ _contexts = _Contexts()
 
 
 def context(verify: bool | str | None, cert: str | tuple[str, str] | None) -> ssl.SSLContext:
-    """Return the context for requests' `verify` and `cert`. Files that changed on disk are read again.
+    """Return the context for the arguments `verify` and `cert` of requests. Files that changed on disk are read again.
 
-    Raises `OSError` for a file that cannot be read, `ssl.SSLError` for one that contains no certificate,
-    and `sockets.CannotKeepDeadline` if a patch prevents sockets from enforcing deadlines.
+    :raises OSError: if a file cannot be read.
+    :raises ssl.SSLError: if a file contains no certificate or key.
+    :raises sockets.CannotKeepDeadline: if a patch prevents sockets from enforcing deadlines.
     """
     sockets.refuse_late_patch()
     sockets.refuse_pyopenssl(_urllib3s_class())
@@ -86,11 +87,11 @@ def context(verify: bool | str | None, cert: str | tuple[str, str] | None) -> ss
 
 
 def for_one_connection(given: Any) -> Any:
-    """Return the context for a connection: `given`, or a new equal one if handshakes with `given` run one at a time.
+    """Return the context for a connection: `given`, or a new equal one if `given` performs one handshake at a time.
 
-    Raises `sockets.CannotKeepDeadline` for pyOpenSSL's contexts.
+    :raises sockets.CannotKeepDeadline: if the context is from pyOpenSSL.
     """
-    if given is None:  # urllib3 creates one
+    if given is None:  # urllib3 creates a context
         sockets.refuse_pyopenssl(_urllib3s_class())
         return None
     sockets.refuse_pyopenssl(type(given))
@@ -101,16 +102,17 @@ def for_one_connection(given: Any) -> Any:
 def in_turn(given: ssl.SSLContext | None, connect: Callable[[], None]) -> None:
     """Call `connect` after the handshakes that other connections have begun with the same context.
 
-    Raises `TurnTimeoutError` if they take all the time of the attempt. This includes a call from a signal handler that
-    interrupts such a handshake: a second one cannot begin, because truststore's own lock is not reentrant.
+    Raises `TurnTimeoutError` if those handshakes take all the time of the attempt. This happens, for example, if a
+    signal handler makes a call while it interrupts such a handshake: a second handshake cannot begin, because the lock
+    of truststore is not reentrant.
     """
     attempt = attempt_context.current()
     if given is None or attempt is None or _side_by_side(given):
         connect()
         return
     lock = _contexts.turn(given)
-    # The loop itself acquires the lock: an exception from a signal handler right after a call of `acquire`, before the
-    # `try`, would leave the lock held, and every later handshake would time out.
+    # The loop statement itself acquires the lock. If a signal handler raised between a call of `acquire` and the `try`,
+    # the lock would stay held, and every later handshake would time out.
     for taken in iter(partial(lock.acquire, timeout=attempt.left()), None):
         try:
             if not taken:
@@ -140,7 +142,7 @@ def _make(bundle: str | None, files: tuple[str, ...]) -> ssl.SSLContext:
         made.load_verify_locations(cafile=bundle)
     if files:
         certificate, key = files[0], files[1] if len(files) > 1 else None
-        made.load_cert_chain(certificate, key, password=b"")  # without one, OpenSSL prompts on the terminal
+        made.load_cert_chain(certificate, key, password=b"")  # without a password, OpenSSL prompts on the terminal
     if _side_by_side(made):
         made.sslsocket_class = DeadlineSSLSocket
     return made

@@ -1,9 +1,9 @@
 """Translates unexpected exceptions that the server or the machine caused, but not those that the caller caused.
 
-requests and urllib3 translate the errors that they expect. Other errors, from ssl, http.client or a codec, would leave
-the session untranslated, and no ``except requests.RequestException`` would catch them. The caller's arguments,
-hooks, request bodies, signal handlers and mocks raise exceptions too, which must reach the caller unchanged. The stage
-of the attempt and the module that raised the error tell the two kinds apart.
+requests and urllib3 translate the errors that they expect. Other errors, from ssl, http.client or a codec, would reach
+the caller, and ``except requests.RequestException`` would not catch them. Exceptions from the caller's own arguments,
+hooks, request bodies, signal handlers and mocks must reach the caller unchanged. The stage of the attempt and the
+module that raised the error show which of the two kinds an exception is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .requests_exceptions import UnexpectedFailure
 from .supported_versions import PATCHERS
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN})
-"""The machine has run out of file descriptors, buffers, memory or (EAGAIN) threads."""
+"""Error numbers that mean that the machine has no file descriptors, buffers, memory or (EAGAIN) threads left."""
 _UNREACHABLE = {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 _CONNECTION = (ConnectionError, TimeoutError, ssl.SSLError, socket.gaierror, socket.herror)
 _WIRE = (urllib3.exceptions.HTTPError, HTTPException)
@@ -35,21 +35,24 @@ _LIBRARIES = (
     | PATCHERS
     | {"brotli", "brotlicffi", "backports", "chardet", "charset_normalizer", "idna", "requests", "socks", "urllib3"}
     | {"zstandard"}
-) - {"unittest"}  # errors from a mock are the caller's
+) - {"unittest"}  # the caller caused the errors of a mock
 _DIGEST = HTTPDigestAuth.build_digest_header.__code__
 
 
 def of_attempt(error: Exception, reached: Stage, request: requests.PreparedRequest) -> requests.RequestException | None:
-    """Return requests' error for `error`, which ended an attempt at that stage; None if the caller caused it."""
+    """Return the error of requests for `error`, which ended an attempt; None if the caller caused `error`.
+
+    :param reached: the stage that the attempt had reached.
+    """
     kind: type[requests.RequestException] = requests.ConnectionError
     if isinstance(error, OSError):
-        # Before a socket is used, an OSError may be about a file that the caller named.
+        # Before a socket is used, an OSError may concern a file that the caller named.
         if reached is Stage.NONE and not _is_of_network(error):
             return None
         if isinstance(error, ssl.SSLError):
             kind = SSLError
     elif not isinstance(error, _WIRE):
-        # Before that, errors are about an argument; while the request is sent, about its headers or body.
+        # Before a socket is used, errors concern an argument; while the request is sent, its headers or body.
         if reached in {Stage.NONE, Stage.SEND} or not is_of_library(error):
             return None
         kind = UnexpectedFailure
@@ -59,11 +62,12 @@ def of_attempt(error: Exception, reached: Stage, request: requests.PreparedReque
 
 
 def of_challenge(error: Exception, request: requests.PreparedRequest | None) -> InvalidHeader | None:
-    """Return requests' error for `error` if requests' digest authentication raised it for an invalid challenge.
+    """Return an error of requests if `error` was raised by digest authentication because of an invalid challenge.
 
-    None for other causes. (For other authentication handlers, this module cannot tell whether the server is at fault.)
+    None: there was another cause. (For other authentication handlers, this function cannot tell whether the server
+    caused the error.)
     """
-    if isinstance(error, UnicodeError) or not is_of_library(error):  # a password that cannot be encoded is the caller's
+    if isinstance(error, UnicodeError) or not is_of_library(error):  # UnicodeError: the password cannot be encoded
         return None
     if all(frame.f_code is not _DIGEST for frame, _ in walk_tb(error.__traceback__)):
         return None
@@ -74,7 +78,7 @@ def of_challenge(error: Exception, request: requests.PreparedRequest | None) -> 
 
 def is_of_library(error: Exception) -> bool:
     """Return whether a library (Python's, requests, its dependencies or this one) both defines and raised `error`."""
-    if isinstance(error, MemoryError | Warning):  # the caller turned warnings into errors
+    if isinstance(error, MemoryError | Warning):  # Warning: the caller has turned warnings into errors
         return False
     if isinstance(error, _WIRE):
         return True
