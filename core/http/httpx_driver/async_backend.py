@@ -1,8 +1,8 @@
 """httpcore's network backend for event loops: asyncio, uvloop or trio.
 
-DNS lookups run in the threads of `wire.resolver`, which notify the event loop. (Not in the loop's executor, because
-`asyncio.run` waits for it at exit, and a hanging lookup would keep the program from ending.) A cancel scope enforces
-the timeout of the whole attempt, so single operations have a timeout only if the caller sets one.
+DNS lookups run in the threads of `wire.resolver`, which notify the event loop. (They do not run in the executor of the
+loop, because `asyncio.run` waits for the executor at exit, so a hanging lookup would keep the program from ending.) A
+cancel scope enforces the timeout of the whole attempt, so single operations have a timeout only if the caller sets one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .library import MOST_OF_HEAD
 from .readability import is_readable
 
 _MOST_LINES = 256
-"""Maximum lines passed to httpcore at once; data with more lines is passed in pieces of `_PIECE` bytes."""
+"""Maximum number of lines passed to httpcore at once. Data with more lines is passed in pieces of `_PIECE` bytes."""
 _PIECE = 1024
-"""Bytes: at most 170 chunks, or 40 responses "100 Continue"."""
+"""Number of bytes of a piece. They contain at most 170 chunks, or 40 responses "100 Continue"."""
 
 
 def waker(event: anyio.Event) -> Callable[[], None]:
@@ -41,12 +41,13 @@ def waker(event: anyio.Event) -> Callable[[], None]:
 
 
 class AsyncBackend:
-    """An `httpcore.AsyncNetworkBackend` that enforces attempts' deadlines."""
+    """An `httpcore.AsyncNetworkBackend` that enforces the deadline of each attempt."""
 
     def __init__(self, httpcore: Any, socks_replies: int = 0) -> None:
         """Create the backend.
 
-        :param socks_replies: replies of the SOCKS proxy before the connection to the server is ready; 0: no proxy.
+        :param socks_replies: number of replies of the SOCKS proxy before the connection to the server is ready; 0: no
+            proxy.
         """
         self._httpcore = httpcore
         self._socks_replies = socks_replies
@@ -60,7 +61,10 @@ class AsyncBackend:
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> Any:
-        """Resolve `host` and connect to the first address that accepts; all addresses share the remaining time."""
+        """Resolve `host` and connect to the first address that accepts the connection.
+
+        All addresses share the remaining time of the attempt.
+        """
         attempt = attempt_context.current() or AttemptContext(float("inf"))  # None if other code uses the pool
         attempt.connected = True
         try:
@@ -76,7 +80,7 @@ class AsyncBackend:
             try:
                 stream = await self._plain.connect_tcp(
                     str(info[4][0]),
-                    int(info[4][1]),  # from the lookup, because a test may resolve a name to its own server
+                    int(info[4][1]),  # the port from the lookup, because a test may resolve a name to its own server
                     timeout=share if timeout is None else min(share, timeout),
                     local_address=local_address,
                     socket_options=socket_options,
@@ -125,7 +129,7 @@ class AsyncStream:
             return data
         data = await self._received(max_bytes, timeout)
         self._socks_replies -= self._socks_replies > 0
-        if data.count(b"\r\n") > _MOST_LINES:  # each chunk and each head has at least one
+        if data.count(b"\r\n") > _MOST_LINES:  # each chunk and each head has at least one line
             data, self._rest = data[:_PIECE], data[_PIECE:]
         return data
 
@@ -138,7 +142,8 @@ class AsyncStream:
         with anyio.move_on_after(None if attempt is None else attempt.read_limit) as scope:
             data = await self._stream.read(max_bytes, timeout)
         if scope.cancelled_caught and attempt is not None and attempt.expire is not None:
-            # By a cancellation: after an error, httpcore would end all calls that share an HTTP/2 connection.
+            # The attempt is cancelled, because after an error httpcore would end all calls that share an HTTP/2
+            # connection.
             attempt.expire()
             await anyio.lowlevel.checkpoint()
         if attempt is not None:
@@ -152,7 +157,8 @@ class AsyncStream:
         try:
             await self._stream.write(buffer, timeout)
         except BaseException:
-            # The data may be incomplete, so the server would misread all further data, over HTTP/2 of other calls too.
+            # The data may be incomplete, so the server would misread all further data (over HTTP/2, of other calls
+            # too).
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
             raise
@@ -172,7 +178,7 @@ class AsyncStream:
             attempt.stage = Stage.TLS
         try:
             stream = AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-        except BaseException:  # httpcore closes it after errors, but not after a cancellation
+        except BaseException:  # httpcore closes the stream after errors, but not after a cancellation
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
             raise
@@ -190,7 +196,7 @@ class AsyncStream:
             return self._stream.get_extra_info(info)
         if self._rest:
             return True  # data without a request means that the connection cannot be reused
-        # httpcore asks this for every idle connection at every call, and anyio is slow at finding the socket.
+        # httpcore calls this for every idle connection at every call, and anyio takes long to find the socket.
         if self._socket is None:
             self._socket = self._stream.get_extra_info("socket")
         return self._socket is None or is_readable(self._socket)

@@ -24,20 +24,22 @@ from .transport import Transport
 
 
 class AsyncTransport(Transport):
-    """A transport for event loops whose calls are resilient: see `Transport` for its parameters.
+    """A transport for event loops (asyncio, uvloop, trio) whose calls are resilient.
 
-    (A binding derives its transport from this class and then from `httpx.AsyncBaseTransport`.)
+    `core.http.httpx_driver.transport.Transport` describes its parameters.
     """
+
+    # `core.http.httpx` and `core.http.httpx2` derive a class from this one and from `AsyncBaseTransport`.
 
     kind = "AsyncHTTPTransport"
     method = "handle_async_request"
     _plain: dict[Any, Any]
-    """The httpx transport that makes the attempts, by the token of its event loop."""
+    """For each event loop (by its token), the httpx transport that makes the attempts."""
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Send `request`, retry it as the policy says, and return the last response.
+        """Send `request`, retry it as the policy allows, and return the last response.
 
-        Raises the errors of httpx, and those of `core.http`, which are subclasses of httpx's.
+        Raises the errors of httpx, and the errors of `core.http`, which are subclasses of those.
         """
         of_client = client_call.current()
         if of_client is not None and of_client.uses(self):
@@ -79,7 +81,7 @@ class AsyncTransport(Transport):
         return outgoing.finish(answer)
 
     async def aclose(self) -> None:
-        """Close the connections. A transport with separate state discards that state."""
+        """Close the connections. A transport that has its own breakers and limits discards them."""
         here = self._plain.pop(_loop(), None) if self.given is None else self.given
         self._plain.clear()  # connections of other loops cannot be closed from this loop
         if here is not None:
@@ -139,9 +141,9 @@ class AsyncTransport(Transport):
             del error  # otherwise its traceback and this frame would keep each other alive
 
     async def _give_up(self, plain: Any, request: Any, context: AttemptContext) -> None:
-        """Keep other calls from using the connection of a failed attempt."""
+        """Prevent other calls from using the connection of a failed attempt."""
         compat.retire(plain, self.library.httpcore, request.url)
-        if context.negotiation is not None:  # httpcore does not close it
+        if context.negotiation is not None:  # httpcore does not close this connection
             with anyio.CancelScope(shield=True):
                 await context.negotiation.aclose()
 
@@ -160,18 +162,24 @@ class AsyncTransport(Transport):
         return plain
 
     async def _keep(self, response: Any, outgoing: Outgoing) -> None:
-        """Read and close a response before a retry, because it may still become the last response of the call."""
+        """Read a response before a retry, for at most one second, and close it.
+
+        The call returns this response if no retry is sent after all.
+        """
         with anyio.move_on_after(1.0), suppress(Exception):
             await body.aread(self.library, response, outgoing.max_bytes)
         await response.stream.aclose()
 
     async def _pause(self, step: Wait, outgoing: Outgoing) -> None:
-        """Wait until `step.seconds` have passed or the call is woken. A custom `wait` is woken only for a turn."""
+        """Wait until `step.seconds` have passed, or until the call is woken.
+
+        With a custom `wait`, the call can be woken only while it waits for a slot or a probe election.
+        """
         own = self.settings.wait or outgoing.registry.runtime.wait
         is_real_time = outgoing.registry.runtime.is_real
         if own is not time.sleep and not (step.for_turn and is_real_time):
-            # With a fake clock, other tasks run too, but before the wait. After it, they would move the clock, and the
-            # turn that this call has waited for would be over.
+            # With a fake clock, other tasks must run too, but before the wait. If they ran after it, they would move
+            # the clock past the turn for which this call has waited.
             await anyio.lowlevel.checkpoint()
             await _waited(own(step.seconds))
             return

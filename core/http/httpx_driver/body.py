@@ -1,4 +1,4 @@
-"""Checks whether a request body can be sent again, and reads response bodies, in the attempt or for the caller."""
+"""Checks whether a request body can be sent again, and reads response bodies, during the attempt or for the caller."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .library import Library
 
 _CHUNKS_A_STEP = 64
 _BYTES_A_STEP = 256 * 1024
-"""Amounts that are read or decoded before other tasks of the loop run."""
+"""Numbers of chunks and of bytes that are read or decoded before other tasks of the event loop run."""
 
 
 def replayable(httpx: Any, request: Any) -> bool:
@@ -26,7 +26,7 @@ def replayable(httpx: Any, request: Any) -> bool:
     stream = request.stream
     if isinstance(stream, httpx.ByteStream) or compat.has_request_content(request):
         return True
-    fields = getattr(stream, "fields", None)  # of a form with files, which httpx encodes again each time
+    fields = getattr(stream, "fields", None)  # a form with files, which httpx encodes again for each request
     if not isinstance(fields, list):
         return False
     files = (getattr(field, "file", b"") for field in fields)
@@ -53,7 +53,7 @@ class Reading:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self.raw.clear()  # the error's traceback keeps this object alive
+            self.raw.clear()  # the traceback of the error keeps this object alive
 
     def add(self, chunk: bytes) -> None:
         """Add a chunk. Raises `BodyTooLarge`."""
@@ -72,7 +72,7 @@ class Reading:
         return bool(self._codings)
 
     def check(self, exc: BodyTooLarge | BodyBroken) -> None:
-        """Raise the driver's error for `exc`, except for a redirect, of which only the Location matters."""
+        """Raise the error of this driver for `exc`. Does nothing for a redirect, because only its Location matters."""
         if self._response.has_redirect_location:
             return
         if isinstance(exc, BodyBroken):
@@ -81,7 +81,7 @@ class Reading:
         raise self._library.errors.response_too_large(text) from exc
 
     def finish(self, content: bytes) -> None:
-        """Set the body of the response, which is then read from memory."""
+        """Set the decoded body of the response, from which its methods read after this call."""
         response = self._response
         response.decoded = (content, len(self.raw))
         response.stream = self._library.httpx.ByteStream(bytes(self.raw) if self._codings else content)
@@ -90,7 +90,7 @@ class Reading:
 def read(library: Library, response: Any, limit: int | None) -> None:
     """Read the whole body of `response`. Raises `ResponseTooLarge` and the errors of httpx."""
     if compat.is_read(response):
-        return  # the response of a mock
+        return  # the response is from a mock
     attempt, content = attempt_context.current(), b""
     stream = response.stream
     with Reading(library, response, limit) as reading:
@@ -116,7 +116,7 @@ def _in_time(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 async def aread(library: Library, response: Any, limit: int | None) -> None:
-    """Read as `read` does, and let other tasks run while a large body is read and decoded."""
+    """Read the whole body as `read` does, and let other tasks run while a large body is read and decoded."""
     if compat.is_read(response):
         return
     stream, content = response.stream, b""
@@ -149,7 +149,8 @@ async def _gather(chunks: AsyncIterator[bytes], reading: Reading) -> None:
 async def _give_up(chunks: AsyncIterator[bytes]) -> None:
     """End the generators of httpx and httpcore by a cancellation, which takes effect at their next network operation.
 
-    Closing the outer generator would leave the inner ones to the garbage collector, which trio reports as an error.
+    If only the outer generator were closed, the inner ones would be left to the garbage collector, which trio reports
+    as an error.
     """
     with anyio.CancelScope(shield=True) as scope, suppress(Exception):
         scope.cancel()
@@ -167,7 +168,7 @@ async def _adecoded(reading: Reading) -> bytes:
                 await anyio.lowlevel.checkpoint()
                 step = 0
     except BaseException:
-        content.clear()  # the error's traceback keeps it alive
+        content.clear()  # the traceback of the error keeps it alive
         raise
     return bytes(content)
 
@@ -191,9 +192,10 @@ class SyncBody:
 
 
 class AsyncBody:
-    """A response body that an asynchronous caller reads: see `SyncBody`. A chunk that takes too long is a read timeout.
+    """A response body that an asynchronous caller reads: see `SyncBody`.
 
-    (Not a timeout of httpcore, which would also end all other streams of an HTTP/2 connection.)
+    It raises a read timeout if no chunk arrives for `seconds`. (A timeout of httpcore would also end all other streams
+    of an HTTP/2 connection.)
     """
 
     def __init__(self, stream: Any, slot: Slot | None, seconds: float, read_timeout: Any) -> None:

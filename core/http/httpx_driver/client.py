@@ -1,4 +1,4 @@
-"""The clients. They send all requests through this package's transports, also through the environment's proxies."""
+"""The clients. They send all requests through the transports of this package, also with a proxy of the environment."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Client(_Client):
         self._untrusted = untrusted
         self._clock = clock
         self.transports: list[Transport] = []
-        """This package's transports that the client sends through."""
+        """The transports of this package that the client uses."""
         client_options.setdefault("limits", self.library.limits())
         if untrusted:
             refuse_unsafe(client_options)
@@ -90,12 +90,12 @@ class Client(_Client):
             self.cookies.jar.set_policy(KeepNone())
 
     def within(self, seconds: float) -> AbstractContextManager[object]:
-        """Return a context manager that sets one total deadline for all calls of this thread or task inside it.
+        """Return a context manager: the calls of the client in its block share one total deadline.
 
-        Tasks that are started inside share the deadline.
+        So do the calls of tasks that are started in the block. Calls of other threads or tasks are not affected. A call
+        that begins after the deadline raises `DeadlineExceeded`.
 
-        :param seconds: from now until the deadline, which can only shorten the policy's `total_timeout`. A call that
-            begins after the deadline raises `DeadlineExceeded`.
+        :param seconds: seconds from now until the deadline. It can only shorten the policy's `total_timeout`.
         """
         check_number("seconds", seconds, "a number of seconds", -inf, inf)
         clock = self._clock or process.current().runtime.clock
@@ -110,7 +110,10 @@ class Client(_Client):
         return self._made(proxy=proxy, **options)
 
     def _build_redirect_request(self, request: Any, response: Any) -> Any:
-        """Build as httpx does; an untrusted client drops all possible credentials when the origin changes."""
+        """Build the request of a redirect as httpx does.
+
+        An untrusted client removes everything that may be a credential if the redirect leads to another origin.
+        """
         try:
             redirect = super()._build_redirect_request(request, response)
         except idna.IDNAError as exc:  # raise the error that httpx raises for other invalid URLs
@@ -124,7 +127,7 @@ class Client(_Client):
             blocked = "The redirect leads from https to http"
         elif before != after and redirect.method not in {"GET", "HEAD"}:
             blocked = "The redirect would send the request body to another origin"
-        if blocked is not None:  # raised when it is sent, because httpx also builds redirects that it does not follow
+        if blocked is not None:  # raised when the redirect is sent, because httpx also builds redirects to ignore
             redirect.extensions = {**redirect.extensions, KEY: {"blocked": blocked}}
         if before != after:
             kept = {*address_guard.KEPT_HEADERS, "host"}
@@ -133,7 +136,10 @@ class Client(_Client):
         return redirect
 
     def _merge_url(self, url: Any) -> Any:
-        """Merge as httpx does; raise its `InvalidURL` where httpx 0.28 raises idna's error for some xn-- host names."""
+        """Merge the URL as httpx does, but raise httpx's `InvalidURL` for all invalid host names.
+
+        (For some names with "xn--", httpx 0.28 raises an error of idna.)
+        """
         merged = super()._merge_url(url)
         try:
             merged.host  # noqa: B018 - the property decodes it
@@ -142,7 +148,7 @@ class Client(_Client):
         return merged
 
     def _prepare(self, request: Any) -> None:
-        """Replace httpx's default User-Agent with the configured one."""
+        """Replace the default User-Agent of httpx with the configured User-Agent."""
         configured = process.current().config.user_agent
         if configured and request.headers.get("User-Agent") == f"python-{self._name}/{self._version}":
             request.headers["User-Agent"] = configured
@@ -158,7 +164,7 @@ class Client(_Client):
         return version
 
     def _noted(self, error: Any, request: Any, call: client_call.ClientCall) -> None:
-        """Set the attempts of an error that none of this package's transports raised, and mask the URL's secrets."""
+        """Complete an error that no transport of this package raised: set its attempts, mask the secrets of the URL."""
         if not hasattr(error, "attempts"):
             error.attempts = call.attempts
             redaction.error(error, redaction.secrets_of(str(request.url)))
@@ -178,13 +184,15 @@ class Client(_Client):
 class SyncClient(Client, Generic[_Response]):
     """A client for threads whose calls have retries, hard timeouts, a circuit breaker, a rate-limit gate and metrics.
 
-    `policy`, `untrusted`, `partition`, `clock`, `wait` and `random` are those of `ResilientSession`; all other options
-    are those of httpx's client. With ``untrusted=True``, raises `ValueError` for verify=False, proxy, mounts and
-    transport. (A binding derives its client from this class and then from `httpx.Client`.)
+    `policy`, `untrusted`, `partition`, `clock`, `wait` and `random` are the parameters of `ResilientSession`. All other
+    options are those of `httpx.Client` (or `httpx2.Client`). With ``untrusted=True``, the client raises `ValueError`
+    for verify=False, proxy, mounts, transport and uds.
     """
 
+    # `core.http.httpx` and `core.http.httpx2` derive a class from this one and from the client of their library.
+
     def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
-        """Send as httpx does; redirects and authentication share the total deadline of the call."""
+        """Send the request as httpx does. Redirects and authentication share the total deadline of the call."""
         self._prepare(request)
         with client_call.entered(self.transports, stream=stream, limit=TimeLimit.of(self)) as call:
             send = self.transports[0].traced(partial(self._send, call, **how))
@@ -203,13 +211,12 @@ class SyncClient(Client, Generic[_Response]):
 
 
 class AsyncClient(Client, Generic[_Response]):
-    """A client for event loops whose calls are resilient: see `SyncClient` for its parameters.
+    """A client for event loops (asyncio, uvloop, trio), with the features and parameters of `ResilientClient`."""
 
-    (A binding derives its client from this class and then from `httpx.AsyncClient`.)
-    """
+    # `core.http.httpx` and `core.http.httpx2` derive a class from this one and from the client of their library.
 
     async def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
-        """Send as httpx does; redirects and authentication share the total deadline of the call."""
+        """Send the request as httpx does. Redirects and authentication share the total deadline of the call."""
         self._prepare(request)
         with client_call.entered(self.transports, stream=stream, limit=TimeLimit.of(self)) as call:
             send = self.transports[0].traced(partial(self._send, call, **how))

@@ -1,8 +1,9 @@
-"""The state that all hops of one `Client.send` share: total deadline, attempts, and whether the caller reads the body.
+"""The state that all requests of one `Client.send` share: the first request, its redirects and its authentication.
 
-A transport receives each hop of a redirect or an authentication separately, without information about the other hops or
-about streaming. So the clients store it here, in a context variable. (Not in an extension of the request, which
-outlives the call: the same request, or its ``next_request``, may be sent again later.)
+The state is the total deadline, the attempts, and whether the caller reads the body. A transport receives each request
+separately, without information about the others or about streaming. So the clients store the state here, in a context
+variable. (An extension of the request would outlive the call: the same request, or its ``next_request``, may be sent
+again later.)
 """
 
 from __future__ import annotations
@@ -25,16 +26,19 @@ class ClientCall:
         self._deadline: float | None = None
         self.stream = stream
         self.attempts: tuple[Attempt, ...] = ()
-        """The attempts of all hops so far."""
+        """The attempts so far, those before a redirect included."""
 
     def deadline(self, proposed: float) -> float:
-        """Return the deadline of the call. The first hop sets it, to `proposed` or the limit, whichever is earlier."""
+        """Return the deadline of the call.
+
+        The first request of the call sets it to `proposed`, or to the limit if that is earlier.
+        """
         if self._deadline is None:
             self._deadline = proposed if self._limit is None else min(proposed, self._limit)
         return self._deadline
 
     def uses(self, transport: object) -> bool:
-        """Return whether the client sends through `transport`; one of its hooks may use another client meanwhile."""
+        """Return whether the client of this call uses `transport`: a hook of the client may use another client."""
         return any(transport is mounted for mounted in self._transports)
 
 
@@ -48,7 +52,7 @@ def current() -> ClientCall | None:
 
 @contextmanager
 def entered(transports: Sequence[object], *, stream: bool, limit: float | None) -> Iterator[ClientCall]:
-    """Return a context manager inside which `transports`, those of a client, find a new call that ends by `limit`."""
+    """Return a context manager: in its block, the `transports` of a client find a new call that ends by `limit`."""
     call = ClientCall(transports, stream=stream, limit=limit)
     token = _current.set(call)
     try:

@@ -1,4 +1,4 @@
-"""All uses of private names of httpx and httpx2, which are checked when a library is bound.
+"""All uses of private names of httpx and httpx2. They are checked when `core.http.httpx` or `httpx2` is imported.
 
 Written against httpx 0.28.0 and 0.28.1, and httpx2 2.16.
 """
@@ -15,21 +15,21 @@ __all__ = ["become"]
 
 
 def use_backend(transport: Any, backend: Any) -> None:
-    """Make the pool of an `HTTPTransport` connect with `backend`: httpcore has an option for it, but httpx does not."""
+    """Make the pool of an `HTTPTransport` connect with `backend`: httpcore has an option for this, httpx does not."""
     transport._pool._network_backend = backend  # noqa: SLF001
 
 
 def connections_of(transport: Any) -> list[Any]:
-    """Return the connections in the pool of an `HTTPTransport`; an empty list for another transport."""
+    """Return the connections in the pool of an `HTTPTransport`; an empty list for other transports."""
     pool = getattr(transport, "_pool", None)
     return [] if pool is None else list(pool.connections)
 
 
 def retire(transport: Any, httpcore: Any, url: Any) -> None:
-    """Prevent new requests on HTTP/2 connections to the origin of `url`; the calls that use them continue.
+    """Prevent new requests on HTTP/2 connections to the origin of `url`. The calls that use them continue.
 
-    Called after a call was cut off. Its connection may be dead. Also, httpcore does not send the server a reset of the
-    stream, so the rest of its response uses up the flow-control window of all other streams. (HTTP/1.1 connections are
+    To be called after an attempt was cut off, because its connection may be dead. Also, httpcore does not reset the
+    stream, so the rest of the response uses up the flow-control window of all other streams. (HTTP/1.1 connections are
     closed.)
     """
     for connection in connections_of(transport):
@@ -60,7 +60,7 @@ def set_content(response: Any, content: bytes, downloaded: int) -> None:
 
 
 def request_of(error: Any) -> Any:
-    """Return the request of an httpx error, or None; the public property raises if there is none."""
+    """Return the request of an httpx error; None if it has none, for which the public property would raise."""
     return error._request  # noqa: SLF001
 
 

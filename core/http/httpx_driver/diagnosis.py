@@ -21,12 +21,12 @@ _Rule: TypeAlias = tuple[tuple[type[BaseException], ...], Reason, bool, bool]
 def _rules(httpx: Any) -> tuple[_Rule, ...]:
     """Return the rules. The first rule that matches an exception in the chain applies.
 
-    Each has classes, a reason, whether the failure is transient, and whether the request may have been sent.
+    A rule consists of classes, a reason, whether the failure is transient, and whether the request may have been sent.
     """
     return (
         ((BlockedAddress,), Reason.BLOCKED, False, False),
         ((ResponseTooLarge,), Reason.TOO_LARGE, False, True),
-        # not Reason.TIMEOUT: a pool of this process was full, which is no failure of the server
+        # not Reason.TIMEOUT: a pool of this process was full, which is not a failure of the server
         ((httpx.PoolTimeout,), Reason.OTHER, True, False),
         ((ssl.SSLCertVerificationError,), Reason.TLS, False, False),
         ((httpx.ConnectTimeout,), Reason.TIMEOUT, True, False),
@@ -47,7 +47,7 @@ def diagnose(
 ) -> Outcome:
     """Return the outcome of an attempt that raised `error`.
 
-    `handled` is the exception that the caller was handling when the attempt began: Python chains it to `error` too.
+    :param handled: the exception that the caller was handling when the attempt began, which Python chains to `error`.
     """
     links = tuple(chain(error, handled))
     lack = machine_lacks(links) if attempt.stage < Stage.SEND else None
@@ -64,7 +64,7 @@ def diagnose(
     if isinstance(error, httpx.ProxyError) and str(error).startswith("4"):  # the proxy refuses the connection
         transient = False
     outcome = failed(reason, detail, transient=transient, sent=sent)
-    if attempt.stage is Stage.NONE:  # from a mock, or before the attempt used the network
+    if attempt.stage is Stage.NONE:  # the error is from a mock, or came before the attempt used the network
         return outcome
     outcome = replace(outcome, sent=sent and attempt.stage >= Stage.SEND)
     if isinstance(error, httpx.RemoteProtocolError) and attempt.hung_up:

@@ -1,6 +1,6 @@
-"""Common bases of the errors of both bindings: how they are created, and copied without credentials.
+"""Common bases of the errors of `core.http.httpx` and `core.http.httpx2`, which can be copied without credentials.
 
-The docstring of each binding shows the tree of its errors, which derive from the library's classes.
+The docstrings of these modules show the trees of their errors, which also derive from classes of their library.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 
 class Own:
-    """Pickle and copy keep type, text, attempts, method and URL, but not the request's headers (credentials)."""
+    """Base of all errors of this driver.
+
+    Pickle and copy keep type, text, attempts, method and URL, but not the headers of the request, which may contain
+    credentials.
+    """
 
     client: Any
-    """httpx or httpx2."""
+    """The module httpx or httpx2."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         request = compat.request_of(self)
@@ -43,7 +47,11 @@ def _restored(kind: Any, text: str, asked: tuple[str, str] | None, kept: dict[st
 
 
 class NotSent(Own, errors.NotSent):
-    """An error that code for a server's 503 or 429 also catches: `answer` creates its response."""
+    """Base of CircuitOpen and RateLimited.
+
+    These errors have a response with status 503 or 429, created by `answer`, so that code that handles such responses
+    of a server handles these errors too.
+    """
 
     status: int
     response: Any
@@ -58,9 +66,10 @@ class NotSent(Own, errors.NotSent):
         self._retry_after = max(math.ceil((retry_at - datetime.now(UTC)).total_seconds()), 1)
 
     def answer(self) -> Self:
-        """Set `response`, as the upstream would have sent it, and return the error.
+        """Set `response` to a response like one that an upstream would send. Returns the error.
 
-        Called only after the error has left code that traces the call, which would record a server's response.
+        To be called after the error has passed code that traces the call, which would record this response as one of
+        the server.
         """
         headers = {"Retry-After": str(self._retry_after), "Content-Length": "0"}
         extensions = {"reason_phrase": HTTPStatus(self.status).phrase.encode()}

@@ -1,8 +1,8 @@
-"""Applies tracing of `HTTPTransport.handle_request` to a call, and not to each of its attempts.
+"""Applies the tracing of `HTTPTransport.handle_request` to a call instead of to each of its attempts.
 
-OpenTelemetry instruments httpx by wrapping that method with wrapt. Here, httpx's transports make the attempts, so there
-would be a span for each attempt and none for the call. Mocks replace the same method but must receive each attempt, so
-only the wrappers of wrapt are moved to the call.
+OpenTelemetry instruments httpx by wrapping that method with wrapt. In this driver, httpx's transports make the
+attempts, so there would be a span for each attempt and none for the call. Mocks replace the same method but must
+receive each attempt, so only wrappers made with wrapt are applied to the call.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def around(owner: type, name: str, function: Callable[..., Any], transport: object) -> Callable[..., Any]:
-    """Return `function` with all wrappers of wrapt around the method `name` of `owner`; `function` if there are none.
+    """Return `function`, wrapped by all wrappers of wrapt that wrap the method `name` of `owner`.
 
     :param owner: the class of httpx whose method is instrumented.
     :param transport: the object that the wrappers receive as the instance of the method.

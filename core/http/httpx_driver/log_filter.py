@@ -1,4 +1,4 @@
-"""Masks the URLs in httpx's own log lines: httpx logs each response at INFO, with the whole query."""
+"""Masks the URLs in log lines of httpx, which logs each response at INFO, with the whole query."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One request that a transport sends: the engine's call, and the translation of its responses and errors for httpx.
+"""One request that a transport sends: it holds the call of the engine, and translates responses and errors.
 
-The part that the synchronous and asynchronous drivers share; see `engine.call` for the loop.
+The synchronous and the asynchronous transport share this module. The loop of a transport is described in `engine.call`.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Outgoing:
     def extensions(self, seconds: float, *, sockets_keep_time: bool) -> dict[str, Any]:
         """Return the extensions of the request for an attempt of `seconds`.
 
-        :param sockets_keep_time: True to bound each operation. False if a cancel scope bounds the attempt; then only
-            the caller's shorter limits are set.
+        :param sockets_keep_time: True to limit each operation to `seconds`. False if a cancel scope limits the attempt;
+            then only shorter limits that the caller has set apply.
         """
         given = {name: self._timeouts.get(name) for name in ("connect", "read", "write", "pool")}
         bounded: dict[str, float | None] = {}
@@ -112,15 +112,16 @@ class Outgoing:
 
     @property
     def read_seconds(self) -> float:
-        """Maximum seconds for which a caller with a streamed body waits for the next chunk."""
+        """Maximum number of seconds that a caller who reads the body waits for the next chunk."""
         limit = self._timeouts.get("read")
         granted = self.call.granted
         return granted if limit is None else min(limit, granted)
 
     def check_target(self) -> None:
-        """Check the URL of an untrusted transport.
+        """Check the URL if the transport is untrusted.
 
-        Raises `address_guard.Refused` for another port than the usual ones, `BlockedAddress` for a blocked redirect.
+        :raises address_guard.Refused: if the port is not one of the usual ports.
+        :raises BlockedAddress: if the client has blocked the redirect.
         """
         blocked = _wanted(self._request).get("blocked") if self._settings.untrusted else None
         if blocked is not None:
@@ -150,7 +151,7 @@ class Outgoing:
     def failed(
         self, error: Exception, attempt: AttemptContext, *, timed_out: bool, handled: BaseException | None
     ) -> tuple[Exception, Outcome]:
-        """Return the error of a failed attempt, as an error of this driver or of httpx, and the outcome."""
+        """Return the outcome of a failed attempt and its error, translated to an error of this driver or of httpx."""
         httpx = self._library.httpx
         if attempt.negotiation is not None:
             attempt.stage = Stage.CONNECT  # nothing was sent to the server
@@ -175,7 +176,7 @@ class Outgoing:
         return error, outcome
 
     def of_negotiation(self, error: Exception, attempt: AttemptContext) -> Exception:
-        """Return a `ProxyError` for an error in the negotiation with a SOCKS proxy; raise all other errors again."""
+        """Return a `ProxyError` if `error` came from the negotiation with a SOCKS proxy; otherwise raise `error`."""
         if attempt.negotiation is None:
             raise error
         text = "The proxy does not speak SOCKS5"
@@ -248,7 +249,10 @@ class Outgoing:
 
 
 def _accept_what_is_decoded(library: Library, request: Any) -> None:
-    """Remove codings that this driver cannot decode from httpx's default Accept-Encoding: zstd with `zstandard`."""
+    """Remove the codings that this driver cannot decode from httpx's default Accept-Encoding.
+
+    (httpx decodes zstd with the package `zstandard`, this driver with other packages.)
+    """
     default = compat.accept_encoding(library.httpx)
     if request.headers.get("Accept-Encoding") == default:
         known = ", ".join(coding for coding in default.split(", ") if content_decoder.is_known(coding))
@@ -269,7 +273,7 @@ def _wanted(request: Any) -> Mapping[str, Any]:
 
 
 def origin_of_url(url: Any) -> Origin:
-    """Return the origin of an `httpx.URL`. Raises `ValueError` as `origin_of`."""
+    """Return the origin of an `httpx.URL`. Raises the errors of `origin_of`."""
     return origin_of(f"{url.scheme}://{url.netloc.decode('ascii')}")
 
 
@@ -282,7 +286,7 @@ def _origin(library: Library, request: Any) -> Origin:
 
 
 def _wall_clock(timeouts: Mapping[str, float | None]) -> float | None:
-    """Return the seconds for a whole attempt: those of a timeout whose parts are all equal; otherwise None."""
+    """Return the seconds that a timeout allows for a whole attempt; None unless all parts of the timeout are equal."""
     parts = set(timeouts.values())
     only = parts.pop() if len(parts) == 1 else None
     return only if only is not None and only > 0 else None

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def is_readable(sock: Any) -> bool:
-    """Return whether the server has sent data or closed the connection; an idle connection is then not reusable."""
+    """Return whether the server has sent data or closed the connection. Then an idle connection cannot be reused."""
     descriptor = sock.fileno()
     if descriptor < 0:
         return True

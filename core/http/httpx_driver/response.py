@@ -1,4 +1,4 @@
-"""A response whose decoding, text and JSON take time linear in the bytes that the server sent."""
+"""A response whose `content`, `text` and `json` take time proportional to the bytes that the server sent."""
 
 from __future__ import annotations
 
@@ -38,20 +38,26 @@ else:
 
 
 class ResilientResponse(_Response):
-    """A response whose reading is bounded. A binding derives its class from this one and then from `httpx.Response`."""
+    """A response with limits for reading it.
+
+    `core.http.httpx` and `core.http.httpx2` derive a class from this one and from the `Response` of their library.
+    """
 
     library: Library
     """(Not declared as a class variable, because `Library` refers to the class.)"""
     attempts: tuple[Attempt, ...] = ()
     """All attempts of the call, including those of its redirects."""
     max_bytes: int | None = None
-    """Maximum bytes of the decoded body in memory; None: no limit."""
+    """Maximum number of bytes of the decoded body in memory; None: no limit."""
     max_json_nodes: int | None = None
     decoded: tuple[bytes, int] | None = None
-    """The decoded body and the number of received bytes, if the body was read in its attempt."""
+    """The decoded body and the number of received bytes, if the body was read during the attempt; otherwise None."""
 
     def read(self) -> bytes:
-        """Read as httpx does. Raises `ResponseTooLarge` for a body over `Policy.max_response_bytes`."""
+        """Read the body as httpx does.
+
+        :raises ResponseTooLarge: if the body is larger than `Policy.max_response_bytes`.
+        """
         if not compat.is_read(self):
             if self.decoded is None:
                 content = b"".join(self._decode(self.iter_raw(), self.max_bytes))
@@ -62,7 +68,7 @@ class ResilientResponse(_Response):
         return compat.content_of(self)
 
     async def aread(self) -> bytes:
-        """Read as `read` does."""
+        """Read the body as `read` does."""
         if not compat.is_read(self):
             if self.decoded is None:
                 pieces = [piece async for piece in self._adecode(self.aiter_raw(), self.max_bytes)]
@@ -100,13 +106,16 @@ class ResilientResponse(_Response):
         return name if name is not None and charsets.codec_of(name) else None
 
     def json(self, **kwargs: Any) -> Any:
-        """Parse as httpx does. Raises `ResponseTooLarge` for more nodes than `Policy.max_json_nodes`."""
+        """Parse the body as httpx does.
+
+        :raises ResponseTooLarge: if the document has more nodes than `Policy.max_json_nodes`.
+        """
         if self.max_json_nodes is not None and json_nodes.more_than(self.max_json_nodes, self.text):
             raise self._too_large(f"The JSON document has more than max_json_nodes={self.max_json_nodes} nodes")
         return super().json(**kwargs)
 
     def raise_for_status(self) -> Any:
-        """Raise as httpx does, but with the query and userinfo of URLs masked in the error's text."""
+        """Raise an error as httpx does, but mask the query and the userinfo of URLs in its text."""
         try:
             return super().raise_for_status()
         except self.library.httpx.HTTPStatusError as exc:
@@ -163,7 +172,7 @@ def _chunked(pieces: Iterator[bytes], size: int | None) -> Iterator[bytes]:
 
 
 def _cut(data: bytes, size: int | None) -> list[bytes]:
-    """Split `data` into chunks of `size` bytes; the last one may be shorter or empty."""
+    """Split `data` into chunks of `size` bytes. The last chunk may be shorter or empty."""
     if size is None:
         return [data, b""] if data else [b""]
     whole = len(data) // size * size

@@ -27,7 +27,7 @@ class Settings:
     wait: Callable[[float], object] | None = None
     random: Random | None = None
     max_connections: int | None = None
-    """Maximum connections of the pool; None: no limit."""
+    """Maximum number of connections of the pool; None: no limit."""
 
     def __post_init__(self) -> None:
         check_policy(self.policy)
@@ -42,8 +42,8 @@ class Settings:
 def pool_options(owner: type, library: Library, options: dict[str, Any], *, untrusted: bool) -> dict[str, Any]:
     """Return the arguments for an `HTTPTransport`.
 
-    :raises TypeError: for unknown options.
-    :raises ValueError: for options that an untrusted transport must not have.
+    :raises TypeError: if there are unknown options.
+    :raises ValueError: if there are options that an untrusted transport must not have.
     """
     refuse_options(owner, {name: value for name, value in options.items() if name not in POOL_OPTIONS | TLS_OPTIONS})
     if untrusted:
@@ -64,7 +64,7 @@ def pool_options(owner: type, library: Library, options: dict[str, Any], *, untr
 
 
 def refuse_unsafe(options: dict[str, Any]) -> None:
-    """Raise `ValueError` for options with which an untrusted client would bypass the address or certificate check."""
+    """Raise `ValueError` for options that would bypass the address check or the certificate check."""
     if options.get("verify") is False:
         raise ValueError("verify=False is not allowed in an untrusted client: the server must be verified")
     for name in ("proxy", "mounts", "transport", "uds"):

@@ -23,12 +23,13 @@ _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class SyncBackend:
-    """An `httpcore.NetworkBackend` that enforces attempts' deadlines."""
+    """An `httpcore.NetworkBackend` that enforces the deadline of each attempt."""
 
     def __init__(self, httpcore: Any, socks_replies: int = 0) -> None:
         """Create the backend.
 
-        :param socks_replies: replies of the SOCKS proxy before the connection to the server is ready; 0: no proxy.
+        :param socks_replies: number of replies of the SOCKS proxy before the connection to the server is ready; 0: no
+            proxy.
         """
         self._httpcore = httpcore
         self._socks_replies = socks_replies
@@ -41,7 +42,10 @@ class SyncBackend:
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> Any:
-        """Resolve `host` and connect to the first address that accepts; all addresses share the remaining time."""
+        """Resolve `host` and connect to the first address that accepts the connection.
+
+        All addresses share the remaining time of the attempt.
+        """
         attempt = attempt_context.current() or AttemptContext(86_400)  # None if other code uses the pool
         attempt.connected = True
         with _mapped(self._httpcore.ConnectTimeout, self._httpcore.ConnectError):
@@ -153,7 +157,7 @@ class SyncStream:
 
 
 def _over_tls(sock: socket.socket, context: ssl.SSLContext, name: str | None) -> Any:
-    """Do the TLS handshake within the time of the attempt, with any class of context; return the TLS socket."""
+    """Perform the TLS handshake within the time of the attempt, with any class of context. Returns the TLS socket."""
     wrapped: list[Any] = []
 
     def shake_hands() -> None:

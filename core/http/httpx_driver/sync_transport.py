@@ -22,23 +22,25 @@ from .transport import Transport
 
 
 class SyncTransport(Transport):
-    """A transport for threads whose calls are resilient: see `Transport` for its parameters.
+    """A transport for threads whose calls are resilient.
 
-    (A binding derives its transport from this class and then from `httpx.BaseTransport`.)
+    `core.http.httpx_driver.transport.Transport` describes its parameters.
     """
+
+    # `core.http.httpx` and `core.http.httpx2` derive a class from this one and from `BaseTransport`.
 
     kind = "HTTPTransport"
     method = "handle_request"
     _plain: dict[Any, Any]
-    """The httpx transport that makes the attempts; for HTTP/2, one for each thread.
+    """The httpx transport that makes the attempts, under the key None; with HTTP/2, one for each thread.
 
     On a shared HTTP/2 connection, one thread would read for all, and the others would wait for it without a limit.
     """
 
     def handle_request(self, request: Any) -> Any:
-        """Send `request`, retry it as the policy says, and return the last response.
+        """Send `request`, retry it as the policy allows, and return the last response.
 
-        Raises the errors of httpx, and those of `core.http`, which are subclasses of httpx's.
+        Raises the errors of httpx, and the errors of `core.http`, which are subclasses of those.
         """
         of_client = client_call.current()
         if of_client is not None and of_client.uses(self):
@@ -78,7 +80,7 @@ class SyncTransport(Transport):
         return outgoing.finish(answer)
 
     def close(self) -> None:
-        """Close the connections. A transport with separate state discards that state."""
+        """Close the connections. A transport that has its own breakers and limits discards them."""
         if self.given is not None:
             self.given.close()
         for key in list(self._plain):
@@ -123,7 +125,7 @@ class SyncTransport(Transport):
         except Exception as exc:  # noqa: BLE001 - of_negotiation raises all other errors again
             return outgoing.failed(outgoing.of_negotiation(exc, context), context, timed_out=False, handled=handled)
         finally:
-            if context.negotiation is not None:  # httpcore does not close it
+            if context.negotiation is not None:  # httpcore does not close this connection
                 context.negotiation.close()
         return response, outgoing.answered(response)
 
@@ -142,13 +144,19 @@ class SyncTransport(Transport):
         return plain
 
     def _keep(self, response: Any, outgoing: Outgoing) -> None:
-        """Read and close a response before a retry, because it may still become the last response of the call."""
+        """Read a response before a retry, for at most one second, and close it.
+
+        The call returns this response if no retry is sent after all.
+        """
         with suppress(Exception), AttemptContext(1.0):
             body.read(self.library, response, outgoing.max_bytes)
         response.stream.close()
 
     def _pause(self, step: Wait, outgoing: Outgoing) -> None:
-        """Wait until `step.seconds` have passed or the call is woken. A custom `wait` is woken only for a turn."""
+        """Wait until `step.seconds` have passed, or until the call is woken.
+
+        With a custom `wait`, the call can be woken only while it waits for a slot or a probe election.
+        """
         own = self.settings.wait or outgoing.registry.runtime.wait
         is_real_time = outgoing.registry.runtime.is_real
         if own is not time.sleep and not (step.for_turn and is_real_time):

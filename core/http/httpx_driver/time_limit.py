@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class TimeLimit:
-    """Context manager inside which all calls of `owner` end by `ends`, in seconds on the clock of `owner`."""
+    """A context manager: all calls of `owner` in its block must end by `ends`, a time on the clock of `owner`."""
 
     __slots__ = ("__weakref__", "_token", "ends", "outer", "owner")
 
@@ -43,7 +43,7 @@ class TimeLimit:
 
 
 _current: ContextVar[ref[TimeLimit] | None] = ContextVar("core.http.time_limit", default=None)
-"""Weak, because an exception from a signal handler during `__enter__` would leave the variable set."""
+"""The reference is weak, because an exception from a signal handler during `__enter__` would leave the variable set."""
 
 
 def _innermost() -> TimeLimit | None:

@@ -21,18 +21,20 @@ from .settings import Settings, pool_options
 class Transport:
     """A transport whose calls have retries, hard timeouts, a circuit breaker, a rate-limit gate and metrics.
 
-    Without `policy`, the transport uses the process-wide upstreams. With `policy`, `clock` or `random`, it has separate
-    state. On a client that is not a resilient client, the total timeout bounds each hop of a redirect separately, and
-    bodies are read into memory unless a request has ``extensions={"core.http": {"stream": True}}``.
+    Without `policy`, the transport uses the process-wide upstreams. With `policy`, `clock` or `random`, it has its own
+    breakers, budgets, gates and limits. With a client that is not a resilient client, the total timeout limits each
+    request of a chain of redirects, not the whole chain, and bodies are read into memory unless a request has
+    ``extensions={"core.http": {"stream": True}}``.
 
-    :param policy: for all calls of the transport; default: the settings of each upstream.
+    :param policy: for all calls of the transport; default: the policy of each upstream in the settings.
     :param untrusted: connect only to public addresses, by http and https, on ports 80, 443, 8080 and 8443, and ignore
         the environment. The client follows redirects; `ResilientClient` restricts them.
     :param partition: name of the credential whose quota the calls use: see `ResilientSession`. A request can set its
         own: ``extensions={"core.http": {"partition": "token-2"}}``.
     :param clock: returns seconds that never decrease; default: the process's clock, `time.monotonic`.
-    :param wait: waits the given seconds before a retry; an asynchronous transport awaits its result.
-    :param random: returns a number in [0, 1), for jitter.
+    :param wait: waits the given number of seconds, for example before a retry; default: `time.sleep` or, for event
+        loops, a wait that does not block the loop. An asynchronous transport awaits the result of `wait`.
+    :param random: returns a number in [0, 1), for jitter; default: `random.random`.
     :param options: the options of `HTTPTransport`: verify, cert, trust_env, http1, http2, limits, proxy, uds,
         local_address, socket_options. Default limits: any number of connections, of which at most 20 (httpx2: 128) are
         kept idle, for 30 s.
@@ -42,9 +44,9 @@ class Transport:
     kind: ClassVar[str]
     """The name of the class of httpx that makes the attempts."""
     method: ClassVar[str]
-    """The name of its method that sends a request."""
+    """The name of the method of that class that sends a request."""
     given: Any = None
-    """The caller's own transport, which makes the attempts instead of a pool."""
+    """A transport of the caller, which makes the attempts; None: a pool of this transport makes them."""
 
     def __init__(
         self,
@@ -68,14 +70,15 @@ class Transport:
             max_connections=self.options["limits"].max_connections,
         )
         httpx = self.library.httpx
-        # Not OSError: httpx has translated those of sockets, and those of a file that is sent must reach the caller.
+        # Not OSError: httpx has translated the errors of sockets, and errors of a file that is sent must reach the
+        # caller.
         ours = (address_guard.Refused, CannotKeepDeadline, TimeoutError, ssl.SSLError)
         self.caught = (httpx.HTTPError, httpx.InvalidURL, *ours)
         self.after_fork()
 
     @property
     def socks_replies(self) -> int:
-        """Replies of the SOCKS proxy before the connection to the server is established; 0: no proxy."""
+        """Number of replies of the SOCKS proxy before the connection to the server is established; 0: no proxy."""
         proxy = self.options.get("proxy")
         if proxy is not None and not isinstance(proxy, self.library.httpx.Proxy):
             proxy = self.library.httpx.Proxy(proxy)
@@ -84,11 +87,11 @@ class Transport:
         return 2 if proxy.raw_auth is None else 3
 
     def outgoing(self, request: Any, call: ClientCall | None) -> Outgoing:
-        """Begin the engine's call for `request`, which is a hop of `call` if a resilient client sends it."""
+        """Start a call of the engine for `request`, which belongs to `call` if a resilient client sends it."""
         return Outgoing(self.library, self.settings, self.registries.find(), request, call)
 
     def traced(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `call` with the instrumentation of httpx's transports around it."""
+        """Return `call`, wrapped by the instrumentation of httpx's transports."""
         return instrumentation.around(getattr(self.library.httpx, self.kind), self.method, call, self)
 
     def after_fork(self) -> None:
@@ -97,7 +100,7 @@ class Transport:
 
 
 def wrapping(kind: Any, given: Any, settings: dict[str, Any]) -> Any:
-    """Return a resilient transport whose attempts `given` makes; `given` itself if it is resilient already."""
+    """Return a resilient transport that makes its attempts with `given`; `given` itself if it is resilient already."""
     if given is None or isinstance(given, Transport):
         return given
     ours = kind(**settings)
