@@ -159,8 +159,7 @@ class ResilientSession(requests.Session):
     def within(self, seconds: float) -> AbstractContextManager[object]:
         """Return a context manager: the calls of the session in its block share one total deadline.
 
-        Calls of other threads or tasks are not affected. A call that begins after the deadline raises
-        `DeadlineExceeded`.
+        Calls of other threads or tasks are not affected. After the deadline, calls raise `DeadlineExceeded`.
 
         :param seconds: seconds from now until the deadline. It can only shorten the policy's `total_timeout`.
         """
@@ -169,10 +168,7 @@ class ResilientSession(requests.Session):
         return total_deadline.several_calls(self, clock() + seconds)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the target of the redirect as requests does.
-
-        :raises InvalidURL: if the server sent an invalid Location.
-        """
+        """Return the target of the redirect as requests does. Raises `InvalidURL` if the Location is invalid."""
         try:
             target = super().get_redirect_target(resp)
             if target:
@@ -184,10 +180,7 @@ class ResilientSession(requests.Session):
     def resolve_redirects(
         self, resp: requests.Response, req: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> Any:
-        """Follow redirects as requests does.
-
-        If the response is not a redirect, requests' function is not called, which saves time.
-        """
+        """Follow redirects as requests does, but faster if the response is not a redirect."""
         resolve = super().resolve_redirects
         if _is(resolve, _RESOLVE_REDIRECTS) and not self.get_redirect_target(resp):
             return iter(())
