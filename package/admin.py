@@ -15,7 +15,7 @@ from package.web_addresses import is_web_address, link
 
 
 class JSONOrDefault(forms.JSONField):
-    """Turns an emptied field into the model's default, an empty list or object, instead of null."""
+    """A form field for JSON. If it is left empty, its value is the model's default, such as an empty list, not null."""
 
     def clean(self, value: Any) -> Any:
         cleaned = super().clean(value)
@@ -23,7 +23,7 @@ class JSONOrDefault(forms.JSONField):
 
 
 class AddressInput(AdminURLFieldWidget):
-    """Shows the stored address as a link only if the site's pages would. Django's widget also links to ftp servers."""
+    """Shows the stored address as a link only if `link` would. (Django's widget also links to ftp servers)."""
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         context = super().get_context(name, value, attrs)
@@ -37,7 +37,7 @@ FIELDS: dict[Any, Any] = {
 
 
 def linked(model: type[models.Model], name: str) -> Callable[[models.Model], str]:
-    """Return a column that shows an address by `link`. Django's column for a URLField links to any address."""
+    """Return a column that shows an address with `link`. (Django's column for a URLField links to any address)."""
 
     @admin.display(description=model_field(model, name).verbose_name, ordering=name)
     def shown(row: models.Model) -> str:
@@ -48,7 +48,7 @@ def linked(model: type[models.Model], name: str) -> Callable[[models.Model], str
 
 
 class LinkingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Shows addresses as `linked` to users who may view a row but not change it."""
+    """Shows addresses as `linked` columns to users who may view a row but not change it."""
 
     formfield_overrides = FIELDS
 
@@ -97,11 +97,11 @@ _FETCHED = frozenset(
         "supports_python3",
     }
 )
-"""Fields that sources fill."""
+"""Fields whose values are fetched from sources."""
 
 
 def _differs(package: Package) -> bool:
-    """Return whether a form has changed fetched fields of `package`, compared to the stored values."""
+    """Return whether fetched fields of `package`, as a form has set them, differ from the stored values."""
     stored = Package.objects.get(pk=package.pk)
     return any(_shown(getattr(package, name)) != _shown(getattr(stored, name)) for name in _FETCHED)
 
@@ -112,7 +112,7 @@ def _shown(value: Any) -> Any:
 
 
 class SourceStatusInline(admin.TabularInline):  # type: ignore[type-arg]  # not subscriptable at run time
-    """How old each part of a package's data is, and why."""
+    """Shows how old each part of a package's data is, and the error of its last fetch."""
 
     model = SourceStatus
     verbose_name_plural = "sources of the data, and its age"
@@ -150,14 +150,14 @@ class PackageAdmin(LinkingAdmin):
             if change:
                 obj.sources.update(next_due=None)
         if change and _differs(obj):
-            # Edited by hand, or outdated because of a fetch while the form was open. In both cases, fetch again.
+            # The fields were edited by hand, or changed by a fetch while the form was open. In both cases, fetch again.
             obj.next_due = None
             obj.sources.update(next_due=None, validators={})
         super().save_model(request, obj, form, change)
 
     @admin.action(description="Fetch everything anew with the next run")
     def fetch_next(self, request: HttpRequest, packages: QuerySet[Package]) -> None:
-        """Make all parts due and delete their validators, so that fields that were emptied by hand are filled again."""
+        """Make all parts due, and delete their validators, so that fields emptied by hand are fetched again."""
         SourceStatus.objects.filter(package__in=packages).update(next_due=None, validators={})
         count = packages.update(next_due=None)
         self.message_user(request, f"{count} packages are due now.")

@@ -1,4 +1,4 @@
-"""The models of the site. Names and meanings of their fields are those of djangopackages."""
+"""The models of the site. Their fields have the same names and meanings as those of djangopackages."""
 
 from __future__ import annotations
 
@@ -101,11 +101,11 @@ class Package(TimestampedModel):
 
     @property
     def pypi_name(self) -> str:
-        """The project's name on PyPI, read from any form of `pypi_url`; "" if it contains none."""
+        """The name of the project on PyPI, read from `pypi_url`; "": `pypi_url` contains no name."""
         return pypi_name(self.pypi_url, urlsplit(settings.PYPI_URL).hostname)
 
     def fetch_metadata(self) -> list[FetchResult]:
-        """Refresh this package from all its sources. A failing source does not stop the others."""
+        """Refresh this package from all its sources, also if one of them fails. Returns the results."""
         # Imported by name, because the module imports the models.
         refresh_one: Callable[[Package], list[FetchResult]] = import_string("package.jobs.refresh_one.refresh_one")
         return refresh_one(self)
@@ -161,7 +161,7 @@ class SourceStatus(models.Model):
 
     @property
     def name(self) -> str:
-        """The source and the part, as shown to people."""
+        """The source and the part, as text for people."""
         return f"{self.source} {self.part}".rstrip()
 
     @property
@@ -175,7 +175,7 @@ class SourceStatus(models.Model):
 
 
 class Claim(models.Model):
-    """The claim of an owner to fetch a source of a package, or a ticket: the source is queued for a Celery worker."""
+    """A claim: its owner fetches a source of a package. Or a ticket: the source is queued for a Celery worker."""
 
     package = models.ForeignKey(Package, models.CASCADE, related_name="claims", db_constraint=False)
     source = models.CharField(max_length=50)
@@ -189,7 +189,7 @@ class Claim(models.Model):
     )
 
     class Meta:
-        ordering = ("package_id", "source")  # "package" would join the table, and omit claims of deleted packages
+        ordering = ("package_id", "source")  # "package" would join the packages, and omit claims of deleted packages
         constraints = (models.UniqueConstraint(fields=("package", "source"), name="unique_claim"),)
 
     def __str__(self) -> str:

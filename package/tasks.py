@@ -1,6 +1,7 @@
-"""The Celery tasks: one plans, and one fetches one source of one package.
+"""The Celery tasks. `plan` queues packages, and `fetch` fetches one source of one package.
 
-A task gets only ids and reads everything else from the database, so it may arrive twice or late without harm.
+The message of a task contains only ids; the task reads everything else from the database. So a message that arrives
+twice or late does no harm.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from django.utils import timezone
 from core.http import observe
 from core.http.django import batch_job_metrics
 from package.jobs import claims, deaths, dispatch
-from package.jobs.deaths import Danger
+from package.jobs.deaths import Treatment
 from package.jobs.due import due, parts_due
 from package.jobs.fetching import LONGEST, Work
 from package.jobs.leftovers import leave_alone
@@ -34,16 +35,17 @@ from package.sources.results import FetchOutcome
 logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(hours=1)
-"""How long a ticket that cannot be done is tried again. After that, its parts are still due for the next plan."""
+"""Time after which a ticket that cannot be done is deleted. Its parts are still due, so `plan` queues them again."""
 _FIRST_PAUSE = timedelta(seconds=10)
+"""Delay before a ticket is tried a second time. It doubles each time, and up to half of it is added at random."""
 _LONGEST_PAUSE = timedelta(minutes=10)
-"""Delay before a ticket is tried again, at first and at most. It doubles, and up to half of it is added at random."""
+"""Maximum of that delay, without the random part."""
 _EARLY = timedelta(seconds=1)
 """Tolerated difference between the clocks of two machines."""
 
 
 class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
-    """A task that is retried, with growing delays, while the database is unavailable."""
+    """A task that is retried, with increasing delays, while the database is unavailable."""
 
     autoretry_for = (OperationalError, InterfaceError)
     retry_backoff = True
@@ -54,7 +56,7 @@ class Patient(Task):  # type: ignore[type-arg]  # not subscriptable at run time
 
 @shared_task(base=Patient)
 def plan() -> None:
-    """Queue the packages that are due, and send lost messages again. Runs in the default queue, not in a source's."""
+    """Queue the packages that are due, and send lost messages again. The task runs in the default queue."""
     with batch_job_metrics.jobs().run("plan") as job:
         for packages in dispatch.enqueue(list(due().values_list("pk", flat=True)), send, everything=False):
             job.items({"success": packages})
@@ -63,18 +65,23 @@ def plan() -> None:
 
 @shared_task(base=Patient, soft_time_limit=int(LONGEST) + 10, time_limit=int(LONGEST) + 20)
 def fetch(package_id: int, source: str, tries: int = 0) -> None:
-    """Fetch the queued parts of a package from one source, unless another process fetches or has fetched them."""
+    """Fetch the queued parts of a package from one source, unless another process fetches them or has fetched them."""
     owner = claims.new_owner()
     try:
         _fetch_claimed(owner, package_id, source, tries)
-    except BaseException:  # time limit, shutdown or database failure: return the claim, so that it counts no death
+    except BaseException:  # time limit, shutdown or database failure: return the claim, so that this counts no death
         with suppress(OperationalError, InterfaceError):
             claims.release_all(owner)
         raise
 
 
 def send(package_id: int, source: str, tries: int = 0, eta: datetime | None = None) -> None:
-    """Send the message for a ticket. Raises `kombu.exceptions.OperationalError` if the broker cannot be reached."""
+    """Send the message for a ticket.
+
+    :param tries: how often the ticket was tried.
+    :param eta: the time at which the message is delivered; None: now.
+    :raises kombu.exceptions.OperationalError: if the broker cannot be reached.
+    """
     when: dict[str, Any] = {} if eta is None else {"eta": eta}
     fetch.apply_async((package_id, source), {"tries": tries} if tries else {}, queue=source, **when)
 
@@ -91,7 +98,7 @@ def _fetch_claimed(owner: str, package_id: int, source: str, tries: int) -> None
         claims.release([claim])
         return
     rows = [row for row in package.sources.all() if row.source == source]
-    if deaths.danger(ticket.deaths, rows) is Danger.DEADLY:
+    if deaths.treatment(ticket.deaths, rows) is Treatment.POSTPONED:
         work = Work(package, parts, claim=claim)
         deaths.put_off(work, sessions())
         store([work], owner)
@@ -99,7 +106,7 @@ def _fetch_claimed(owner: str, package_id: int, source: str, tries: int) -> None
     pause, at = _pauses().of(parts[0]), _awaited(ticket)
     if at is None and pause is None:
         _fetch(package, parts, ticket, tries)
-    elif at := at or _try_again(ticket, 0, pause.retry_at if pause else None):  # nothing was sent: not a try
+    elif at := at or _try_again(ticket, 0, pause.retry_at if pause else None):  # nothing was sent, so 0 tries
         claims.give_back([claim], sent=at, deaths=ticket.deaths)
         send(package_id, source, tries, eta=at)
     elif pause is not None:
@@ -108,7 +115,7 @@ def _fetch_claimed(owner: str, package_id: int, source: str, tries: int) -> None
 
 
 def _fetch(package: Package, parts: list[Part], ticket: Claim, tries: int) -> None:
-    """Fetch these parts and store the results. Send the ticket again for parts that failed for now."""
+    """Fetch these parts and store the results. If parts failed for a transient reason, send the ticket again."""
     through, pauses = sessions(), _pauses()
     work = Work(package, parts, again=tries > 0, claim=ticket.pk)
     with observe(pauses.observe), through.within(LONGEST):
@@ -128,9 +135,10 @@ def _fetch(package: Package, parts: list[Part], ticket: Claim, tries: int) -> No
 
 
 def _wanted(package: Package, ticket: Claim) -> list[Part]:
-    """Return the parts of the ticket: those that were tried without success since it was queued, and those still due.
+    """Return the parts to fetch for a ticket.
 
-    The message does not list the parts, because a message may be lost. The database has them in any case.
+    These are the parts that were fetched without success since the ticket was queued, and those that are still due. The
+    parts are determined from the database, because a message may be lost.
     """
     since = ticket.queued or timezone.now()
     rows = {(row.source, row.part): row for row in package.sources.all()}
@@ -140,7 +148,7 @@ def _wanted(package: Package, ticket: Claim) -> list[Part]:
     for part in registry.parts_of(package):
         key = (part.source, part.name)
         row = rows.get(key)
-        # Parts that were not requested because another part failed count as tried, since they failed for now too.
+        # Parts that were not requested because another part failed count as tried too.
         unasked = row is not None and row.outcome == FetchOutcome.FAILED and not row.attempts
         if row is not None and (_is_since(row.last_attempt, since) or (tried and unasked)):
             is_wanted = not _is_since(row.last_success, since) and row.outcome != FetchOutcome.NOT_FOUND
@@ -156,21 +164,27 @@ def _is_since(moment: datetime | None, since: datetime) -> bool:
 
 
 def _wait_for_its_owner(package_id: int, source: str, tries: int) -> None:
-    """Send the ticket again for the time when its owner's lease ends, because the owner may die before it is done."""
+    """Send another message for the ticket, to be delivered when the lease of its owner ends.
+
+    If the process of the owner is killed, that message restarts the work.
+    """
     ticket = Claim.objects.filter(package_id=package_id, source=source).first()
-    if ticket is not None:  # otherwise it is done
-        # Without a lease, the ticket was free, but another process had locked its row, to record that it was sent.
+    if ticket is not None:  # otherwise the work is done
+        # If there is no lease, another process had locked the row of the ticket, to record that its message was sent.
         until = max(ticket.until or timezone.now(), timezone.now())
         send(package_id, source, tries, eta=until + timedelta(seconds=1 + 4 * random.random()))  # noqa: S311 - no secret
 
 
 def _awaited(ticket: Claim) -> datetime | None:
-    """Return when the expected message of a ticket arrives, if the current message is an earlier one; else None."""
+    """Return the time at which the next message of a ticket is delivered; None: the current message is the last one."""
     return ticket.sent if ticket.sent is not None and ticket.sent > timezone.now() + _EARLY else None
 
 
 def _try_again(ticket: Claim, tries: int, until: datetime | None) -> datetime | None:
-    """Return when to try a ticket again that cannot be done before `until`; None: not again, or `until` is None."""
+    """Return when to try a ticket again that cannot be done before `until`.
+
+    None: do not try it again, because `until` is None or the ticket is older than `PATIENCE`.
+    """
     now = timezone.now()
     if until is None or now - (ticket.queued or now) > PATIENCE:
         return None
@@ -181,5 +195,5 @@ def _try_again(ticket: Claim, tries: int, until: datetime | None) -> datetime | 
 
 @cache
 def _pauses() -> Pauses:
-    """Return the pauses that this process knows of."""
+    """Return the pauses of this process. The first call creates the object."""
     return Pauses()

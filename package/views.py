@@ -15,7 +15,7 @@ from package.sources.sessions import Sessions
 
 _sessions = Sessions.made(WEB_REQUEST)
 _PATIENCE = 10.0
-"""Seconds for all parts of a package. gunicorn kills a worker after 30 s."""
+"""Maximum seconds in total for the parts of a package, because the visitor waits."""
 
 
 @require_safe

@@ -15,10 +15,10 @@ _WEB = re.compile(r"https?://[^\s\x00-\x20\x7f]+", re.IGNORECASE)
 
 
 def is_web_address(address: str) -> bool:
-    """Return whether every browser takes `address` for the address of a web server.
+    """Return whether all browsers treat `address` as the address of a web server.
 
-    An address with another scheme may run a script, and one without a scheme leads to this site. Browsers ignore spaces
-    and control characters at the beginning, and line breaks and tabs anywhere.
+    An address with another scheme may run a script, and an address without a scheme leads to this site. Browsers ignore
+    spaces and control characters at the beginning, and line breaks and tabs anywhere, so none are allowed.
     """
     try:
         return _WEB.fullmatch(address) is not None and bool(urlsplit(address).hostname)

@@ -8,22 +8,26 @@ from package.jobs.pauses import was_asked
 from package.sources.results import FetchOutcome, FetchResult
 
 PASSES = 6
-"""How often a part is fetched in a run, at most."""
+"""Maximum number of times that a part is fetched in a run."""
 FIRST_PAUSE = 3.0
+"""Seconds before a part that failed, or was not ready, is fetched a second time. The delay doubles each time."""
 LONGEST_PAUSE = 60.0
-"""Seconds before a part that failed, or was not ready, is fetched again: at first, and at most. The delay doubles."""
+"""Maximum seconds of that delay."""
 
 
 def comes_again(result: FetchResult, tries: int) -> bool:
-    """Return whether a part is put aside for another pass. `tries`: how often it was fetched before this result.
+    """Return whether a part is put aside, to be fetched again later in the run.
 
-    ===============================================  =========================
-    result                                           another pass
-    ===============================================  =========================
-    not asked, because its source is paused until T  always, at T
-    left alone, or worth another try                 up to `PASSES` in all
-    any other result                                 no, the result is final
-    ===============================================  =========================
+    =======================================================  ===========================
+    result                                                   fetched again
+    =======================================================  ===========================
+    no request was sent, because the source is paused until  yes, at that time
+    a known time
+    left alone, or `again`: another request may succeed      up to `PASSES` fetches
+    any other result                                         no, the result is final
+    =======================================================  ===========================
+
+    :param tries: the number of fetches of the part before this result.
     """
     if waits(result):
         return True
@@ -31,10 +35,13 @@ def comes_again(result: FetchResult, tries: int) -> bool:
 
 
 def waits(result: FetchResult) -> bool:
-    """Return whether the source was not asked because it is paused until a known time."""
+    """Return whether no request was sent because the source is paused until a known time."""
     return not was_asked(result) and result.retry_at is not None and result.retry_at > datetime.now(UTC)
 
 
 def pause_before(tries: int) -> float:
-    """Return the seconds to wait before the next fetch of a part. `tries`: its fetches before the one that failed."""
+    """Return the seconds to wait before the next fetch of a part.
+
+    :param tries: the number of fetches of the part before the one that failed.
+    """
     return min(FIRST_PAUSE * 2.0**tries, LONGEST_PAUSE)

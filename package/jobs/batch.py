@@ -1,4 +1,4 @@
-"""Runs over many rows: each row is processed separately, the run can be stopped, and it ends with a summary."""
+"""Runs that process many rows, one after the other. A run can be stopped, and ends with a summary."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class RunSummary:
     """The figures that every run reports."""
 
     tried: int = 0
-    """Rows that were processed. When packages are refreshed: packages for which at least one source was asked."""
+    """Number of rows that were processed. In a run over packages: packages for which a request was sent."""
     left: int = 0
-    """Rows that were not processed, or not completely."""
+    """Number of rows that were not processed, or not completely."""
     stopped: str = ""
-    """Why the run ended early; "" if it did not."""
+    """Why the run ended early; "": it did not end early."""
     database_failed: bool = False
     attempts: int = 0
     unchanged: int = 0
-    """Attempts that were answered with 304 (no body)."""
+    """Number of attempts with status 304 (not modified, without a body)."""
     retries: int = 0
     backoff_seconds: float = 0.0
     seconds: float = 0.0
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
-    """Guards the counters: events come from any thread."""
+    """Protects the counters, because events may come from any thread."""
 
     @contextmanager
     def measured(self) -> Iterator[None]:
@@ -58,7 +58,10 @@ class RunSummary:
                 self.backoff_seconds += event.waited
 
     def cost(self, rows: str) -> str:
-        """Return a line with the number of `rows`, the duration, attempts and retries."""
+        """Return a line of text with the number of rows, the duration, attempts and retries.
+
+        :param rows: the name of the rows, for example "packages".
+        """
         return (
             f"{self.tried} {rows} in {self.seconds:.1f} s; {self.attempts} attempts, {self.retries} retries, "
             f"{self.backoff_seconds:.1f} s lost to backoff"
@@ -78,7 +81,7 @@ class RunSummary:
 
 
 def each(primary_keys: Sequence[int], stopper: Stopper, summary: RunSummary, visit: Callable[[int], None]) -> None:
-    """Call `visit` for each of these rows until the run must end. If it raises `Stopped`, its row counts as left."""
+    """Call `visit` for each of these rows until the run must end. If it raises `Stopped`, the row counts as left."""
     for position, primary_key in enumerate(primary_keys):
         summary.left = len(primary_keys) - position
         if stopper.reason:
@@ -87,7 +90,7 @@ def each(primary_keys: Sequence[int], stopper: Stopper, summary: RunSummary, vis
             visit(primary_key)
         except Stopped:
             break
-        except (OperationalError, InterfaceError) as exc:  # results of the other rows could not be saved either
+        except (OperationalError, InterfaceError) as exc:  # the results of the other rows could not be saved either
             logger.exception("The database failed; the run ends here")
             stopper.stop(f"the database failed: {type(exc).__name__}")
             summary.database_failed = True

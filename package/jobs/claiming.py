@@ -1,6 +1,6 @@
-"""Turns the units that a run wants to fetch into tasks: units that it has claimed, and that still need a fetch.
+"""Turns the units that a run wants to fetch into tasks. A task is a unit that the run has claimed and must fetch.
 
-The claim is committed before the fetch starts. If the fetch kills the process, the next run can therefore detect it.
+The claim is committed before the fetch starts. So if the fetch kills the process, the next run can detect this.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from package.jobs import claims, deaths
-from package.jobs.deaths import Danger
+from package.jobs.deaths import Treatment
 from package.jobs.due import parts_due
 from package.jobs.fetching import Work
 from package.jobs.lanes import Unit
@@ -23,7 +23,7 @@ from package.sources import registry
 from package.sources.registry import Part
 
 _READ = ("slug", "title", "repo_url", "repo_host", "repo_missing_since", "pypi_url", "pypi_missing_since")
-"""The fields that a fetch reads. They are loaded in advance: the threads of the crew must not need the database."""
+"""The fields that a fetch reads. They are loaded in advance, so that the threads that fetch do not use the database."""
 
 
 @dataclass
@@ -39,25 +39,32 @@ class Claimed:
     """The result of claiming units."""
 
     tasks: list[Task] = field(default_factory=list)
-    """Work to do now."""
-    later: list[tuple[Danger, Unit]] = field(default_factory=list)
-    """Units that are too dangerous for now. Their claims were returned, so they can be claimed again."""
+    """Units to fetch now."""
+    later: list[tuple[Treatment, Unit]] = field(default_factory=list)
+    """Units that may kill the process, so they are not fetched now, each with how to treat it. Their claims were
+    returned, so they can be claimed again."""
     others: list[tuple[Unit, str]] = field(default_factory=list)
-    """Units that this run does not fetch, and the reason: another run fetches or fetched them. "": the package was
-    deleted or has a new address."""
+    """Units that this run does not fetch, each with the reason: another run fetches them or has fetched them. "": the
+    package was deleted or has a new address."""
 
 
 class Claimer:
     """Claims units for one run."""
 
     def __init__(self, *, everything: bool) -> None:
-        """`everything`: fetch all parts of the packages, not only those that are due."""
+        """Create an owner of claims.
+
+        :param everything: whether to fetch all parts of the packages, not only those that are due.
+        """
         self.owner = claims.new_owner()
         self.began = timezone.now()
         self._everything = everything
 
-    def claim(self, units: Sequence[Unit], up_to: Danger) -> Claimed:
-        """Claim the units that no other run fetches or has fetched, and that are no more dangerous than `up_to`."""
+    def claim(self, units: Sequence[Unit], up_to: Treatment) -> Claimed:
+        """Claim the units that no other run fetches or has fetched.
+
+        :param up_to: the units whose treatment is greater are not claimed: see `Claimed.later`.
+        """
         rows = SourceStatus.objects.filter(source__in={unit.source for unit in units})
         claimed = Claimed()
         unneeded, put_back = [], []
@@ -74,22 +81,22 @@ class Claimer:
                     claimed.others.append((unit, _why_not(unit, claim, package)))
                     continue
                 task = Task(unit, Work(package, parts, again=unit.tries > 0, claim=claim))
-                danger = deaths.danger(
+                treatment = deaths.treatment(
                     died.get(claim, 0), [row for row in package.sources.all() if row.source == unit.source]
                 )
-                if danger <= up_to:
+                if treatment <= up_to:
                     claimed.tasks.append(task)
                 else:
-                    claimed.later.append((danger, unit))
+                    claimed.later.append((treatment, unit))
                     put_back.append(claim)
             claims.release(unneeded)
             claims.put_back(put_back)
         return claimed
 
     def _still_wanted(self, unit: Unit, package: Package) -> list[Part]:
-        """Return the parts of `unit` that still need a fetch: no other run has fetched them since this run began."""
+        """Return the parts of `unit` that no other run has fetched since this run began."""
         rows = {row.part: row for row in package.sources.all() if row.source == unit.source}
-        # Another run that began before this one may have finished meanwhile. Its parts are then no longer due.
+        # Another run that began before this one may have finished since then. The parts that it fetched are not due.
         first_try = not (unit.tries or self._everything)
         due = {(part.source, part.name) for part in parts_due(package, everything=not first_try)}
         parts = []
@@ -102,7 +109,7 @@ class Claimer:
 
 
 def read(keys: Sequence[int], rows: QuerySet[SourceStatus]) -> dict[int, Package]:
-    """Load packages by primary key, each with its `rows` of the ledger."""
+    """Return packages by primary key. Each has, as its `sources`, those rows of the ledger that are among `rows`."""
     packages = Package.objects.filter(pk__in=keys).only(*_READ)
     return {package.pk: package for package in packages.prefetch_related(Prefetch("sources", rows))}
 

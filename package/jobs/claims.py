@@ -1,7 +1,7 @@
-"""Claims: before a process fetches a source of a package, it claims that source in the database, with a lease.
+"""Claims. Before a process fetches a source of a package, it claims that source in the database, with a lease.
 
-This keeps several runs, machines and workers from fetching the same data at once. The lease of a process that dies
-expires. A process that continues after its lease has expired may find that another owner has the claim; it then stores
+This prevents several runs, machines and workers from fetching the same data at once. The lease of a process that dies
+expires. If a process continues after its lease has expired, another owner may have the claim. The process then stores
 nothing.
 """
 
@@ -18,10 +18,10 @@ from django.db.models.functions import Now
 from package.models import Claim
 
 LEASE = timedelta(seconds=150)
-"""Longer than the fetch of one source of a package can take: see `fetching.LONGEST`."""
+"""Duration of a lease. It is longer than the fetch of one source of a package can take: see `fetching.LONGEST`."""
 
 Wanted = tuple[int, str]
-"""A package's primary key, and a source."""
+"""The primary key of a package, and a source."""
 
 
 def new_owner() -> str:
@@ -30,26 +30,27 @@ def new_owner() -> str:
 
 
 def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> dict[Wanted, int]:
-    """Claim the free ones of `wanted`. Returns the primary keys of the claims that `owner` now has.
+    """Claim those of `wanted` that no other owner has claimed. Returns the primary keys of the new claims.
 
-    If the lease of a claim expired while it had an owner, its `deaths` are raised by one: an owner that is alive
-    returns its claims in time.
+    If the lease of a claim expired while it had an owner, its `deaths` are increased by one, because an owner whose
+    process is alive returns its claims before the lease ends.
 
-    :param tickets: claim only tickets, that is, rows that `package.jobs.dispatch` has queued and that are not done yet.
+    :param tickets: whether to claim only tickets, that is, rows that `package.jobs.dispatch` has queued and that are
+        not done yet.
     """
     with transaction.atomic():
         if not tickets:
-            # All processes insert in the same order, so that two that insert the same rows cannot deadlock.
+            # All processes insert in the same order, so that two processes that insert the same rows cannot deadlock.
             missing = [Claim(package_id=package, source=source) for package, source in sorted(wanted)]
             Claim.objects.bulk_create(missing, ignore_conflicts=True)
         packages = {package for package, _ in wanted}
-        # order_by() here and below: an ordering by the package would join and lock the packages too. A claim would then
-        # be skipped whenever another process stores another source of the same package.
+        # order_by() here and below, because an ordering by the package would join and lock the packages too. Then a
+        # claim would be skipped whenever another process stores another source of the same package.
         claims = Claim.objects.order_by()
         known = claims.filter(package_id__in=packages).values_list("pk", "package_id", "source")
         keys = {pk: (package, source) for pk, package, source in known if (package, source) in wanted}
         free = claims.filter(Q(until=None) | Q(until__lt=Now()), pk__in=keys)
-        if connection.features.has_select_for_update_skip_locked:  # locked: another process is claiming it
+        if connection.features.has_select_for_update_skip_locked:  # skip rows that another process is claiming
             free = claims.filter(pk__in=free.select_for_update(skip_locked=True).values("pk"))
         deaths = Case(When(until=None, then=F("deaths")), default=F("deaths") + 1)
         got = free.update(owner=owner, until=Now() + LEASE, deaths=deaths)
@@ -60,7 +61,7 @@ def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> d
 
 
 def deaths_of(keys: Iterable[int]) -> dict[int, int]:
-    """Return, for each of these claims with deaths, how often in a row the process of its owner has died."""
+    """Return how often in a row the process of the owner has died, for each of these claims for which it has."""
     return dict(Claim.objects.filter(pk__in=keys, deaths__gt=0).order_by().values_list("pk", "deaths"))
 
 
@@ -82,19 +83,19 @@ def release(keys: Iterable[int]) -> None:
 def give_back(keys: Iterable[int], *, sent: datetime, deaths: int = 0) -> None:
     """Return claims to the queue.
 
-    :param sent: when their next message arrives.
-    :param deaths: their current count, if nothing was fetched; 0 after a fetch, which restarts the count.
+    :param sent: the time at which the queue delivers their next message.
+    :param deaths: the current `deaths` of the claims, if nothing was fetched; 0 after a fetch, which resets the count.
     """
     Claim.objects.filter(pk__in=keys).update(owner="", until=None, sent=sent, deaths=deaths)
 
 
 def put_back(keys: Iterable[int]) -> None:
-    """Return claims, so that any process can claim them at once. They keep their count of deaths."""
+    """Return claims, so that any process can claim them immediately. Their `deaths` stay unchanged."""
     Claim.objects.filter(pk__in=keys).update(owner="", until=None)
 
 
 def release_all(owner: str) -> None:
-    """Return all claims of `owner`, whose work is not done. Tickets stay queued, and deaths stay counted."""
+    """Return all claims of `owner`, whose work is not done. Tickets stay queued, and `deaths` stay unchanged."""
     with transaction.atomic():
         mine = Claim.objects.filter(pk__in=lock(Claim.objects.filter(owner=owner)))
         mine.filter(queued=None, deaths=0).delete()

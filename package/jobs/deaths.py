@@ -1,8 +1,8 @@
-"""Fetches that killed their worker process: decides when they are tried again, and when they are postponed.
+"""Decides whether a fetch that may have killed its worker process is tried again or postponed.
 
-The process may run out of memory, or be killed because of the memory it uses. The same package would then kill the next
-worker too. `Claim.deaths` counts how often in a row this has happened (see `claims.claim`). A run that is stopped or
-aborted returns its claims, and so does a task at its soft time limit. Neither counts as a death.
+The process may run out of memory, or be killed because of the memory that it uses. Then the same package would kill the
+next worker too. `Claim.deaths` counts how often in a row this has happened (see `claims.claim`). A run that is stopped
+or aborted returns its claims, and so does a task at its soft time limit, so neither counts as a death.
 """
 
 from __future__ import annotations
@@ -15,34 +15,37 @@ from package.models import SourceStatus
 from package.sources.sessions import Sessions
 
 TOO_MANY = 2
-"""Deaths in a row after which the source of a package is postponed."""
+"""Number of killed processes in a row after which the source of a package is postponed."""
 REASON = "worker_died"
-"""The reason of the failure in the ledger. It stays until a fetch of the source ends without a death."""
+"""The reason of the failure in the ledger. It stays until a fetch of the source does not kill its process."""
 _WHY = "was not asked: in the last fetches of this package the worker process died (killed, or out of memory)"
 
 
-class Danger(IntEnum):
-    """How to treat a source of a package, given its deaths."""
+class Treatment(IntEnum):
+    """How to treat a source of a package, given how often its fetch has killed the process."""
 
-    NONE = 0
-    RISKY = 1
-    """Its fetch may have killed the process. Fetch it last and alone, so that another death shows that it did."""
-    DEADLY = 2
-    """Its fetch killed the process too often. Do not fetch it for now."""
+    NORMAL = 0
+    ALONE = 1
+    """The fetch may have killed the process. Fetch the source last and alone: if the process is killed again, the fetch
+    was the cause."""
+    POSTPONED = 2
+    """The fetch has killed the process too often. Do not fetch the source for now."""
 
 
-def danger(deaths: int, rows: Iterable[SourceStatus]) -> Danger:
-    """Return how dangerous a fetch is. If the ledger already records deaths, one further death makes it deadly.
+def treatment(deaths: int, rows: Iterable[SourceStatus]) -> Treatment:
+    """Return how to treat a fetch that may kill its process.
 
-    :param deaths: the deaths of its claim.
-    :param rows: the rows of its parts in the ledger.
+    If the ledger records that the source was postponed before, one more killed process is enough to postpone it again.
+
+    :param deaths: `Claim.deaths` of the claim.
+    :param rows: the rows in the ledger of the parts to fetch.
     """
     is_known = any(row.reason == REASON for row in rows)
     if deaths >= (1 if is_known else TOO_MANY):
-        return Danger.DEADLY
-    return Danger.RISKY if deaths or is_known else Danger.NONE
+        return Treatment.POSTPONED
+    return Treatment.ALONE if deaths or is_known else Treatment.NORMAL
 
 
 def put_off(work: Work, through: Sessions) -> None:
-    """Mark `work` as failed without a request. When this is stored, the package moves to the end of the queue."""
+    """Record `work` as failed, without a request. When this is stored, the package moves to the end of the queue."""
     work.give_up(_WHY, REASON, through)

@@ -1,7 +1,7 @@
 """The queue of the Celery workers: a ticket for each source of a package to fetch, and a message for each ticket.
 
-Tickets are rows in the database, and a message only names its ticket. So a message that arrives twice finds nothing
-to do the second time, and a message that is lost is sent again.
+Tickets are rows in the database, and a message only identifies its ticket. So a message that arrives twice has no
+effect the second time, and a message that is lost can be sent again.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from package.jobs.due import parts_due
 from package.models import Claim, Package
 
 RESEND = timedelta(minutes=15)
-"""When no worker has taken a ticket for this long, its message is sent again: the broker may have lost it."""
+"""If no worker has taken a ticket for this time, its message is sent again, because the broker may have lost it."""
 _CHUNK = 200
-"""Packages per database query."""
+"""Number of packages per database query."""
 
 Send = Callable[[int, str], object]
-"""Sends the message for a package and a source."""
+"""A function that sends the message for a package (its primary key) and a source."""
 
 
 def enqueue(primary_keys: Sequence[int], send: Send, *, everything: bool) -> Iterator[int]:
-    """Queue these packages in chunks; after each chunk, yield its number of packages.
+    """Queue these packages in chunks. After each chunk, yield the number of its packages.
 
-    :param everything: queue all parts of the packages, not only those that are due.
+    :param everything: whether to queue all parts of the packages, not only those that are due.
     """
     for start in range(0, len(primary_keys), _CHUNK):
         keys = primary_keys[start : start + _CHUNK]
@@ -45,7 +45,7 @@ def enqueue(primary_keys: Sequence[int], send: Send, *, everything: bool) -> Ite
             ignore_conflicts=True,
         )
         there = Claim.objects.filter(package_id__in=keys)
-        _change(there.filter(queued=None), queued=now)  # a run has claimed these, but it may die before they are done
+        _change(there.filter(queued=None), queued=now)  # a run has claimed these, but may be killed before the end
         if everything:
             _change(there.filter(everything=False), everything=True)
         _send(unsent().filter(package_id__in=keys), send)
@@ -53,12 +53,12 @@ def enqueue(primary_keys: Sequence[int], send: Send, *, everything: bool) -> Ite
 
 
 def send_again(send: Send) -> None:
-    """Send messages again that were lost, or whose worker died."""
+    """Send messages again that were lost, or whose worker was killed."""
     _send(unsent(), send)
 
 
 def unsent() -> QuerySet[Claim]:
-    """Return the tickets that probably have no message: none was sent, or none was handled in time."""
+    """Return the tickets that probably have no message, because none was sent, or none was handled in time."""
     now = timezone.now()
     return Claim.objects.filter(
         Q(until=None) | Q(until__lt=now),
@@ -68,13 +68,13 @@ def unsent() -> QuerySet[Claim]:
 
 
 def left(queued_by: datetime) -> int:
-    """Return the number of tickets that were queued by that time and are not done yet."""
+    """Return the number of tickets that were queued at `queued_by` or earlier and are not done yet."""
     return Claim.objects.filter(queued__lte=queued_by).count()
 
 
 def _send(tickets: QuerySet[Claim], send: Send) -> None:
     rows = list(tickets.order_by("pk").values_list("pk", "package_id", "source"))
-    for start in range(0, len(rows), _CHUNK):  # recorded per chunk: after an interruption, few messages are sent twice
+    for start in range(0, len(rows), _CHUNK):  # in chunks, so that after an interruption few messages are sent twice
         sent = []
         try:
             for key, package, source in rows[start : start + _CHUNK]:
@@ -85,6 +85,6 @@ def _send(tickets: QuerySet[Claim], send: Send) -> None:
 
 
 def _change(tickets: QuerySet[Claim], **values: object) -> None:
-    """Update tickets. They are locked in the same order as runs lock the claims that they store, against deadlocks."""
+    """Update tickets. Against deadlocks, they are locked in the order in which runs lock the claims that they store."""
     with transaction.atomic():
         Claim.objects.filter(pk__in=claims.lock(tickets)).update(**values)

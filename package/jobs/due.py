@@ -14,19 +14,20 @@ from package.sources.registry import Part
 
 
 def due(now: datetime | None = None) -> QuerySet[Package]:
-    """Return the packages that have a part that is due according to the ledger, ordered as by `in_order`."""
+    """Return the packages with at least one part that is due according to the ledger, in the order of `in_order`."""
     return in_order(Package.objects.filter(Q(next_due=None) | Q(next_due__lte=now or timezone.now())))
 
 
 def stale(before: datetime) -> QuerySet[Package]:
-    """Return the packages that were last refreshed before `before`, or never, ordered as by `in_order`."""
+    """Return the packages that were last refreshed before `before`, or never, in the order of `in_order`."""
     return in_order(Package.objects.filter(Q(last_fetched=None) | Q(last_fetched__lt=before)))
 
 
 def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
-    """Order packages for refreshing: those tried longest ago come first.
+    """Order packages for refreshing: those whose last refresh, successful or failed, is oldest come first.
 
-    A package whose turn passed without a fetch is ordered by the time at which it is due, so it comes after the others.
+    If there was none, but the package has been postponed, the time at which it is due counts instead. Packages with
+    neither come first of all.
     """
     tried = Greatest(
         Coalesce("last_fetched", "last_exception_at", "next_due"),
@@ -36,9 +37,11 @@ def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
 
 
 def parts_due(package: Package, *, everything: bool) -> list[Part]:
-    """Return the parts of a package to fetch: those that are due according to the ledger, or `everything`.
+    """Return the parts of a package to fetch: those that are due according to the ledger.
 
     The list may be empty, because another process may have fetched the parts since the package was selected.
+
+    :param everything: whether to return all parts.
     """
     parts = registry.parts_of(package)
     if everything:

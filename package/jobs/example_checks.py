@@ -1,7 +1,7 @@
 """Checks whether the example pages that users submitted still exist. An example whose page is gone becomes inactive.
 
-Only an answer that the page is gone counts. A server that is down, limits our rate or cannot be reached gives no
-information about the page.
+Only a response that says that the page is gone counts. If the server is down, limits our rate or cannot be reached, the
+page may still exist.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from package.models import PackageExample
 logger = logging.getLogger(__name__)
 
 PERMANENT = frozenset({404, 410, 451})
-"""Not 401 and 403: a page behind a login or a bot check still exists."""
+"""Statuses that say that a page is gone. 401 and 403 do not: a page behind a login or a bot check still exists."""
 PERMANENT_IN_A_ROW = 3
-"""Permanent answers after which an example becomes inactive."""
+"""Number of responses in a row that say that the page is gone, after which an example becomes inactive."""
 APART = timedelta(hours=6)
-"""Minimum time between two answers that count, so that the owners of a page can notice and repair a bad deployment."""
+"""Minimum time between two such responses that count, so that the owners of a page can notice and repair a bad
+deployment."""
 _LEADS_NOWHERE = (
     BlockedAddress,
     requests.exceptions.InvalidSchema,
@@ -47,10 +48,10 @@ class CheckOutcome(StrEnum):
     ANSWERS = "answers"
     GONE = "gone"
     UNCLEAR = "unclear"
-    """The server answered, but neither that the page exists nor that it is gone."""
+    """The response says neither that the page exists nor that it is gone."""
     UNREACHABLE = "unreachable"
     LEFT_ALONE = "left alone"
-    """The server is down, or asked for a pause: nothing was sent."""
+    """Nothing was sent, because the server is down or has asked for a pause."""
     REFUSED = "refused"
     """The address of the page is not allowed, so nothing was sent. A person has to correct it."""
     FAILED = "failed"
@@ -68,11 +69,11 @@ class ExamplesSummary(RunSummary):
     deactivated: list[str] = field(default_factory=list)
     activated: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """Examples whose address has to be corrected."""
+    """Examples whose address is not allowed and has to be corrected."""
 
     @property
     def reached_nothing(self) -> bool:
-        """True if examples were checked and no server answered."""
+        """Whether examples were checked and no server sent a response."""
         return self._count(_NOT_REACHED) > 0 == self._count(_REACHED)
 
     @property
@@ -96,10 +97,14 @@ class ExamplesSummary(RunSummary):
 
 
 def to_check(slugs: Sequence[str] = (), *, inactive: bool = False) -> QuerySet[PackageExample]:
-    """Return the examples to check: those for which an answer counts now come first, then those checked longest ago.
+    """Return the examples to check, in order.
 
-    :param slugs: if given, only the examples of these packages.
-    :param inactive: include examples that checks made inactive. Examples that a person has hidden are never included.
+    Those come first for which a response that the page is gone would count now (see `APART`). Among them, and among the
+    others, those come first whose last check is oldest.
+
+    :param slugs: if given, only the examples of these packages are returned.
+    :param inactive: whether to include examples that checks have made inactive. Examples that a person has hidden are
+        never included.
     """
     wanted = Q(active=True)
     if inactive:
@@ -114,7 +119,10 @@ def to_check(slugs: Sequence[str] = (), *, inactive: bool = False) -> QuerySet[P
 
 
 def check(primary_keys: Sequence[int], stopper: Stopper, tell: Callable[[str, str], None]) -> ExamplesSummary:
-    """Check these examples one after the other, and save each result at once. `tell` is called with each result."""
+    """Check these examples one after the other, and save each result immediately.
+
+    :param tell: called with each result: the example and its outcome, and a note.
+    """
     summary = ExamplesSummary()
     with summary.measured(), ResilientSession(untrusted=True, wait=stopper.wait) as session:
 
@@ -140,15 +148,15 @@ def consequences(example: PackageExample, outcome: CheckOutcome, now: datetime) 
         return {}
     if outcome is not CheckOutcome.GONE or not example.active:
         return {"last_checked": now}
-    # An active example with enough failures to be inactive was activated by hand. The count starts again at 0.
+    # If an active example has enough failures to be inactive, a person has activated it. The count starts again at 0.
     failures = example.failures if example.failures < PERMANENT_IN_A_ROW else 0
     if failures and example.last_checked and now - example.last_checked < APART:
-        return {}  # last_checked stays: with hourly runs, two answers would otherwise never be APART
+        return {}  # last_checked stays, because with hourly runs two responses would otherwise never be APART
     return {"failures": failures + 1, "active": failures + 1 < PERMANENT_IN_A_ROW, "last_checked": now}
 
 
 def describe(example: PackageExample) -> str:
-    """Return a name of `example` for logs. Of its address only the host is shown, as the rest may contain secrets."""
+    """Return a name of `example` for logs. It contains only the host of the address; the rest may contain secrets."""
     try:
         host = origin_of(example.url).host
     except ValueError:
@@ -165,12 +173,12 @@ def _check(example: PackageExample, session: requests.Session, summary: Examples
             note += ", too soon after the last one to count"
         if not _save(example, note, changes):
             return CheckOutcome.SKIPPED, "was changed meanwhile"
-    except Stopped as exc:  # counts as checked: a run with too little time would otherwise start with it every time
+    except Stopped as exc:  # counts as checked, because short runs would otherwise start with this example every time
         _save(example, f"no answer: {exc}", {"last_checked": timezone.now()})
         raise
     except (OperationalError, InterfaceError):
         raise
-    except Exception as exc:  # an unexpected error must not keep the other examples from being checked
+    except Exception as exc:  # an unexpected error must not prevent the check of the other examples
         redaction.error(exc, redaction.secrets_of(example.url))
         logger.exception("%s: check failed with an unexpected error", name)
         return CheckOutcome.FAILED, f"unexpected {type(exc).__name__}; see the log"
@@ -187,7 +195,10 @@ def _check(example: PackageExample, session: requests.Session, summary: Examples
 
 
 def _ask(url: str, session: requests.Session) -> tuple[CheckOutcome, str]:
-    """Request `url`. Because many servers refuse HEAD, this sends a GET and does not read the body."""
+    """Request `url` with a GET whose body is not read, because many servers refuse HEAD.
+
+    Returns the outcome and a note.
+    """
     try:
         with session.get(url, stream=True) as response:
             status = response.status_code
@@ -206,6 +217,6 @@ def _ask(url: str, session: requests.Session) -> tuple[CheckOutcome, str]:
 
 
 def _save(example: PackageExample, note: str, changes: dict[str, Any]) -> bool:
-    """Store `note` and `changes`; return False if the example was changed or deleted during the check."""
+    """Store `note` and `changes`. Returns False if the example was changed or deleted during the check."""
     same = PackageExample.objects.filter(pk=example.pk, url=example.url, active=example.active)
     return bool(same.update(last_result=note[:200], **changes))

@@ -1,4 +1,4 @@
-"""Computes the fields of a package that describe its fetches, from the ledger's rows of its parts."""
+"""Computes the fields of a package that describe its fetches, from the rows of its parts in the ledger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}
 class _State(Enum):
     FAILING = auto()
     UNKNOWN = auto()
-    """No part failed, but a part that failed before could not be asked this time."""
+    """No part failed, but for a part that failed before, no request could be sent this time."""
     FINE = auto()
 
 
@@ -27,7 +27,7 @@ def after(
     """Return the values of `FETCH_FIELDS` after a fetch.
 
     :param results: the results of the parts that were fetched.
-    :param ledger_rows: one for each part of the package; None for a part that was never fetched.
+    :param ledger_rows: one row for each part of the package; None for a part that was never fetched.
     """
     rows = [row for row in ledger_rows if row is not None]
     return {

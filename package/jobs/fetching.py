@@ -24,11 +24,11 @@ from package.sources.sessions import Sessions
 logger = logging.getLogger(__name__)
 
 LONGEST = 120.0
-"""Seconds that one source of a package may take in one pass, so that no server can occupy a run."""
+"""Maximum seconds for one fetch of one source of a package, so that no server can keep a run busy."""
 
 
 _PATIENCE = 10.0
-"""Seconds that a call may wait until requests to its source are allowed again."""
+"""Maximum seconds that a call may wait until requests to its source are allowed again."""
 
 
 class Work:
@@ -44,21 +44,23 @@ class Work:
     ) -> None:
         """Prepare to fetch `parts` of `package`.
 
-        :param again: the parts failed a short while ago, so another failure does not count as a further one.
-        :param claim: the primary key of the claim that covers this work, if there is one.
+        :param again: whether the parts failed a short time ago, so that another failure does not increase the number
+            of failures in a row.
+        :param claim: the primary key of the claim for this work; None: there is no claim.
         """
         self.package = package
         self.claim = claim
         self.results: list[FetchResult] = []
         self.stopped: Stopped | None = None
-        """Set if the run had to end before all parts were fetched."""
+        """The exception with which the run ended before all parts were fetched; None: all were fetched."""
         self.now = timezone.now()
         self.rows = {(row.source, row.part): row for row in package.sources.all()}
         self.failures = {key: row.failures for key, row in self.rows.items()}
-        """Failures in a row before this fetch, by source and part."""
+        """Number of failures in a row before this fetch, by source and part."""
         self.touched: set[tuple[str, str]] = set()
+        """Sources and parts whose rows in `rows` have changed."""
         self.readings: list[tuple[int, Reading]] = []
-        """Each with the index of its result in `results`."""
+        """The values that were read, each with the index of its result in `results`."""
         self.changed: set[str] = set()
         """Names of the package's fields that this object has set."""
         self.addresses = {part.source: address_of(package, part.source) for part in parts}
@@ -66,12 +68,12 @@ class Work:
         self._again = again
         self._gone: set[str] = set()
         self._silent: dict[str, FetchResult] = {}
-        """Sources that did not answer at all. Each further request would take as long, so none is sent."""
+        """Results of sources that sent no response. Another request would take as long, so none is sent."""
         self._alone: dict[str, FetchResult] = {}
-        """Sources that are paused. Each further request would be refused, or wait for the end of the pause."""
+        """Results of sources that are paused. Another request would be refused, or wait for the end of the pause."""
 
     def do(self, through: Sessions) -> None:
-        """Fetch every part. A part that fails does not stop the others."""
+        """Fetch every part. If a part fails, the others are still fetched."""
         for part in self._parts:
             try:
                 self._fetch(part, self._row(part), through)
@@ -80,7 +82,7 @@ class Work:
                 return
             except Exception as exc:  # noqa: BLE001 - it is logged, and recorded for its part
                 row, client = self._row(part), through.client(part.server)
-                row.validators = {}  # a bad stored value may be the cause of the error
+                row.validators = {}  # the cause may be a stored value
                 self._note(part, row, client, self._unexpected(part, exc), again=self._again)
 
     def give_up(self, why: str, reason: str, through: Sessions) -> None:
@@ -123,7 +125,7 @@ class Work:
             result = replace(result, outcome=FetchOutcome.NOT_FOUND)
             ledger.record(row, result, client, self.now, again=self._again, asked=False)
             return
-        known = self._silent.get(part.source)  # it would not answer this request either
+        known = self._silent.get(part.source)  # the source would not respond to this request either
         if known is None and part.source in self._alone and _is_left_alone(self._alone[part.source]):
             known = self._alone[part.source]
         if known is not None:
@@ -157,7 +159,7 @@ class Work:
             return replace(result, outcome=FetchOutcome.UNCHANGED)
         except AskError as exc:
             outcome = next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(exc, kind)), result.outcome)
-            if isinstance(exc, NotOffered) and part.missing_since:  # no other part can be fetched without this one
+            if isinstance(exc, NotOffered) and part.missing_since:  # without this part, no other part can be fetched
                 outcome = FetchOutcome.FAILED
             result = replace(result, outcome=outcome, error=str(exc), reason=exc.reason)
             retry_at = exc.retry_at if isinstance(exc, LeftAlone) else None
@@ -188,7 +190,10 @@ class Work:
             logger.warning("%s: not updated: %s", self.package.slug, result.error)
 
     def _ask_the_others_soon(self, part: Part) -> None:
-        """Make the other parts due, as the source knows the package again: meanwhile they were not fetched."""
+        """Make the other parts due, because the source knows the package again.
+
+        While the source did not know the package, these parts were not fetched.
+        """
         for (source, name), row in self.rows.items():
             if source == part.source and name != part.name:
                 row.next_due = None
@@ -212,9 +217,9 @@ class Work:
 
 
 def _heed(part: Part) -> None:
-    """Raise `LeftAlone` if the source is paused for longer than `_PATIENCE`, so that no thread waits for it in a call.
+    """Raise `LeftAlone` if the source is paused for longer than `_PATIENCE`, so that no thread waits in a call.
 
-    This asks the process-wide upstream, even if the call will use a session that has its own state.
+    This checks the process-wide upstream, even if the call will use a session that has its own state.
     """
     refusal = part.refusal()
     if refusal is not None and refusal[0] > _PATIENCE:

@@ -1,7 +1,8 @@
-"""The units that a run still has to fetch, in one queue (lane) for each upstream: decides which unit is next.
+"""Queues of the units that a run still has to fetch, called lanes, one for each upstream.
 
-Whether an upstream may be called now is not decided here; `Upstreams` is asked each time. This module does no I/O and
-has no clock. It is not thread-safe: only the run's own thread uses it.
+`Lanes.take` decides which unit is fetched next. Whether an upstream may be called now is decided by `Upstreams`, which
+is asked each time. This module does no I/O and has no clock. It is not thread-safe, because only the main thread of a
+run uses it.
 """
 
 from __future__ import annotations
@@ -19,33 +20,34 @@ from package.sources.results import FetchResult
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The smallest piece of work: parts of one package that come from one source."""
+    """The smallest piece of work: those parts of one package that are fetched from one source."""
 
     package: int
     """Primary key of the package."""
     source: str
     key: str
-    """The lane, see `Part.key`."""
+    """The key of the lane: see `Part.key`."""
     parts: tuple[str, ...]
+    """The names of the parts."""
     tries: int = 0
-    """How often the parts were fetched in this run already."""
+    """How often the parts were fetched in this run so far."""
     last: tuple[FetchResult, ...] = ()
-    """The results of the last fetch, if there was one."""
+    """The results of the last fetch in this run; empty: there was none."""
     told: bool = False
-    """The unit had its turn and was put aside. Its package need not wait for it."""
+    """Whether the unit was put aside, and this was reported. Its package is reported without waiting for the unit."""
 
 
 class Upstreams(Protocol):
-    """What lanes need to know about upstreams, by the keys of the lanes."""
+    """The limits and pauses of upstreams, by the keys of their lanes."""
 
     def limit(self, key: str) -> int:
         """Return how many units of a lane may be in progress at once."""
 
     def pause(self, key: str) -> Pause | None:
-        """Return the pause of a lane; None if its units may be fetched."""
+        """Return the pause of a lane; None: its units may be fetched."""
 
     def is_suspect(self, key: str) -> bool:
-        """Return whether a few more failures would show that the upstream is down."""
+        """Return whether a few more failures would open the breaker of the upstream."""
 
 
 @dataclass(slots=True)
@@ -53,24 +55,26 @@ class _Lane:
     key: str
     limit: int
     ready: deque[tuple[float, int, Unit]] = field(default_factory=deque)
-    """Units that were not put aside, in order: the time since when each is ready, its number, the unit."""
+    """Units that were not put aside, in order. Each item is the time since when the unit is ready, its number and the
+    unit."""
     later: list[tuple[float, int, Unit]] = field(default_factory=list)
-    """A heap of the units that were put aside: the time from which each may be fetched, its number, the unit."""
+    """A heap of the units that were put aside. Each item is the time from which the unit may be fetched, its number and
+    the unit."""
     under_way: int = 0
-    """Units in progress."""
+    """Number of units in progress."""
     pause: Pause | None = None
-    """The last pause that was seen. It may be over."""
+    """The last pause that was found. It may be over."""
     probing: bool = False
-    """The lane was paused. Only one unit at a time is fetched until one is answered."""
+    """Whether only one unit at a time is fetched, because the lane was paused and no response has arrived since."""
     silent: bool = False
-    """The last request to the upstream was not answered."""
+    """Whether the last request to the upstream got no response."""
 
     @property
     def full(self) -> bool:
         return self.under_way >= (1 if self.probing else self.limit)
 
     def first(self, now: float) -> tuple[float, int, Unit] | None:
-        """Return the next unit that is ready, with its time and number; None if no unit is ready."""
+        """Return the next item of `ready` or `later` whose time has come; None: there is none."""
         ready = self.ready[0] if self.ready else None
         later = self.later[0] if self.later and self.later[0][0] <= now else None
         return min(ready, later, key=lambda each: each[:2]) if ready and later else ready or later
@@ -84,7 +88,7 @@ class Lanes:
         self._lanes: dict[str, _Lane] = {}
         self._order = count()
         self._paused: set[str] = set()
-        """Keys of paused lanes with units that `set_aside` has not returned yet."""
+        """Keys of the paused lanes that have units which `set_aside` has not returned yet."""
 
     def put(self, unit: Unit, now: float) -> None:
         """Add `unit` at the end of its lane."""
@@ -95,11 +99,11 @@ class Lanes:
         heapq.heappush(self._lane(unit.key).later, (not_before, next(self._order), unit))
 
     def take(self, now: float) -> Unit | None:
-        """Remove and return the next unit; None if no unit can be fetched now. The caller must pass it to `done` later.
+        """Remove and return the next unit; None: no unit can be fetched now. The caller must pass it to `done` later.
 
-        This is the unit that has been ready for longest, among lanes that are neither full nor paused. Units of a lane
-        that is suspected to be down come first. Otherwise, with few workers and many sources, the failures of a source
-        would be too far apart to open its breaker.
+        The next unit is the one that has been ready for the longest time, among the lanes that are neither full nor
+        paused. Units of a lane whose upstream may be down come first. Otherwise, with few workers and many sources, the
+        failures of a source would be too far apart to open its breaker.
         """
         waiting = [
             (not (lane.silent and self._upstreams.is_suspect(lane.key)), *first[:2], lane)
@@ -116,9 +120,10 @@ class Lanes:
         return None
 
     def set_aside(self) -> list[tuple[Unit, Pause]]:
-        """Put the remaining units of paused lanes aside, and return each with its pause. They keep their place.
+        """Put the remaining units of paused lanes aside, and return each with the pause of its lane.
 
-        This considers the lanes that `take` or another method has found to be paused.
+        The units keep their place in the order. Only those lanes are considered that `take` or another method has found
+        to be paused.
         """
         units = []
         for key in sorted(self._paused):
@@ -133,7 +138,7 @@ class Lanes:
     def done(self, unit: Unit, *, answered: bool | None) -> None:
         """Record that `unit` is no longer in progress.
 
-        :param answered: whether its server answered; None if no request was sent.
+        :param answered: whether the server sent a response; None: no request was sent.
         """
         lane = self._lanes[unit.key]
         lane.under_way -= 1
@@ -143,7 +148,10 @@ class Lanes:
             lane.probing = False
 
     def next_at(self, now: float) -> float | None:
-        """Return when `take` will return a unit; None: not before a unit that is in progress is done, or never."""
+        """Return the time at which `take` will return a unit.
+
+        None: there are no units, or `take` returns none before a unit in progress is done.
+        """
         moments = []
         for lane in self._lanes.values():
             if not lane.full and (lane.ready or lane.later):
@@ -152,7 +160,7 @@ class Lanes:
         return min(moments, default=None)
 
     def rest(self) -> Iterator[tuple[Unit, Pause | None]]:
-        """Return the units that are left, each with the last pause of its lane."""
+        """Yield the units that are left, each with the last pause of its lane."""
         for lane in self._lanes.values():
             if lane.ready or lane.later:
                 self._look(lane)
@@ -160,7 +168,7 @@ class Lanes:
                 yield unit, lane.pause
 
     def _look(self, lane: _Lane) -> Pause | None:
-        """Return the current pause of a lane, and remember it."""
+        """Return the current pause of a lane, and store it in the lane; None: the lane is not paused."""
         pause = self._upstreams.pause(lane.key)
         if pause is not None:
             lane.pause, lane.probing = pause, True

@@ -12,22 +12,29 @@ from package.sources.errors import NO_TIME
 from package.sources.results import GOOD, FetchOutcome, FetchResult
 
 FRESH = timedelta(hours=20)
-"""Interval after a success. Shorter than a day, so that a daily job that starts early finds its data due."""
+"""Interval after a success. It is shorter than a day, so that the data is due if a daily job starts early."""
 NOT_READY = timedelta(hours=1)
+"""Interval after the source has said that it is still computing the data."""
 _FAILED = (timedelta(hours=1), timedelta(days=7))
-"""The interval after the first failure, and the longest one. It doubles with each failure in a row."""
+"""Interval after the first failure, and the longest interval. It doubles with each failure in a row."""
 _GONE = (timedelta(days=1), timedelta(days=30))
+"""The same for a source that does not know the package."""
 STOPPED = "stopped"
-"""The reason of a failure that the source did not cause: the run ended during the fetch."""
+"""The reason of a failure if the run ended during the fetch, which the source did not cause."""
 _FAILURES = frozenset({FetchOutcome.FAILED, FetchOutcome.NOT_FOUND})
 _JITTER = 0.2
-"""Fraction of the interval that is added at random, so that parts that failed together are not tried again together."""
+"""Maximum fraction of the interval that is added at random, so that parts that failed at the same time are due again at
+different times."""
 
 
 def next_due(
     outcome: FetchOutcome, failures: int, now: datetime, chance: Callable[[], float] = random.random
 ) -> datetime:
-    """Return when a part is due again. `failures`: failures in a row, including this one."""
+    """Return when a part is due again.
+
+    :param failures: the number of failures in a row, including this one.
+    :param chance: returns a random number in [0, 1).
+    """
     if outcome in GOOD:
         return now + FRESH
     if outcome is FetchOutcome.NOT_READY:
@@ -44,10 +51,11 @@ def record(
 ) -> None:
     """Update `row` with the result of a fetch.
 
-    :param again: the part was tried before in this run, so another failure does not count as a further one.
+    :param again: whether the part was fetched before in this run, so that another failure does not increase the number
+        of failures in a row.
     :param asked: False if this part was not requested because of the result of another part.
     """
-    if result.reason == NO_TIME and row.outcome:  # nothing was tried
+    if result.reason == NO_TIME and row.outcome:  # nothing was sent
         return
     failed_already = row.outcome in _FAILURES or (row.outcome == FetchOutcome.LEFT_ALONE and row.failures > 0)
     row.outcome, row.error = result.outcome.value, result.error or "; ".join(map(str, result.skipped))
@@ -60,7 +68,7 @@ def record(
         row.last_attempt = now
     if result.outcome in GOOD:
         row.last_success, row.failures = now, 0
-        # Without validators, an answer with unusable values is read and reported again the next time.
+        # Without validators, a response with unusable values is read and reported again the next time.
         row.validators = {} if result.outcome is FetchOutcome.PARTLY else client.validators
     elif result.outcome is FetchOutcome.SKIPPED:
         row.failures = 0
@@ -68,13 +76,13 @@ def record(
         row.failures += not (again and failed_already)
     due = next_due(result.outcome, row.failures, now)
     if row.failures and failed_already and row.next_due is not None and row.next_due > now:
-        due = min(due, row.next_due)  # a fetch out of turn must not delay the next regular one
+        due = min(due, row.next_due)  # a fetch before the part was due must not delay the next regular fetch
     row.next_due = due
 
 
 def _counts(failure: FetchResult, asked: bool) -> bool:
-    """Return whether `failure` is one more failure in a row.
+    """Return whether `failure` increases the number of failures in a row.
 
-    NOT_FOUND always is: a source that no longer knows the package has none of its parts.
+    NOT_FOUND always does, because a source that no longer knows the package has none of its parts.
     """
     return failure.outcome is FetchOutcome.NOT_FOUND or (asked and failure.reason != STOPPED)

@@ -1,4 +1,4 @@
-"""Counts the parts that a run leaves for the next one, and records them in the ledger."""
+"""Counts the parts that a run leaves for the next run, and records them in the ledger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 200
 
 
 def leave(lanes: Lanes, summary: Summary, began: datetime) -> None:
-    """Count the units that were put aside and not fetched, and record why their upstream was left alone.
+    """Count the units that were put aside and not fetched, and record why nothing was sent to their upstream.
 
     :param began: when the run began. Parts that another run has fetched since then are not changed.
     """
@@ -34,7 +34,7 @@ def leave(lanes: Lanes, summary: Summary, began: datetime) -> None:
 @transaction.atomic
 def _leave(some: list[tuple[Unit, Pause | None]], summary: Summary, began: datetime) -> None:
     keys = {unit.package for unit, _ in some}
-    # Locked, so that a result of another run is stored either before this update or after it.
+    # The packages are locked, so that a result of another run is stored either before this update or after it.
     packages = {
         package.pk: package for package in Package.objects.select_for_update().filter(pk__in=keys).order_by("pk")
     }
@@ -62,7 +62,7 @@ def _leave(some: list[tuple[Unit, Pause | None]], summary: Summary, began: datet
 def leave_alone(ticket: Claim, parts: Iterable[Part], pause: Pause) -> list[FetchResult]:
     """Record that these parts of a package were not requested, and delete their ticket.
 
-    Returns their results; none if another owner has taken the ticket over.
+    Returns the results of the parts; an empty list if another owner has taken over the ticket.
     """
     with transaction.atomic():
         if not claims.still_ours(ticket.owner, [ticket.pk]):
@@ -77,7 +77,7 @@ def leave_alone(ticket: Claim, parts: Iterable[Part], pause: Pause) -> list[Fetc
 
 
 def not_asked(parts: Iterable[Part], pause: Pause | None) -> Iterator[FetchResult]:
-    """Return the results of parts that were not requested because their source is paused."""
+    """Yield the results of parts that were not requested because their source is paused."""
     for part in parts:
         yield FetchResult(
             part.source,
@@ -91,7 +91,10 @@ def not_asked(parts: Iterable[Part], pause: Pause | None) -> Iterator[FetchResul
 
 
 def of_unit(unit: Unit, parts: Iterable[Part]) -> list[Part]:
-    """Return the ones of a package's `parts` that belong to `unit`; none if the package's address has changed."""
+    """Return those of `parts`, the parts of a package, that belong to `unit`.
+
+    The list is empty if the address of the package has changed.
+    """
     return [part for part in parts if (part.source, part.key) == (unit.source, unit.key) and part.name in unit.parts]
 
 

@@ -1,8 +1,8 @@
-"""Until when requests to a source are paused, and why.
+"""Determines until when requests to a source are paused, and why.
 
-The breaker and the gate of core.http decide this, and they are asked each time. This module adds pauses that core.http
-does not know of: the last part of a quota is reserved for visitors, and some answers ask for a pause in a way that
-core.http does not read.
+The breaker and the gate of core.http are asked each time. This module adds pauses that core.http does not have: the
+last tenth of a quota is reserved for visitors, and some responses ask for a pause in a way that core.http does not
+read.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from package.sources.results import FetchOutcome, FetchResult
 RESERVE = 0.1
 """Fraction of a quota that is reserved for visitors."""
 _SOON = 1.0
-"""Seconds to wait after core.http refused a call but no longer refuses calls: another process is sending the probe, or
-the source is back."""
+"""Maximum seconds of a pause if core.http refused a call but does not refuse calls any more: another process is sending
+the probe, or the source works again."""
 _LATE = 0.1
-"""Seconds added to a wall-clock time: the two clocks may differ, and asking too early is worse than too late."""
+"""Seconds that are added to a wall-clock time, because the two clocks may differ, and a request that is too early is
+worse than one that is too late."""
 _NOT_SENT = frozenset(rejection.value for rejection in Rejection)
-"""Reasons of results where core.http refused the call."""
+"""Reasons of results for which core.http refused to send the request."""
 
 
 class Pause(NamedTuple):
-    """A pause: no request is sent to a source for a while."""
+    """A time during which no request is sent to a source."""
 
     until: float
     """End of the pause, on the clock of the process."""
     retry_at: datetime
-    """The same as an aware datetime in UTC."""
+    """The end of the pause as an aware datetime in UTC."""
     why: str
 
 
@@ -42,7 +43,7 @@ class Pauses:
 
     def __init__(self) -> None:
         self._own: dict[tuple[str, str], Pause] = {}
-        """Pauses that core.http does not know of, by upstream (see `Part.key`) and partition."""
+        """The pauses that core.http does not have, by upstream (see `Part.key`) and partition."""
 
     def observe(self, event: Event) -> None:
         """Pause an upstream when its quota is nearly used up."""
@@ -56,10 +57,10 @@ class Pauses:
             self._keep(event.upstream, event.partition, pause._replace(why=why))
 
     def heed(self, part: Part, result: FetchResult) -> bool:
-        """Pause the source of `part` if `result` says so. Returns True if the pause is new and not logged elsewhere."""
+        """Pause the source of `part` if `result` asks for it. Returns True if the pause is new and was not logged."""
         if part.source == NOWHERE or result.retry_at is None:
             return False
-        if self._refusal(part) is not None:  # core.http knows of the pause, and of its end
+        if self._refusal(part) is not None:  # core.http has this pause and knows its end
             return False
         before = self.of(part)
         seconds = (result.retry_at - datetime.now(UTC)).total_seconds() + _LATE
@@ -71,7 +72,7 @@ class Pauses:
         return before is None and result.reason not in _NOT_SENT
 
     def of(self, part: Part) -> Pause | None:
-        """Return the pause of the source of `part`; None if requests may be sent."""
+        """Return the pause of the source of `part`; None: requests may be sent."""
         if part.source == NOWHERE:
             return None
         own, known = self._own.get((part.key, part.partition)), self._refusal(part)
@@ -86,7 +87,7 @@ class Pauses:
 
     @staticmethod
     def _refusal(part: Part) -> Pause | None:
-        """Return the pause that core.http would report for a call now; None if it would send the call."""
+        """Return the pause that core.http would report for a call now; None: the call would be sent."""
         refusal = part.refusal()
         return None if refusal is None else _pause(refusal[0])._replace(why=str(refusal[1]))
 
@@ -94,12 +95,12 @@ class Pauses:
 def was_asked(result: FetchResult) -> bool:
     """Return whether `result` comes from a request that was sent."""
     if result.outcome is FetchOutcome.SKIPPED:
-        return bool(result.reason)  # with a reason: the source answered that it does not offer this part
+        return bool(result.reason)  # with a reason, the source has said that it does not offer this part
     return result.outcome is not FetchOutcome.LEFT_ALONE or result.reason not in _NOT_SENT
 
 
 def is_suspect(part: Part) -> bool:
-    """Return whether the source of `part` has just failed, so that a few more failures would open its breaker."""
+    """Return whether the source of `part` failed a short time ago: a few more failures would open its breaker."""
     return part.source != NOWHERE and part.known.is_suspect(process.current().runtime.clock())
 
 

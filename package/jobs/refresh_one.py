@@ -1,4 +1,4 @@
-"""Refreshes one package at once, in the calling thread."""
+"""Refreshes one package immediately, in the calling thread."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from package.sources.results import FetchOutcome, FetchResult
 from package.sources.sessions import Sessions
 
 STORED = "database"
-"""The fallback while a source cannot be reached: the value of a label of `outbound_http_fallbacks_total`."""
+"""The value of a label of `outbound_http_fallbacks_total`: where the data comes from while a source is unreachable."""
 _NOT_ITS_FAULT = frozenset({NO_TIME, ledger.STOPPED})
 
 sessions = cache(Sessions)
-"""Returns the sessions of the process, which are created at the first call."""
+"""Returns the sessions of the process. The first call creates them."""
 
 
 def refresh_one(
@@ -35,10 +35,13 @@ def refresh_one(
     parts: Sequence[Part] | None = None,
     again: bool = False,
 ) -> list[FetchResult]:
-    """Refresh `package`, or only these `parts` of it, and save the results. A part that fails does not stop the others.
+    """Refresh `package`, save the results and return them. If a part fails, the others are still refreshed.
 
-    :param again: the parts failed a short while ago, so another failure does not count as a further one.
-    :raises Stopped: the run had to end. The results until then are saved.
+    :param through: the sessions to use; default: those of the process.
+    :param parts: the parts to refresh; default: all.
+    :param again: whether the parts failed a short time ago, so that another failure does not increase the number of
+        failures in a row.
+    :raises Stopped: if the run had to end. The results until then are saved.
     """
     wanted = registry.parts_of(package) if parts is None else parts
     if not wanted:
@@ -52,7 +55,7 @@ def refresh_one(
 
 
 def nothing_to_ask(package: Package) -> FetchResult:
-    """Move a package without sources to the end of the queue, and clear its last error."""
+    """Move a package without sources to the end of the queue, and clear its last error. Returns the result."""
     package.next_due = timezone.now() + ledger.FRESH
     package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
     values = {name: getattr(package, name) for name in FETCH_FIELDS}
@@ -61,7 +64,7 @@ def nothing_to_ask(package: Package) -> FetchResult:
 
 
 def tell_of_fallback(result: FetchResult) -> None:
-    """Count a fallback if stored data replaces this part, because its source was down or could not be reached."""
+    """Count a fallback if stored data is shown for this part because its source was down or could not be reached."""
     failed = result.outcome is FetchOutcome.LEFT_ALONE or not result.reached
     if failed and result.reason not in _NOT_ITS_FAULT and result.stored is not None:
         process.current().emit(FallbackServed(result.upstream, STORED))

@@ -38,11 +38,11 @@ class CleanupOutcome(StrEnum):
     UNCHANGED = "unchanged"
     MOVED = "moved"
     REWRITTEN = "rewritten"
-    """The repository is the same; its address was rewritten in the usual form."""
+    """The repository has not moved, but its address was rewritten in the usual form."""
     GONE = "gone"
     FAILED = "failed"
     SKIPPED = "skipped"
-    """The address is not that of a repository, or was changed during the look-up."""
+    """The address is not the address of a repository, or was changed during the look-up."""
 
 
 _ANSWERED = (CleanupOutcome.UNCHANGED, CleanupOutcome.MOVED, CleanupOutcome.REWRITTEN, CleanupOutcome.GONE)
@@ -67,13 +67,13 @@ class CleanupSummary(RunSummary):
     gone: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     shared: dict[str, list[str]] = field(default_factory=dict)
-    """Slugs of packages that have the same repository, by its address."""
+    """Slugs of packages that have the same repository, by the address of the repository."""
     retry_at: datetime | None = None
-    """When requests to GitHub may be sent again, if it is down, limits our rate or refuses our token."""
+    """If GitHub is down, limits our rate or refuses our token: when requests may be sent again; None: unknown."""
 
     @property
     def reached_nothing(self) -> bool:
-        """True if packages were tried and GitHub gave no usable answer."""
+        """Whether packages were looked up and GitHub sent no usable response."""
         failed = self.outcomes[CleanupOutcome.FAILED] or self.retry_at is not None
         return bool(failed) and not any(self.outcomes[outcome] for outcome in _ANSWERED)
 
@@ -100,10 +100,12 @@ class CleanupSummary(RunSummary):
 
 
 def on_github(slugs: Sequence[str] = ()) -> list[int]:
-    """Return the primary keys of the packages (all, or those with these `slugs`) whose repository is on GitHub.
+    """Return the primary keys of the packages whose repository is on GitHub.
 
-    The order is random, because the time of the last look-up is not stored. So runs that are stopped early get to every
-    package in time.
+    The order is random, because the time of the last look-up is not stored. So even if every run is stopped early,
+    every package is looked up eventually.
+
+    :param slugs: if given, only these packages are considered.
     """
     packages = Package.objects.filter(repo_url__icontains=_HOST).order_by("pk")  # filtered further below
     if slugs:
@@ -123,10 +125,13 @@ def is_on_github(url: str) -> bool:
 def cleanup(
     primary_keys: Sequence[int], stopper: Stopper, tell: Callable[[str, str], None], *, dry_run: bool = False
 ) -> CleanupSummary:
-    """Look up the repositories of these packages, and save each result at once. `tell` is called with each result.
+    """Look up the repositories of these packages, and save each result immediately.
 
-    When GitHub is down, limits our rate or refuses our token, the run ends. If only the owner of a repository does not
-    accept our token, the request is repeated once without it.
+    If GitHub is down, limits our rate or refuses our token, the run ends. If only the owner of a repository does not
+    accept our token, the request is repeated once without the token.
+
+    :param tell: called with each result: the package and its outcome, and a note.
+    :param dry_run: whether to save nothing.
     """
     summary = CleanupSummary(dry_run=dry_run)
     with summary.measured(), closing(Sessions.made(wait=stopper.wait)) as through:
@@ -155,16 +160,16 @@ def cleanup(
 class _Cleaner:
     def __init__(self, through: Sessions, summary: CleanupSummary) -> None:
         self.paths: dict[int, str] = {}
-        """Paths of the repositories that exist, by the package's primary key."""
+        """Paths of the repositories that exist, by the primary key of the package."""
         self._through = through
         self._summary = summary
 
     def clean(self, package: Package) -> tuple[CleanupOutcome, str]:
-        """Look up the repository of `package`.
+        """Look up the repository of `package`. Returns the outcome and a note.
 
-        :raises LeftAlone: GitHub is paused.
-        :raises Stopped: the run must end.
-        :raises OperationalError, InterfaceError: the database is unavailable.
+        :raises LeftAlone: if requests to GitHub are paused.
+        :raises Stopped: if the run must end.
+        :raises OperationalError, InterfaceError: if the database is unavailable.
         """
         try:
             return self._clean(package)
@@ -177,7 +182,7 @@ class _Cleaner:
             note = str(exc)
             if exc.reached:  # otherwise core.http has logged it
                 logger.warning("%s: look-up failed: %s", package.slug, note)
-        except Exception as exc:  # an unexpected error must not keep the other packages from being looked up
+        except Exception as exc:  # an unexpected error must not prevent the look-up of the other packages
             redaction.error(exc, redaction.secrets_of(package.repo_url))
             logger.exception("%s: look-up failed with an unexpected error", package.slug)
             note = f"unexpected {type(exc).__name__}; see the log"
@@ -195,7 +200,7 @@ class _Cleaner:
             return self._is_gone(package, str(exc))
         moved_to = repository.moved_to(full_name)
         is_page = len(address.names) == len(repository.path.split("/"))
-        url = moved_to or (repository.url if is_page else package.repo_url)  # otherwise that of a folder
+        url = moved_to or (repository.url if is_page else package.repo_url)  # a longer address leads to a folder
         if not self._store(package, repo_url=url, repo_missing_since=None):
             return CleanupOutcome.SKIPPED, "was changed meanwhile"
         self.paths[package.pk] = full_name
@@ -209,7 +214,7 @@ class _Cleaner:
         return outcome, f"{change.before} -> {change.after}"
 
     def _full_name(self, repository: GitHub) -> str:
-        """Return the repository's current name from GitHub, whose API redirects if the repository has moved."""
+        """Return the current name of the repository, "owner/name". GitHub redirects if the repository has moved."""
         answer = self._through.client(repository.server).get(f"repos/{repository.path}", conditional=False)
         try:
             full_name = text_of(answer.data or {}, "full_name") or ""
@@ -236,12 +241,15 @@ class _Cleaner:
 
 
 def shown(url: str) -> str:
-    """Return an address for logs and output: without secrets and control characters."""
+    """Return an address for logs and output, without secrets and control characters."""
     return printable(redaction.url(url))
 
 
 def _shared(paths: dict[int, str]) -> dict[str, list[str]]:
-    """Return the ones of these repositories that several packages have, including packages that were not looked up."""
+    """Return the repositories among `paths` that several packages have: the slugs of the packages, by address.
+
+    Packages that were not looked up are considered too.
+    """
     slugs: defaultdict[str, list[str]] = defaultdict(list)
     pages = {}
     packages = Package.objects.filter(repo_url__icontains=_HOST).order_by("slug")

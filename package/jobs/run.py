@@ -1,7 +1,8 @@
-"""A run over packages: fetches each source of each package, and tries parts again later that failed for now.
+"""A run over packages. It fetches each source of each package.
 
-The run's own thread plans, claims, stores and counts, and the threads of its crew fetch. So they share only the tasks
-that are handed over, and the database has one writer.
+Parts that failed for a transient reason are fetched again later in the run. The main thread of the run plans, claims,
+stores and counts. The threads of the pool only fetch. So the threads share only the queues of tasks, and only the main
+thread writes to the database.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from core.http import observe, process
 from package.jobs import claims, deaths
 from package.jobs.another_pass import comes_again, pause_before, waits
 from package.jobs.claiming import Claimer, Task, read
-from package.jobs.deaths import Danger
+from package.jobs.deaths import Treatment
 from package.jobs.due import parts_due
 from package.jobs.fetching import LONGEST
 from package.jobs.lanes import Lanes, Unit
@@ -29,7 +30,7 @@ from package.jobs.refresh_one import nothing_to_ask
 from package.jobs.stopper import Stopped, Stopper
 from package.jobs.storing import store
 from package.jobs.summary import Summary
-from package.jobs.workers import Crew
+from package.jobs.workers import WorkerPool
 from package.models import Package, SourceStatus
 from package.sources import registry
 from package.sources.registry import Part
@@ -39,14 +40,15 @@ from package.sources.sessions import Sessions
 logger = logging.getLogger(__name__)
 
 PATIENCE = 30.0
-"""Seconds in total that a run without a time budget waits for parts that were put aside when nothing else is left."""
+"""Maximum seconds in total that a run without a time budget waits for parts that were put aside, when nothing else is
+left to do."""
 _CHUNK = 200
-"""Packages per database query."""
+"""Number of packages per database query."""
 _UNFINISHED = 5000
-"""Packages that may be in progress at once. The run begins no more, because each takes up memory."""
+"""Maximum number of packages in progress. Each takes up memory."""
 
 Progress = Callable[[Package, list[FetchResult], bool], None]
-"""Called with a package, the results of its parts, and whether these parts were put aside before."""
+"""A function that is called with a package, the results of its parts, and whether these parts were put aside before."""
 
 
 @dataclass
@@ -55,9 +57,9 @@ class _InHand:
 
     package: Package
     left: int
-    """Number of its sources that have not had their turn."""
+    """Number of its sources that have neither been fetched nor put aside."""
     asked: bool = False
-    """Whether a request was sent to at least one of them."""
+    """Whether a request was sent to at least one of its sources."""
     results: list[FetchResult] = field(default_factory=list)
 
 
@@ -67,11 +69,14 @@ class _Upstreams:
     def __init__(self, workers: int) -> None:
         self.pauses = Pauses()
         self.parts: dict[str, Part] = {}
-        """One part of each lane: its limit and pauses are those of the whole lane."""
+        """One part of each lane, by the key of the lane. All parts of a lane have the same limit and pauses."""
         self._workers = workers
 
     def limit(self, key: str) -> int:
-        """Return how many units may be in progress: twice the concurrency, so that one is always ready to be sent."""
+        """Return how many units of a lane may be in progress.
+
+        This is twice the upstream's `max_concurrency`, so that there is always another request to send.
+        """
         config = process.current().config
         most = config.upstreams.get(key, config.default).max_concurrency
         return self._workers if most is None else 2 * most
@@ -91,7 +96,7 @@ class Run:
     ) -> None:
         """Prepare a run.
 
-        :param everything: fetch all parts of the packages, not only those that are due.
+        :param everything: whether to fetch all parts of the packages, not only those that are due.
         :param workers: number of threads that fetch.
         """
         self.summary = Summary()
@@ -105,34 +110,34 @@ class Run:
         self._lanes = Lanes(self._upstreams)
         self._in_hand: dict[int, _InHand] = {}
         self._unasked: set[int] = set()
-        """Packages that had their turn, but for which no source could be asked yet."""
+        """Packages that were reported, but for which no request has been sent yet."""
         self._patience = PATIENCE
         self._warned: set[str] = set()
-        self._dangerous: dict[Danger, list[Unit]] = {Danger.RISKY: [], Danger.DEADLY: []}
-        """Units that are left for the end, because their fetch may kill this process, or has killed others."""
-        self._up_to = Danger.NONE
-        """The highest danger that is fetched now. At `RISKY`, one unit is fetched at a time, so that if the process
-        dies, its claim shows which unit was the cause."""
+        self._kept_back: dict[Treatment, list[Unit]] = {Treatment.ALONE: [], Treatment.POSTPONED: []}
+        """Units that are kept until the end of the run, because their fetch may kill this process."""
+        self._up_to = Treatment.NORMAL
+        """Units with this or a lower treatment are fetched now. With `ALONE`, one is fetched at a time, so that the
+        claim of a killed process shows which unit was the cause."""
         self._sessions = Sessions.made(wait=stopper.wait, before=stopper.heed)
-        self._crew: Crew[Task] = Crew(workers, self._fetch)
+        self._pool: WorkerPool[Task] = WorkerPool(workers, self._fetch)
 
     def run(self) -> Summary:
-        """Work until nothing is left to do, or the run must end."""
+        """Refresh the packages until nothing is left to do, or the run must end. Returns the summary."""
         summary = self.summary
         try:
             with summary.measured(), observe(self._upstreams.pauses.observe):
                 self._go_on()
-                self._put_off_deadly()
+                self._postpone()
         except (OperationalError, InterfaceError) as exc:
             self._lose_the_database(exc)
-        except BaseException:  # aborted: return the claims to other runs
-            self._stopper.stop("aborted")  # ends the crew's threads, too
+        except BaseException:  # the run is aborted: return its claims, so that other runs can claim them
+            self._stopper.stop("aborted")  # ends the threads of the pool, too
             claims.release_all(self._claimer.owner)
             raise
         finally:
-            self._crew.close()
+            self._pool.close()
             self._sessions.close()
-        self._begin_risky()  # counts the units that had no turn with the rest
+        self._begin_alone()  # moves the units that were kept back to the lanes, to count them with the rest
         summary.left = len(self._queue) + len(self._in_hand)
         is_something_put_aside = any(unit.told for unit, _ in self._lanes.rest())
         summary.stopped = self._stopper.reason if summary.left or is_something_put_aside else ""
@@ -149,15 +154,15 @@ class Run:
             while True:
                 if not self._stopper.reason:
                     self._hand_out()
-                if self._crew.busy:
+                if self._pool.busy:
                     self._take_in()
-                elif self._stopper.reason or not (self._wait() or self._begin_risky()):
+                elif self._stopper.reason or not (self._wait() or self._begin_alone()):
                     return
         except Stopped:
             return
 
     def _wait(self) -> bool:
-        """Wait until a unit that was put aside is ready. Returns False if that takes too long, or if there is none."""
+        """Wait until a unit that was put aside is ready. Returns False if there is none, or if this takes too long."""
         now = self._clock()
         at = self._lanes.next_at(now)
         seconds = 0.0 if at is None else max(at - now, 0.0)
@@ -168,30 +173,31 @@ class Run:
         self._stopper.wait(seconds)
         return True
 
-    def _begin_risky(self) -> bool:
-        """Continue with the units that may kill the process, one at a time. Returns False if there is none."""
-        risky, self._dangerous[Danger.RISKY] = self._dangerous[Danger.RISKY], []
-        for unit in risky:
+    def _begin_alone(self) -> bool:
+        """Continue with the units that may kill the process, one at a time. Returns False if there are none."""
+        alone, self._kept_back[Treatment.ALONE] = self._kept_back[Treatment.ALONE], []
+        for unit in alone:
             if unit.told:
                 self._lanes.put_back(unit, self._clock())
             else:
                 self._lanes.put(unit, self._clock())
-        if risky:
-            self._up_to = Danger.RISKY
-        return bool(risky)
+        if alone:
+            self._up_to = Treatment.ALONE
+        return bool(alone)
 
     def _lose_the_database(self, error: Exception) -> None:
         logger.error("The database failed; the run ends here", exc_info=error)
         self._stopper.stop(f"the database failed: {type(error).__name__}")
         self.summary.database_failed = True
-        while self._crew.busy:
-            self._crew.finished(None)
-        with suppress(OperationalError, InterfaceError):  # if the database is back, nothing has to wait for the leases
+        while self._pool.busy:
+            self._pool.finished(None)
+        # If the database works again, return the claims, so that other runs need not wait for the end of the leases.
+        with suppress(OperationalError, InterfaceError):
             connection.close_if_unusable_or_obsolete()
             claims.release_all(self._claimer.owner)
 
     def _plan(self) -> bool:
-        """Begin more packages. Returns False if there are none, or if enough are in progress."""
+        """Begin more packages. Returns False if there are none, or if `_UNFINISHED` packages are in progress."""
         if not self._queue or len(self._in_hand) >= _UNFINISHED:
             return False
         keys = list(islice(self._queue, _CHUNK))
@@ -199,7 +205,7 @@ class Run:
         packages = read(keys, light)
         for key in keys:
             self._queue.popleft()
-            if key in packages:  # otherwise it has been deleted
+            if key in packages:  # otherwise the package has been deleted
                 self._begin(packages[key])
         return True
 
@@ -220,21 +226,21 @@ class Run:
     @property
     def _idle(self) -> int:
         """Number of units that may be started now."""
-        if self._up_to is Danger.RISKY:
-            return 0 if self._crew.busy else 1
-        return self._crew.idle
+        if self._up_to is Treatment.ALONE:
+            return 0 if self._pool.busy else 1
+        return self._pool.idle
 
     def _hand_out(self) -> None:
-        """Give tasks to the idle workers while there are any."""
+        """Give tasks to the idle threads until there are no more idle threads or tasks."""
         while self._idle and not self._stopper.reason:
             units = list(islice(self._ready(), self._idle))
             if not units:
                 return
             for task in self._claim(units):
-                self._crew.give(task)
+                self._pool.give(task)
 
     def _ready(self) -> Iterator[Unit]:
-        """Remove and return the units that may be fetched now. If there are none, begin more packages."""
+        """Remove and yield the units that may be fetched now. If there are none, begin more packages first."""
         nothing = True
         while True:
             unit = self._lanes.take(self._clock())
@@ -246,7 +252,7 @@ class Run:
                 return
 
     def _set_aside(self) -> None:
-        """Report the units of paused sources as put aside, so that their packages need not wait for them."""
+        """Put the units of paused sources aside, and report this, so that their packages need not wait for them."""
         for unit, pause in self._lanes.set_aside():
             self._warn(unit, pause.why)
             self.summary.put_aside += len(unit.parts)
@@ -254,22 +260,22 @@ class Run:
             self._had_its_turn(unit.package, told)
 
     def _claim(self, units: Sequence[Unit]) -> list[Task]:
-        """Claim units and return the tasks to do now. The other units are skipped, or kept for the end of the run."""
+        """Claim units and return the tasks to do now. The other units are skipped, or kept until the end of the run."""
         claimed = self._claimer.claim(units, self._up_to)
-        for danger, unit in claimed.later:
+        for treatment, unit in claimed.later:
             self._lanes.done(unit, answered=None)
-            self._dangerous[danger].append(unit)
+            self._kept_back[treatment].append(unit)
         for unit, why in claimed.others:
             self._lanes.done(unit, answered=None)
             self._pass_over(unit, why)
         return claimed.tasks
 
-    def _put_off_deadly(self) -> None:
-        """Postpone the units that have killed too many processes: their packages go to the end of the queue."""
-        units = self._dangerous[Danger.DEADLY]
+    def _postpone(self) -> None:
+        """Postpone the units whose fetch has killed too many processes. Their packages move to the end of the queue."""
+        units = self._kept_back[Treatment.POSTPONED]
         if not units:
             return
-        claimed = self._claimer.claim(units, Danger.DEADLY)
+        claimed = self._claimer.claim(units, Treatment.POSTPONED)
         for task in claimed.tasks:
             deaths.put_off(task.work, self._sessions)
         store([task.work for task in claimed.tasks], self._claimer.owner)
@@ -279,7 +285,10 @@ class Run:
             self._pass_over(unit, why)
 
     def _pass_over(self, unit: Unit, why: str) -> None:
-        """Skip a unit because of `why`: another run fetches or fetched it; "": its package was deleted or has moved."""
+        """Skip a unit.
+
+        :param why: the reason: another run fetches it or has fetched it; "": its package was deleted or has moved.
+        """
         results = [FetchResult(unit.source, FetchOutcome.SKIPPED, part, error=why) for part in unit.parts if why]
         self._count_unasked(unit, results)
 
@@ -290,7 +299,7 @@ class Run:
             self._had_its_turn(unit.package, results)
 
     def _fetch(self, task: Task) -> None:
-        """Do a task, in a thread of the crew."""
+        """Do a task, in a thread of the pool."""
         with self._sessions.within(LONGEST):
             task.work.do(self._sessions)
 
@@ -301,7 +310,7 @@ class Run:
             now = self._clock()
             at = self._lanes.next_at(now)
             seconds = None if at is None else max(at - now, 0.0)
-        tasks = self._crew.finished(seconds)
+        tasks = self._pool.finished(seconds)
         if not tasks:
             return
         store([task.work for task in tasks], self._claimer.owner)
@@ -309,7 +318,7 @@ class Run:
             self._settle(task)
 
     def _settle(self, task: Task) -> None:
-        """Put the parts aside that are worth another try, and count the others."""
+        """Put those parts of a finished task aside that are fetched again later, and count the others."""
         unit, results, now = task.unit, task.work.results, self._clock()
         asked = [result for result in results if was_asked(result)]
         self._lanes.done(unit, answered=any(result.reached for result in asked) if asked else None)
@@ -351,7 +360,7 @@ class Run:
     def _put_aside(self, unit: Unit, later: list[FetchResult], now: float) -> None:
         """Keep parts of a unit, and their results, for another pass.
 
-        If all parts only wait for the end of a pause, this does not count as a try, and there is no further delay.
+        If all parts only wait for the end of a pause, the fetch does not count as a try, and there is no further delay.
         """
         only_waits = all(map(waits, later))
         pause = 0.0 if only_waits else pause_before(unit.tries)
@@ -361,7 +370,7 @@ class Run:
         self.summary.put_aside += len(later)
 
     def _had_its_turn(self, package: int, results: list[FetchResult]) -> None:
-        """Record the results of a source. After the last source of its package, report the package."""
+        """Record the results of a source of a package. After the last source of the package, report the package."""
         hand = self._in_hand[package]
         hand.left -= 1
         hand.results += results
@@ -374,7 +383,7 @@ class Run:
             self._progress(hand.package, hand.results, False)
 
     def _note_asked(self, package: int) -> None:
-        """Record that a source of `package` was asked, so that the package counts as tried (once)."""
+        """Record that a request was sent for `package`, so that the package counts (once) in `RunSummary.tried`."""
         if package in self._in_hand:
             self._in_hand[package].asked = True
         elif package in self._unasked:
@@ -390,9 +399,9 @@ class Run:
 def run(
     primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool = False, workers: int = 1
 ) -> Summary:
-    """Refresh these packages and call `progress` with the results of each.
+    """Refresh these packages and call `progress` with the results of each. Returns the summary.
 
-    :param everything: fetch all parts of the packages, not only those that are due.
+    :param everything: whether to fetch all parts of the packages, not only those that are due.
     :param workers: number of threads that fetch.
     """
     return Run(primary_keys, stopper, progress, everything=everything, workers=workers).run()

@@ -1,4 +1,4 @@
-"""Stores the results of fetches. Fields, ledger and the release of the claims are saved in one transaction."""
+"""Stores the results of fetches. The fields of packages, the ledger and the claims are changed in one transaction."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _ROW = [
     if field.name not in {"id", *_KEY}
 ]
 _REASON = "database"
-"""The reason of a failure that the source did not cause: the data could not be stored."""
+"""The reason of a failure if the data could not be stored, which the source did not cause."""
 _SHOWN = 200
-"""Longest part, in characters, of an emptied value that is logged."""
+"""Maximum number of characters that are logged of a value that is emptied."""
 Rows = dict[tuple[str, str], SourceStatus]
 
 
@@ -39,9 +39,9 @@ def store(works: Sequence[Work], owner: str = "", end: Callable[[Iterable[int]],
 
     Results are not stored if another owner has taken over the claim, or if the address has changed since the fetch.
 
-    :param owner: the owner of the claims that cover `works`.
+    :param owner: the owner of the claims of `works`.
     :param end: called with the primary keys of those claims, in the same transaction.
-    :raises OperationalError, InterfaceError: the database is unavailable. Nothing was stored.
+    :raises OperationalError, InterfaceError: if the database is unavailable. Nothing was stored.
     """
     try:
         with transaction.atomic():
@@ -54,7 +54,7 @@ def store(works: Sequence[Work], owner: str = "", end: Callable[[Iterable[int]],
 
 
 def _store_alone(work: Work, owner: str, end: Callable[[Iterable[int]], None]) -> None:
-    """Save the part of `work` that can be saved, and end its claim in any case."""
+    """Save the results of `work` that can be saved, and end its claim in any case."""
     try:
         with transaction.atomic():
             _Batch([work], owner, end, careful=True).store()
@@ -77,13 +77,16 @@ class _Batch:
     def __init__(
         self, works: Sequence[Work], owner: str, end: Callable[[Iterable[int]], None], *, careful: bool = False
     ) -> None:
-        """`careful`: save each reading in a savepoint of its own."""
+        """Lock the claims and the packages, and load what `store` needs.
+
+        :param careful: whether to save each reading in its own savepoint.
+        """
         self._works = works
         self._owner = owner
         self._end = end
         self._careful = careful
         keys = {work.package.pk for work in works}
-        # Claims are locked first, then packages, each in the order of their keys, against deadlocks.
+        # To avoid deadlocks, claims are locked first and then packages, each in the order of their keys.
         self._held = claims.still_ours(owner, [work.claim for work in works if work.claim is not None])
         there = Package.objects.select_for_update().filter(pk__in=keys).order_by("pk")
         withdrawn = {name for work in works for _, reading in work.readings for name in reading.withdrawn()}
@@ -111,7 +114,7 @@ class _Batch:
         self._end(self._held)
 
     def _store(self, work: Work, package: Package) -> list[SourceStatus]:
-        """Save the package. Returns the rows of the ledger that the caller has to save with it."""
+        """Save the package. Returns the rows of the ledger that the caller must save."""
         names: set[str] = set()
         for index, reading in work.readings:
             saved = self._save_carefully(work, index, reading) if self._careful else reading.save(work.package)
@@ -123,7 +126,7 @@ class _Batch:
         rows = self._rows[package.pk]
         rows.update({key: work.rows[key] for key in work.touched})
         expected = [(part.source, part.name) for part in registry.parts_of(package)]
-        if stale := [rows.pop(key).pk for key in rows.keys() - set(expected)]:  # of a previous address
+        if stale := [rows.pop(key).pk for key in rows.keys() - set(expected)]:  # rows of a previous address
             SourceStatus.objects.filter(pk__in=[pk for pk in stale if pk]).delete()
         for name, value in fetch_fields.after(
             package, work.results, [rows.get(key) for key in expected], work.now
@@ -156,7 +159,7 @@ def _tell_withdrawn(stored: Package, source: str, name: str) -> None:
 
 
 def _put_off(work: Work, why: str) -> None:
-    """Mark the results of `work` as skipped: nothing was stored, but this is not a failure."""
+    """Change the results of `work` to skipped. Nothing was stored, but this is not a failure."""
     work.results[:] = [
         FetchResult(result.source, FetchOutcome.SKIPPED, result.part, error=why) for result in work.results
     ]

@@ -16,7 +16,7 @@ from package.sources.results import FetchOutcome, FetchResult
 
 @dataclass
 class Left:
-    """The parts of one paused source that a run left for the next run."""
+    """The parts of one paused source that a run leaves for the next run."""
 
     parts: int = 0
     why: str = ""
@@ -24,7 +24,7 @@ class Left:
     """When requests to the source may be sent again; None: unknown."""
 
     def add(self, result: FetchResult) -> None:
-        """Count a part. If several servers of the source are paused, the latest end of a pause is kept."""
+        """Count a part. If several servers of the source are paused, `until` is the latest end of a pause."""
         later = result.retry_at is not None and (self.until is None or result.retry_at > self.until)
         if not self.parts or later:
             self.why, self.until = result.error, result.retry_at
@@ -36,20 +36,20 @@ class Left:
 
 @dataclass
 class Summary(RunSummary):
-    """The results of a run: number of parts by source and outcome."""
+    """The results of a run over packages: the number of parts by source and outcome."""
 
     outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)
     """The final outcomes of all parts, by source."""
     unreachable: int = 0
-    """Parts without a usable answer."""
+    """Number of parts without a usable response."""
     left_alone: dict[str, Left] = field(default_factory=dict)
-    """The parts that were left for the next run, by source."""
+    """The parts that are left for the next run, by source."""
     put_aside: int = 0
-    """How often a part was put aside for later in the run."""
+    """How often a part was put aside, to be fetched later in the run."""
 
     @property
     def reached_nothing(self) -> bool:
-        """True if packages were tried, and no part of any could be fetched."""
+        """Whether there were parts to fetch, and none of them could be fetched."""
         wanted = sum(counter.total() - counter[FetchOutcome.SKIPPED] for counter in self.outcomes.values())
         return 0 < self.unreachable == wanted
 

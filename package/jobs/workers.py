@@ -1,4 +1,4 @@
-"""Threads that fetch, while the run's own thread does everything else."""
+"""The threads that fetch, while the main thread of a run does everything else."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from typing import Generic, TypeVar
 logger = logging.getLogger(__name__)
 W = TypeVar("W")
 GATHER = 0.03
-"""Seconds for which finished work is collected, so that more of it is stored per transaction."""
+"""Seconds for which `finished` collects finished work, so that more of it is stored per transaction."""
 
 
 @dataclass
-class Crew(Generic[W]):
+class WorkerPool(Generic[W]):
     """A pool of threads. With one worker, the work is done in the calling thread.
 
     The threads are daemons, so that an aborted run does not wait for attempts in progress.
     """
 
     workers: int
+    """Maximum number of threads."""
     do: Callable[[W], object]
-    """Called with each piece of work."""
+    """A function that is called with each piece of work."""
     busy: int = 0
-    """Pieces of work that were given and that `finished` has not returned yet."""
+    """Number of pieces of work that were given and that `finished` has not returned yet."""
     _given: queue.SimpleQueue[W | None] = field(default_factory=queue.SimpleQueue)
     _done: queue.SimpleQueue[W] = field(default_factory=queue.SimpleQueue)
     _threads: int = 0
@@ -37,7 +38,7 @@ class Crew(Generic[W]):
         return self.workers - self.busy
 
     def give(self, work: W) -> None:
-        """Let an idle worker do `work`. At least one must be `idle`."""
+        """Let an idle worker do `work`. `idle` must not be 0."""
         self.busy += 1
         self._given.put(work)
         if self.workers == 1:
@@ -45,12 +46,12 @@ class Crew(Generic[W]):
             self._work()
         elif self._threads < self.busy:
             self._threads += 1
-            threading.Thread(target=self._work, name=f"crew-{self._threads}", daemon=True).start()
+            threading.Thread(target=self._work, name=f"worker-{self._threads}", daemon=True).start()
 
     def finished(self, timeout: float | None) -> list[W]:
-        """Return the finished work, including what finishes within `GATHER` seconds after the first.
+        """Return the finished work. After the first piece, wait up to `GATHER` seconds for more.
 
-        :param timeout: seconds to wait for the first; None: no limit.
+        :param timeout: maximum seconds to wait for the first piece; None: no limit.
         """
         done: list[W] = []
         until = 0.0
@@ -65,7 +66,7 @@ class Crew(Generic[W]):
         return done
 
     def close(self) -> None:
-        """End the threads when their work is done. No more work may be given."""
+        """End the threads when their work is done. After this, `give` must not be called."""
         for _ in range(self._threads):
             self._given.put(None)
 

@@ -1,4 +1,4 @@
-"""update_packages --celery: queues packages for Celery workers, and shows their progress."""
+"""Queues packages for Celery workers and shows their progress, for `update_packages --celery`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ logger = logging.getLogger(__name__)
 LOOK = 1.0
 """Seconds between two checks of the number of tickets that are left."""
 TELL = 30.0
-"""Seconds between two progress lines when there is no progress bar. After as long without progress, a hint is shown."""
+"""Seconds between two progress lines if there is no progress bar. After as many seconds without progress, a hint is
+shown."""
 
 _CHUNK = 200
-"""Packages per query of the ledger."""
+"""Number of packages per query of the ledger."""
 
 Show = Callable[[int, int], None]
-"""Called with the number of tickets that are left, and the total."""
+"""A function that is called with the number of tickets that are left, and the total."""
 
 
 class BrokerAway(Exception):  # noqa: N818 - named after the state
@@ -43,15 +44,16 @@ class BrokerAway(Exception):  # noqa: N818 - named after the state
 
 @dataclass
 class Queued:
-    """The summary of queued packages, and of what workers did with them."""
+    """The summary of the packages that were queued, and of the work that workers did for them."""
 
     packages: int = 0
     queued: int = 0
-    """Tickets: one for each source of a package."""
+    """Number of tickets. There is one for each source of a package."""
     left: int = 0
-    """Tickets that are not done."""
+    """Number of tickets that are not done."""
     left_alone: dict[str, Left] = field(default_factory=dict)
-    """Parts whose tickets the workers gave up, by source: the source is paused for longer than tickets are kept."""
+    """Parts whose tickets the workers gave up, by source, because the source is paused for longer than tickets are
+    kept."""
     stopped: str = ""
     seconds: float = 0.0
     database_failed: bool = False
@@ -80,10 +82,12 @@ def enqueue(
     everything: bool,
     wait: bool,
 ) -> Queued:
-    """Queue these packages, and if `wait`, wait until they are done. Progress is passed to `write`, or shown as a bar.
+    """Queue these packages, and return a summary.
 
-    :param everything: queue all parts of the packages, not only those that are due.
-    :raises BrokerAway: the broker cannot be reached.
+    :param write: writes lines that show the progress, if there is no terminal for a progress bar.
+    :param everything: whether to queue all parts of the packages, not only those that are due.
+    :param wait: whether to wait until the workers have done the work.
+    :raises BrokerAway: if the broker cannot be reached.
     """
     clock = process.current().runtime.clock
     started, done = clock(), Queued()
@@ -104,7 +108,7 @@ def enqueue(
 
 
 def _note_what_was_left_alone(done: Queued, primary_keys: Sequence[int]) -> None:
-    """Add the parts that were not fetched although their tickets are gone."""
+    """Add to the summary the parts that were not fetched although their tickets no longer exist."""
     for start in range(0, len(primary_keys), _CHUNK):
         rows = SourceStatus.objects.filter(
             package_id__in=primary_keys[start : start + _CHUNK], outcome=FetchOutcome.LEFT_ALONE

@@ -1,7 +1,7 @@
 """The common behavior of commands that process many rows: options, progress, signals, exit statuses.
 
-Exit status: 0 the work was done, even if some of it failed; 1 nothing could be reached; 2 misuse; 128 + n stopped by
-signal n.
+Exit status: 0 the work was done, even if some of it failed; 1 nothing could be reached, or the database failed; 2
+invalid arguments; 128 + n stopped by signal n.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from package.models import Package
 NOTHING_REACHED = 1
 MISUSE = 2
 MOST = 1_000_000
-"""The largest accepted number of rows, hours or seconds. A larger one is a typing error."""
+"""The largest accepted number of rows, hours or seconds. A larger number is a typing error."""
 JSON_VERSION = 1
 """Version of the output of --json. Raise it if a key is renamed, removed or changes its meaning; not for new keys."""
 
@@ -41,7 +41,7 @@ class Tell(Protocol):
     """Reports the result of a row: a short line, and more details, which a progress bar does not show."""
 
     def __call__(self, line: str, more: str, *, again: bool = False) -> None:
-        """`again`: the row was reported before."""
+        """Report a result. `again`: whether the row was reported before."""
 
 
 class Summary(Protocol):
@@ -63,9 +63,11 @@ S = TypeVar("S", bound=Summary)
 
 
 def add_options(parser: CommandParser, *, verb: str, rows: str, patience: str = "") -> None:
-    """Add --limit, --time-budget and --json.
+    """Add the options --limit, --time-budget and --json.
 
-    :param patience: how long the run waits without a time budget, for the help text.
+    :param verb: for the help text: the action, for example "refresh".
+    :param rows: for the help text: the name of the rows, for example "packages".
+    :param patience: for the help text: how long the run waits without a time budget.
     """
     parser.add_argument("--limit", type=count, metavar="N", help=f"{verb} at most N {rows}")
     text = f"after S seconds, start nothing new and stop waiting{patience and f' (default: {patience})'}"
@@ -86,7 +88,7 @@ def conduct(
     *,
     row: str,
 ) -> None:
-    """Do `work` over `total` rows and show its progress. As `carry_out` otherwise."""
+    """Do the same as `carry_out`, and show the progress of `work` over `total` rows."""
     plain = command.stderr if options["json"] else command.stdout
 
     def with_progress(stopper: Stopper) -> S:
@@ -104,7 +106,11 @@ def carry_out(
     *,
     row: str,
 ) -> None:
-    """Do `work` and print its summary. Raises `SystemExit` if the exit status is not 0."""
+    """Do `work`, print its summary with `show` or as JSON, and record the metrics of the job.
+
+    :param row: the name of a row, for messages, for example "package".
+    :raises SystemExit: if the exit status is not 0.
+    """
     with batch_job_metrics.jobs().run(command.__module__.rpartition(".")[2]) as job:
         stopper = Stopper(options["time_budget"])
         received: list[int] = []
@@ -134,14 +140,17 @@ def refuse_unknown(slugs: list[str]) -> None:
 
 @contextmanager
 def signals(stopper: Stopper, received: list[int]) -> Iterator[None]:
-    """During the block, let the first SIGINT or SIGTERM stop the run in an orderly way, and the second one abort it."""
+    """During the block, the first SIGINT or SIGTERM stops the run after the current attempts, and the second aborts it.
+
+    :param received: the numbers of the received signals are appended to this list.
+    """
 
     def on_signal(number: int, _: FrameType | None) -> None:
         received.append(number)
         if len(received) > 1:
             raise KeyboardInterrupt
         stopper.stop(f"{signal.Signals(number).name} received")
-        # Not print(), which is not reentrant: the signal may have interrupted a print().
+        # Not print(), because it is not reentrant, and the signal may have interrupted a print().
         os.write(2, b"Stopping after the current attempt. Repeat the signal to abort.\n")
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
@@ -157,7 +166,7 @@ def signals(stopper: Stopper, received: list[int]) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(total: int, write: Callable[[str], object]) -> Iterator[Tell]:
-    """Show the progress of the run: a bar on a terminal, otherwise a line for each row, passed to `write`."""
+    """Show the progress of the run: a bar on a terminal, otherwise a line for each row, which is passed to `write`."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(total, write)
@@ -186,7 +195,7 @@ def _lines(total: int, write: Callable[[str], object]) -> Tell:
 
 @contextmanager
 def _logging_above_the_bar() -> Iterator[None]:
-    """Write log lines to the current sys.stderr. Rich has replaced it, and writes them above the bar."""
+    """Write log lines to the current sys.stderr, which rich has replaced, and which writes them above the bar."""
     handlers = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
     streams = [handler.setStream(sys.stderr) for handler in handlers]
     try:
@@ -198,7 +207,7 @@ def _logging_above_the_bar() -> Iterator[None]:
 
 
 def count(text: str) -> int:
-    """Parse a number of rows."""
+    """Parse a number of rows, from 1 to `MOST`."""
     try:
         value = int(text)
     except ValueError:
@@ -209,7 +218,7 @@ def count(text: str) -> int:
 
 
 def positive(text: str) -> float:
-    """Parse a time, in seconds or hours."""
+    """Parse a number of seconds or hours, above 0, up to `MOST`."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The repository hosts, one file for each."""
+"""The hosts of repositories. Each has its own file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _KNOWN = (GitHub, GitLab, Bitbucket, Codeberg)
 
 
 def get_repo_for_repo_url(url: str, host: str = "") -> Repository:
-    """Return the repository at `url`, which may also be the address of one of its pages or its clone address.
+    """Return the repository at `url`, which may also be the address of one of its pages, or its clone address.
 
-    :param host: the package's `repo_host`. "forgejo" means that an unknown server runs Forgejo or Gitea.
-    :raises NotARepository: `url` is not the address of a repository, or its server is unknown.
+    :param host: `repo_host` of the package. "forgejo" means that a server that is not known runs Forgejo or Gitea.
+    :raises NotARepository: if `url` is not the address of a repository, or its server is not known.
     """
     address = split(url)
     for kind in _KNOWN:

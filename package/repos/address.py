@@ -14,17 +14,17 @@ _LONGEST_SHOWN = 200
 
 
 class NotARepository(ValueError):  # noqa: N818 - says what the address is not
-    """An address is not that of a repository on a known server. The text says what to do."""
+    """An address is not the address of a repository on a known server. The text says what to do."""
 
 
 class Address(NamedTuple):
     host: str
-    """Host without "www.", with the port unless it is the default of the scheme."""
+    """The host without "www.", with the port unless it is the default of the scheme."""
     names: tuple[str, ...]
     """The segments of the path."""
     scheme: str
     netloc: str
-    """As `host`, but with "www." if the address had it."""
+    """The same as `host`, but with "www." if the address had it."""
     given: str
     """The address as it was given."""
 
@@ -32,7 +32,7 @@ class Address(NamedTuple):
         return shown(self.given)
 
     def below(self, server: str) -> tuple[str, ...] | None:
-        """Return the segments of the path after the path of `server`; None if the address is on another server."""
+        """Return the segments of the path after the path of `server`; None: the address is on another server."""
         origin = origin_of(server)
         if self.scheme not in {"http", "https"}:  # ssh has another port and another root
             return self.names if origin.host == self.host else None
@@ -43,9 +43,9 @@ class Address(NamedTuple):
 
 
 def split(url: str) -> Address:
-    """Parse an address in any usual form. Raises `NotARepository` if it has no valid host.
+    """Parse an address: ``https://``, ``git://``, ``ssh://``, without a scheme, or ``git@host:owner/name``.
 
-    Accepts ``https://``, ``git://`` and ``ssh://`` addresses, addresses without a scheme, and ``git@host:owner/name``.
+    :raises NotARepository: if the address has no valid host.
     """
     value = url.strip().removeprefix("git+")
     if "://" not in value:

@@ -1,4 +1,4 @@
-"""The base class of repositories on all hosts."""
+"""The base class of the repositories of all hosts."""
 
 from __future__ import annotations
 
@@ -17,37 +17,45 @@ from package.sources.server import Server
 __all__ = ["Address", "NotARepository", "Repository", "split"]
 
 _LONGEST_DESCRIPTION = 2000
-"""In characters; the longest that any of the hosts allows."""
+"""Maximum number of characters of a description. No host allows more."""
 
 
 class Repository:
     """A repository on one of the hosts. Each of its parts is fetched separately."""
 
     source: ClassVar[str]
-    """Name of the host, as in `Package.repo_host`, in the ledger and in the settings."""
+    """Name of the host in `Package.repo_host`, in the ledger and in the settings."""
     untrusted: ClassVar[bool] = False
-    """Whether users name the server."""
+    """Whether users determine the server."""
     parts: ClassVar[Mapping[str, Callable[[Any, Client], Reading]]]
-    """Functions that fetch the parts, by name. Called with the repository and a client; they raise as `Client.get`.
+    """Functions that fetch the parts, by the name of the part.
 
-    The first part shows whether the repository exists.
+    They are called with the repository and a client, and raise the errors of `Client.get`. The first part shows whether
+    the repository exists.
     """
 
     form: ClassVar[str] = "owner/name"
     owner: ClassVar[re.Pattern[str]] = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
     name: ClassVar[re.Pattern[str]] = re.compile(r"[A-Za-z0-9._-]{1,100}")
     reserved: ClassVar[str] = ""
-    """First segments of paths that are not owners, separated by spaces."""
+    """The first segments of paths that are not owners, separated by spaces."""
 
     def __init__(self, server: Server, web: str, path: str) -> None:
-        """`web`: the address of the server's pages, without a trailing slash. `path`: "owner/name"."""
+        """Create a repository; no request is sent.
+
+        :param web: the address of the server's pages, without a trailing slash.
+        :param path: "owner/name".
+        """
         self.server = server
         self.web = web
         self.path = path
 
     @classmethod
     def among(cls, names: Sequence[str], address: Address, server: Server, web: str) -> Self:
-        """Return the repository to which the path segments `names` lead. Raises `NotARepository`."""
+        """Return the repository to which the path segments `names` lead.
+
+        :raises NotARepository: if they do not lead to a repository.
+        """
         path = cls.path_in(names)
         if not path:
             usual = f"{server.name} has repositories at {web}/{cls.form}"
@@ -56,7 +64,7 @@ class Repository:
 
     @classmethod
     def path_in(cls, names: Sequence[str]) -> str:
-        """Return "owner/name" from the path segments of one of its pages; "" if they do not name a repository."""
+        """Return "owner/name" from the path segments of a page of a repository; "": this is not such a page."""
         owner, name = [*names, "", ""][:2]
         name = name.removesuffix(".git")
         known = cls.owner.fullmatch(owner) and cls.name.fullmatch(name) and owner.lower() not in cls.reserved.split()
@@ -64,17 +72,17 @@ class Repository:
 
     @property
     def url(self) -> str:
-        """The address of its page."""
+        """The address of the repository's page."""
         return f"{self.web}/{self.path}"
 
     def moved_to(self, path: str | None) -> str:
-        """Return the new address of its page if `path` differs from the known path; otherwise ""."""
+        """Return the new address of the repository's page if `path` differs from the known path; otherwise ""."""
         if not path or path.casefold() == self.path.casefold():
             return ""
         return f"{self.web}/{path}"
 
     def read(self, data: Json, *, stars: str, forks: str, path: str) -> Reading:
-        """Read the fields that all hosts provide, from the keys that this host uses."""
+        """Read the fields that all hosts provide. `stars`, `forks` and `path` are the keys that this host uses."""
         reading = Reading()
         reading.take("repo_watchers", partial(count_of, data, stars))
         reading.take("repo_forks", partial(count_of, data, forks))
@@ -82,7 +90,7 @@ class Repository:
         return reading
 
     def take_description(self, reading: Reading, data: Json, key: str) -> None:
-        """Read the description, and from `key` the current path."""
+        """Read the description, and the current path of the repository from `key`."""
 
         def moved_to() -> str | None:
             path = text_of(data, key)
@@ -104,7 +112,10 @@ def description_of(data: Json) -> str | None:
 
 
 def take_archived(reading: Reading, data: Json, *dates: str, earliest: datetime) -> None:
-    """Read the date of archiving: the first of the keys `dates` with a valid date, not before `earliest`."""
+    """Read the date of archiving, if the repository is archived.
+
+    :param dates: keys of dates. The first one with a valid date that is not before `earliest` is used.
+    """
 
     def archived_since() -> datetime | None:
         if not get(data, "archived", bool, "true or false"):
@@ -116,4 +127,4 @@ def take_archived(reading: Reading, data: Json, *dates: str, earliest: datetime)
 
     reading.take("date_repo_archived", archived_since)
     if data.get("archived") is False:
-        reading.package["date_repo_archived"] = None  # `take` would leave None out, but an old date must be removed
+        reading.package["date_repo_archived"] = None  # `take` would omit None, but an old date must be removed

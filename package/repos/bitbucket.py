@@ -20,13 +20,13 @@ from package.sources.server import Server
 
 WEB = "https://bitbucket.org"
 _PAGES = 20
-"""Pages of 100 commits that are read per fetch."""
+"""Maximum number of pages of 100 commits that are read per fetch."""
 _LONGEST_ADDRESS = 2000
-"""In characters, of the address of the next page, which is stored until the next fetch continues there."""
+"""Maximum number of characters of the address of the next page, which is stored for the next fetch."""
 _MOST = 200_000
-"""Commits. A longer history is refused."""
+"""Maximum number of commits. A longer history is refused."""
 _NAME = re.compile(r"\s*<[^<>]*>\s*$")
-"""The email address after a name."""
+"""Matches the email address after a name."""
 _REFUSALS = Refusals(
     Refusal(
         concern=Concern.TOKEN,
@@ -49,7 +49,7 @@ class Bitbucket(Repository):
 
     @classmethod
     def find(cls, address: Address) -> Self | None:
-        """Return the repository at `address`; None if the address is not on Bitbucket."""
+        """Return the repository at `address`; None: the address is not on Bitbucket."""
         names = address.below(WEB)
         if names is None:
             return None
@@ -84,7 +84,7 @@ class Bitbucket(Repository):
         return reading
 
     def history(self, client: Client) -> Reading:
-        """Read the number of commits, their weeks and their authors."""
+        """Read the number of commits, the commits of each week, and the authors."""
         branch = self._branch(client)
         reading = Reading()
         history = History()
@@ -92,7 +92,7 @@ class Bitbucket(Repository):
             try:
                 history = self._walk(client, branch)
             except (Gone, Unusable) as exc:
-                client.memory = {}  # reading cannot continue here, but a new start may succeed
+                client.memory = {}  # the next fetch starts over, because reading cannot continue here
                 if isinstance(exc, Gone):  # the repository itself exists
                     raise Unusable(f"a page of the list of commits is missing: {exc}", "other") from exc
                 raise
@@ -105,7 +105,7 @@ class Bitbucket(Repository):
         return reading
 
     def _branch(self, client: Client) -> str:
-        """Return the name of the main branch; "" if there is none because there are no commits."""
+        """Return the name of the main branch; "": there are no commits, and so no branch."""
         data = client.get(self._repository, conditional=False).data or {}
         try:
             branch = get(data, "mainbranch", dict, "an object")
@@ -114,7 +114,7 @@ class Bitbucket(Repository):
             raise Unusable(f"Bitbucket names no main branch: {exc}", "other") from exc
 
     def _walk(self, client: Client, branch: str) -> History:
-        """Return the history as far as it was read. `client.memory` keeps where the next fetch continues."""
+        """Return the history as far as it was read. `client.memory` stores where the next fetch continues."""
         memory = recall(client, self.url)
         if memory and not memory["next"]:
             history = self._with_news(client, branch, History.of(memory["history"]))
@@ -125,7 +125,7 @@ class Bitbucket(Repository):
             return self._go_on(client, History.of(memory["history"]), memory["next"])
         history = History()
         follow = self._add(client, history, self._commits(include=branch))
-        if follow:  # start from the commit: the pages of a branch shift with each push
+        if follow:  # start from the newest commit, not from the branch, whose pages shift with each push
             return self._go_on(client, History(), self._commits(include=history.head))
         remember(client, self.url, history, next="")
         return history
@@ -139,7 +139,7 @@ class Bitbucket(Repository):
         return history
 
     def _with_news(self, client: Client, branch: str, known: History) -> History | None:
-        """Return `known` with all newer commits added; None if `known` is no longer part of the history."""
+        """Return `known` with all newer commits added; None: `known` is no longer part of the history."""
         news = History()
         follow = self._commits(include=branch, exclude=known.head)
         try:
@@ -158,7 +158,7 @@ class Bitbucket(Repository):
         return news
 
     def _add(self, client: Client, history: History, address: str) -> str:
-        """Add a page to `history`. Returns the address of the next page; "" after the last."""
+        """Add a page to `history`. Returns the address of the next page; "": there is none."""
         commits, follow = self._page(client, address)
         history.add(commits)
         if not history.head and commits:

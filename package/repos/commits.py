@@ -1,4 +1,4 @@
-"""Evaluates a list of commits: their number, their days and their authors."""
+"""Evaluates a list of commits: their number, their dates and their authors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ WEEKS = 52
 _MOST_PEOPLE = 200
 _LONGEST_NAME = 100
 _LONGEST_ID = 64
-"""Hexadecimal digits of a SHA-256. The hash of the newest commit is stored."""
+"""Maximum number of characters of the hash of the newest commit, which is stored: a SHA-256 in hexadecimal digits."""
 _LONGEST_PAGE = 100
-"""The largest page size that is requested."""
+"""The largest number of commits per page that is requested."""
 _LAST = 10
 """Reading ends when this many commits in a row are old. A single one may have a wrong date, or was merged late."""
 
@@ -34,7 +34,7 @@ class Commit(NamedTuple):
 
     @property
     def date(self) -> datetime | None:
-        """The date of the commit; None if it is missing or cannot be right."""
+        """The date of the commit; None: it is missing or cannot be right."""
         return self.time if self.time and can_be_right(self.time) else None
 
 
@@ -54,12 +54,12 @@ class History:
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> Self:
-        """Return the history whose `kept` has this value."""
+        """Return the history from which `kept` was computed."""
         return cls(kept["head"], kept["latest"], kept["count"], Counter(kept["days"]), Counter(dict(kept["people"])))
 
     @property
     def kept(self) -> dict[str, Any]:
-        """The history as JSON, to be stored."""
+        """The history as an object that can be stored as JSON."""
         first, last = (today() + timedelta(weeks=weeks) for weeks in (-WEEKS, 1))
         return {
             "head": self.head,
@@ -97,7 +97,7 @@ class History:
         self.people.update(commit.author[:_LONGEST_NAME] for commit in commits if commit.author)
 
     def add_older(self, older: History) -> None:
-        """Add the history of the commits before these ones."""
+        """Add `older`, the history of the commits before these commits."""
         if not self.count:
             self.head = older.head
         self.latest = self.latest or older.latest
@@ -115,14 +115,17 @@ def today() -> date:
 
 
 def participants(names: Iterable[str]) -> str | None:
-    """Return names in the format of `Package.participants`; None if there are none."""
+    """Return names in the format of `Package.participants`; None: there are no names."""
     clean = ("".join(c if c.isprintable() and c != "," else " " for c in name[:_LONGEST_NAME]) for name in names)
     each = dict.fromkeys(" ".join(name.split()) for name in clean)
     return ",".join([name for name in each if name][:_MOST_PEOPLE]) or None
 
 
 def names_in(people: Sequence[Any], key: str) -> str | None:
-    """Return the names that `people` have under `key`, in the format of `participants`."""
+    """Return the values of `key` in each of `people`, in the format of `participants`.
+
+    :raises BadField: if there are people but none has the key.
+    """
     names = [text_at(person, key) for person in people]
     if names and not any(names):
         raise BadField(f"no entry has a {key}")
@@ -130,7 +133,10 @@ def names_in(people: Sequence[Any], key: str) -> str | None:
 
 
 def counted(commits: Sequence[Any], total: str) -> int:
-    """Return `total`, the number of commits, as an integer, if the first of `commits` is a valid commit."""
+    """Return the number of commits, `total`, as an integer.
+
+    :raises BadField: if `total` is not a number, or the first of `commits` has no hash.
+    """
     if not text_at(commits[0], "sha"):
         raise BadField("the newest commit has no hash")
     if not (total.isdecimal() and total.isascii() and len(total) < 20):
@@ -139,7 +145,10 @@ def counted(commits: Sequence[Any], total: str) -> int:
 
 
 def commits_in(items: Sequence[Any], read: Callable[[Any], Commit]) -> list[Commit]:
-    """Read a page of commits. A commit with unreadable fields counts; if all are unreadable, the page is refused."""
+    """Read a page of commits. Commits with unreadable fields count too.
+
+    :raises Unusable: if no commit can be read, or if the page has too many commits.
+    """
     if len(items) > _LONGEST_PAGE:
         raise Unusable("a page has more commits than were requested", "other")
     commits = [commit if len(commit.id) <= _LONGEST_ID else commit._replace(id="") for commit in map(read, items)]
@@ -151,12 +160,12 @@ def commits_in(items: Sequence[Any], read: Callable[[Any], Commit]) -> list[Comm
 def recent(
     client: Client, of: str, pages: Callable[[bool], Iterator[Answer]], read: Callable[[Any], Commit], least: int = 0
 ) -> History:
-    """Return the history of the last 52 weeks, and of at least the newest `least` commits.
+    """Return the history of the last 52 weeks, but of at least the newest `least` commits.
 
-    If there are no new commits, this returns the remembered history. Its `weeks` still change from day to day.
+    If there are no new commits, this returns the stored history, whose `weeks` still change from day to day.
 
-    :param of: the repository's address. The memory of another repository is ignored.
-    :param pages: requests the pages of the list, newest first; its argument is whether the request is conditional.
+    :param of: the address of the repository. The stored history of another repository is ignored.
+    :param pages: requests the pages of the list, newest first. Its argument is whether the request is conditional.
     """
     memory, now = recall(client, of), today().isoformat()
     known = History.of(memory["history"]) if memory else None
@@ -171,7 +180,7 @@ def recent(
 
 
 def recall(client: Client, of: str) -> dict[str, Any]:
-    """Return what `remember` stored for this repository; empty if it last stored data of another one."""
+    """Return the data that `remember` stored for the repository `of`; empty: it last stored data of another one."""
     memory = client.memory
     return memory if memory.get("of") == of and memory.get("reading") == READING else {}
 

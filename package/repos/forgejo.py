@@ -1,4 +1,4 @@
-"""Forgejo: Codeberg, and any other server that users name. Gitea has the same API."""
+"""Servers that run Forgejo or Gitea, which have the same API: Codeberg, and any other server in a user's address."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from package.sources.server import Server
 
 _WEB = "https://codeberg.org"
 _BRIEF = {"stat": "false", "verification": "false", "files": "false"}
-"""Leaves out data that takes the server a long time to compute."""
+"""Parameters that omit data which takes the server a long time to compute."""
 _MOST_PAGES = 60
-"""Pages of 50 commits that are read. If the last year has more, the part fails."""
+"""Maximum number of pages of 50 commits that are read. If the last year has more, the part fails."""
 _NEWEST = 500
-"""Number of the newest commits that the participants are read from."""
+"""Number of the newest commits from which the participants are read."""
 _BEGAN = datetime(2014, 1, 1, tzinfo=UTC)
 """The start of Gogs, the ancestor of Gitea and Forgejo."""
 _PAGES = (
     "actions activity archive blame branches commit commits compare find forks graph issues labels media milestone"
     " milestones packages projects pulls raw releases rss search settings src stars tags watchers wiki _edit _new"
 )
-"""Path segments that follow "owner/name" in the address of a page. The path of the server comes before the owner."""
+"""Path segments that follow "owner/name" in the address of a page."""
 _ROOT = re.compile(r"[A-Za-z0-9._~-]+")
 _REFUSALS = Refusals(
     Refusal(
@@ -43,7 +43,7 @@ _REFUSALS = Refusals(
     token_refused("CODEBERG_TOKEN"),
 )
 classify = _REFUSALS.classify
-"""The `Policy.classify` of Codeberg, for the settings. Servers that users name are called without a token."""
+"""The `Policy.classify` of Codeberg, for the settings. Other servers are called without a token."""
 
 
 class Forgejo(Repository):
@@ -57,9 +57,11 @@ class Forgejo(Repository):
 
     @classmethod
     def at(cls, address: Address) -> Self:
-        """Return the repository at `address`, on any server. Raises `NotARepository`.
+        """Return the repository at `address`, on any server.
 
-        The server need not be at the root of its host, except in ssh addresses.
+        The server may have a path on its host, except in ssh addresses.
+
+        :raises NotARepository: if `address` is not the address of a repository.
         """
         names = address.names
         start = _names_of_server(names) if address.scheme in {"http", "https"} else 0
@@ -83,12 +85,12 @@ class Forgejo(Repository):
                 self._ask_whether_there_is_a_server(client)
             raise
         reading = self.read(data, stars="stars_count", forks="forks_count", path="full_name")
-        # If the repository is not archived, `archived_at` is a date in 1970. Older servers do not have the key.
+        # If the repository is not archived, `archived_at` is a date in 1970. Older servers do not send this key.
         take_archived(reading, data, "archived_at", "updated_at", earliest=_BEGAN)
         return reading
 
     def _ask_whether_there_is_a_server(self, client: Client) -> None:
-        """Raise `Unusable` if the server is neither Forgejo nor Gitea: a 404 of another server proves nothing."""
+        """Raise `Unusable` if the server is neither Forgejo nor Gitea, because then its 404 proves nothing."""
         status = client.status
         try:
             known = "version" in (client.get("version", conditional=False).data or {})
@@ -111,7 +113,7 @@ class Forgejo(Repository):
         return reading
 
     def history(self, client: Client) -> Reading:
-        """Read the participants and the weekly commits. Only the list of commits contains them."""
+        """Read the participants and the weekly commits, which only the list of commits contains."""
 
         def pages(conditional: bool) -> Iterator[Answer]:
             query: dict[str, str | int] = {**_BRIEF, "limit": 50}
@@ -133,7 +135,7 @@ class Codeberg(Forgejo):
 
     @classmethod
     def find(cls, address: Address) -> Self | None:
-        """Return the repository at `address`; None if the address is not on Codeberg."""
+        """Return the repository at `address`; None: the address is not on Codeberg."""
         for web in (_WEB, settings.CODEBERG_URL):
             names = address.below(web)
             if names is not None:
@@ -144,7 +146,7 @@ class Codeberg(Forgejo):
 
 
 def _names_of_server(names: Sequence[str]) -> int:
-    """Return the number of `names` before "owner/name", which are the path of the server."""
+    """Return the number of path segments before "owner/name", which are the path of the server."""
     end = next(
         (n for n in range(2, len(names)) if names[n - 1].endswith(".git") or names[n] in _PAGES.split()), len(names)
     )

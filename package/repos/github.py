@@ -19,7 +19,7 @@ from package.sources.server import Server
 WEB = "https://github.com"
 _VERSION = {"X-GitHub-Api-Version": "2022-11-28"}
 _PAGES = 2
-"""Pages of 100 contributors that are read."""
+"""Maximum number of pages of 100 contributors that are read."""
 _BEGAN = datetime(2007, 1, 1, tzinfo=UTC)
 """The year of GitHub's first repositories."""
 classify = REFUSALS.classify
@@ -37,7 +37,7 @@ class GitHub(Repository):
 
     @classmethod
     def find(cls, address: Address) -> Self | None:
-        """Return the repository at `address`; None if the address is not on GitHub."""
+        """Return the repository at `address`; None: the address is not on GitHub."""
         names = address.below(WEB)
         if names is None:
             return None
@@ -49,7 +49,7 @@ class GitHub(Repository):
     def metadata(self, client: Client) -> Reading:
         data = client.get(f"repos/{self.path}").data or {}
         reading = self.read(data, stars="stargazers_count", forks="forks_count", path="full_name")
-        # The API has no date of archiving. The last push comes close, as an archived repository accepts no push;
+        # The API has no date of archiving. The last push comes close, because an archived repository accepts no pushes.
         # `updated_at` changes with each new star.
         take_archived(reading, data, "pushed_at", "updated_at", earliest=_BEGAN)
         return reading
@@ -82,7 +82,7 @@ class GitHub(Repository):
 
 
 def _pages_of(answer: Answer) -> str:
-    """Return the number of the last page. With one commit per page, this is the number of commits."""
+    """Return the number of the last page, as text. With one commit per page, this is the number of commits."""
     if not answer.last and not answer.next:
         return str(len(answer.data))
     return parse_qs(urlsplit(answer.last).query).get("page", [""])[0]

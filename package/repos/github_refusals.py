@@ -1,6 +1,6 @@
-"""The meanings of GitHub's refusals. Sources: GitHub's documentation, and public reports listed in docs/refusals.md.
+"""The meanings of GitHub's refusals. Sources: GitHub's documentation, and the public reports in docs/refusals.md.
 
-GitHub answers 403 for a dozen unrelated reasons, and only the message says which one applies.
+GitHub sends 403 for a dozen unrelated reasons, and only the message says which of them applies.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ REFUSALS = Refusals(
         advice="Ask GitHub's support for the reason",
     ),
     Refusal(
-        # GitHub's documentation: wait as the headers say; without them at least a minute, and longer each time.
+        # GitHub's documentation: wait as long as the headers say; without them at least a minute, and longer each time.
         concern=Concern.LIMIT,
         statuses=statuses(403, 429),
         says=r"secondary[ -]rate[ -]limit|abuse detection|abuse-rate-limits|rate limit exceeded",

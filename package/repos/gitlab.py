@@ -21,16 +21,16 @@ from package.sources.server import Server
 
 WEB = "https://gitlab.com"
 _PAGES = 2
-"""Pages of 100 contributors that are read."""
+"""Maximum number of pages of 100 contributors that are read."""
 _WEEKLY_PAGES = 30
-"""Pages of 100 commits that are read. If the last year has more, the part fails."""
+"""Maximum number of pages of 100 commits that are read. If the last year has more, the part fails."""
 _BEGAN = datetime(2011, 1, 1, tzinfo=UTC)
 """The year of GitLab's first release."""
 _PAGES_OF_A_PROJECT = (
     "- badges blame blob builds commits create create_dir edit files find_file issues merge_requests new preview raw"
     " refs tree update wikis"
 )
-"""Path segments that follow the path of a project in the address of a page. GitLab allows hardly any as a name."""
+"""Path segments that follow the path of a project in the address of a page. GitLab forbids most of them as names."""
 classify = REFUSALS.classify
 """The `Policy.classify` of these upstreams, for the settings."""
 
@@ -46,7 +46,7 @@ class GitLab(Repository):
 
     @classmethod
     def find(cls, address: Address) -> Self | None:
-        """Return the repository at `address`; None if the address is not on a known GitLab server."""
+        """Return the repository at `address`; None: the address is not on a known GitLab server."""
         for web, url, token in _servers():
             names = address.below(web)
             if names is not None:
@@ -75,7 +75,7 @@ class GitLab(Repository):
         data = client.get(self._project).data or {}
         reading = self.read(data, stars="star_count", forks="forks_count", path="path_with_namespace")
         if "archived" in data:  # missing in answers to requests without a token
-            # The API has no date of archiving. The last activity comes close, as an archived project has none.
+            # The API has no date of archiving. The last activity comes close, because an archived project has none.
             take_archived(reading, data, "last_activity_at", earliest=_BEGAN)
         return reading
 
@@ -118,7 +118,7 @@ def _commit(data: Any) -> Commit:
 
 
 def _servers() -> Iterator[tuple[str, str, str]]:
-    """Return for each server the address of its pages, its configured address, and its token."""
+    """Yield for each server the address of its pages, its configured address, and its token."""
     for web in (WEB, settings.GITLAB_URL):
         yield web, settings.GITLAB_URL, settings.GITLAB_TOKEN
     tokens = settings.GITLAB_SERVER_TOKENS

@@ -8,7 +8,7 @@ _SETTING = "GITLAB_TOKEN, or GITLAB_SERVER_TOKENS for the servers of GITLAB_SERV
 
 REFUSALS = Refusals(
     Refusal(
-        # Texts of OAuth, which GitLab sends only for requests with a token.
+        # Error codes of OAuth, which GitLab sends only for requests with a token.
         concern=Concern.TOKEN,
         statuses=statuses(401, 403),
         says=r"invalid_token|token (is|was|has been|has) (expired|revoked)",
@@ -23,7 +23,7 @@ REFUSALS = Refusals(
         advice=f"Replace the token by one that has the scope read_api: {_SETTING}",
     ),
     Refusal(
-        # The owner of the account must act in a browser before its tokens work.
+        # The tokens of the account work only after its owner has done something in a browser.
         concern=Concern.TOKEN,
         statuses=statuses(401, 403),
         says=(
@@ -44,7 +44,7 @@ REFUSALS = Refusals(
         advice="Check whether this machine sends wrong passwords or tokens to GitLab",
     ),
     Refusal(
-        # Cloudflare, which gitlab.com uses.
+        # The page of Cloudflare, which gitlab.com uses.
         concern=Concern.SOURCE,
         statuses=statuses(403, 503),
         says=r"<title>\s*(checking your browser|just a moment|attention required)",

@@ -1,8 +1,8 @@
-"""The meanings of refusals: one table for each host, used in two places.
+"""The meanings of refusals. Each host has one table, which is used in two places.
 
 `core.http` calls `Refusals.classify` for every response. The verdict decides whether the request is retried, and until
 when requests are paused. `sources.client.Client` calls `Refusals.error` for the last response of a call. The error
-decides what the ledger and the visitors read. docs/refusals.md shows the tables.
+decides what the ledger stores and what visitors read. docs/refusals.md shows the tables.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _EXPLAINING = ("message", "error", "error_description", "documentation_url", "de
 
 
 class Concern(StrEnum):
-    """What a refusal concerns. This decides which requests are paused, and for how long."""
+    """The subject of a refusal. It decides which requests are paused, and for how long."""
 
     LIMIT = "limit"
-    """The rate: nothing is sent until the time in the headers, or without one, for `Refusal.seconds`."""
+    """The rate of requests. Nothing is sent until the time in the headers; without headers, for `Refusal.seconds`."""
     SOURCE = "source"
-    """All requests of this site: nothing is sent for `Refusal.seconds`."""
+    """All requests of this site. Nothing is sent for `Refusal.seconds`."""
     TOKEN = "token"  # noqa: S105 - not a token
-    """The token: nothing is sent with it for `Refusal.seconds`."""
+    """The token. Nothing is sent with it for `Refusal.seconds`."""
     OWNER = "owner"
-    """The token, but only for the repositories of one owner: the request is repeated once without it."""
+    """The token, but only for the repositories of one owner. The request is repeated once without the token."""
     GONE = "gone"
-    """The package: nobody can access the repository any more."""
+    """The package. The repository can no longer be accessed."""
     PACKAGE = "package"
-    """The package: its part fails, with a text that visitors read."""
+    """The package. Its part fails, with a text that visitors read."""
     PART = "part"
     """One part of the package, which the server does not provide. This is not a failure."""
 
@@ -58,17 +58,17 @@ class Refusal:
     says: str = ""
     """Regular expression to search for in the message, in lower case; "" matches every message."""
     header: tuple[str, str] = ("", "")
-    """A header, and a regular expression to search for in its lower-case value. A match suffices without `says`."""
+    """A header, and a regular expression to search for in its lower-case value. If found, `says` need not match."""
     only_with_token: bool = False
-    """Match only responses to requests with a token."""
+    """Whether to match only responses to requests with a token."""
     text: str
     """The explanation that visitors read after the name of the server."""
     seconds: float = HOUR
-    """Seconds for which nothing is sent, depending on `concern`."""
+    """Seconds for which nothing is sent. `concern` decides to which requests this applies."""
     doubled: bool = False
-    """Whether `seconds` double each time that the refusal repeats, up to an hour."""
+    """Whether `seconds` are doubled each time that the refusal repeats, up to an hour."""
     advice: str = ""
-    """What operators have to do; "": nothing."""
+    """What operators must do; "": nothing."""
 
     def matches(self, status: int, headers: Mapping[str, str], message: str, *, with_token: bool) -> bool:
         if status not in self.statuses or (self.only_with_token and not with_token):
@@ -87,14 +87,14 @@ class Refusals:
         self._statuses = frozenset[int]().union(*(row.statuses for row in rows))
 
     def find(self, status: int, headers: Mapping[str, str], body: bytes | None, *, with_token: bool) -> Refusal | None:
-        """Return the row that matches this response; None if only its status counts."""
-        if status not in self._statuses:  # true for nearly every response
+        """Return the first row that matches this response; None: no row matches."""
+        if status not in self._statuses:  # as for nearly every response
             return None
         message = message_of(body)
         return next((row for row in self.rows if row.matches(status, headers, message, with_token=with_token)), None)
 
     def classify(self, status: int, headers: Mapping[str, str], body: bytes | None) -> Verdict | None:
-        """Return the verdict on a response for `core.http`. This is a `Policy.classify`."""
+        """Return the verdict on a response; None: no row matches. Used as `Policy.classify`."""
         row = self.find(status, headers, body, with_token=asking_with_token())
         if row is None:
             return None
@@ -106,7 +106,7 @@ class Refusals:
         return Verdict.permanent()
 
     def error(self, server: Server, response: requests.Response) -> AskError | None:
-        """Return the error that `Client` raises for a response; None if no row matches. This is a `Server.refusal`."""
+        """Return the error that `Client` raises for a response; None: no row matches. Used as `Server.refusal`."""
         status, headers, body = response.status_code, response.headers, response.content
         row = self.find(status, headers, body, with_token=bool(server.token))
         if row is None:
@@ -126,11 +126,11 @@ class Refusals:
 
 
 def message_of(body: bytes | None) -> str:
-    """Return the message of a body in lower case: the explaining values of a JSON object, otherwise the whole text."""
+    """Return the message in a body, in lower case: values of a JSON object that explain an error, or the whole text."""
     text = (body or b"")[:MOST_BODY_BYTES].decode("utf-8", "replace")
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError):  # a page, plain text, or cut off
+    except (ValueError, RecursionError):  # the body is a page or plain text, or its end is missing
         return text.lower()
     if not isinstance(data, dict):
         return str(data).lower() if isinstance(data, str) else ""
@@ -142,7 +142,7 @@ def message_of(body: bytes | None) -> str:
 
 
 def named_wait(headers: Mapping[str, str]) -> float:
-    """Return the seconds that the headers ask to wait; 0 if they name no time."""
+    """Return the seconds for which the headers ask the client to wait; 0: they contain no time."""
     now = server_time(headers, datetime.now(UTC))
     return longest(retry_after(headers, now), quota(headers, now)) or 0.0
 
@@ -156,7 +156,7 @@ def statuses(*numbers: int) -> frozenset[int]:
 
 
 def token_refused(setting: str) -> Refusal:
-    """Return the row for a 401 to a request with a token. On a public API, only the token can be the cause."""
+    """Return the row for status 401 after a request with a token. On a public API, only the token can be the cause."""
     return Refusal(
         concern=Concern.TOKEN,
         statuses=statuses(401),
@@ -173,7 +173,8 @@ TOO_MANY_REQUESTS = Refusal(
     seconds=MINUTE,
     doubled=True,
 )
-"""The row for any other 429: wait as the headers say; without them a minute, and twice as long each time."""
+"""The row for all other responses with 429: wait as long as the headers say; without them a minute, doubled
+each time."""
 
 
 classify = Refusals(TOO_MANY_REQUESTS).classify

@@ -15,12 +15,13 @@ from package.management.long_command import add_options, conduct, refuse_unknown
 
 class Command(BaseCommand):
     help = (
-        "Check whether the example pages that users submitted still exist, starting with the page checked longest ago. "
-        f"An example becomes inactive after {PERMANENT_IN_A_ROW} answers in a row that the page is gone (HTTP 404, 410 "
-        f"or 451), each at least {APART.total_seconds() / 3600:g} hours after the last one. Other failures, such as "
-        "5xx, 429 or network errors, do not count. Exit status: 0 the work was done, even if some examples failed; 1 "
-        "no server could be reached; 2 misuse; 128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) ends the run "
-        "after the current attempt, the second one at once."
+        "Check whether the example pages that users submitted still exist. An example becomes inactive after "
+        f"{PERMANENT_IN_A_ROW} responses in a row that say that the page is gone (HTTP 404, 410 or 451), each at least "
+        f"{APART.total_seconds() / 3600:g} hours after the last one. Other failures, such as 5xx, 429 or network "
+        "errors, do not count. Pages for which such a response would count now come first, then those whose last check "
+        "is oldest. Exit status: 0 the work was done, even if some examples failed; 1 no server could be reached, or "
+        "the database failed; 2 invalid arguments; 128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) ends the "
+        "run after the current attempt, the second one immediately."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--all",
             action="store_true",
-            help="also check the examples that this command made inactive; those that answer become active again",
+            help="also check examples that this command made inactive; if the page exists, they become active again",
         )
         add_options(parser, verb="check", rows="examples")
 

@@ -16,9 +16,10 @@ from package.management.long_command import add_options, conduct, refuse_unknown
 class Command(BaseCommand):
     help = (
         "Look up the packages' repositories on GitHub, in random order. Store the new address of repositories that "
-        "moved, rewrite addresses in the usual form, and mark repositories that are gone. Exit status: 0 the work was "
-        "done, even if some packages failed; 1 GitHub gave no usable answer; 2 misuse; 128 + n stopped by signal n. "
-        "The first Ctrl-C (or SIGTERM) ends the run after the current attempt, the second one at once."
+        "have moved, rewrite addresses in the usual form, and mark repositories that are gone. Exit status: 0 the work "
+        "was done, even if some packages failed; 1 GitHub sent no usable response, or the database failed; 2 invalid "
+        "arguments; 128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) ends the run after the current attempt, "
+        "the second one immediately."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

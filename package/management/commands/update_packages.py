@@ -21,16 +21,17 @@ from package.models import Package
 from package.sources.results import FetchOutcome, FetchResult
 
 WORKERS = 32
-"""With more threads, most would wait, because of the limits of each source in the settings."""
+"""Default number of threads. With more threads, most would wait, because the settings limit the requests per source."""
 
 
 class Command(BaseCommand):
     help = (
         "Refresh the packages' data that is due, from PyPI and from the hosts of their repositories, starting with the "
-        "package tried longest ago. Data that could not be fetched for a transient reason, or whose source is down, is "
-        "put aside and tried again before the run ends. Exit status: 0 the work was done, even if some packages "
-        "failed; 1 nothing could be fetched; 2 misuse; 128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) "
-        "ends the run after the current attempts, the second one at once."
+        "package whose last refresh is oldest. Data that could not be fetched for a transient reason, or whose source "
+        "is down, is put aside and fetched again before the run ends. Exit status: 0 the work was done, even if some "
+        "packages failed; 1 nothing could be fetched, or the database (with --celery: or the broker) failed; 2 invalid "
+        "arguments; 128 + n stopped by signal n. The first Ctrl-C (or SIGTERM) ends the run after the current "
+        "attempts, the second one immediately."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -90,7 +91,7 @@ class Command(BaseCommand):
 
 
 def _choose(options: dict[str, Any]) -> tuple[list[int], bool]:
-    """Return the packages to refresh, and whether to fetch all their parts instead of those that are due."""
+    """Return the primary keys of the packages to refresh, and whether to fetch all their parts, not only those due."""
     slugs, everything, hours = options["slug"], options["all"], options["stale_hours"]
     if sum((bool(slugs), everything, hours is not None)) > 1:
         raise CommandError("Give only one of: slugs, --all, --stale-hours", returncode=long_command.MISUSE)
@@ -108,7 +109,7 @@ def _choose(options: dict[str, Any]) -> tuple[list[int], bool]:
 
 
 def _outcomes(results: list[FetchResult]) -> str:
-    """Return a short text with the results of a package. Parts of a source with the same result are listed together."""
+    """Return a short text with the outcomes of a package. Parts of one source with the same outcome are grouped."""
     told: dict[tuple[str, str], list[str]] = {}
     for result in results:
         told.setdefault((result.source, result.outcome), []).append(result.part)

@@ -46,17 +46,17 @@ def refresh(packages: list[Package], *, stopper: Stopper | None = None, **how: A
     return run(keys, stopper or Stopper(), lambda *_: None, **{"workers": WORKERS, **how})
 
 
-def crew() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("crew-")]
+def pool_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("worker-")]
 
 
 @pytest.fixture(autouse=True)
 def _nobody_stays() -> Iterator[None]:
     """Assert that the threads of each run have ended."""
     yield
-    for thread in crew():
+    for thread in pool_threads():
         thread.join(DEADLINE)
-    assert crew() == []
+    assert pool_threads() == []
 
 
 @pytest.fixture
@@ -381,7 +381,7 @@ class TestStop:
 
         with pytest.raises(KeyboardInterrupt):
             run([package.pk for package in (*packages, quick)][-WORKERS:], Stopper(), abort, workers=WORKERS)
-        assert crew() != []
+        assert pool_threads() != []
         assert not Claim.objects.exists()
         assert not Package.objects.exclude(pk=quick.pk).filter(repo_forks=7).exists()
 
@@ -401,7 +401,7 @@ class TestStop:
             with pytest.raises(KeyboardInterrupt):
                 refresh(packages)
         meeting.open()
-        for thread in crew():
+        for thread in pool_threads():
             thread.join(DEADLINE)
         assert len(responses.calls) == 0
 
