@@ -1,8 +1,8 @@
 """Combines the metrics of several processes and finished jobs, for sites that set PROMETHEUS_MULTIPROC_DIR.
 
-`prometheus_client` stores the metrics of each process in files of one directory. This package makes the sums correct:
-each process has a unique name that contains its role (`process_identity`), a lock shows which processes are alive
-(`directory`), the files of ended processes are merged (`compaction`), and a scrape shows each role separately
+`prometheus_client` stores the metrics of each process in files of one directory. With this package, the sums are
+correct: each process has a unique name that contains its role (`process_identity`), a lock shows which processes are
+alive (`directory`), the files of ended processes are merged (`compaction`), and a scrape shows each role separately
 (`collector`).
 """
 

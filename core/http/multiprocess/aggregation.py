@@ -1,4 +1,4 @@
-"""Combines the values of several processes: a value and a time for each series."""
+"""Combines the values of several processes into one value for each series."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ class Values(dict[str, tuple[float, float]]):
 
     @classmethod
     def of(cls, kind: str, paths: Iterable[Path]) -> Self:
-        """Return the values of these files, combined in the way of their `kind`.
+        """Return the combined values of these files.
 
         Unreadable values are logged and omitted. Raises `OSError` for a temporary read error, because the sums would
         decrease without the file.
+
+        :param kind: prometheus_client's name of the kind of the values. It determines how values are combined: sum,
+            minimum, maximum or latest.
         """
         found, how = cls(), _how(kind)
         sums: dict[tuple[str, ...], tuple[float, ...]] = {}
         for path in paths:
             keys, values, timestamps = read(path)
-            if how is _total:  # most files have the same keys, so their values are added without a look at each key
+            if how is _total:  # most files have the same keys, so their values are added without checking each key
                 sums[keys] = tuple(map(operator.add, sums[keys], values)) if keys in sums else values
             else:
                 how(found, zip(keys, values, timestamps, strict=True))
@@ -40,7 +43,10 @@ class Values(dict[str, tuple[float, float]]):
         return found
 
     def by_series(self, kind: str) -> Values:
-        """Return the values with one key for each series. Invalid keys are omitted."""
+        """Return the values with one key for each series: values of several keys of one series are combined.
+
+        Invalid keys are omitted.
+        """
         found = Values()
         _how(kind)(found, ((_series(key), value, timestamp) for key, (value, timestamp) in self.items()))
         found.pop("", None)
@@ -53,9 +59,9 @@ def _how(kind: str) -> Callable[[Values, Iterable[Entry]], None]:
 
 @lru_cache(maxsize=20_000)
 def _series(key: str) -> str:
-    """Return the first known key of the series of `key`: keys of other releases may differ in the help text.
+    """Return the first known key of the series of `key`, because keys of other releases may differ in the help text.
 
-    "" for an invalid key, for example from a page that was never written.
+    Return "" for an invalid key, for example from a page that was never written.
     """
     try:
         metric, name, labels, _ = json.loads(key)
@@ -82,7 +88,7 @@ def _least(values: Values, entries: Iterable[Entry]) -> None:
 
 
 def _earliest(values: Values, entries: Iterable[Entry]) -> None:
-    """Like `_least`, for gauges that outlive their process. A 0 is skipped: the process has not set the gauge."""
+    """Combine as `_least`, for gauges that remain after the end of their process. A 0 is skipped: it was never set."""
     _least(values, (entry for entry in entries if entry[1]))
 
 

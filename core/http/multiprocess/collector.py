@@ -1,8 +1,8 @@
-"""Collects the metrics of a directory for a scrape: the sums of each role separately.
+"""Collects the metrics of a directory for a scrape, with separate sums for each role.
 
-With one sum of all roles, a deployment that resets the counters of one role would look like a reset of the sum, and
-Prometheus would count the values of the other roles again. A role without a process is shown with zeros, because
-Prometheus would miss its first count otherwise.
+If there were one sum of all roles, a deployment that resets the counters of one role would look like a reset of the
+sum, and Prometheus would count the values of the other roles again. A role without a process is shown with zeros,
+because Prometheus would otherwise ignore its first count.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Collector:
 
 
 def _with_zeros(found: Mapping[_Who, Values]) -> dict[_Who, Values]:
-    """Add series that only other roles have counted, and roles without values, with zeros."""
+    """Return the values with zeros for series that only other roles have, and for roles without values."""
     every = Values.fromkeys((key for values in found.values() for key in values), (0.0, 0.0))
     filled = {}
     for who in dict.fromkeys((*map(_Who, ROLES), *found)):
@@ -100,7 +100,7 @@ def _add_plain(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) 
 
 
 def _add_histograms(metrics: dict[str, Metric], typ: str, who: _Who, values: Values) -> None:
-    """Add histograms, whose buckets are stored separately, with cumulative buckets as Prometheus expects them.
+    """Add histograms with cumulative buckets, as Prometheus expects them. The files have separate counts.
 
     All samples of one histogram are adjacent, because OpenMetrics requires that.
     """

@@ -1,8 +1,8 @@
 """Merges the files of processes that have ended, so that their number stays small.
 
-Removing the files instead would decrease the sums, which Prometheus reads as a reset of the counters. An interrupted
-merge, even by SIGKILL, counts nothing twice: the plan of the merge is first written to `ended.json`, and the next merge
-completes it.
+If the files were removed instead, the sums would decrease, which Prometheus treats as a reset of the counters. If a
+merge is interrupted, even by SIGKILL, nothing is counted twice: the plan of the merge is first written to `ended.json`,
+and the next merge completes it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from .aggregation import Values
 from .directory import ENDED, File, files_of, has_room, lock_of
 
 KEPT = 8
-"""Number of ended processes whose files are not merged yet. Each costs a scrape 1 to 2 ms."""
+"""Maximum number of ended processes whose files are not merged. Each makes a scrape 1 to 2 ms longer."""
 
 
 def tidy(directory: Path) -> None:
-    """Complete an interrupted merge; merge if more than `KEPT` processes have ended. The directory must be locked."""
+    """Complete an interrupted merge, and merge if more than `KEPT` processes have ended.
+
+    The caller must hold the lock of the directory.
+    """
     _finish(directory)
     gone = [file for file in files_of(directory) if file.has_ended and file.identity != f"{file.role}-{ENDED}"]
     identities = {file.identity for file in gone}
@@ -38,7 +41,7 @@ def _merge(directory: Path, gone: list[File]) -> list[Path]:
     """Write the files that will replace `gone`, under temporary names. Returns their final names."""
     sources: dict[tuple[str, Path], list[Path]] = defaultdict(list)
     for file in gone:
-        if not (file.is_live or file.kind == "gauge_all"):  # values of a single process, which has ended
+        if not (file.is_live or file.kind == "gauge_all"):  # these are values of a single process, which has ended
             sources[file.kind, directory / f"{file.kind}_{file.role}-{ENDED}.db"].append(file.path)
     for (kind, target), paths in sources.items():
         values = Values.of(kind, [target, *paths])
@@ -67,7 +70,7 @@ def _finish(directory: Path) -> None:
         noted = json.loads(note.read_text())
     except FileNotFoundError:
         return
-    except ValueError:  # after a crash of the machine, the file was renamed but its content not written
+    except ValueError:  # the machine crashed after the file was renamed but before its content was written
         logger.warning("%s cannot be read: an interrupted merge may be counted twice", note)
         note.unlink()
         return

@@ -1,4 +1,4 @@
-"""The directory that the processes share: the names of its files, and locks.
+"""The directory that the processes share: the names of its files, and its locks.
 
     counter_web-host-7.db            kind and identity; only the process with that identity writes it
     gauge_livesum_web-host-7.db
@@ -6,7 +6,7 @@
     counter_web-ended.db             the sum of the web processes that have ended: see `compaction`
     directory.lock                   locked by a process that reads or merges all files, or takes an identity
 
-Locks are ``flock``: the kernel of a machine manages them for all containers.
+The locks are those of ``flock``, which the kernel of a machine manages for all containers.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _PATIENCE = 2.0
 """Maximum seconds to wait for the directory. A scrape locks it for a few hundredths of a second."""
 _POLL = 0.01
 _ROOM = 4 * 2**20
-"""Bytes that must be free: the size of the files of a few processes."""
+"""Number of bytes that must be free. This is the size of the files of a few processes."""
 
 
 class File(NamedTuple):
-    """A file with the values of one kind of one process."""
+    """A file with the values that one process has for one kind of metrics."""
 
     path: Path
     kind: str
     """prometheus_client's name of the kind: "counter", "histogram", "summary", "gauge_livesum", …"""
     identity: str
     has_ended: bool
-    """Whether its process has ended."""
+    """Whether the process has ended."""
 
     @property
     def role(self) -> str:
@@ -53,7 +53,7 @@ class File(NamedTuple):
 
     @property
     def is_live(self) -> bool:
-        """Whether the values are valid only while the process lives."""
+        """Whether the values are valid only until the process ends."""
         return self.kind.startswith("gauge_live")
 
 
@@ -78,7 +78,7 @@ def _role_of(identity: str) -> str:
 
 
 def _has_ended(directory: Path, identity: str) -> bool:
-    """Return whether the process has ended. A process that does not use this package counts as alive."""
+    """Return whether the process has ended. A process that does not use this package counts as running."""
     if _role_of(identity) == "other":
         return False
     try:
@@ -92,14 +92,14 @@ def _has_ended(directory: Path, identity: str) -> bool:
 
 
 def has_room(directory: Path) -> bool:
-    """Return whether a few more files fit. Without space, writing to a mapped file kills the process (SIGBUS)."""
+    """Return whether there is space for a few more files. Without space, writing to a mapped file kills the process."""
     return shutil.disk_usage(directory).free >= _ROOM
 
 
 def hold(path: Path) -> int | None:
-    """Lock `path` and return a descriptor, which holds the lock while it is open. None: the lock is not available.
+    """Lock `path` and return a file descriptor, which holds the lock while it is open. None: another process has it.
 
-    The result is a plain descriptor, which is not closed by garbage collection but only at the end of the process.
+    The descriptor is an integer, so that garbage collection does not close it. It is closed at the end of the process.
     """
     while True:
         try:
@@ -126,7 +126,7 @@ def locked(directory: Path) -> Iterator[bool]:
         try:
             yield seized
         finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a process forked meanwhile has the file open too
+            fcntl.flock(lock, fcntl.LOCK_UN)  # to close the file is not enough: a forked process has it open too
 
 
 def _seized(lock: int, how: int) -> bool:

@@ -1,6 +1,6 @@
-"""The unique name of a process among all that store their metrics in the same directory.
+"""The unique name of a process among all processes that store their metrics in the same directory.
 
-A process id is not enough: processes in two containers can have the same id, and both would write to one file.
+A process id is not sufficient: processes in two containers can have the same id, and would write to the same file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Identity:
-    """The name of this process, which is taken on first use. A forked process takes a name of its own.
+    """The name of this process, which is determined on first use. A forked process gets its own name.
 
     The name is `role-hostname-pid`. For a command it is `job-command`, the same for each run, so that all runs of a job
-    use the same few files. If a name is taken (by a concurrent run or another container), the next alternative is used.
+    use the same few files. If another process has a name (a concurrent run, or one in another container), the next
+    alternative is used.
     """
 
     def __init__(self, directory: Path, part: ProcessRole) -> None:
@@ -42,14 +43,14 @@ class Identity:
         fork.renew_in_children(self)
 
     def __call__(self) -> str:
-        """Return the name. Fast, because each count calls it. Raises `OSError` if no name can be taken."""
+        """Return the name. Each change of a metric calls this. Raises `OSError` if no name can be used."""
         return self._name or self._take()
 
     def after_fork(self) -> None:
         self._forked = True
         self._name = ""
         if self._lock is not None:
-            os.close(self._lock)  # the copy of this process; the parent keeps the lock
+            os.close(self._lock)  # closes the copy of this process; the parent process keeps the lock
             self._lock = None
 
     def _take(self) -> str:
@@ -71,7 +72,7 @@ class Identity:
     def _names(self, *, alone: bool) -> Iterator[str]:
         role, command = self._part
         own = f"{role}-{_word(socket.gethostname())}-{os.getpid()}"
-        if not alone:  # another process may be merging files, so use a name that has no files
+        if not alone:  # another process may be merging files, so use a name for which there are no files
             yield f"{own}-{time.time_ns()}"
         if command and not self._forked:
             yield f"{role}-{_word(command)}"
@@ -81,11 +82,11 @@ class Identity:
 
 
 _taken: list[Identity] = []
-"""The identity in use, if any."""
+"""The identity of this process, after `take_part` has created it; otherwise empty."""
 
 
 def take_part(part: ProcessRole | None = None) -> None:
-    """Let this process store its metrics in PROMETHEUS_MULTIPROC_DIR, if that is set. Call it before creating metrics.
+    """Make this process store its metrics in PROMETHEUS_MULTIPROC_DIR, if that is set. Call it before creating metrics.
 
     The Django app calls it when Django creates the configurations of all apps. A process without a role, or without
     write access to the directory, does not export its metrics.
@@ -116,5 +117,5 @@ def take_part(part: ProcessRole | None = None) -> None:
 
 
 def _word(text: str) -> str:
-    """Return `text` as a part of a file name: without underscores, which separate the parts in prometheus_client."""
+    """Return `text` as a part of a file name, without underscores, with which prometheus_client separates parts."""
     return re.sub("[^A-Za-z0-9.]+", "-", text)

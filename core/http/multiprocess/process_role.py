@@ -15,7 +15,7 @@ ROLE_VARIABLE = "OUTBOUND_HTTP_ROLE"
 _WORKERS = frozenset({"dramatiq", "huey_consumer", "huey_consumer.py", "rqworker"})
 """Programs that only run tasks."""
 _WORKERS_BY_ARGUMENT = {"celery": ("worker",), "rq": ("worker", "worker-pool")}
-"""Programs that run tasks if one of these arguments is given. Their other commands make no calls."""
+"""Programs that run tasks if one of these arguments is given. With other arguments, they make no calls."""
 _WORKER_COMMANDS = frozenset({"db_worker", "qcluster", "rqworker", "rqworker-pool", "run_huey", "rundramatiq"})
 """Management commands of django-tasks, django-q2, django-rq, huey and django-dramatiq that run tasks."""
 
@@ -25,15 +25,15 @@ class ProcessRole(NamedTuple):
 
     role: str
     command: str = ""
-    """For a job, the management command or the name of the script."""
+    """For a job: the management command or the name of the script; otherwise empty."""
 
 
 def role_of(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> ProcessRole | None:
     """Return the role from OUTBOUND_HTTP_ROLE in `environment`, otherwise from `arguments`, which is ``sys.argv``.
 
     None: the process makes no calls, for example Celery's beat or `celery inspect`. A program that is neither a queue
-    worker nor a management command has the role web: gunicorn, uvicorn, granian, … An unknown role in `environment` is
-    logged and ignored.
+    worker nor a management command has the role web, for example gunicorn, uvicorn or granian. An unknown role in
+    `environment` is logged and ignored.
     """
     named = (environment or {}).get(ROLE_VARIABLE, "")
     guess = _guess(arguments)

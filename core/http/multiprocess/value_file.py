@@ -1,7 +1,7 @@
-"""Reads a file of prometheus_client's values, and decodes its keys only if they have changed.
+"""Reads a file with values of prometheus_client, and decodes its keys only if they have changed.
 
-A process adds keys in its first minutes. After that, only the values between the keys change. So the layout that
-prometheus_client found is cached, and one `struct` unpacks the file while all bytes except the values are unchanged.
+A process adds keys in its first minutes. After that, only the values between the keys change. So the layout of the file
+is cached. As long as all bytes except the values are unchanged, one `struct` unpacks the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from ..log import logger
 
 _MOST = 1024
-"""Maximum number of files whose layout is cached; the oldest is dropped first."""
+"""Maximum number of files whose layout is cached. The oldest is dropped first."""
 _VALUE = "dd"
 
 
@@ -31,21 +31,21 @@ class Columns(NamedTuple):
 class _Layout(NamedTuple):
     keys: tuple[str, ...]
     between: tuple[bytes, ...]
-    """The bytes before each value: its key, and before the first key also the number of used bytes of the file."""
+    """The bytes before each value: its key; before the first key also the number of bytes of the file that are used."""
     format: struct.Struct
 
 
 _layouts: OrderedDict[Path, _Layout] = OrderedDict()
 _keys: dict[str, str] = {}
 _pieces: dict[bytes, bytes] = {}
-"""Keys and bytes that several files share, stored once."""
+"""Keys and bytes that several files have in common, so that they are in memory only once."""
 
 
 def read(path: Path) -> Columns:
-    """Return the entries of the file: none if it is missing or was just created.
+    """Return the entries of the file; no entries if the file is missing or was just created.
 
-    An unreadable entry is logged, and omitted with all later ones. Raises `OSError` for a temporary read error, because
-    the sums would decrease without the file.
+    If an entry is unreadable, this is logged, and that entry and all later ones are omitted. Raises `OSError` for a
+    temporary read error, because the sums would decrease without the file.
     """
     try:
         data, layout = path.read_bytes(), _layouts.get(path)

@@ -1,8 +1,8 @@
-"""Changes prometheus_client's values without its checks and locks, which cost more than the change itself.
+"""Changes the values of prometheus_client without its checks and locks, which cost more than the change itself.
 
-A call changes ten values. Its private names are used here only, and only where they are as in the releases known to
-this module; for any other value its public methods are used. Not thread-safe: the caller must hold one lock for all
-changes of a value.
+Each call changes ten values. Only this module uses private names of prometheus_client. If a value does not have these
+names in the form that this module knows, the public methods are used instead. The functions are not thread-safe: the
+caller must hold one lock for all changes of a value.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.values import MutexValue
 
 Change: TypeAlias = Callable[[float], object]
-"""Adds to a counter, sets a gauge, or observes a value of a histogram."""
+"""A function that adds to a counter, sets a gauge, or observes a value of a histogram."""
 _FLOAT = struct.Struct("d")
-"""How a file of several processes stores a value. The next eight bytes, the time when it was set, stay 0."""
+"""The form of a value in a file (with PROMETHEUS_MULTIPROC_DIR). The next eight bytes, for the time when the value was
+set, stay 0."""
 _pack = _FLOAT.pack
 
 
@@ -60,7 +61,7 @@ def _is_in_memory(value: Any) -> bool:
 
 
 def _is_in_file(value: Any) -> bool:
-    """Return whether `value` is stored in a mapped file, in the place and the form that `_change_in_file` assumes."""
+    """Return whether `value` is in a mapped file, at the position and in the form that `_change_in_file` assumes."""
     try:
         return bool(type(value)._multiprocess) and _stored(value) == value._file.read_value(value._key)  # noqa: SLF001
     except (AttributeError, LookupError, TypeError, ValueError):
@@ -85,7 +86,7 @@ def _change_in_file(value: Any, *, adds: bool) -> Change:
             file = value._file  # noqa: SLF001
             begin = file._positions[value._key]  # noqa: SLF001
             place = slice(begin, begin + _FLOAT.size)
-        # A slice and not pack_into, which writes zeros first, so that another process could read these.
+        # Not pack_into, because it writes zeros first, which another process could read.
         file._m[place] = _pack(amount)  # noqa: SLF001
 
     return change

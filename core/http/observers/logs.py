@@ -1,7 +1,7 @@
-"""The logging observer: one line for each call that failed, with the history of its attempts.
+"""The logging observer. It logs one line for each call that failed, with the history of its attempts.
 
-A line never contains query values or userinfo (see `events.Target`). It contains the path only for upstreams that the
-configuration names: for other hosts the path may be a secret, as in the URL of a webhook.
+A line never contains query values or userinfo (see `events.Target`). It contains the path only for configured
+upstreams, because for other hosts the path may be a secret, as in the URL of a webhook.
 """
 
 from __future__ import annotations

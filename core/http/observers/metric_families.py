@@ -1,4 +1,4 @@
-"""The names, types and labels of the metrics: docs/metrics.md describes each."""
+"""The names, types and labels of the metrics. docs/metrics.md describes each metric."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ _QUOTA = ("upstream", "partition", "resource")
 
 
 class MetricFamilies:
-    """The metrics. A registry refuses a name that it already has, so they are created once per registry."""
+    """The metrics. They are created once per registry, because a registry refuses a name that it already has."""
 
     def __init__(self, timeouts: Iterable[float]) -> None:
-        """Create the metrics. `timeouts` (seconds) become limits of the duration buckets."""
+        """Create the metrics.
+
+        :param timeouts: seconds that become upper bounds of duration buckets, in addition to the usual bounds.
+        """
         seconds = tuple(sorted({*_SECONDS, *timeouts}))
         self._to_register: deque[Any] = deque()
         self._begun: object = None
@@ -68,7 +71,7 @@ class MetricFamilies:
         self.fallbacks = counter("fallbacks", "Uses of stored data in place of the upstream.", "upstream", "source")
 
     def register(self, registry: CollectorRegistry) -> None:
-        """Let `registry` collect the metrics. Another call continues after an interrupt by a signal handler."""
+        """Register the metrics with `registry`. If a signal handler has interrupted this, another call completes it."""
         while self._to_register:
             metric = self._to_register[0]
             again, self._begun = self._begun is metric, metric

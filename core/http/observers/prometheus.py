@@ -30,31 +30,32 @@ from .upstream_series import UpstreamSeries
 
 
 class PrometheusObserver:
-    """Counts events. A registry of metrics can have only one observer, because names must be unique."""
+    """Counts events. A registry of metrics can have only one such observer, because names of metrics must be unique."""
 
     kinds: frozenset[type]
-    """The kinds of events that are counted."""
+    """The classes of events that are counted."""
 
     def __init__(self, registry: CollectorRegistry | None, timeouts: Iterable[float]) -> None:
-        """Create the metrics. `timeouts` (seconds) become limits of the duration buckets.
+        """Create the metrics.
 
-        :param registry: None: the caller calls `register` later.
+        :param registry: the registry for the metrics; None: the caller calls `register` later.
+        :param timeouts: seconds that become upper bounds of duration buckets, in addition to the usual bounds.
         """
         self.families = MetricFamilies(timeouts)
         self._children: dict[str, UpstreamSeries] = {}
         self._lock = threading.RLock()
         """Held during each change of a metric, whose values have no locks of their own (see `compat`)."""
         self._is_changing = False
-        """A thread is in the middle of a change. If the lock can be entered nevertheless, it is this thread."""
+        """Whether a thread is in the middle of a change. If the lock can be acquired then, it is this thread."""
         self._later: deque[Event] = deque()
         self._inherited = False
-        """The gauges still have the values of the parent process."""
+        """Whether the gauges still have the values of the parent process."""
         fork.renew_in_children(self)
         if registry is not None:
             self.register(registry)
 
     def __call__(self, event: Event) -> None:
-        """Count `event`. Events of other kinds are ignored."""
+        """Count `event`. Events of classes that are not in `kinds` are ignored."""
         how = _HOW.get(type(event))
         if how is None:
             return
@@ -73,13 +74,13 @@ class PrometheusObserver:
                 self(self._later.popleft())
 
     def register(self, registry: CollectorRegistry) -> None:
-        """Let `registry` collect the metrics."""
+        """Register the metrics with `registry`."""
         with self._changing() as already:
             if not already:
                 self.families.register(registry)
 
     def prepare(self, upstream: str) -> None:
-        """Create all series of `upstream` at zero, because `increase()` misses the first count of a late series."""
+        """Create all series of `upstream` at zero, because `increase()` ignores the first value of a new series."""
         with self._changing() as already:
             if not already:
                 self._prepare(upstream)
@@ -95,10 +96,11 @@ class PrometheusObserver:
 
     @contextmanager
     def _changing(self) -> Iterator[bool]:
-        """Hold the lock inside the block. Yields True if this thread is in the middle of a change.
+        """Hold the lock inside the block. Yields True if this thread is already in the middle of a change.
 
-        A signal handler or a finalizer may make a call in the middle of a change, and prometheus_client's locks are not
-        reentrant. So that call skips the step, which the interrupted code performs, and its events are counted later.
+        A signal handler or a finalizer may make an HTTP call in the middle of a change, and prometheus_client's locks
+        are not reentrant. So in that call, the step is skipped, because the interrupted code performs it, and events
+        are counted later.
         """
         with self._lock:
             if self._is_changing:
@@ -120,7 +122,7 @@ class PrometheusObserver:
         self._lock = threading.RLock()
         self._is_changing = False
         self._later.clear()
-        self._inherited = True  # `renew` runs later: prometheus_client's locks may have been held at the fork
+        self._inherited = True  # `renew` runs later, because locks of prometheus_client may be held during the fork
 
     def renew(self) -> None:
         """Reset the gauges if they still have the values of the parent process."""
@@ -149,13 +151,16 @@ _made: list[PrometheusObserver] = []
 
 
 def renew() -> None:
-    """Reset the gauges in a forked process before it counts anything. Otherwise they would start at 0."""
+    """Reset the gauges in a forked process before it counts anything, so that they have the right initial values."""
     for observer in _made:
         observer.renew()
 
 
 def prometheus_observer(timeouts: frozenset[float]) -> PrometheusObserver:
-    """Return the observer of the process. `timeouts` set the buckets only on the first call: metrics cannot change."""
+    """Return the observer of the process. The first call creates it.
+
+    :param timeouts: see `PrometheusObserver`; used only by the first call, because metrics cannot change.
+    """
     if not _made:
         _made.append(PrometheusObserver(None, timeouts))
     _made[0].register(REGISTRY)

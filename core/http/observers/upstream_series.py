@@ -1,4 +1,4 @@
-"""The series of one upstream, with its labels already set, because `labels()` costs three times as much as `inc()`."""
+"""The series of one upstream, with their labels set in advance: `labels()` takes three times as long as `inc()`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .compat import Change
 from .metric_families import MetricFamilies
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "POST", "PATCH"})
-_RESOURCES = frozenset(  # GitHub's, from its REST API's documentation of rate limits
+_RESOURCES = frozenset(  # the resources in GitHub's documentation of the rate limits of its REST API
     {
         "actions_runner_registration",
         "audit_log",
@@ -50,7 +50,7 @@ _RESOURCES = frozenset(  # GitHub's, from its REST API's documentation of rate l
     }
 )
 _MOST_PARTITIONS = 20
-"""Maximum number of values of the label. Later names count as "other"."""
+"""Maximum number of values of the label `partition`. Later partitions get the value "other"."""
 _USUAL_STATUSES = (200, 201, 202, 204, 301, 302, 304, 400, 401, 403, 404, 410)
 
 
@@ -70,7 +70,7 @@ _USUAL_FAILURES: tuple[tuple[str, Reason], ...] = (
 
 
 class UpstreamSeries:
-    """The metrics with the labels of one upstream. Not thread-safe: the observer holds its lock during each method."""
+    """The metrics with the labels of one upstream. Not thread-safe: the observer must hold its lock in each method."""
 
     def __init__(self, metrics: MetricFamilies, upstream: str) -> None:
         self._metrics = metrics
@@ -79,7 +79,7 @@ class UpstreamSeries:
         self._limit = math.inf
         self._by_attempt: dict[tuple[str, int | None, Result, Reason | None], tuple[Change, Change]] = {}
         self._last: tuple[Any, ...] = (None, None, None, None)
-        """Outcome and method of the last attempt, with its counter and duration."""
+        """Outcome and method of the last attempt, and the functions that change its counter and its duration."""
         self.active_requests = metrics.active_requests.labels(upstream)
         self.concurrency_limit = metrics.concurrency_limit.labels(upstream)
         self._set_active_requests = compat.setter(self.active_requests)
@@ -116,7 +116,7 @@ class UpstreamSeries:
         """Set the gauges to the values of a process that has made no call yet."""
         self._not_closed = 0
         self._in_flight: dict[int, weakref.ref[Target]] = {}
-        """The targets of the attempts in flight. A number would be wrong forever after an interrupt."""
+        """The targets of the attempts in flight. (A number would stay wrong forever after an interrupt.)"""
         self.active_requests.set(0)
         for state, gauge in self.breaker_state.items():
             gauge.set(1 if state is BreakerState.CLOSED and self._upstream != OTHER else 0)
@@ -157,13 +157,13 @@ class UpstreamSeries:
         self.retries_suppressed[event.reason].inc()
 
     def call_ended(self, event: CallEnded) -> None:
-        success = event.result is Result.SUCCESS  # avoids a look-up by enums, which are slow to hash
+        success = event.result is Result.SUCCESS  # so that the usual case needs no look-up by enums, whose hash is slow
         count, note_duration = self._successes if success else self.calls[event.result, event.reason]
         count(1)
         note_duration(event.seconds)
         if event.attempts:
             self.note_call_attempts(len(event.attempts))
-        if event.budget_remaining is not None and event.budget_remaining != self._budget:  # rarely true
+        if event.budget_remaining is not None and event.budget_remaining != self._budget:  # rare
             self._budget = event.budget_remaining
             self.budget_remaining.set(event.budget_remaining)
 
@@ -172,15 +172,16 @@ class UpstreamSeries:
         self._move(event.before, event.state)
 
     def breaker_followed(self, event: BreakerFollowed) -> None:
-        self._move(event.before, event.state)  # the transition is counted once, in the process that found it
+        self._move(event.before, event.state)  # the transition is counted only in the process that caused it
 
     def breaker_forgotten(self, event: BreakerForgotten) -> None:
         self._move(event.state, BreakerState.CLOSED)
 
     def _move(self, before: BreakerState, state: BreakerState) -> None:
-        """Move a breaker from one state to another in the gauge.
+        """Change the gauge of the states: one breaker has moved from `before` to `state`.
 
-        "closed" is 1 or 0 and not a number, because sessions with their own policy have breakers of their own.
+        The value of "closed" is 1 or 0, not the number of closed breakers, because sessions with their own policy have
+        their own breakers.
         """
         for left, step in ((before, -1), (state, 1)):
             if left is not BreakerState.CLOSED:
@@ -209,13 +210,16 @@ class UpstreamSeries:
             self._metrics.ratelimit_reset.labels(*labels).set(time.time() + quota.reset)
 
     def _known_partition(self, partition: str) -> str:
-        """Return the value of the label: `partition`, or "other" after the first `_MOST_PARTITIONS`."""
+        """Return the value of the label `partition`: the partition, or "other" after the first `_MOST_PARTITIONS`."""
         if len(self._partitions) < _MOST_PARTITIONS:
             self._partitions.add(partition)
         return partition if partition in self._partitions else "other"
 
     def _attempt(self, method: str, outcome: Outcome) -> tuple[Change, Change]:
-        """Return the metrics for such attempts. The labels are limited to known methods and valid statuses."""
+        """Return the functions that change the counter and the duration of attempts with this method and outcome.
+
+        The labels are limited to known methods and valid statuses.
+        """
         status = outcome.status
         if method not in _METHODS:
             method = "_OTHER"  # OpenTelemetry's name for unknown methods

@@ -1,8 +1,8 @@
-"""All uses of private names of requests, urllib3, PySocks, http.client, http.cookiejar and ssl.
+"""Accesses private names of requests, urllib3, PySocks, http.client, http.cookiejar and ssl, and checks them at import.
 
-Each private name is checked at import, after the versions, so that a release that renames one is rejected. Otherwise,
-for example, a truncated body would be accepted as complete. The names of PySocks are checked when `socks_proxy` is
-imported.
+The checks also include the private methods that other modules of this package override. A release that has renamed one
+of them is rejected. Otherwise, for example, a truncated body would be accepted as complete. The names of PySocks are
+checked when `socks_proxy` is imported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 def become(thing: Any, kind: type[_T]) -> _T:
-    """Change the class of an object that another library created to `kind`; the library has no hook for a subclass."""
+    """Change the class of an object to `kind` and return the object. Used where a library cannot create a subclass."""
     thing.__class__ = kind
     became: _T = thing
     return became
@@ -43,7 +43,7 @@ def become(thing: Any, kind: type[_T]) -> _T:
 
 
 def file_position(request: requests.PreparedRequest) -> int | None:
-    """Return the position of the body's file when the request was prepared; None if the body is not a seekable file."""
+    """Return the position that the file of the body had when the request was prepared; None: it is no seekable file."""
     position: object = request._body_position  # noqa: SLF001
     return position if isinstance(position, int) else None
 
@@ -54,7 +54,7 @@ def is_unread(response: requests.Response) -> bool:
 
 
 def is_consumed(response: requests.Response) -> bool:
-    """Return whether the body has been read, by any method."""
+    """Return whether the body has been read, with any method of the response."""
     return bool(response._content_consumed)  # noqa: SLF001
 
 
@@ -65,22 +65,22 @@ def set_content(response: requests.Response, content: bytes) -> None:
 
 
 def cookies_of(request: requests.PreparedRequest) -> Any:
-    """Return the cookie jar for redirects of `request`; None if it has none."""
+    """Return the cookie jar for the redirects of `request`; None: it has no cookie jar."""
     return request._cookies  # noqa: SLF001
 
 
 def set_cookies(request: requests.PreparedRequest, jar: RequestsCookieJar) -> None:
-    """Set the cookie jar for redirects of `request`."""
+    """Set the cookie jar for the redirects of `request`."""
     request._cookies = jar  # noqa: SLF001
 
 
 def has_cookies(jar: RequestsCookieJar) -> bool:
-    """Return whether a jar contains anything; `len` would iterate over all cookies."""
+    """Return whether a jar contains cookies. It is faster than `len`, which iterates over all of them."""
     return bool(jar._cookies)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def cookie_policy_of(jar: Any) -> object:
-    """Return the policy of a cookie jar; None for a jar of another kind."""
+    """Return the policy of a cookie jar; None: `jar` is not an `http.cookiejar.CookieJar`."""
     return jar._policy if isinstance(jar, http.cookiejar.CookieJar) else None  # type: ignore[attr-defined]  # noqa: SLF001
 
 
@@ -98,7 +98,7 @@ def pool_options_of(adapter: requests.adapters.HTTPAdapter) -> dict[str, Any]:
 
 
 def name_of(connection: Any) -> str:
-    """Return the host name that `connection` resolves: with the trailing root dot, which `host` lacks."""
+    """Return the host name that `connection` resolves, with the trailing root dot, which its `host` does not have."""
     name: str = connection._dns_host  # noqa: SLF001
     return name
 
@@ -113,8 +113,8 @@ def _gzip_lacks_end(decoder: Any) -> bool:
         return False
     if decoder._state == 0:  # noqa: SLF001 - in the first member
         return True
-    # The bytes after a member may be another member or padding, which urllib3 ignores without an error. zlib reports
-    # "incorrect header" for anything but a member. It needs two bytes to do so, so one is added.
+    # The bytes after a member may be another member, or padding, which urllib3 ignores without an error. zlib reports
+    # "incorrect header" for everything except a member. It needs two bytes for this, so one byte is added.
     try:
         decoder._obj.copy().decompress(b"\x8b")  # noqa: SLF001
     except zlib.error as exc:
@@ -128,18 +128,18 @@ _LACKS_END: dict[str, Callable[[Any], bool]] = {
     "ZstdDecoder": lambda decoder: not decoder._obj.eof,  # noqa: SLF001
     "BrotliDecoder": lambda decoder: not decoder._obj.is_finished(),  # noqa: SLF001
 }
-"""By the name of urllib3's decoder: a function that returns whether the stream decoded so far is incomplete."""
+"""For each decoder of urllib3: a function that returns whether the stream that was decoded so far is incomplete."""
 _DECODERS = {name: getattr(urllib3.response, name) for name in _LACKS_END if hasattr(urllib3.response, name)}
-"""The available decoders: zstd and brotli need packages that may be missing."""
+"""The available decoders. Those for zstd and brotli need packages that may be missing."""
 
 
 def is_cut_short(raw: Any) -> bool:
     """Return whether a compressed stream is truncated, which urllib3 does not check.
 
-    Raises `ContentDecodingError` for an unknown decoder, which has no known way to tell.
+    :raises ContentDecodingError: if the decoder is unknown, so that this cannot be determined.
     """
     if not isinstance(raw, urllib3.response.HTTPResponse):
-        return False  # of a mock
+        return False  # `raw` belongs to a mock
     decoder: Any = raw._decoder  # noqa: SLF001
     # (Not by `tell`, which does not count chunks. A body without bytes cannot be incomplete.)
     if decoder is None or not raw._has_decoded_content:  # noqa: SLF001
@@ -148,7 +148,7 @@ def is_cut_short(raw: Any) -> bool:
 
 
 def lacks_end(decoder: Any) -> bool:
-    """Return whether the stream that a urllib3 decoder has decoded so far is incomplete; raises as `is_cut_short`."""
+    """Return whether the stream that a urllib3 decoder has decoded so far is incomplete. Raises as `is_cut_short`."""
     if isinstance(decoder, urllib3.response.MultiDecoder):
         return any(map(lacks_end, decoder._decoders))  # noqa: SLF001
     for name, kind in _DECODERS.items():
@@ -161,12 +161,12 @@ def lacks_end(decoder: Any) -> bool:
 
 
 def close_connection(answer: http.client.HTTPResponse) -> None:
-    """End a response that has no body, whatever its headers say."""
+    """End a response that has no body, although its headers may announce one."""
     answer._close_conn()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def has_no_session(sock: ssl.SSLSocket) -> bool:
-    """Return whether the TLS session of `sock` has not begun or is over."""
+    """Return whether `sock` has no TLS session, because it has not begun or has ended."""
     return sock._sslobj is None  # type: ignore[attr-defined]  # noqa: SLF001
 
 
@@ -174,7 +174,7 @@ def has_no_session(sock: ssl.SSLSocket) -> bool:
 
 
 def negotiate(sock: Any, kind: int, host: str, port: int) -> None:
-    """Request a connection to `host` from the proxy of a connected `socks.socksocket`; PySocks has no public method."""
+    """Request a connection to `host` from the proxy to which `sock`, a `socks.socksocket`, is connected."""
     sock._proxy_negotiators[kind](sock, host, port)  # noqa: SLF001
 
 
@@ -257,7 +257,7 @@ def _of_python() -> dict[str, bool]:
 
 
 def _takes(owner: object, name: str, *parameters: str) -> bool:
-    """Return whether `owner` has a method `name` with exactly these parameters, as core.http calls and overrides it."""
+    """Return whether `owner` has a method `name` with exactly these parameters."""
     method = getattr(owner, name, None)
     return callable(method) and tuple(inspect.signature(method).parameters) == parameters
 
@@ -272,7 +272,7 @@ def _takes_class(thing: object) -> bool:
 
 
 def _tells_its_end(name: str) -> bool:
-    """Return whether a decoder is known and reports an incomplete stream before it has decoded anything."""
+    """Return whether a decoder is known, and reports an incomplete stream before it has decoded anything."""
     try:
         return _LACKS_END[name](_DECODERS[name]())
     except (AttributeError, KeyError):
