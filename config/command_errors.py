@@ -1,4 +1,4 @@
-"""Turns an error that the user of a command can fix into a sentence that says how to fix it."""
+"""Returns a sentence that says how to fix an error, for errors that the user of a command can fix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from environs import EnvError
 
 
 def sentence(error: Exception) -> str | None:
-    """Return what is wrong and how to fix it; None if that is unknown, so that the traceback is shown."""
+    """Return a sentence that says what is wrong and how to fix it; None: unknown, so the traceback should be shown."""
     if isinstance(error, ImproperlyConfigured | EnvError):
         return str(error)
     if isinstance(error, DatabaseError | InterfaceError):

@@ -21,8 +21,8 @@ _HINT = "in the user name and password, all but letters, digits and -._~ must be
 def web_address(name: str, value: str) -> str:
     """Return `value`, the address of a web server, without a trailing slash.
 
-    :param name: the environment variable that `value` comes from, for the error.
-    :raises ImproperlyConfigured: `value` is not an http or https address.
+    :param name: the environment variable with the value, for the error.
+    :raises ImproperlyConfigured: if `value` is not an http or https address.
     """
     value = value.strip().rstrip("/")
     if not (_is_sound(value, {"http", "https"}) and urlsplit(value).hostname):
@@ -31,7 +31,7 @@ def web_address(name: str, value: str) -> str:
 
 
 def redis_address(name: str, value: str) -> str:
-    """Return `value` if it is the address of a Redis server. Raises as `web_address`."""
+    """Return `value`, the address of a Redis server. Raises `ImproperlyConfigured` if it is something else."""
     if not _is_sound(value, {"redis", "rediss", "unix"}):
         raise ImproperlyConfigured(
             f"{name}: must be the address of a Redis server such as redis://:password@host:6379/0; {_HINT}"
@@ -40,9 +40,10 @@ def redis_address(name: str, value: str) -> str:
 
 
 def broker_address(name: str, value: str) -> str:
-    """Return `value` if it is one or several (separated by ";") addresses of brokers. Raises as `web_address`.
+    """Return `value`, the address of a broker, or several addresses separated by ";".
 
-    The schemes are those of Celery's broker library kombu.
+    :raises ImproperlyConfigured: if `value` is something else. The schemes are those of kombu, Celery's library for
+        brokers.
     """
     for each in value.split(";"):
         if not _is_sound(each.strip(), TRANSPORT_ALIASES):
@@ -53,8 +54,11 @@ def broker_address(name: str, value: str) -> str:
 
 
 def database(name: str, value: str) -> dj_database_url.DBConfig:
-    """Return the entry of DATABASES for the database at the address `value`. Raises as `web_address`."""
-    is_file = value.startswith("sqlite:")  # has no password, and its path may contain any character
+    """Return the entry of DATABASES for the database at the address `value`.
+
+    :raises ImproperlyConfigured: if `value` is not the address of a database.
+    """
+    is_file = value.startswith("sqlite:")  # such an address has no password, and its path may contain any character
     if is_file:
         value = value.replace("#", "%23")  # an unescaped "#" would end the path
     try:
@@ -69,7 +73,7 @@ def database(name: str, value: str) -> dj_database_url.DBConfig:
 
 
 def _is_sound(url: str, schemes: Collection[str]) -> bool:
-    """Return whether `url` has one of the `schemes`, and no sign that a password was parsed as something else."""
+    """Return whether `url` has one of the `schemes`, and there is no sign that a part of a password was misparsed."""
     try:
         parts = urlsplit(url)
         scheme = parts.scheme.partition("+")[0]  # Celery's scheme may include a driver: "sqla+postgresql"

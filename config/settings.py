@@ -89,8 +89,8 @@ DATABASES = {
     )
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # With WAL the site can read while a job writes. An immediate transaction waits for the write lock; a deferred one
-    # fails if the database has changed by the time it needs the lock.
+    # With WAL, the site can read while a job writes. An immediate transaction waits for the write lock. A deferred
+    # transaction fails if the database has changed before it needs the lock.
     DATABASES["default"]["OPTIONS"] = {
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         "transaction_mode": "IMMEDIATE",
@@ -104,7 +104,7 @@ if _cache_url:
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": environment.redis_address("CACHE_URL", _cache_url),
             "OPTIONS": {
-                # Django's default is pickle: anyone who can write to the server could run code in every process.
+                # With Django's default, pickle, anyone who can write to the server could run code in every process.
                 "serializer": "core.http.django.json_serializer.JSONSerializer",
                 # Without timeouts, every caller would hang for as long as the server hangs.
                 "socket_connect_timeout": 0.5,
@@ -149,7 +149,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.log_level("LOG_LEVEL", logging.INFO)},
 }
 
-# The site's own settings
+# Settings that are specific to this site
 
 
 def _server(name: str, default: str) -> str:
@@ -173,7 +173,7 @@ GITHUB_TOKEN = env.str("GITHUB_TOKEN", "").strip()
 GITLAB_TOKEN = env.str("GITLAB_TOKEN", "").strip()
 BITBUCKET_TOKEN = env.str("BITBUCKET_TOKEN", "").strip()
 CODEBERG_TOKEN = env.str("CODEBERG_TOKEN", "").strip()
-"""Each token is sent only to the server above that it is named after."""
+"""Each token is sent only to the server in the setting with the same name above."""
 _tokens = [item.partition("=") for item in _list("GITLAB_SERVER_TOKENS", [])]
 if not all(host.strip() and token.strip() for host, _, token in _tokens):
     raise ImproperlyConfigured("GITLAB_SERVER_TOKENS: must be host=token; separate several with commas")
@@ -189,17 +189,18 @@ for _each in map(_host, GITLAB_SERVERS):
     while _gitlab.setdefault(_name, _each) != _each:  # the names of a.b and a-b would be equal
         _name = f"{_name}-"
 _IMPATIENT = {"total_timeout": 50}
-"""For hosts that may ask for a pause of a minute. A shorter total timeout makes a call fail at once instead of wait."""
+"""For hosts that may ask for a pause of a minute. With a total timeout below a minute, a call fails immediately instead
+of waiting, and the run can fetch other data."""
 _MIB = 2**20
 _GITLAB = {
     "classify": "package.repos.gitlab.classify",
     "max_response_bytes": 4 * _MIB,  # 100 commits of 1 kB each, plus their messages
     **_IMPATIENT,
 }
-# max_response_bytes: at least twice the largest response about a package that the site would list, and small enough
-# for the memory of the update job. While a response is parsed, it takes up to nine times its size (a single emoji makes
-# its text four bytes per character, and there are two copies of the text) plus 45 MiB of objects (max_json_nodes). The
-# process itself takes 70 MiB. With 8 MiB, the total stays below 200 MiB. See docs/settings.md.
+# max_response_bytes is at least twice the size of the largest response about a package that the site would list, and
+# small enough for the memory of the update job. While a response is parsed, it takes up to nine times its size (one
+# emoji makes its text four bytes per character, and there are two copies of the text) plus 45 MiB for objects
+# (max_json_nodes). The process itself takes 70 MiB. With 8 MiB, the total is below 200 MiB. See docs/settings.md.
 OUTBOUND_HTTP = {
     "default": {"max_concurrency": 4, "classify": "package.repos.refusals.classify"},
     "upstreams": {
@@ -237,7 +238,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BATCH_JOBS: dict[str, float | None] = dict.fromkeys(
     ("update_packages", "cleanup_github_projects", "check_package_examples", "plan")
 )
-"""The jobs that have metrics, and the longest expected time between two successes, in seconds. None: not expected."""
+"""The jobs that have metrics, and the maximum seconds between two successes. None: no success is expected."""
 for _job, _, _every in (item.partition("=") for item in _list("EXPECTED_JOBS", [])):
     _number, _unit = _every.strip()[:-1], _every.strip()[-1:]
     if _job.strip() not in BATCH_JOBS or not re.fullmatch("[1-9][0-9]{0,5}", _number) or _unit not in _UNITS:
@@ -256,7 +257,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 3, "interval_start": 0, "interval_step": 1, "interval_max": 2}
 CELERY_ACCEPT_CONTENT = ["json"]
-"""Not pickle: anyone who can write to the broker could run code in every worker."""
+"""Pickle is not accepted, because anyone who can write to the broker could run code in every worker."""
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
