@@ -1,9 +1,10 @@
-"""All alerts: the source of the rules for Prometheus and of the rules that Grafana evaluates by itself.
+"""All alerts. From them, the rules for Prometheus and the rules that Grafana evaluates itself are generated.
 
-The service level: 99 % of the calls to an upstream are answered, over 30 days. A call that failed or was rejected is
-bad; a 404 is an answer. Thresholds of burn rates are those of Google's SRE workbook: 14.4, 6, 3 and 1 times the 1 %.
+The service level objective: over 30 days, 99 % of the calls to an upstream succeed. A call that failed or was rejected
+counts as bad; a client error such as 404 counts as good. The thresholds of burn rates are those of Google's SRE
+workbook: 14.4, 6, 3 and 1 times the 1 % of bad calls.
 
-No expression divides by a value that may be zero, and none fires without a series.
+No expression divides by a value that may be zero, and no alert fires without a series.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from textwrap import dedent
 from typing import Literal
 
 RUNBOOKS = "https://github.com/djangopackages/djangopackages/blob/main/docs/runbooks"
-"""The address that alerts link to. Change it if you keep docs/runbooks elsewhere, such as in a fork."""
+"""The address to which alerts link. Change it if docs/runbooks is elsewhere, for example in a fork."""
 
 _UPSTREAM = '{{ if eq $labels.upstream "pypi" }}PyPI{{ else }}{{ $labels.upstream }}{{ end }}'
+_QUOTA = (
+    _UPSTREAM + ' quota{{ if or $labels.partition (ne $labels.resource "other") }} ('
+    '{{ if ne $labels.resource "other" }}{{ $labels.resource }}{{ if $labels.partition }}, {{ end }}{{ end }}'
+    "{{ $labels.partition }}){{ end }}"
+)
+"""The name of a quota, such as "github quota (core, token)". If the upstream names no resource, it is "other"."""
 _REASONS = (
     '{{ range $i, $reason := query (printf "sort_desc(topk(3, upstream_reason:outbound_http_calls_bad:increase1h'
     '{upstream=%q} > 0))" $labels.upstream) }}{{ if $i }}, {{ else }} Reasons within the last hour: {{ end }}'
@@ -26,19 +33,19 @@ _REASONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """An alert; texts are templates that both Prometheus and Grafana understand."""
+    """An alert. Its texts are templates that both Prometheus and Grafana understand."""
 
     name: str
     severity: Literal["critical", "warning", "info", "none"]
     expression: str
-    """PromQL: it selects only the series that the alert is about. Windows belong in recording rules."""
+    """A PromQL expression that selects only the series for which the alert fires. Windows belong in recording rules."""
     pending: str = ""
     """How long the expression must select the series before the alert fires."""
     keep_firing: str = ""
     summary: str
     description: str
     details: str = ""
-    """Appended to the description for Prometheus, whose templates can query. Grafana's cannot."""
+    """A text that is appended to the description for Prometheus, whose templates can query. Grafana's cannot."""
 
     def annotations(self, details: str = "") -> dict[str, str]:
         return {
@@ -81,7 +88,8 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         name="UpstreamErrorBudgetBurnMedium",
         severity="critical",
-        # After an outage, BurnFast ends before the outage leaves the last half hour. This alert must not fire then.
+        # After an outage, BurnFast ends while the outage is still within the last half hour. This alert must not fire
+        # then.
         expression=_promql("""
             upstream:outbound_http_calls_bad:ratio6h > 0.06
             and upstream:outbound_http_calls_bad:ratio30m > 0.06
@@ -140,7 +148,7 @@ ALERTS: tuple[Alert, ...] = (
         name="UpstreamBreakerOpen",
         severity="warning",
         # Half-open means that a probe is in progress. A failed probe must not restart the ten minutes. `other` has a
-        # breaker for each host, and one dead host there needs no alert.
+        # breaker for each host, and a single host that is down needs no alert.
         expression='sum by (upstream) (outbound_http_breaker_state{state=~"open|half_open", upstream!="other"}) > 0',
         pending="10m",
         summary=_UPSTREAM + ": the circuit breaker has not been closed for 10 minutes",
@@ -158,7 +166,7 @@ ALERTS: tuple[Alert, ...] = (
         """),
         pending="5m",
         summary=_UPSTREAM + ' is unstable: the circuit breaker opened {{ $value | printf "%.0f" }} times in an hour',
-        description="{{ $labels.upstream }} answers probes, and fails again when all calls are sent.",
+        description="Probes to {{ $labels.upstream }} succeed, but it fails again when all calls are sent.",
     ),
     Alert(
         name="UpstreamRateLimitForecast",
@@ -172,9 +180,9 @@ ALERTS: tuple[Alert, ...] = (
             and upstream_partition_resource:outbound_http_ratelimit_reset_timestamp_seconds:spread10m < 60
         """),
         pending="3m",
-        summary=_UPSTREAM + " quota ({{ $labels.resource }}) will be used up in {{ $value | humanizeDuration }}",
-        description="At the rate of the last ten minutes, the quota {{ $labels.resource }} of {{ $labels.upstream }}"
-        " will be used up in {{ $value | humanizeDuration }}, before it is full again.",
+        summary=_QUOTA + " will be used up in {{ $value | humanizeDuration }}",
+        description="At the rate of the last ten minutes, this quota will be used up in"
+        " {{ $value | humanizeDuration }}, before it is full again.",
     ),
     Alert(
         name="UpstreamRateLimitExhausted",
@@ -184,9 +192,9 @@ ALERTS: tuple[Alert, ...] = (
             and upstream_partition_resource:outbound_http_ratelimit_remaining:min <= 0
         """),
         pending="1m",
-        summary=_UPSTREAM + " quota ({{ $labels.resource }}) is used up for {{ $value | humanizeDuration }}",
-        description="The quota {{ $labels.resource }} of {{ $labels.upstream }} is used up. It will be full again in"
-        " {{ $value | humanizeDuration }}. Until then, calls wait or are rejected.",
+        summary=_QUOTA + " is used up for {{ $value | humanizeDuration }}",
+        description="This quota is used up. It will be full again in {{ $value | humanizeDuration }}. Until then, calls"
+        " wait or are rejected.",
     ),
     Alert(
         name="UpstreamRetryStorm",
@@ -198,8 +206,8 @@ ALERTS: tuple[Alert, ...] = (
         """),
         pending="10m",
         summary=_UPSTREAM + ": {{ $value | humanizePercentage }} of attempts are retries",
-        description="Of the attempts at {{ $labels.upstream }} within ten minutes, {{ $value | humanizePercentage }}"
-        " were made because the previous attempt had failed.",
+        description="Of the attempts sent to {{ $labels.upstream }} within ten minutes,"
+        " {{ $value | humanizePercentage }} were made because the previous attempt had failed.",
     ),
     Alert(
         name="UpstreamRetryBudgetExhausted",
@@ -207,8 +215,8 @@ ALERTS: tuple[Alert, ...] = (
         expression="upstream:outbound_http_retries_over_budget:increase10m > 0",
         pending="10m",
         summary=_UPSTREAM + ': the retry budget suppressed {{ $value | printf "%.0f" }} retries',
-        description="So many attempts at {{ $labels.upstream }} fail that the retry budget is exhausted:"
-        ' {{ $value | printf "%.0f" }} calls within ten minutes ended without the retry that was due.',
+        description="So many attempts sent to {{ $labels.upstream }} fail that the retry budget is exhausted."
+        ' Within ten minutes, {{ $value | printf "%.0f" }} calls ended without the retry that was due.',
     ),
     Alert(
         name="UpstreamDeadlineExceeded",
@@ -232,7 +240,7 @@ ALERTS: tuple[Alert, ...] = (
         """),
         pending="15m",
         summary=_UPSTREAM + " is slow: one attempt in twenty takes longer than {{ $value | humanizeDuration }}",
-        description="95% of the attempts at {{ $labels.upstream }} within a quarter of an hour took up to"
+        description="95% of the attempts sent to {{ $labels.upstream }} within a quarter of an hour took up to"
         " {{ $value | humanizeDuration }}, the others longer. By default, an attempt is cut off after 10 s.",
     ),
     Alert(
@@ -243,7 +251,7 @@ ALERTS: tuple[Alert, ...] = (
         summary=_UPSTREAM + ": {{ $value | humanizePercentage }} of the slots are in use"
         "{{ with $labels.role }} ({{ . }}){{ end }}",
         description="{{ $value | humanizePercentage }} of the slots (max_concurrency) for {{ $labels.upstream }} are in"
-        " use, and more than 90% have been for ten minutes: calls wait for each other.",
+        " use. For ten minutes, more than 90% have been in use, so calls wait for other calls to end.",
     ),
     Alert(
         name="FallbackServed",
@@ -263,8 +271,8 @@ ALERTS: tuple[Alert, ...] = (
         expression='up{job="site"} == 0',
         pending="5m",
         summary="Prometheus cannot scrape the site at {{ $labels.instance }}",
-        description="The scrape of {{ $labels.instance }}/metrics fails. The site may be down. Meanwhile no other alert"
-        " about it can fire.",
+        description="The scrape of {{ $labels.instance }}/metrics fails. The site may be down. As long as this lasts,"
+        " no other alert about the site can fire.",
     ),
     Alert(
         name="MetricsAbsent",
@@ -273,8 +281,8 @@ ALERTS: tuple[Alert, ...] = (
         expression='absent(sum(outbound_http_calls_total{upstream="pypi"}))',
         pending="10m",
         summary="Metrics of outbound calls are missing",
-        description="Prometheus has no count of calls to PyPI, although the site exports it from its start on, at zero."
-        " No other alert about upstreams can fire.",
+        description="Prometheus has no count of calls to PyPI, although the site exports this count from its start,"
+        " beginning with zero. No other alert about upstreams can fire.",
     ),
     Alert(
         name="BatchJobStale",
@@ -297,7 +305,7 @@ ALERTS: tuple[Alert, ...] = (
         expression="command:batch_job_runs_failed:increase1d >= 2",
         summary='{{ $labels.command }} failed {{ $value | printf "%.0f" }} times within a day',
         description='{{ $value | printf "%.0f" }} runs of {{ $labels.command }} ended with an error within a day. This'
-        " alert lasts until fewer than two of them are less than a day old.",
+        " alert ends when fewer than two of these runs are less than a day old.",
     ),
     Alert(
         name="BatchJobDied",
@@ -313,9 +321,9 @@ ALERTS: tuple[Alert, ...] = (
             unless max by (command) (batch_job_running > 0)
         """),
         pending="5m",
-        summary="{{ $labels.command }} died",
-        description="{{ $labels.command }} started {{ $value | humanizeDuration }} ago. It is not running, and it never"
-        " reported an end: it was killed, or its machine went down.",
+        summary="{{ $labels.command }} was killed",
+        description="{{ $labels.command }} started {{ $value | humanizeDuration }} ago. It is not running, and did not"
+        " report an end: the process was killed, or its machine went down.",
     ),
     Alert(
         name="BatchJobItemErrorsHigh",
@@ -326,16 +334,16 @@ ALERTS: tuple[Alert, ...] = (
               > 0.1
         """),
         pending="10m",
-        summary="{{ $labels.command }}: {{ $value | humanizePercentage }} of the tried items failed",
-        description="Of the items that {{ $labels.command }} tried within a day, {{ $value | humanizePercentage }}"
-        " failed. Items that it left alone (a source that is down, an exhausted quota) do not count.",
+        summary="{{ $labels.command }}: {{ $value | humanizePercentage }} of the items failed",
+        description="Of the items that {{ $labels.command }} processed within a day, {{ $value | humanizePercentage }}"
+        " failed. Items that it skipped (because a source is down or a quota is exhausted) do not count.",
     ),
     Alert(
         name="Watchdog",
         severity="none",
         expression="vector(1)",
         summary="Alerts are delivered",
-        description="This alert always fires. The external service that receives it notifies you when it stops"
-        " arriving.",
+        description="This alert always fires. The external service that receives it notifies you when it no longer"
+        " arrives.",
     ),
 )

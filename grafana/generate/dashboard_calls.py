@@ -1,4 +1,4 @@
-"""The rows Now and Failures: the current state, and which upstream fails for which reason."""
+"""The rows Now and Failures of the dashboard: the current state, and which upstream fails for which reason."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from grafana.generate.dashboard_queries import (
 _ALLOWED = 1 - SLO
 _FAST = round(14.4 * _ALLOWED, 4)
 _MEDIUM = round(6 * _ALLOWED, 4)
-"""Shares of bad calls at which the alerts of these names fire."""
+"""Shares of bad calls at which the alerts UpstreamErrorBudgetBurnFast and UpstreamErrorBudgetBurnMedium fire."""
 _SOME = 20
-"""Minimum of calls within the hour."""
+"""Minimum number of calls within the hour."""
 _ENOUGH = 1000
-"""Minimum of calls within 30 days: with fewer, a handful of bad calls would use up the error budget."""
+"""Minimum number of calls within 30 days. With fewer calls, a few bad calls would use up the error budget."""
 
 
 def now() -> Row:
-    return Row("Now", _answered(), _budget(), _open_breakers(), _requests(), _p95(), stale_jobs())
+    return Row("Now", _successes(), _budget(), _open_breakers(), _requests(), _p95(), stale_jobs())
 
 
 def failures() -> Row:
@@ -68,15 +68,16 @@ def failures() -> Row:
         states(
             "Breakers",
             "Red: calls to that upstream are rejected without being sent. Orange: one call is sent as a probe. The "
-            "panel shows the worst state of all processes. `other` contains the servers that users named, of which "
-            "one is often down. " + runbooks("UpstreamBreakerOpen", "UpstreamBreakerFlapping"),
+            "panel shows the worst state of all processes. `other` contains the servers that are not configured, of "
+            "which one is often down. " + runbooks("UpstreamBreakerOpen", "UpstreamBreakerFlapping"),
             {"{{upstream}}": _breakers()},
             {0: ("closed", "green"), 1: ("half open", "orange"), 2: ("open", "red")},
             empty=NO_DATA,
         ),
         timeseries(
             "Requests a minute, by status",
-            "Statuses that the upstreams returned, retries included. `no answer`: the panel of reasons shows why.",
+            "Statuses that the upstreams returned, retries included. `no answer`: no response; the panel of reasons "
+            "shows why.",
             {"{{status_code}}": _named_status(per_minute(http("attempts_total"), "status_code"))},
             "short",
             empty=NO_DATA,
@@ -97,13 +98,13 @@ def failures() -> Row:
     )
 
 
-def _answered() -> Stat:
+def _successes() -> Stat:
     calls, bad = http("calls_total", CONFIGURED), http("calls_total", CONFIGURED, outcome=BAD)
     enough = f"({increase(calls, 'upstream', window='1h')} >= {_SOME})"
     return stat(
-        "Calls answered, last hour",
-        "Share of answered calls of the worst upstream, after retries. (An average would hide a single upstream that "
-        "is down.) A 404 counts as answered, a rejected call does not. The objective is 99 %. Red, below 85.6 %, is "
+        "Calls that succeeded, last hour",
+        "Share of successful calls of the worst upstream, after retries. (An average would hide a single upstream that "
+        "is down.) A 404 counts as a success, a rejected call does not. The objective is 99 %. Red, below 85.6 %, is "
         f"where a critical alert fires. Upstreams with fewer than {_SOME} calls, and `other`, are left out. "
         + runbooks("UpstreamErrorBudgetBurnFast"),
         f"bottomk(1, 1 - {increase(bad, 'upstream', window='1h')} / {enough})",
@@ -139,7 +140,7 @@ def _open_breakers() -> Stat:
     return stat(
         "Upstreams with an open breaker",
         "Their calls are rejected without being sent; half open counts too. Breakers close automatically when the "
-        "upstream is back. `other`, the servers that users named, is left out: one of them is always down. "
+        "upstream works again. `other`, the servers that are not configured, is left out: one is always down. "
         + runbooks("UpstreamBreakerOpen"),
         f"sum({not_closed} > bool 0)",
         "short",

@@ -1,4 +1,4 @@
-"""The rows Batch and Meta: whether the jobs run, and whether the metrics can be trusted."""
+"""The rows Batch and Meta of the dashboard: whether the jobs run, and whether the metrics are reliable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EXPECTED = "max by (command) (batch_job_expected_interval_seconds > 0)"
 _SUCCESS = "max by (command) (batch_job_last_success_timestamp_seconds > 0)"
 _SINCE = f"(time() - ({_SUCCESS} or min by (command) (batch_job_registered_timestamp_seconds > 0)))"
 _STALE = 1.5
-"""Expected intervals without a success after which the alert BatchJobStale fires."""
+"""Number of expected intervals without a success after which the alert BatchJobStale fires."""
 
 
 def stale_jobs() -> Stat:

@@ -43,13 +43,13 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana.generate.alerts import RUNBOOKS
 
 DATASOURCE = DataSourceRef("prometheus", "${datasource}")
-GREY = "#6e6e6e"  # nothing is known: neither good nor bad
+GREY = "#6e6e6e"  # the state is unknown
 
 Panel = Stat | TimeSeries | StateTimeline | Heatmap | Table
 Steps = Sequence[tuple[float | None, str]]
-"""Colors, each from a value on. The first color is for lower values and for no value."""
+"""Colors, each with the value from which it applies. The first color is for lower values and for no value."""
 Lines = Mapping[str, str]
-"""Expressions, by their names in the legend."""
+"""Expressions of lines, by the names of the lines in the legend."""
 
 NO_DATA = "no data: see Meta"
 REASONS = {
@@ -60,11 +60,12 @@ REASONS = {
     "too_large|blocked|other": "purple",
     "none": "green",
 }
-"""Colors of reasons: failed answers, no answers, rate limits, calls that were not sent, refused or unknown answers."""
+"""Colors of reasons. In this order: error responses, no response, rate limits, calls that were not sent, responses that
+were refused or are unknown, no events."""
 
 
 class Row:
-    """Panels under a heading, from left to right."""
+    """Panels under a common heading, from left to right."""
 
     def __init__(self, title: str, *panels: Panel) -> None:
         self.title = title
@@ -88,7 +89,10 @@ _Panel = TypeVar("_Panel", Stat, TimeSeries, StateTimeline, Heatmap, Table)
 def stat(
     title: str, description: str, expr: str, unit: str, steps: Steps, *, empty: str, decimals: int = 0, name: str = ""
 ) -> Stat:
-    """One number with its state as background color. `name`: a legend, shown above the number."""
+    """Return a panel with one number. The background color shows its state.
+
+    :param name: a legend, which is shown above the number.
+    """
     panel = _described(Stat(), title, description, unit, empty).decimals(decimals).height(4).span(4)
     return (
         panel.with_target(Dataquery().expr(expr).legend_format(name).instant().ref_id("A"))
@@ -113,10 +117,12 @@ def timeseries(
     legend: str = "max",
     colors: Mapping[str, str] | None = None,
 ) -> TimeSeries:
-    """Lines over time, or stacked areas.
+    """Return a panel with lines over time, or with stacked areas.
 
-    `limits` are drawn as lines. The axis reaches at least up to `most`. `legend`: the calculation shown for each line.
-    `colors`: by regular expressions for names.
+    :param limits: values that are drawn as horizontal lines.
+    :param most: the axis includes at least this value.
+    :param legend: the calculation that the legend shows for each line.
+    :param colors: colors of lines, by regular expressions for the names of the lines.
     """
     panel = _described(TimeSeries(), title, description, unit, empty).height(8).span(width).min(0)
     for ref, (name, expr) in zip(ascii_uppercase, lines.items(), strict=False):
@@ -145,7 +151,10 @@ def timeseries(
 def states(
     title: str, description: str, lines: Lines, names: Mapping[int, tuple[str, str]], *, empty: str, width: int = 8
 ) -> StateTimeline:
-    """Bands over time, in the colors of their states. `names`: the name and the color of each number."""
+    """Return a panel with bands over time, in the colors of states.
+
+    :param names: the name and the color of the state for each value.
+    """
     panel = _described(StateTimeline(), title, description, "none", empty).height(8).span(width)
     for ref, (name, expr) in zip(ascii_uppercase, lines.items(), strict=False):
         panel.with_target(Dataquery().expr(expr).legend_format(name).range().ref_id(ref))
@@ -164,12 +173,12 @@ def states(
 
 
 def heatmap(title: str, description: str, expr: str, unit: str, *, empty: str, width: int = 8) -> Heatmap:
-    """Show the counts of the buckets of a histogram over time."""
+    """Return a panel that shows the counts of the buckets of a histogram over time."""
     panel = _described(Heatmap(), title, description, "short", empty).height(8).span(width)
     target = Dataquery().expr(expr).legend_format("{{le}}").range().format(PromQueryFormat.HEATMAP).ref_id("A")
     return (
         panel.with_target(target)
-        .calculate(False)  # they are buckets already
+        .calculate(False)  # the series are buckets already
         .y_axis(YAxisConfig().unit(unit))
         .color(HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").exponent(0.5).steps(64))
         .filter_values(FilterValueRange().le(1e-9))
@@ -187,7 +196,7 @@ def table(
     empty: str,
     width: int,
 ) -> Table:
-    """One row for each value of `label`."""
+    """Return a panel with a table that has a row for each value of `label`."""
     panel = _described(Table(), title, description, "none", empty).height(8).span(width)
     renamed = {label: label.capitalize()}
     for ref, column in zip(ascii_uppercase, columns, strict=False):
@@ -214,7 +223,7 @@ def _properties(column: Column) -> list[DynamicConfigValue]:
 
 
 def _described(panel: _Panel, title: str, description: str, unit: str, empty: str) -> _Panel:
-    """`empty` is the text for a panel without data. It should say more than "No data"."""
+    """Set the common options of a panel. `empty` is the text for a panel without data."""
     return panel.title(title).description(description).datasource(DATASOURCE).unit(unit).no_value(empty)
 
 

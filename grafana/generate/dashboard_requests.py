@@ -1,4 +1,4 @@
-"""The rows Retries, Latency, and Quotas and saturation: causes of present and coming failures."""
+"""The rows Retries, Latency, and Quotas and saturation of the dashboard: causes of present and future failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def retries() -> Row:
         timeseries(
             "Retries not made, a minute",
             "Retries that were due but not made. budget_exhausted: so many attempts fail that retries would make it "
-            "worse. deadline: the total timeout leaves no time. breaker_open: the breaker opened meanwhile. "
+            "worse. deadline: the total timeout leaves no time. breaker_open: the breaker opened before the retry. "
             "not_idempotent: the server may already have processed the request. "
             + runbooks("UpstreamRetryBudgetExhausted"),
             {"{{reason}}": per_minute(http("retries_suppressed_total"), "reason")},
@@ -51,7 +51,7 @@ def retries() -> Row:
             },
         ),
         timeseries(
-            "Workers asleep in backoff",
+            "Workers waiting in backoff",
             "Average number of workers that wait before a retry instead of working. A wait is counted when it ends, so "
             "a long wait appears as a late peak. If the number reaches that of all workers, no work is done.",
             {"{{upstream}}": rate(http("backoff_seconds_total"), "upstream")},

@@ -1,8 +1,8 @@
 """Generates the same alerts as rules that Grafana evaluates itself, for sites without Alertmanager.
 
-Each rule asks Prometheus for the series of an alert (`query`), maps each series to 1 whatever its value (`found`), and
-fires for each (`firing`). Without series, no alert fires. Names of recording rules are replaced by their expressions,
-because Prometheus may have no recording rules.
+Each rule requests the series of an alert from Prometheus (`query`), maps the value of each series to 1 (`found`), and
+fires for each series (`firing`). If there are no series, the alert does not fire. Names of recording rules are replaced
+by their expressions, because Prometheus may have no recording rules.
 """
 
 from __future__ import annotations

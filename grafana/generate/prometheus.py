@@ -14,7 +14,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def rule_files(scale: int = 1) -> dict[str, str]:
-    """Return the text of each file by its path. `scale` divides all times, for tests that cannot wait for days."""
+    """Return the text of each file by its path.
+
+    :param scale: all times are divided by this number, for tests that cannot wait for days.
+    """
     return {
         f"{RULES_DIRECTORY}/recording.yml": document({"groups": [_group(name, scale) for name in RULES]}),
         f"{RULES_DIRECTORY}/alerts.yml": document(

@@ -1,4 +1,4 @@
-"""Recording rules: the series that Prometheus computes in advance. Alerts use these names, and panels may.
+"""Recording rules: the series that Prometheus computes in advance. Alerts use their names.
 
 All windows are here, in brackets, so that a test can shorten them without changing the alerts. The name of a series
 contains its window.
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from itertools import chain
 
 _OURS = 'upstream!="other"'
-"""Excludes `other`, the servers that users named: one of them is always down, and operators cannot repair it. Each host
-has its own breaker, and six breakers that open once are not one breaker that opens six times."""
+"""Excludes `other`, the servers that are not configured. One of them is always down, and operators cannot repair it.
+Each has its own breaker, and six breakers that open once do not mean the same as one breaker that opens six times."""
 _CALLS = f"outbound_http_calls_total{{{_OURS}}}"
 _BAD = f'outbound_http_calls_total{{outcome=~"failure|rejected", {_OURS}}}'
 _DURATIONS = "sum by (upstream, le) (rate(outbound_http_attempt_duration_seconds_bucket[15m]))"
@@ -21,16 +21,16 @@ _LIMIT = "sum by (upstream, role) (outbound_http_concurrency_limit)"
 _REMAINING = "upstream_partition_resource:outbound_http_ratelimit_remaining:min"
 _RESET = "upstream_partition_resource:outbound_http_ratelimit_reset_timestamp_seconds:max"
 _NOT_OVER = "(outbound_http_ratelimit_reset_timestamp_seconds > time())"
-"""Excludes quotas that have been renewed since a role last saw them."""
+"""Excludes quotas that became full again after a role last received their values."""
 
 
 def _count(metric: str, window: str, by: str = "upstream") -> str:
-    """Count events. Rounded, because `increase()` estimates, and its 5.02 must not be more than five."""
+    """Return an expression for the number of events. It is rounded, because `increase()` estimates: 5.02 means 5."""
     return f"round(sum by ({by}) (increase({metric}[{window}])))"
 
 
 def _calls(*windows: str) -> Iterator[tuple[str, str]]:
-    """All calls, the bad calls, and the share of bad calls, which is absent if there were no calls."""
+    """Return the rules for all calls, bad calls, and the share of bad calls, which is absent if there were no calls."""
     for window in windows:
         calls = f"upstream:outbound_http_calls:increase{window}"
         bad = f"upstream:outbound_http_calls_bad:increase{window}"
@@ -96,18 +96,18 @@ RULES: dict[str, dict[str, str]] = {
     "outbound_http": dict(chain(_calls("5m", "15m", "30m", "1h", "2h"), _FAST)),
     "long_windows": dict(chain(_calls("6h", "1d", "3d"), _SLOW)),
 }
-"""Expressions by name, by group. Each may use the earlier ones of its group."""
+"""Expressions by name, by group. An expression may use the earlier expressions of its group."""
 
 SLOW_INTERVAL = "2m"
-"""How often the long windows are evaluated: each evaluation reads millions of samples. It must be shorter than the 5 m
-for which Prometheus looks back for the last value."""
+"""Interval between evaluations of the long windows. Each evaluation reads millions of samples. The interval must be
+shorter than the 5 m for which Prometheus looks back for the last value."""
 
 _RECORDED = {name: expression for rules in RULES.values() for name, expression in rules.items()}
 _NAME = re.compile(r"\b\w+:\w+:\w+\b(\[\w+)?")
 
 
 def inlined(expression: str) -> str:
-    """Replace the names of recorded series by their expressions, for sites without recording rules."""
+    """Return `expression` with the expressions of recorded series in place of their names."""
 
     def replace(found: re.Match[str]) -> str:
         name, _, window = found[0].partition("[")

@@ -19,7 +19,7 @@ DOCUMENT: dict[str, Any] = json.loads((ROOT / dashboard.PATH).read_text())
 PANELS = panels(DOCUMENT)
 ROWS = ["Now", "Failures", "Retries", "Latency", "Quotas and saturation", "Batch", "Meta"]
 NOW = [
-    "Calls answered, last hour",
+    "Calls that succeeded, last hour",
     "Error budget left, 30 days",
     "Upstreams with an open breaker",
     "Requests sent",
