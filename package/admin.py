@@ -23,7 +23,7 @@ class JSONOrDefault(forms.JSONField):
 
 
 class AddressInput(AdminURLFieldWidget):
-    """Shows the stored address as a link only if `link` would. (Django's widget also links to ftp servers)."""
+    """Shows the stored address as a link only if `link` would; Django's widget also links to ftp servers."""
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         context = super().get_context(name, value, attrs)
@@ -37,7 +37,7 @@ FIELDS: dict[Any, Any] = {
 
 
 def linked(model: type[models.Model], name: str) -> Callable[[models.Model], str]:
-    """Return a column that shows an address with `link`. (Django's column for a URLField links to any address)."""
+    """Return a column that shows an address with `link`; Django's column for a URLField links to any address."""
 
     @admin.display(description=model_field(model, name).verbose_name, ordering=name)
     def shown(row: models.Model) -> str:
