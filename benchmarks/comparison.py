@@ -30,9 +30,9 @@ from tests.core.http.misbehave import CLOSE, RESET, MisbehavingServer, Reply, Th
 FINE = reply(200, b"fine")
 HEAD = b"HTTP/1.1 200 OK\r\n"
 PATIENCE = 2 * TOTAL
-"""Seconds after which a call that has not ended counts as hanging."""
+"""Seconds after which a call that has not ended counts as hanging forever."""
 OUTAGE = 100
-"""Number of calls."""
+"""Number of calls during the outage."""
 CPU_CALLS, CPU_ROUNDS = 20, 200
 
 
@@ -160,7 +160,7 @@ def print_outage(contenders: list[tuple[Contender, str]]) -> None:
         ) as server:
             call = contender.make()
             for _ in range(OUTAGE):
-                with suppress(Exception):  # of an open circuit breaker
+                with suppress(Exception):  # an open circuit breaker raises
                     call("GET", server.url)
             print(f"  {contender.name:16} {len(server.requests) / OUTAGE:.2f}", flush=True)
 

@@ -1,8 +1,8 @@
 # ruff: noqa: PLC0415 - each library is imported where it is used, because it may not be installed
-"""The libraries that `benchmarks.comparison` compares, configured alike as far as each library allows.
+"""The libraries that `benchmarks.comparison` compares, with the same settings as far as each library allows.
 
-Four attempts, 50 ms before the first retry, 1 s for an attempt, 3 s for a call, bodies of at most 4 MiB, and the
-library's circuit breaker with its defaults, if it has one. Libraries that are not installed are omitted.
+The settings are four attempts, 50 ms before the first retry, 1 s for an attempt, 3 s for a call, bodies of at most
+4 MiB, and the library's circuit breaker with its defaults, if it has one. Libraries that are not installed are omitted.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MOST_BYTES = 4 * 2**20
 STATUSES = [408, 425, 429, 500, 502, 503, 504]
 
 Call = Callable[[str, str], tuple[int, bytes]]
-"""Takes method and URL; returns status and body, or raises the library's error."""
+"""A function that takes method and URL, and returns status and body or raises an error of the library."""
 
 
 @dataclass(frozen=True)
 class Contender:
     name: str
     make: Callable[[], Call]
-    """Returns a new client, with a new circuit breaker."""
+    """A function that returns a new client, with a new circuit breaker."""
     posts: bool = True
 
 
@@ -223,7 +223,7 @@ OURS = Contender("core.http", _ours)
 
 
 def installed() -> list[tuple[Contender, str]]:
-    """Return the libraries that can be imported, with their versions; core.http is the last."""
+    """Return the libraries that can be imported, with their versions. core.http is the last one."""
     found = []
     for distribution, contender in KNOWN.items():
         try:

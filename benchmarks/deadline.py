@@ -29,7 +29,7 @@ from tests.core.http.misbehave import HOLD, MisbehavingServer, Reply, Then, repl
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 DRIPS = 0.002
-"""Seconds between the pieces that a dripping server sends: much less than the measured overshoot."""
+"""Seconds between the pieces of a response that is sent slowly. They are much less than the measured overshoot."""
 URLLIB3S = {"http": urllib3.connectionpool.HTTPConnectionPool, "https": urllib3.connectionpool.HTTPSConnectionPool}
 
 
@@ -67,7 +67,7 @@ def session_with(policy: Policy) -> ResilientSession:
 
 
 def overshoot(name: str, seconds: float, times: int) -> list[float]:
-    """Run `times` attempts until their deadline; return the ms by which each exceeded it."""
+    """Run `times` attempts until their deadline. Returns the milliseconds by which each exceeded it."""
     policy = Policy(retries=0, attempt_timeout=seconds, max_response_bytes=None, circuit_breaker=None)
     taken = []
     with ExitStack() as stack:
@@ -196,7 +196,7 @@ def cpu_per_call(call: Callable[[], object], calls: int) -> float:
 def compare(
     first: Callable[[], object], second: Callable[[], object], calls: int, rounds: int
 ) -> tuple[float, float, float]:
-    """Measure both in alternating rounds; return their medians, and the median of the ratios of first to second."""
+    """Measure both in alternating rounds. Returns their medians, and the median of the ratios of first to second."""
     cpu_per_call(first, calls)
     cpu_per_call(second, calls)
     pairs = []

@@ -34,7 +34,7 @@ from tests.core.http.hostile.scenarios import CA
 
 LIBRARIES = ("httpx", "httpx2")
 CALLS = 200
-"""Calls in a round."""
+"""Number of calls in a round."""
 BLACK_HOLE = 200
 AT_ONCE = 100
 console = Console(width=120, highlight=False)

@@ -135,7 +135,7 @@ async def run(library: str, urls: dict[str, str], seconds: float, times: int) ->
 
 
 def measure(library: str, urls: str, seconds: str, times: str, busy: str) -> None:
-    """Run in the process that makes the calls."""
+    """Make and measure the calls. Runs in a separate process."""
     logging.disable()  # all calls fail and would be logged
     with ExitStack() as stack:
         if busy == "True":

@@ -51,7 +51,7 @@ class Taken:
     database: float
     requests: dict[str, int]
     statements: int = 0
-    """0: not counted."""
+    """Number of SQL statements; 0: they were not counted."""
     outcomes: dict[str, dict[str, int]] = field(default_factory=dict)
 
 

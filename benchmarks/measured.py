@@ -16,7 +16,7 @@ from django.db import connection
 
 
 class Watch:
-    """Adds up the durations of the functions that it calls."""
+    """Measures the total duration of the functions that it calls."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

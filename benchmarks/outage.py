@@ -56,7 +56,7 @@ SLOWER = 10.0
 """Maximum scale for measurements of calls per second, because the CPU time of a call does not scale."""
 
 Send: TypeAlias = Callable[[str], int | None]
-"""Makes one call; returns its final status, or None if it ended with an error."""
+"""A function that makes one call and returns its final status; None: the call ended with an error."""
 
 console = Console(width=120, highlight=False)
 
@@ -66,7 +66,7 @@ console = Console(width=120, highlight=False)
 
 @dataclass(frozen=True)
 class Script:
-    """The responses of an upstream: `statuses`, repeated; without any, it accepts connections and never responds."""
+    """The responses of an upstream: `statuses`, repeated. If there are none, it never responds."""
 
     statuses: tuple[int, ...] = ()
     latency: float = 0.0
@@ -191,7 +191,7 @@ def servers() -> Iterator[Servers]:
 class Contender:
     name: str
     make: Callable[[float], Send]
-    """Takes the scale; returns a function that makes a call."""
+    """A function that takes the scale and returns a function that makes a call."""
 
 
 def policy(scale: float) -> Policy:
@@ -225,7 +225,10 @@ def resilient(scale: float) -> Send:
 
 
 def resilient_by_clock(scale: float) -> Send:
-    """As `resilient`, with a faster clock, so that the windows scale too. Its custom `wait` is not woken."""
+    """Return the same as `resilient`, but with a faster clock, so that the windows are scaled too.
+
+    It has a custom `wait`, which cannot be woken.
+    """
     session = ResilientSession(
         clock=lambda: time.monotonic() * scale,
         wait=lambda seconds: time.sleep(seconds / scale),
@@ -300,7 +303,7 @@ class _Openings(pybreaker.CircuitBreakerListener):
 
 @dataclass
 class WithPybreaker:
-    """tenacity outside, pybreaker inside: the breaker counts retries, and an open breaker ends the call."""
+    """A call with tenacity around pybreaker, so that the breaker counts retries, and an open breaker ends the call."""
 
     openings: _Openings = field(default_factory=_Openings)
 
@@ -337,7 +340,7 @@ class Ride:
         return sum(status is not None and status < 500 for status in self.answers) / max(len(self.answers), 1)
 
 
-class Crew:
+class DaemonThreads:
     """Daemon threads that all run the same function. Joining them can be interrupted."""
 
     def __init__(self, work: Callable[[], object], size: int = THREADS) -> None:
@@ -363,7 +366,7 @@ def drive(send: Send, port: int, calls: int, *, per_second: float | None = None,
                 time.sleep(max(start + number / per_second - time.perf_counter(), 0))
             answers.append(send(url))
 
-    Crew(work, threads).join()
+    DaemonThreads(work, threads).join()
     return Ride(time.perf_counter() - start, answers)
 
 
@@ -380,15 +383,15 @@ def first_success(send: Send, port: int, pause: float, threads: int = THREADS) -
             else:
                 time.sleep(pause)
 
-    Crew(work, threads).join()
+    DaemonThreads(work, threads).join()
     return min(succeeded, default=None)
 
 
 def at_once(jobs: Sequence[Callable[[], object]]) -> None:
-    """Run `jobs` concurrently: for jobs that mostly wait."""
-    crews = [Crew(job, 1) for job in jobs]
-    for crew in crews:
-        crew.join()
+    """Run `jobs`, which should mostly wait, concurrently."""
+    running = [DaemonThreads(job, 1) for job in jobs]
+    for each in running:
+        each.join()
 
 
 @dataclass
@@ -396,9 +399,9 @@ class Witness:
     """An observer of the process's registry, which receives the events of all sessions' upstreams."""
 
     cool_downs: dict[str, list[float]] = field(default_factory=dict)
-    """By host: for each opening of its breaker, the seconds from the start of the failed probe to the next probe."""
+    """For each host and opening of its breaker: the seconds from the start of the failed probe to the next probe."""
     probed: dict[str, float] = field(default_factory=dict)
-    """By host: the time of the last attempt after its breaker had opened."""
+    """For each host: the time of the last attempt after its breaker had opened."""
 
     def __call__(self, event: Event) -> None:
         host = event.target.host if isinstance(event, BreakerChanged | AttemptStarted) else ""
@@ -567,9 +570,9 @@ def _healing(upstreams: Servers, scale: float) -> None:
             healed.append(time.perf_counter())
             upstreams.play(port, HEALTHY)
 
-        crew = Crew(cure, 1)
+        curing = DaemonThreads(cure, 1)
         success = first_success(OURS.make(scale), port, pause=1 / scale)
-        crew.join()
+        curing.join()
         rows[name] = (None if success is None else success - healed[0], _last(seen.of(port), scale))
 
     with witness() as seen:
@@ -717,7 +720,7 @@ def healthy(upstreams: Servers, _scale: float) -> None:
         if number % 2:
             order.reverse()
         for name in order:
-            count = calls // THREADS if name == PYBREAKER else calls  # it allows one thread at a time
+            count = calls // THREADS if name == PYBREAKER else calls  # pybreaker allows one thread at a time
             measured[name].append(count / drive(sends[name], port, count).seconds)
     made = table(
         f"4  Healthy upstream: 10 ms latency, {THREADS} threads, {rounds} alternating rounds of {calls} calls",

@@ -1,5 +1,7 @@
 # ruff: noqa: PLC0415 - each library is imported where it is used, because it may not be installed
-"""The clients that `benchmarks.peers` compares with requests, each with its defaults. Missing ones are omitted.
+"""The clients that `benchmarks.peers` compares with requests, each with its defaults.
+
+Clients that are not installed are omitted.
 
 As a program, run by another Python, it makes calls for `benchmarks.peers` with one of the clients. niquests replaces
 urllib3 with a fork that `core.http` rejects, so it needs its own environment.

@@ -28,7 +28,7 @@ from tests.core.http.hostile.scenarios import CA
 SESSIONS = 200
 CALLS = 100_000
 FIRST = 2_000
-"""Calls after which no caches grow any more."""
+"""Number of calls after which caches no longer grow."""
 MADE: dict[str, type[requests.Session]] = {
     "requests.Session": requests.Session,
     "ResilientSession": ResilientSession,

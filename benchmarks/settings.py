@@ -5,7 +5,7 @@ import os
 from config.settings import *  # noqa: F403 - all of the site's settings
 
 LIMIT = int(os.environ["BENCHMARK_LIMIT"])
-"""Maximum concurrent attempts for each upstream."""
+"""Maximum number of concurrent attempts for each upstream."""
 OUTBOUND_HTTP = {
     "upstreams": {
         name: {**upstream, "max_concurrency": LIMIT, "requests_per_second": None}

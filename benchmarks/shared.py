@@ -50,7 +50,10 @@ class Witness(list[bytes]):
 
 
 def attempts_of_the_second(rate: int) -> tuple[int, float]:
-    """Return the attempts of a second process after the first one's breaker opened, and the seconds until its last."""
+    """Measure a second process after the breaker of the first process has opened.
+
+    Returns the number of its attempts, and the seconds until the last attempt.
+    """
     seen, refused_at = Witness(), [0.0]
     with running_redis() as redis, MisbehavingServer(routes=FINE, requests=seen) as upstream, ExitStack() as stack:
         first, second = (stack.enter_context(Member(redis.url, upstream.netloc, retries=0)) for _ in range(2))
@@ -65,7 +68,7 @@ def attempts_of_the_second(rate: int) -> tuple[int, float]:
         caller = threading.Thread(target=call_on)
         caller.start()
         time.sleep(random.random())  # noqa: S311 - so that the phase between the two processes' exchanges varies
-        upstream.routes = {**DOWN, "second": reply(200)}  # otherwise the second's breaker might open first
+        upstream.routes = {**DOWN, "second": reply(200)}  # otherwise the breaker of the second process might open first
         while first.state() != "open":
             first.get("/first")
         found = time.monotonic()
