@@ -1,4 +1,4 @@
-"""The application: `uvicorn async_view.asgi:application`."""
+"""The ASGI application. Run it with `uvicorn async_view.asgi:application`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All settings of the project; `outbound_http` is the library as pip installs it."""
+"""All settings of the project. `outbound_http` is the name of the library if pip has installed it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 TIME_ZONE = "UTC"
 ROOT_URLCONF = "async_view.views"
 INSTALLED_APPS = ["outbound_http.django"]
-MIDDLEWARE = ["outbound_http.django.middleware.OperationsMiddleware"]  # answers /metrics and /healthz
+MIDDLEWARE = ["outbound_http.django.middleware.OperationsMiddleware"]  # serves /metrics and /healthz
 METRICS_TOKENS = os.environ.get("METRICS_TOKENS", "").split()
 
 GITHUB_API_URL = os.environ.get("GITHUB_API_URL", "https://api.github.com")
@@ -18,7 +18,7 @@ OUTBOUND_HTTP = {
     "upstreams": {
         "github": {
             "hosts": [urlsplit(GITHUB_API_URL).netloc],
-            # Somebody waits for the answer: the numbers of WEB_REQUEST.
+            # The values of WEB_REQUEST, because a visitor waits for the response.
             "retries": 1,
             "backoff": 0.5,
             "attempt_timeout": 2,

@@ -1,1 +1,1 @@
-"""What GitHub and Libraries.io say of a package, as one answer. README.md says how to run it."""
+"""A service that returns data about a package from GitHub and Libraries.io. README.md says how to run it."""

@@ -1,4 +1,4 @@
-"""What the endpoints get from FastAPI: the providers, with one client for the life of the application."""
+"""The dependencies that FastAPI passes to the endpoints: the providers, which share one client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .settings import Settings
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the client when the application starts, and close its connections when it stops."""
+    """Create the client when the application starts, and close its connections when the application stops."""
     settings = Settings.from_environment()
     policy = replace(WEB_REQUEST, circuit_breaker=CircuitBreaker(open_for=settings.open_for))
     async with AsyncResilientClient(policy, follow_redirects=True) as client:  # GitHub redirects renamed repositories

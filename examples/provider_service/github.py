@@ -21,5 +21,5 @@ class GitHub(Provider[Repository]):
         return cls(client, settings.github_url, headers, {})
 
     async def repository(self, name: str) -> Part[Repository]:
-        """Return what GitHub says of "owner/name"."""
+        """Return GitHub's data about the repository `name`, which is "owner/name"."""
         return await self.ask(f"repos/{name}")

@@ -19,5 +19,5 @@ class LibrariesIO(Provider[Release]):
         return cls(client, settings.libraries_io_url, {}, {"api_key": key.get_secret_value()} if key else {})
 
     async def release(self, name: str) -> Part[Release]:
-        """Return what Libraries.io says of a package on PyPI."""
+        """Return the data of Libraries.io about a package on PyPI."""
         return await self.ask(f"pypi/{name}")

@@ -1,4 +1,4 @@
-"""/metrics for Prometheus: what the library counts is in the registry of prometheus_client."""
+"""/metrics for Prometheus. The metrics of the library are in the registry of prometheus_client."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ router = APIRouter()
 
 @router.get("/metrics", include_in_schema=False)
 def metrics(request: Request) -> Response:
-    """Keep it off the public Internet: a rule in the proxy, or a port of its own."""
+    """Return the metrics. They should not be public: add a rule to the proxy, or use a separate port."""
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return Response(encode(REGISTRY), headers={"Content-Type": content_type})

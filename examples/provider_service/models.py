@@ -1,4 +1,4 @@
-"""What the service answers. The aliases are the names that the providers have for the fields."""
+"""The data that the service returns. The aliases are the names that the providers use for the fields."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def _none_if_wrong(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 
 NOT_FOUND = "not found"
-"""The problem of a part that the provider has not: the one that is an answer."""
+"""The problem of a part if the provider has no such resource. (This problem is not a failure, unlike all others.)"""
 
 _Value = TypeVar("_Value")
 OrNone = Annotated[_Value | None, WrapValidator(_none_if_wrong)]
-"""A field that is None where the provider sends nothing, or nonsense: the other fields are kept."""
+"""A field that is None if the provider sends no value or an invalid value. The other fields are not affected."""
 
 
 class Repository(BaseModel):
-    """What GitHub says."""
+    """The data of GitHub."""
 
     stars: OrNone[int] = Field(None, validation_alias="stargazers_count")
     open_issues: OrNone[int] = Field(None, validation_alias="open_issues_count")
@@ -33,7 +33,7 @@ class Repository(BaseModel):
 
 
 class Release(BaseModel):
-    """What Libraries.io says."""
+    """The data of Libraries.io."""
 
     latest: OrNone[str] = Field(None, validation_alias="latest_release_number")
     licenses: OrNone[str] = None
@@ -44,15 +44,16 @@ Data = TypeVar("Data", bound=BaseModel)
 
 
 class Part(BaseModel, Generic[Data]):
-    """What one provider says, now or when it last answered."""
+    """The data of one provider, from this request or from its last successful response."""
 
     data: Data | None = None
-    """None: it has never answered."""
+    """None: the provider has never sent data."""
     fetched_at: datetime | None = None
+    """When `data` was fetched."""
     problem: str | None = None
-    """Why it did not answer now; None: `data` is fresh."""
+    """Why the provider sent no data now; None: `data` is fresh."""
     retry_at: datetime | None = None
-    """When it will be asked again, where nothing is sent to it until then."""
+    """If nothing is sent to the provider at present: when it will be called again."""
 
 
 class Package(BaseModel):

@@ -1,4 +1,4 @@
-"""A provider: asked for each request, with its last good answer in store for when it is down."""
+"""A provider. It is called for each request, and its last data is kept for times when it is down."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from outbound_http.httpx2 import AsyncResilientClient
 from .models import NOT_FOUND, Data, Part
 
 MOST_KEPT = 10_000
-"""Answers in store; the least recently refreshed goes first."""
+"""Maximum number of parts that are kept. The least recently refreshed part is dropped first."""
 
 
 class Provider(Generic[Data]):
@@ -22,7 +22,7 @@ class Provider(Generic[Data]):
     model: type[Data]
 
     def __init__(self, client: AsyncResilientClient, url: str, headers: dict[str, str], query: dict[str, str]) -> None:
-        """`headers` and `query` go with each request: they hold the credentials."""
+        """Prepare the provider. `headers` and `query` are sent with each request, and contain the credentials."""
         self._client = client
         self._url = url
         self._headers = headers
@@ -30,7 +30,7 @@ class Provider(Generic[Data]):
         self._kept: OrderedDict[str, Part[Data]] = OrderedDict()
 
     async def ask(self, path: str) -> Part[Data]:
-        """Return what it says of `path`, or what it said last, with the problem."""
+        """Return the data of the resource `path`. If the provider fails, return its last data and the problem."""
         try:
             response = await self._client.get(f"{self._url}/{path}", headers=self._headers, params=self._query)
             if response.status_code == 404:
@@ -38,14 +38,14 @@ class Provider(Generic[Data]):
                 return Part(problem=NOT_FOUND)
             response.raise_for_status()
             data = self.model.model_validate_json(response.content)
-        except NotSent as error:  # the breaker is open, or the rate limit used up; an HTTPStatusError as well, so first
-            return self._last(path, "left alone, because it is down or limits our rate", error.retry_at)
+        except NotSent as error:  # first, because it is also an HTTPStatusError
+            return self._last(path, "not called, because it is down or limits our rate", error.retry_at)
         except httpx2.HTTPStatusError as error:
             return self._last(path, f"answered {error.response.status_code}")
         except httpx2.RequestError:
             return self._last(path, "did not answer")
         except ValueError:
-            return self._last(path, "answered something else than was expected")
+            return self._last(path, "sent an unexpected response")
         return self._keep(path, data)
 
     def _keep(self, path: str, data: Data) -> Part[Data]:

@@ -14,7 +14,7 @@ from tests.examples.conftest import Answer, Service, Start
 PATH = "/packages/django-filter?repository=carltongibson/django-filter"
 REPOSITORY = {"stargazers_count": 4500, "open_issues_count": 9, "pushed_at": "2026-11-01T08:00:00Z", "archived": False}
 RELEASE = {"latest_release_number": "25.1", "licenses": "BSD-3-Clause", "dependents_count": 1200}
-LEFT_ALONE = "left alone, because it is down or limits our rate"
+LEFT_ALONE = "not called, because it is down or limits our rate"
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_what_is_wrong_or_missing(service: Service, github: BreakableServer, lib
     """A field that is nonsense is None, and the others are kept; an answer that is no object is a problem."""
     github.answers["/repos/carltongibson/django-filter"] = {**REPOSITORY, "stargazers_count": ["many"]}
     libraries_io.answers["/api/pypi/django-filter"] = "maintenance"
-    problem = "answered something else than was expected"
+    problem = "sent an unexpected response"
     answer = service.wait_for(PATH, lambda answer: problems(answer) == (None, problem), "GitHub answers")
     assert answer.body["github"]["data"]["stars"] is None
     assert answer.body["github"]["data"]["open_issues"] == 9
