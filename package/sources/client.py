@@ -1,4 +1,4 @@
-"""Requests one part of a package from a server, conditionally, and turns every failure into an `AskError`."""
+"""Requests one part of a package from a server, conditionally. Every failure raises an `AskError`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ from package.sources.links import resolve
 from package.sources.server import Server
 
 READING = 2
-"""Version of the code that reads responses. Raise it when that code changes: stored validators are then ignored, and
-unchanged responses are read again."""
+"""Version of the code that reads responses. Increase it when that code changes. Then stored validators are ignored, so
+that unchanged responses are read again."""
 _VALIDATOR = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
 _PARSING = Lock()
-"""Held while a response is parsed, which takes up to ten times the memory of the body. Threads do not speed it up."""
+"""A lock that is held while a response is parsed, because parsing takes up to ten times the memory of the body. Several
+threads would not be faster than one."""
 _FAILURES = {
     "blocked": "has an address that is not allowed",
     "too_large": "sent too large an answer",
@@ -49,11 +50,11 @@ class Answer:
     headers: Mapping[str, str]
     url: str
     data: Any
-    """The parsed JSON; None if the status means that there is no data."""
+    """The parsed JSON; None: the status means that there is no data."""
     next: str = ""
-    """URL of the next page; "" on the last page."""
+    """URL of the next page; "": there is none."""
     last: str = ""
-    """URL of the last page."""
+    """URL of the last page; "": the response does not contain it."""
 
 
 class Client:
@@ -70,10 +71,10 @@ class Client:
     ) -> None:
         """Prepare a client.
 
-        :param known: the `validators` after the last fetch.
-        :param memory: data that a part keeps for its next fetch.
-        :param before: called before each request.
-        :param anonymous: the session for requests without the server's token, used if only the token is refused.
+        :param known: the `validators` that were stored after the last fetch.
+        :param memory: the data that the part stored for this fetch.
+        :param before: a function that is called before each request.
+        :param anonymous: the session for requests without the token, which are sent if only the token is refused.
         """
         self._before = before
         self._anonymous = anonymous
@@ -85,17 +86,17 @@ class Client:
         self.status: int | None = None
         self.reason = ""
         self.asked = False
-        """Whether the session was called. Whether it sent anything is in `attempts`."""
+        """Whether the session was called. `attempts` shows whether it sent anything."""
         self._session = session
         self._known = known["urls"] if known and known.get("reading") == READING else {}
         self._seen: dict[str, dict[str, str]] = {}
-        """The validators of the addresses requested this time. Those of other addresses are dropped."""
+        """The validators of the addresses that were requested in this fetch. Those of other addresses are dropped."""
         self._again = True
         self._sent = False
 
     @property
     def validators(self) -> dict[str, Any]:
-        """The validators of the responses, to be stored together with their values for the next fetch."""
+        """The validators of the responses. They must be stored together with the values of the responses."""
         return {"reading": READING, "urls": self._seen}
 
     def get(
@@ -107,13 +108,13 @@ class Client:
         empty: Collection[int] = (),
         conditional: bool = True,
     ) -> Answer:
-        """Request `path` below the server's API, or an address that the server named: see `links.resolve`.
+        """Request `path`, which is a path below the server's API or an address from a response: see `links.resolve`.
 
         :param kind: the required type of the JSON.
         :param empty: statuses that mean that there is no data. `Answer.data` is then None.
-        :param conditional: send the stored validators.
-        :raises AskError: no usable response arrived.
-        :raises NotModified: `conditional`, and the response has not changed since the last fetch.
+        :param conditional: whether to send the stored validators.
+        :raises AskError: if no usable response arrived.
+        :raises NotModified: if `conditional` is True and the response has not changed since the last fetch.
         """
         try:
             url = _address(resolve(self.server.api, path), params)
@@ -134,9 +135,12 @@ class Client:
         return Answer(status, response.headers, url, data, following, links.get("last", ""))
 
     def pages(self, path: str, params: Mapping[str, str | int], limit: int, **how: Any) -> Iterator[Answer]:
-        """Request `path` and the pages that follow it, at most `limit` in all. As `get`; only the first is conditional.
+        """Request `path` and the pages that follow it, and yield at most `limit` responses.
 
-        If a following page is missing, this raises `Unusable` and not `Gone`, because the resource itself exists.
+        Only the first request is conditional. Raises the errors of `get`; if a following page is missing, `Unusable`
+        instead of `Gone`, because the resource itself exists.
+
+        :param how: the other arguments of `get`.
         """
         answer = self.get(path, params, **how)
         asked = {answer.url}
@@ -153,10 +157,10 @@ class Client:
             yield answer
 
     def _answered(self, url: str, conditions: Mapping[str, str], empty: Collection[int]) -> requests.Response:
-        """Return a usable response. If only the token is refused, repeat the request and send later ones without it.
+        """Return a usable response. If only the token is refused, this request is repeated without it.
 
-        Servers allow few requests without a token. When their limit is reached, only this package must wait, so that
-        raises `NotReady` instead of `LeftAlone`.
+        Later requests are then sent without the token, too. Servers allow few requests without a token. If that limit
+        is reached, only this package must wait, so `NotReady` is raised instead of `LeftAlone`.
         """
         try:
             return self._ask(url, conditions, empty)
@@ -183,7 +187,7 @@ class Client:
         name = self.server.name
         self._before()
         self.asked = True
-        auth = Credentials(self.server.token, self.server.api)  # even without a token: otherwise netrc is used
+        auth = Credentials(self.server.token, self.server.api)  # even without a token, because otherwise netrc is used
         headers = {"Accept": self.server.accept, **self.server.headers, **conditions}
         try:
             response = self._counted(url, headers, auth)
@@ -196,7 +200,7 @@ class Client:
         except requests.TooManyRedirects as exc:
             raise Unusable(f"{name} redirects in a loop", "other") from exc
         except requests.RequestException as exc:
-            # Only the type: the text may contain parts of the URL and of the response that should not be stored.
+            # Only the type of the error, because its text may contain parts of the URL and of the response.
             text = f"{name} {_FAILURES.get(self.reason, 'could not be reached')}: {type(exc).__name__}"
             if self.reason:
                 text = f"{text} ({self.reason})"
@@ -236,7 +240,7 @@ class Client:
 
     def _remember(self, key: str, headers: Mapping[str, str]) -> None:
         seen = {"etag": headers.get("ETag"), "last_modified": headers.get("Last-Modified")}
-        # A very long validator is not worth storing, and one with control characters could not be sent back.
+        # Very long validators are not stored, nor are those with control characters, which could not be sent.
         if kept := {key: value for key, value in seen.items() if value and _VALIDATOR.fullmatch(value)}:
             self._seen[key] = kept
 
@@ -256,7 +260,7 @@ class Client:
 
 
 def _address(url: str, params: Mapping[str, str | int] | None) -> str:
-    """Return the address that requests will use. Raises `ValueError` if it is invalid."""
+    """Return the address as requests will send it. Raises `ValueError` if it is invalid."""
     prepared = requests.PreparedRequest()
     prepared.prepare_url(url, params)
     return prepared.url or ""
@@ -268,7 +272,7 @@ def _key(url: str) -> str:
 
 
 def _following(api: str, base: str, link: str) -> str:
-    """Return the absolute URL of `link`, the next page after `base`. A link that `get` will refuse is not changed."""
+    """Return the absolute URL of `link`, the next page after `base`. Links that `get` will refuse are not changed."""
     try:
         return resolve(api, urljoin(base, link)) if link else ""
     except ValueError:

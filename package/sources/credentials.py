@@ -1,4 +1,4 @@
-"""Credentials for a server: a token, or the password in its address. They are never sent to another server."""
+"""Credentials for a server: a token, or the password in the address of its API. No other server receives them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _with_token: ContextVar[bool] = ContextVar("with_token", default=False)
 
 @contextmanager
 def sending(token: str) -> Iterator[None]:
-    """During the block, let `asking_with_token` return whether there is a `token`, in this thread or task."""
+    """During the block, in this thread or task, `asking_with_token` returns whether `token` is not empty."""
     before = _with_token.set(bool(token))
     try:
         yield
@@ -27,16 +27,16 @@ def sending(token: str) -> Iterator[None]:
 
 
 def asking_with_token() -> bool:
-    """Return whether the current call has a token.
+    """Return whether the request of the current call has a token.
 
-    `Policy.classify` needs this, because it does not get the request, and a 401 means different things with and
-    without a token.
+    Functions for `Policy.classify` need this: they do not receive the request, and status 401 means different things
+    with and without a token.
     """
     return _with_token.get()
 
 
 class ApiSession(ResilientSession):
-    """A session that takes no credentials from a netrc file, not even on redirects."""
+    """A session that uses no credentials from a netrc file, not even for redirects."""
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
@@ -44,7 +44,7 @@ class ApiSession(ResilientSession):
 
 
 class Credentials(AuthBase):
-    """Adds the token, or the password in the address of the API, to requests to that server only."""
+    """Adds the token, or the password in the address of the API, to requests to the server of that API."""
 
     def __init__(self, token: str, api: str) -> None:
         self._token = token

@@ -1,4 +1,4 @@
-"""Turns an error response into an `AskError`, and logs once what operators have to do about it."""
+"""Returns the `AskError` for an error response, and logs once what operators must do about it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 
 _GONE = frozenset({404, 410, 451})
 _EARLY = 60.0
-"""Seconds by which the memory of a log line ends before its pause, so that a new refusal after the pause is logged."""
+"""Seconds before the end of a pause from which advice may be logged again, so that it is logged after the pause."""
 _UPSTREAM = "the upstream "
 """The text before the reason in the message of a `RateLimited`."""
 
 _lock = Lock()
 _told: WeakKeyDictionary[Any, dict[tuple[str, str], float]] = WeakKeyDictionary()
-"""For each registry of upstreams: until when (on its clock) an advice about a server is not logged again."""
+"""For each registry of upstreams: the time (on its clock) until which an advice about a server is not logged again."""
 
 
 def error_of(server: Server, response: requests.Response, reason: str, *, again: bool) -> AskError:
     """Return the error to raise for a response without usable data. Advice for operators is logged once per pause.
 
-    :param reason: why core.http counts the call as failed; "" if it does not.
-    :param again: whether another request in a few seconds may succeed.
+    :param reason: why core.http counts the call as failed; "": it does not.
+    :param again: whether another request a few seconds later may succeed.
     """
     error = server.refusal(server, response)
     if isinstance(error, LeftAlone) and error.advice:
@@ -48,7 +48,10 @@ def not_sent(name: str, error: CircuitOpen | RateLimited) -> LeftAlone:
 
 
 def left_alone(name: str, rejection: Rejection, why: str, retry_at: datetime) -> LeftAlone:
-    """Return the error to raise for a paused server. `why`: the text of core.http, which ends with "the upstream …"."""
+    """Return the error to raise for a paused server.
+
+    :param why: the text of core.http, which ends with "the upstream" and a predicate, such as "asked for a pause".
+    """
     text = "is down"
     if rejection is not Rejection.BREAKER_OPEN:
         said = why.partition(_UPSTREAM)[2]  # the `why` of the verdict on an earlier response
@@ -73,13 +76,13 @@ def _by_status(name: str, response: requests.Response, reason: str, again: bool)
 
 
 def _pause(response: requests.Response) -> float:
-    """Return the seconds of the pause that the server asked for; 0 if it named none."""
+    """Return the seconds of the pause that the server asked for; 0: it did not say how long."""
     attempts: tuple[Attempt, ...] = getattr(response, "attempts", ())
     return min(attempts[-1].outcome.retry_after or 0.0, MAX_CLOSED) if attempts else 0.0
 
 
 def _tell_once(api: str, error: LeftAlone) -> None:
-    """Log the advice of `error`, unless it was already logged for this server during the current pause."""
+    """Log the advice of `error`, unless it was logged for this server during the current pause."""
     left = (error.retry_at - datetime.now(UTC)).total_seconds() if error.retry_at else 0.0
     registry = process.current()
     now = registry.runtime.clock()

@@ -1,13 +1,13 @@
-"""The errors of a request to a server. After each of them, the part keeps its stored value.
+"""The errors of a request to a server. After each of them, the stored value of the part remains.
 
     AskError
-    ├── LeftAlone       the server is down, limits our rate or refuses our token: nothing is sent for a while
-    ├── Unreachable     no usable answer arrived; core.http has logged the call and its attempts
-    ├── NotReady        the server is still computing the answer
+    ├── LeftAlone       nothing is sent for some time: the server is down, limits our rate or refuses our token
+    ├── Unreachable     no usable response arrived; core.http has logged the call and its attempts
+    ├── NotReady        the server is still computing the data
     ├── NotOffered      the server does not provide this data for this package; this is not a failure
-    ├── Gone            the server answered that the resource does not exist
-    └── Unusable        the answer cannot be used, and another request would get the same one
-        └── TokenUnwelcome  only our token is refused: a request without it may succeed
+    ├── Gone            the server says that the resource does not exist
+    └── Unusable        the response cannot be used, and another request would get the same response
+        └── TokenUnwelcome  only our token is refused; a request without it may succeed
 
 `NotModified` is not an error: the stored value is current.
 """
@@ -17,21 +17,21 @@ from __future__ import annotations
 from datetime import datetime
 
 NO_TIME = "deadline_exceeded"
-"""The reason if nothing was sent because other requests had used up the time."""
+"""The reason of an error if nothing was sent because other requests had used up the time."""
 
 
 class AskError(Exception):
     """A part of a package could not be fetched. The text says why, without secrets."""
 
     reached = True
-    """Whether the server answered."""
+    """Whether the server sent a response."""
     again = False
-    """Whether another request in a few seconds may succeed."""
+    """Whether another request a few seconds later may succeed."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
-        """A key word for the ledger. If core.http reported the failure, the same as in the metrics."""
+        """A key word for the ledger. If core.http reported the failure, it is the reason in the metrics."""
 
 
 class LeftAlone(AskError):  # noqa: N818 - named after the state, as are the classes below
@@ -39,7 +39,7 @@ class LeftAlone(AskError):  # noqa: N818 - named after the state, as are the cla
         """Create the error.
 
         :param retry_at: when requests may be sent again; None: unknown.
-        :param advice: what operators have to do; "": nothing, the state ends by itself.
+        :param advice: what operators must do; "": nothing, because the pause ends without their help.
         """
         super().__init__(message, reason)
         self.retry_at = retry_at

@@ -1,7 +1,8 @@
 """Reads values for the fields of a package from the JSON of servers. Each value is checked and read separately.
 
-A reader returns the value; None if the response says that there is no value; `KEEP` if it says nothing about it. It
-raises `BadField` if the value cannot be used. docs/sources.md describes the effect of each case on the stored value.
+A reader is a function that returns a value; None: the response says that there is no value; `KEEP`: the response does
+not say whether there is one. It raises `BadField` if the value cannot be used. docs/sources.md describes the effect of
+each case on the stored value.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ Json: TypeAlias = Mapping[str, Any]
 _LARGEST = 2**31 - 1
 """The largest value of an IntegerField that every database accepts."""
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
-"""The earliest valid date of a commit. Converted histories are older than git, but no package is older than Python."""
+"""The earliest valid date of a commit. Histories that were converted to git may be older than git, not than Python."""
 _FAR_ZONE = re.compile(r"(.+T.+\d)([+-])(\d{2,4}):?(\d\d)", re.ASCII)
 _AHEAD = timedelta(days=1)
-"""Tolerated error of a clock or a time zone."""
+"""Tolerated error of clocks and time zones."""
 
 
 KEEP = object()
-"""Returned by a reader if the response does not say anything about the value. The stored value stays."""
+"""The result of a reader if the response does not say whether there is a value. The stored value remains."""
 
 
 class BadField(Exception):  # noqa: N818 - it ends the reading of a field, not the work
@@ -38,7 +39,7 @@ class BadField(Exception):  # noqa: N818 - it ends the reading of a field, not t
 
 
 class Malformed(BadField):
-    """A required value is missing or has a wrong type. Other values of the response may be empty for the same cause."""
+    """A required value is missing or has a wrong type. Other values may be empty for the same reason."""
 
 
 @dataclass
@@ -46,19 +47,20 @@ class Reading:
     """The values that were read from a response, and the fields that could not be read."""
 
     package: dict[str, Any] = field(default_factory=dict)
-    """Values for fields of the package, by name."""
+    """Values for fields of the package, by the name of the field."""
     skipped: list[SkippedField] = field(default_factory=list)
+    """The fields that could not be read."""
     moved_to: str = ""
-    """The repository's new address; "" if it has not moved."""
+    """The new address of the repository; "": it has not moved."""
 
     malformed: bool = False
     """Whether a value that every response has is missing or has a wrong type."""
     _empty: list[tuple[type[models.Model], str]] = field(default_factory=list)
 
     def take(self, name: str, read: Callable[[], Any], *, withdraw: bool = False) -> None:
-        """Take the value that `read` returns for the package's field `name`, if there is one and the model accepts it.
+        """Add the value that `read` returns, for the field `name` of the package. Invalid values go to `skipped`.
 
-        :param withdraw: None empties the stored value. See `withdrawn`.
+        :param withdraw: whether the stored value is emptied if `read` returns None. See `withdrawn`.
         """
         self.put(self.package, Package, name, read, withdraw=withdraw)
 
@@ -71,7 +73,7 @@ class Reading:
         *,
         withdraw: bool = False,
     ) -> None:
-        """As `take`, for a field of any model."""
+        """Add a value as `take` does, to the dictionary `into`, for a field of any `model`."""
         try:
             value = read()
             if value is None and withdraw:
@@ -89,16 +91,16 @@ class Reading:
         self.skipped.append(SkippedField(field_name, reason))
 
     def withdrawn(self, model: type[models.Model] = Package) -> dict[str, Any]:
-        """Return the fields of `model` that have no value any more according to the server, with their defaults.
+        """Return the fields of `model` for which the server no longer has a value, with their default values.
 
-        A malformed response withdraws nothing, because its values may be empty for the same reason.
+        If the response is malformed, there are none, because its values may be empty for the same reason.
         """
         if self.malformed:
             return {}
         return {name: model_field(model, name).get_default() for of, name in self._empty if of is model}
 
     def save(self, package: Package) -> list[str]:
-        """Set the values on `package`, and save those of other models. Returns the names of the set fields."""
+        """Set the values on `package`, and save those of other models. Returns the names of the changed fields."""
         values = self.withdrawn() | self.package
         for name, value in values.items():
             setattr(package, name, value)
@@ -115,11 +117,11 @@ def model_field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
 
 
 def get(values: Json, key: str, kind: type, described: str) -> Any:
-    """Return `values[key]`; None if it is null or empty.
+    """Return `values[key]`; None: it is null or empty.
 
     :param kind: the required type.
     :param described: the type in words, for the error.
-    :raises Malformed: the key is missing, or the value has another type.
+    :raises Malformed: if the key is missing, or the value has another type.
     """
     if key not in values:
         raise Malformed("missing")
@@ -141,7 +143,7 @@ def inside(values: Any, *keys: str) -> Json:
 
 
 def text_at(values: Any, *keys: str) -> str:
-    """Return the text at the nested `keys`; "" if there is no text."""
+    """Return the text at the nested `keys`; "": there is no text."""
     try:
         return text(inside(values, *keys[:-1]).get(keys[-1]))
     except BadField:
@@ -149,7 +151,7 @@ def text_at(values: Any, *keys: str) -> str:
 
 
 def time_at(values: Any, *keys: str) -> datetime | None:
-    """Return the time at the nested `keys`, even if it cannot be right; None if there is no time."""
+    """Return the time at the nested `keys`, even if it cannot be right; None: there is no time."""
     try:
         return _time(inside(values, *keys[:-1]).get(keys[-1]))
     except BadField:
@@ -157,7 +159,7 @@ def time_at(values: Any, *keys: str) -> datetime | None:
 
 
 def text(value: Any) -> str:
-    """Return `value`, stripped. Raises `BadField` unless it is text that every database can store."""
+    """Return `value` without spaces at its ends. Raises `BadField` unless it is text that every database can store."""
     if not isinstance(value, str):
         raise Malformed(f"must be text, is {type(value).__name__}")
     if "\0" in value:
@@ -194,7 +196,10 @@ def date_of(values: Json, key: str) -> datetime | None:
 
 
 def date(value: Any, earliest: datetime = EARLIEST) -> datetime:
-    """Parse a date in ISO 8601; without a time zone it is UTC. Raises `BadField` unless it `can_be_right`."""
+    """Parse a date in ISO 8601; without a time zone, it is read as UTC.
+
+    :raises BadField: if it is not a date, or if `can_be_right` is False for it.
+    """
     time = _time(value)
     if not can_be_right(time, earliest):
         raise BadField(f"is {time:%Y-%m-%d}, which cannot be right")
@@ -219,7 +224,7 @@ def _time(value: Any) -> datetime:
 
 
 def _far_from_utc(written: str) -> datetime:
-    """Parse a time with an offset of more than a day, such as "+518:00". Git and its hosts keep them as committed."""
+    """Parse a time with an offset of more than a day, such as "+518:00", which git and the hosts accept."""
     match = _FAR_ZONE.fullmatch(written)
     if match is None:
         raise ValueError(written)

@@ -1,4 +1,4 @@
-"""Addresses in the responses of a server. They are followed only at its own origin and below its API."""
+"""Resolves addresses in the responses of a server. They are requested only from its own origin and below its API."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from urllib.parse import unquote, urljoin, urlsplit
 
 _MARK = 2
-"""Number of last segments of an API's path that identify it in another address: "api/v4"."""
+"""Number of segments at the end of the path of an API that identify the API in another address, such as "api/v4"."""
 _DOTS = re.compile(r"(^|[/\\])\.\.?([/\\]|$)")
 
 
 def resolve(api: str, address: str) -> str:
     """Return the URL of `address`, which is a path below `api` or an address from a response.
 
-    A server behind a proxy may give its internal scheme, host, port or path. Therefore only the query and the part
-    after the path of the API are used. So no response leads to another server, or to another application on the same
+    A server behind a proxy may send its internal scheme, host, port or path. Therefore, only the query and the part
+    after the path of the API are used. So no response can lead to another server, or to another application on the same
     server.
 
-    :raises ValueError: `address` is not the address of a resource of the API.
+    :raises ValueError: if `address` is not the address of a resource of the API.
     """
     base = urlsplit(api)
     url = urlsplit(urljoin(f"{api}/", address))

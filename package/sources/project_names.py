@@ -1,4 +1,4 @@
-"""Parses the names and addresses of projects on PyPI in all usual forms."""
+"""Reads the names of projects on PyPI from all usual forms of names and addresses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NAME = re.compile(r"[A-Z0-9]([A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(r"((www|warehouse)\.)?pypi\.(org|io|python\.org)|warehouse\.python\.org")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 _LONGEST_SHOWN = 100
-"""In characters, of a name in an error."""
+"""Maximum number of characters of a name in an error."""
 _PROJECT_PATHS = ("project", "pypi", "p", "simple")
 
 
 def pypi_name(value: str, own_host: str | None = None) -> str:
-    """Return the project's name from a bare name or the URL of one of its pages; "" if there is none.
+    """Return the name of a project from `value`, a name or the URL of a page of the project; "": there is no name.
 
     :param own_host: a host that counts as PyPI, in addition to PyPI's current and former hosts.
     """
@@ -34,13 +34,16 @@ def pypi_name(value: str, own_host: str | None = None) -> str:
     if host != own_host and not _HOST.fullmatch(host):
         return ""
     first, name = [*filter(None, map(unquote, url.path.split("/"))), "", ""][:2]
-    if first == "pypi" and not name:  # PyPI's old form of addresses: /pypi?name=…
+    if first == "pypi" and not name:  # the old form of PyPI's addresses: /pypi?name=…
         name = parse_qs(url.query).get("name", [""])[0]
     return name if first in _PROJECT_PATHS and _NAME.fullmatch(name) else ""
 
 
 def check_name(server: str, asked: str, answered: Any) -> None:
-    """Raise `Unusable` if a response names another project than `asked`. A response without a name is accepted."""
+    """Raise `Unusable` if `answered`, the name in a response, is not the name of the project `asked`.
+
+    A response without a name is accepted.
+    """
     if (
         isinstance(answered, str)
         and answered.strip()

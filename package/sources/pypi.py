@@ -12,7 +12,11 @@ SOURCE = "pypi"
 
 
 def fetch(url: str, name: str, client: Client) -> ProjectReading:
-    """Fetch the project `name`; "" means that `url`, a package's `pypi_url`, names none. Raises as `Client.get`."""
+    """Fetch a project. Raises the errors of `Client.get`.
+
+    :param url: `pypi_url` of the package, for the error.
+    :param name: the name of the project; "": `url` contains no name, so `Unusable` is raised.
+    """
     if not name:
         raise Unusable(f"the PyPI URL {shown(url)} names no project on PyPI", "no_name")
     try:

@@ -1,4 +1,4 @@
-"""Reads the values of the fields of Package and Version from PyPI's JSON."""
+"""Reads the values of fields of Package and Version from PyPI's JSON."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _PYTHON_2 = "Programming Language :: Python :: 2"
 _LICENSE = "License :: "
 _STATUS = "Development Status :: "
 _BEGAN = datetime(2003, 1, 1, tzinfo=UTC)
-"""PyPI's first uploads are from this year."""
+"""The year of the first uploads to PyPI."""
 _LONGEST_EXPRESSION = 10_000
 _LONGEST_NAME = 100
-"""In characters. A longer license that is not an expression is the text of a license, not its name."""
+"""Maximum number of characters of the name of a license. If it is longer, it is the text of the license."""
 _DEEPEST = 20
-"""Levels of nested objects and lists. PyPI's JSON has three."""
+"""Maximum number of levels of nested objects and lists. PyPI's JSON has three."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class ProjectReading(Reading):
 
     version: dict[str, Any] = field(default_factory=dict)
     number: str | None = None
-    """The latest release."""
+    """The number of the latest release; None: it could not be read."""
 
     def save(self, package: Package) -> list[str]:
         names = super().save(package)
@@ -46,7 +46,7 @@ class ProjectReading(Reading):
         version = Version(package=package, number=self.number, modified=timezone.now(), **values)
         Version.objects.bulk_create(
             [version],
-            update_conflicts=True,  # one statement for a new release and for a known one
+            update_conflicts=True,  # one statement, whether the release is new or known
             unique_fields=["package", "number"],
             update_fields=[*values, "modified"],
         )
@@ -120,7 +120,7 @@ def _requires_python(info: Json) -> str | None:
 
 
 def _supports_python3(info: Json) -> Any:
-    """Read it from the classifiers; if they name no Python 3, from requires_python."""
+    """Return whether the project supports Python 3, from its classifiers; without Python 3, from requires_python."""
     classifiers = _readable(_classifiers, info) or []
     if any(c == _PYTHON_3 or c.startswith((f"{_PYTHON_3}.", f"{_PYTHON_3} ::")) for c in classifiers):
         return True
@@ -131,7 +131,7 @@ def _supports_python3(info: Json) -> Any:
 
 
 def _readable(reader: Callable[[Any], Any], info: Any) -> Any:
-    """Return the value of a field; None if it cannot be used. The reader of that field itself reports the problem."""
+    """Return the value of another field; None: it cannot be used, which is reported when that field is read."""
     try:
         return reader(info)
     except BadField:
@@ -139,7 +139,7 @@ def _readable(reader: Callable[[Any], Any], info: Any) -> Any:
 
 
 def _nothing(info: Json) -> Any:
-    """Return the result of a reader that found nothing in the classifiers: None, or `KEEP` if they cannot be read."""
+    """Return the result of a reader that found nothing in the classifiers: None; `KEEP`: they cannot be read."""
     try:
         _classifiers(info)
     except BadField:
@@ -148,7 +148,7 @@ def _nothing(info: Json) -> Any:
 
 
 def _licenses(info: Json) -> Any:
-    """Return PEP 639's expression; without one, the free text (if it is a name) and the names in the classifiers."""
+    """Return the license expression (PEP 639); without one, the license field and the names in the classifiers."""
     expression = get(info, "license_expression", str, "text") if "license_expression" in info else None
     if expression:
         return [_one_line(expression)]
@@ -215,8 +215,8 @@ def _development_status(info: Json) -> int | None:
 def _latest_release(data: Json) -> str | None:
     """Return the newest release that was not yanked; a pre-release only if there is no other release.
 
-    Releases without files, and versions that do not follow PEP 440, come last: such a release is returned only if there
-    is no other and PyPI calls it the latest.
+    A release without files, or with a version that does not follow PEP 440, is returned only if there is no other
+    release and PyPI calls it the latest.
     """
     numbers = []
     for number, files in _releases(data).items():
@@ -240,7 +240,7 @@ def _is_yanked(file: Any) -> bool:
 
 
 def _releases(data: Json) -> dict[str, list[Any]]:
-    """Return the files of each release. If the list of releases is missing, only those of the release in `info`."""
+    """Return the files of each release; without a list of releases, only the files of the release in `info`."""
     releases = data.get("releases")
     if isinstance(releases, dict) and releases:
         return {number: files for number, files in releases.items() if isinstance(files, list)}
@@ -252,7 +252,7 @@ def _releases(data: Json) -> dict[str, list[Any]]:
 
 
 def _upload_time(data: Json, number: str | None) -> datetime | None:
-    """Return when the first file of the release was uploaded; None if it has no files."""
+    """Return when the first file of the release was uploaded; None: the release has no files."""
     listed = _releases(data).get(number or "", [])
     if not listed:
         return None
@@ -261,7 +261,7 @@ def _upload_time(data: Json, number: str | None) -> datetime | None:
     if not times:
         raise BadField("missing")
     read = [time for each in times if (time := _readable(_uploaded, each))]
-    return min(read) if read else _uploaded(times[0])  # raises the error about the value
+    return min(read) if read else _uploaded(times[0])  # raises an error that describes the value
 
 
 def _uploaded(value: Any) -> datetime:

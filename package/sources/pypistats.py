@@ -14,7 +14,7 @@ SOURCE = "pypistats"
 
 
 def fetch(name: str, client: Client) -> Reading:
-    """Fetch the number of downloads of the last month. Raises as `Client.get`."""
+    """Fetch the number of downloads of the last month. Raises the errors of `Client.get`."""
     data = client.get(f"api/packages/{name.lower()}/recent", {"period": "month"}).data or {}
     check_name("the download statistics", name, data.get("package"))
     reading = Reading()

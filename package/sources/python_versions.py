@@ -1,4 +1,4 @@
-"""Evaluates the requires_python of a project."""
+"""Evaluates requires_python, the version specifiers of a project."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from packaging.version import InvalidVersion, Version
 from package.sources.fields import BadField
 
 _WILDCARDS = ((re.compile(r"([<>]=?\s*[\d.]*\d)\.?\*"), r"\1"), (re.compile(r"([!=]=\s*[\d.]*\d)\*"), r"\1.*"))
-"""Invalid specifiers of old releases, such as ">=3.5.*" and "!=3.3*", and their valid equivalents."""
+"""Patterns of invalid specifiers of old releases, such as ">=3.5.*" and "!=3.3*", and their valid equivalents."""
 _MINORS = range(100)
 _LATE = 99
-"""A patch level higher than any in a specifier."""
+"""A patch level that is higher than those in specifiers."""
 
 
 def specifiers_in(required: str) -> SpecifierSet:
-    """Parse a requires_python. Raises `BadField` if it is invalid."""
+    """Parse `required`. Raises `BadField` if it is invalid."""
     meant = required
     for pattern, replacement in _WILDCARDS:
         meant = pattern.sub(replacement, meant)
@@ -32,16 +32,16 @@ def specifiers_in(required: str) -> SpecifierSet:
 
 
 def allows_python3(required: str) -> bool:
-    """Return whether any version of Python 3 satisfies `required`, even if only one patch level. Raises `BadField`."""
+    """Return whether at least one version of Python 3 satisfies `required`. Raises `BadField` if it is invalid."""
     specifiers = specifiers_in(required)
     return any(version in specifiers for version in _versions(specifiers))
 
 
 def _versions(specifiers: SpecifierSet) -> Iterator[str]:
-    """Generate versions of Python 3. If any version satisfies `specifiers`, one of these does."""
+    """Yield versions of Python 3. If any version satisfies `specifiers`, at least one of these does."""
     for minor in _MINORS:
         yield from (f"3.{minor}", f"3.{minor}.{_LATE}")
-    for specifier in specifiers:  # a range begins at a named version, or right after it
+    for specifier in specifiers:  # a range begins at the version in a specifier, or right after it
         named = _version(specifier)
         if named.major == 3:
             yield from (str(named), f"3.{named.minor}.{named.micro + 1}")

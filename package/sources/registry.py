@@ -1,4 +1,4 @@
-"""Lists the parts of a package and the server for each."""
+"""Lists the parts of a package, each with its server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from package.sources.server import Server
 from package.sources.sessions import TOKEN
 
 NOWHERE = "repository"
-"""The source of a package whose address is not that of a repository. No request is sent."""
+"""The source of a package whose address is not the address of a repository. No request is sent."""
 
 
 _BY_NAME = frozenset({pypi.SOURCE, pypistats.SOURCE})
@@ -41,7 +41,7 @@ class Part:
     fetch: Callable[[Client], Reading]
     untrusted: bool = False
     missing_since: str = ""
-    """The package's field for the time since when the source does not know the package; "" if there is none."""
+    """The field of the package with the time since when the source does not know the package; "": there is none."""
 
     @property
     def upstream(self) -> str:
@@ -55,12 +55,12 @@ class Part:
 
     @property
     def known(self) -> Upstream:
-        """The upstream of this process for the server."""
+        """The upstream in core.http, with the state of this process."""
         where = origin_of(self.server.api)
         return process.current().upstream(where, untrusted=self.untrusted, partition=self.partition)
 
     def refusal(self) -> tuple[float, LeftAlone] | None:
-        """Return the seconds for which calls are refused, and the error to raise; None if a call would be sent now."""
+        """Return the seconds for which calls are refused, and the error to raise; None: a call would be sent now."""
         refused = None if self.source == NOWHERE else self.known.refusal(process.current().runtime.clock())
         if refused is None:
             return None
@@ -69,7 +69,7 @@ class Part:
 
     @property
     def key(self) -> str:
-        """The key of the parts that share an upstream: its name, or the host if the upstream has no name."""
+        """The key that parts with the same upstream share: its name; for an upstream named "other", the host."""
         if self.source == NOWHERE:
             return NOWHERE
         upstream = self.upstream
@@ -77,7 +77,10 @@ class Part:
 
 
 def address_of(package: Package, source: str) -> tuple[str, ...]:
-    """Return the fields from which `source` finds `package`. If they change during a fetch, its results are dropped."""
+    """Return the values of the fields that identify `package` for `source`.
+
+    If they change during a fetch, its results are dropped.
+    """
     return (package.pypi_url,) if source in _BY_NAME else (package.repo_url, package.repo_host)
 
 
@@ -108,7 +111,7 @@ def _parts_of_repository(package: Package) -> list[Part]:
             repository.server,
             partial(fetch, repository),
             untrusted=repository.untrusted,
-            missing_since="" if number else "repo_missing_since",  # if a repository is gone, so is its first part
+            missing_since="" if number else "repo_missing_since",  # the first part shows whether a repository exists
         )
         for number, (name, fetch) in enumerate(repository.parts.items())
     ]

@@ -12,27 +12,27 @@ class FetchOutcome(StrEnum):
     PARTLY = "partly updated"
     """Some values could not be used. The others were stored."""
     UNCHANGED = "unchanged"
-    """The source answered that nothing has changed since the last time."""
+    """The source says that nothing has changed since the last fetch."""
     NOT_FOUND = "not found"
-    """The source answered that it does not know the package."""
+    """The source says that it does not know the package."""
     FAILED = "failed"
     NOT_READY = "not ready"
-    """The source is still computing the answer."""
+    """The source is still computing the data."""
     LEFT_ALONE = "left alone"
-    """The source is down, limits our rate or refuses our token: nothing is sent for a while."""
+    """Nothing is sent for some time, because the source is down, limits our rate or refuses our token."""
     SKIPPED = "skipped"
-    """The source was not asked, or it does not provide this part of the package. This is not a failure."""
+    """No request was sent, or the source does not provide this part of the package. This is not a failure."""
     PUT_ASIDE = "put aside"
-    """The part is tried again later in the same run. Never the final outcome."""
+    """The part is fetched again later in the same run. This is never the final outcome."""
 
     @property
     def key(self) -> str:
-        """The name in JSON output."""
+        """The name of the outcome in JSON output."""
         return self.value.replace(" ", "_")
 
 
 GOOD = frozenset({FetchOutcome.UPDATED, FetchOutcome.UNCHANGED, FetchOutcome.PARTLY})
-"""The source answered, and the stored values are current."""
+"""Outcomes after which the stored values are current."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,23 @@ class FetchResult:
     source: str
     outcome: FetchOutcome
     part: str = ""
-    """Name of the part; "" if the source has only one."""
+    """Name of the part; "": the source has only one part."""
     updated: tuple[str, ...] = ()
     """Names of the fields that were stored."""
     skipped: tuple[SkippedField, ...] = ()
     error: str = ""
     reason: str = ""
-    """A key word for `error`. If core.http reported the failure, the same as in the metrics."""
+    """A key word for `error`. If core.http reported the failure, it is the reason in the metrics."""
     reached: bool = True
-    """The source answered, or was not asked."""
+    """Whether the source sent a response, or no request was sent."""
     again: bool = False
-    """Whether another request in a few seconds may succeed."""
+    """Whether another request a few seconds later may succeed."""
     retry_at: datetime | None = None
-    """When requests may be sent again; None: unknown, or they are not paused."""
+    """When requests may be sent again; None: unknown, or requests are not paused."""
     upstream: str = ""
     """Name of the upstream in core.http."""
     stored: datetime | None = None
-    """The time of the last success before this fetch; None if there was none."""
+    """The time of the last success before this fetch; None: there was none."""
 
     def __str__(self) -> str:
         return f"{self.source} {self.part} {self.outcome}" if self.part else f"{self.source} {self.outcome}"

@@ -1,4 +1,4 @@
-"""The sessions for requests to servers: with a token, without one, and for servers that users name."""
+"""The sessions for requests: with a token, without a token, and to servers in addresses that users have submitted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from package.sources.credentials import ApiSession
 from package.sources.server import Server
 
 TOKEN = "token"  # noqa: S105 - a name, not a token
-"""The partition in `core.http` of calls with a token, which have a quota of their own. Other calls use ""."""
+"""The partition in `core.http` of calls with a token, which have their own quota. Other calls have the partition ""."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,12 @@ class Sessions:
 
     trusted: ResilientSession = field(default_factory=ApiSession)
     untrusted: ResilientSession = field(default_factory=partial(ResilientSession, untrusted=True))
-    """For servers that users name."""
+    """The session for servers in addresses that users have submitted."""
     before: Callable[[], object] = lambda: None
-    """Called before each request. An exception that it raises ends the work."""
+    """A function that is called before each request. If it raises, the work ends."""
     with_token: ResilientSession = field(default_factory=partial(ApiSession, partition=TOKEN))
-    """For servers with a token. `trusted` is for servers without one, and for requests whose token is refused."""
+    """The session for servers with a token. `trusted` is for servers without a token, and for requests without the
+    token after it was refused."""
 
     @classmethod
     def made(
@@ -38,7 +39,7 @@ class Sessions:
         wait: Callable[[float], object] | None = None,
         before: Callable[[], object] = lambda: None,
     ) -> Self:
-        """Create all sessions with the same `policy` and `wait`, which are as in `ResilientSession`."""
+        """Create all sessions with the same `policy` and `wait`: see `ResilientSession`."""
         return cls(
             ApiSession(policy, wait=wait),
             ResilientSession(policy, untrusted=True, wait=wait),
@@ -47,7 +48,7 @@ class Sessions:
         )
 
     def client(self, server: Server, row: SourceStatus | None = None, *, untrusted: bool = False) -> Client:
-        """Return a client for `server`, with the validators and the memory of the last fetch from `row`."""
+        """Return a client for `server`, with the validators and the memory that the last fetch stored in `row`."""
         session = self.untrusted if untrusted else self.with_token if server.token else self.trusted
         anonymous = self.trusted if server.token and not untrusted else None
         known, memory = (row.validators, row.memory) if row is not None else (None, None)
@@ -55,7 +56,7 @@ class Sessions:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Limit all requests of the block together to one total deadline of `seconds`."""
+        """Return a context manager: all requests in its block share one total deadline, `seconds` from now."""
         with ExitStack() as stack:
             for session in self._all:
                 stack.enter_context(session.within(seconds))

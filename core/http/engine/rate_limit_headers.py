@@ -20,9 +20,11 @@ _COUNT = re.compile(r"([0-9]{1,18})(\.0*)?")
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s)?(?:(\d{1,9}(?:\.\d{1,9})?)ms)?")
 _STRUCTURED = re.compile(r";\s*([rt])=([0-9]{1,18})")
 _PREFIXES = ("X-RateLimit-", "RateLimit-", "X-Rate-Limit-")
-"""Sent by GitHub and most other APIs; by GitLab, as in the IETF drafts up to 06; by X (Twitter)."""
+"""Prefixes of rate-limit headers. In this order, they are used by GitHub and most other APIs; by GitLab and the IETF
+drafts up to 06; by X (Twitter)."""
 _IN_MILLISECONDS = ("Retry-After-Ms", "X-Ms-Retry-After-Ms")
-"""Sent by Azure OpenAI and OpenAI; by Azure Cosmos DB. They are more exact than Retry-After in the same response."""
+"""Headers of Azure OpenAI and OpenAI, and of Azure Cosmos DB. They are more exact than Retry-After in the same
+response."""
 _EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0))
 """Pairs: the least number that is read as a Unix time (of 2001 or later) in a unit, and the units per second."""
 

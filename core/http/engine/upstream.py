@@ -92,7 +92,7 @@ class Upstream:
 
     @property
     def _own_breaker(self) -> Breaker | None:
-        """The breaker; None for a partition, because only the gate of a partition is its own."""
+        """The breaker; None for a partition, because it shares the breaker of the upstream."""
         return self.breaker if self.whole is self else None
 
     @contextmanager
