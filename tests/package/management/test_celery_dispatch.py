@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.core.management import execute_from_command_line
-from django.db import OperationalError, connections
+from django.db import OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 
 from core.http import process
@@ -20,26 +19,16 @@ from package.jobs import dispatch
 from package.management.celery_dispatch import TELL
 from package.models import Claim, Package, SourceStatus
 from tests.package.conftest import MakePackage
+from tests.package.management.conftest import Command
 from tests.pages import documented_keys
 
-Command = Callable[..., int]
 Sent = list[tuple[int, str]]
 
 
 @pytest.fixture
-def update_packages(monkeypatch: pytest.MonkeyPatch, db: None) -> Command:
-    """Run the command as manage.py does; return its exit status."""
-    # It closes the connections when it is done; the test's transaction lives on one of them.
-    monkeypatch.setattr(type(connections), "close_all", lambda _: None)
-
-    def run(*args: str) -> int:
-        try:
-            execute_from_command_line(["manage.py", "update_packages", *args])
-        except SystemExit as exc:
-            return int(exc.code or 0)
-        return 0
-
-    return run
+def update_packages(manage: Command) -> Command:
+    """Run update_packages; its tests pass --celery."""
+    return lambda *args: manage("update_packages", *args)
 
 
 @pytest.fixture
