@@ -77,7 +77,7 @@ def finish(number: int) -> Callable[[], object]:
 class TestWaiting:
     """Without --detach, the command waits until the workers are done."""
 
-    def test_shows_how_it_gets_done(
+    def test_shows_the_progress_of_the_workers(
         self,
         update_packages: Command,
         sent: Sent,
@@ -95,7 +95,7 @@ class TestWaiting:
         assert "All done after 2.0 s" in out
         assert "Is a worker running?" not in out
 
-    def test_tells_now_and_then(
+    def test_logs_progress_only_now_and_then(
         self, update_packages: Command, sent: Sent, outbound_http: OutboundHTTP, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """A log is not filled with a line for each second."""
@@ -104,7 +104,7 @@ class TestWaiting:
         lines = [line for line in capsys.readouterr().out.splitlines() if "are done" in line]
         assert lines == ["[1/6] sources of packages are done", "[6/6] sources of packages are done"]
 
-    def test_asks_for_workers_where_nothing_is_done(
+    def test_asks_for_workers_while_there_is_no_progress(
         self, update_packages: Command, sent: Sent, outbound_http: OutboundHTTP, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Without progress, the command says how to start a worker; while there is progress, it does not."""
@@ -114,10 +114,10 @@ class TestWaiting:
         out = capsys.readouterr().out
         assert out.count("Is a worker running? celery --app config worker --queues") == 2
 
-    def test_everything_where_that_is_asked_for(
+    def test_slugs_queue_packages_that_are_not_due(
         self, update_packages: Command, sent: Sent, packages: list[Package]
     ) -> None:
-        """Slugs mean all of these packages, due or not, as they do without workers."""
+        """Packages that are named by their slugs are queued even if they are not due, as without --celery."""
         assert update_packages("--celery", "--detach", "b") == 0
         assert {args[0] for args in sent} == {packages[1].pk}
         assert Claim.objects.filter(everything=True).count() == 2
@@ -149,10 +149,10 @@ class TestWaiting:
 class TestJSON:
     """--json."""
 
-    def test_is_all_there_is_on_stdout(
+    def test_is_the_whole_of_stdout(
         self, update_packages: Command, sent: Sent, outbound_http: OutboundHTTP, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A program reads stdout, a human reads stderr."""
+        """Stdout has the JSON for programs, and stderr has the lines for people."""
         at_each_look(outbound_http, finish(6))
         assert update_packages("--celery", "--json") == 0
         captured = capsys.readouterr()
@@ -161,7 +161,9 @@ class TestJSON:
         assert set(done) == documented_keys("`--celery`")
         assert "[6/6] sources of packages are done" in captured.err
 
-    def test_tells_what_is_left(self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_reports_what_is_left(
+        self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """With --detach, all tickets are left."""
         assert update_packages("--celery", "--detach", "--json") == 0
         told = json.loads(capsys.readouterr().out)
@@ -169,7 +171,7 @@ class TestJSON:
 
 
 class TestLeftAlone:
-    """Tickets that workers gave up, because the source was left alone for longer than they are kept."""
+    """Tickets that workers dropped, because their source was paused for longer than tickets are kept."""
 
     @pytest.fixture(autouse=True)
     def _worker(self, outbound_http: OutboundHTTP, packages: list[Package]) -> None:
@@ -181,7 +183,7 @@ class TestLeftAlone:
 
         at_each_look(outbound_http, give_up)
 
-    def test_are_not_told_as_done(
+    def test_are_not_reported_as_done(
         self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The output names the source, the number of parts and the reason."""
@@ -190,15 +192,13 @@ class TestLeftAlone:
         assert "Nothing is left for the workers after 1.0 s\npypi: 2 parts are not done: PyPI is down\n" in out
         assert "All done" not in out
 
-    def test_are_told_to_programs(
-        self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_are_in_the_json(self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]) -> None:
         """`until` is null, because only the workers know the time."""
         assert update_packages("--celery", "--json") == 0
         left = json.loads(capsys.readouterr().out)["left_alone"]
         assert left == {"pypi": {"parts": 2, "why": "PyPI is down", "until": None}}
 
-    def test_of_other_packages_are_not_told(
+    def test_of_other_packages_are_not_reported(
         self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Only the packages of this command are reported."""
@@ -223,15 +223,13 @@ class TestDetach:
             assert update_packages("--celery", "--detach") == 0
         assert len(sent) == Claim.objects.count() == 6
 
-    def test_goes_with_celery_only(
-        self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_requires_celery(self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]) -> None:
         """--detach without --celery is misuse, and nothing is done."""
         assert update_packages("--detach") == 2
         assert "--detach requires --celery" in capsys.readouterr().err
         assert not Claim.objects.exists()
 
-    def test_a_number_of_threads_does_not_go_with_celery(
+    def test_a_number_of_threads_is_refused_with_celery(
         self, update_packages: Command, sent: Sent, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """--workers with --celery is misuse, because workers have an option of their own; nothing is queued."""
@@ -245,8 +243,10 @@ class TestBrokerAway:
     """Exit status 1, and a clear message."""
 
     @pytest.mark.parametrize("options", [[], ["--detach"], ["--json"]])
-    def test_is_told(self, update_packages: Command, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
-        """The error says what is wrong, what happens to queued packages and how to work without a broker."""
+    def test_is_reported(
+        self, update_packages: Command, capsys: pytest.CaptureFixture[str], options: list[str]
+    ) -> None:
+        """The error message says what is wrong, what happens to queued packages and how to run without a broker."""
         assert update_packages("--celery", *options) == 1
         captured = capsys.readouterr()
         assert "The broker at CELERY_BROKER_URL cannot be reached" in captured.err
@@ -269,7 +269,7 @@ class TestStopping:
     """Ctrl-C, SIGTERM and the time budget during the wait for workers."""
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_signal_ends_the_waiting_and_nothing_else(
+    def test_a_signal_ends_only_the_waiting(
         self,
         update_packages: Command,
         sent: Sent,
@@ -294,7 +294,7 @@ class TestStopping:
         assert json.loads(capsys.readouterr().out)["stopped"] == "the time budget is used up"
 
     @pytest.mark.parametrize("options", [[], ["--detach"]])
-    def test_a_signal_while_it_is_queued(
+    def test_a_signal_while_packages_are_queued(
         self,
         update_packages: Command,
         sent: Sent,

@@ -53,7 +53,7 @@ class TestChoice:
         assert check(*args) == 0
         assert asked(responses) == [f"https://{host}.test/" for host in hosts.split()]
 
-    def test_short_runs_get_round_to_each(self, check: Command, responses: RequestsMock) -> None:
+    def test_short_runs_check_every_example_in_turn(self, check: Command, responses: RequestsMock) -> None:
         """In short runs, examples whose page is gone do not keep the others from being checked."""
         for _ in range(6):
             check("--limit", "1")
@@ -97,7 +97,7 @@ class TestExitStatus:
     """0 the work was done, 1 nothing could be reached."""
 
     def test_nothing_to_do(self, check: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """A site without examples is in order."""
+        """A run without examples to check succeeds."""
         assert check() == 0
         assert "No example to check" in capsys.readouterr().out
 
@@ -113,7 +113,7 @@ class TestExitStatus:
     def test_nothing_could_be_reached(
         self, check: Command, responses: RequestsMock, make_example: MakeExample, options: list[str]
     ) -> None:
-        """A run in which no server answered fails; addresses that are refused are no answers."""
+        """A run in which no server answered fails; a refused address does not count as an answer."""
         for host in ("a", "b"):
             make_example(f"https://{host}.test/")
             responses.get(f"https://{host}.test/", body=requests.ConnectionError("refused"))
@@ -177,7 +177,7 @@ class TestOutput:
         assert active.endswith("(c.test)")
 
     def test_json(self, check: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """With --json a program reads stdout, and a human reads stderr."""
+        """With --json, stdout has the JSON for programs, and stderr has the lines for people."""
         assert check("--all", "--json") == 0
         captured = capsys.readouterr()
         summary = json.loads(captured.out)
@@ -229,7 +229,7 @@ class TestOutput:
         {"body": ValueError("https://user:hunter2@example.test/page?token=hunter2 is bad")},
     ],
 )
-def test_secrets_are_not_told(
+def test_secrets_are_not_printed(
     check: Command,
     responses: RequestsMock,
     make_example: MakeExample,
@@ -250,7 +250,7 @@ def test_secrets_are_not_told(
         assert "hunter2" not in text
 
 
-def test_control_characters_are_not_told(
+def test_control_characters_are_not_printed(
     check: Command, make_example: MakeExample, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Control characters in an address do not reach the terminal."""
@@ -328,7 +328,7 @@ class TestStopping:
         responses.add_callback("GET", f"https://{host}.test/", answer)
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_the_first_signal_ends_the_run_in_good_order(
+    def test_the_first_signal_ends_the_run_cleanly(
         self,
         check: Command,
         responses: RequestsMock,
@@ -368,10 +368,10 @@ class TestStopping:
         summary = json.loads(capsys.readouterr().out)
         assert (summary["tried"], summary["left"], summary["stopped"]) == (2, 1, "the time budget is used up")
 
-    def test_one_that_takes_too_long_is_not_first_the_next_time(
+    def test_a_check_cut_short_by_the_time_budget_counts_as_checked(
         self, check: Command, responses: RequestsMock, outbound_http: OutboundHTTP
     ) -> None:
-        """A wait is cut short; the example counts as checked, but not as failed."""
+        """An example whose wait was cut short counts as checked but not as failed; the next run starts with another."""
         PackageExample.objects.filter(url="https://a.test/").update(failures=2)
         responses.upsert("GET", "https://a.test/", status=429, headers={"Retry-After": "50"})
         assert check("--time-budget", "8") == 0

@@ -68,7 +68,7 @@ class TestPermanentAnswers:
         assert (example.active, example.failures) == (True, 1)
         assert example.last_result == "HTTP 404, too soon after the last one to count"
 
-    def test_a_job_that_runs_each_hour_counts_nevertheless(
+    def test_failures_of_a_job_that_runs_each_hour_add_up(
         self, check: Command, responses: RequestsMock, example: PackageExample
     ) -> None:
         """The minimum time is measured from the last answer that counted, so hourly runs add up."""
@@ -80,7 +80,7 @@ class TestPermanentAnswers:
         example.refresh_from_db()
         assert not example.active
 
-    def test_one_good_answer_begins_anew(
+    def test_one_good_answer_resets_the_count(
         self, check: Command, responses: RequestsMock, example: PackageExample
     ) -> None:
         """A good answer in between resets the count."""
@@ -103,7 +103,7 @@ class TestPermanentAnswers:
         assert not example.active
         assert example.url == EXAMPLE_URL
 
-    def test_one_made_active_by_hand_begins_anew(
+    def test_activation_by_a_person_resets_the_count(
         self, check: Command, responses: RequestsMock, make_example: MakeExample
     ) -> None:
         """After a person activates an example, the count of failures starts again at 0."""
@@ -135,7 +135,7 @@ class TestEverythingElse:
     def test_neither_counts_nor_resets(
         self, check: Command, responses: RequestsMock, make_example: MakeExample, answer: dict[str, Any], note: str
     ) -> None:
-        """A 503, a 429, a login or a network failure is no information about the page."""
+        """A 503, a 429, a 401 or a network failure neither adds to the count nor resets it."""
         example = make_example(failures=2, last_checked=timezone.now() - timedelta(days=1))
         responses.get(EXAMPLE_URL, **answer)
         check()
@@ -194,7 +194,7 @@ class TestEverythingElse:
             "",
         ],
     )
-    def test_addresses_that_lead_where_nothing_is_fetched(
+    def test_refused_addresses(
         self,
         check: Command,
         responses: RequestsMock,
@@ -202,7 +202,7 @@ class TestEverythingElse:
         capsys: pytest.CaptureFixture[str],
         url: str,
     ) -> None:
-        """Nothing is sent to such an address; it is recorded, and a WARNING is logged."""
+        """No request is sent to a refused address; the refusal is recorded, and a WARNING is logged."""
         if url:
             responses.add_passthru(url)
         example = make_example(url, failures=2, last_checked=timezone.now() - timedelta(days=1))
@@ -231,7 +231,7 @@ class TestGoodAnswers:
         assert example.last_checked is not None
         assert example.last_checked >= before
 
-    def test_nothing_else_is_touched(self, check: Command, responses: RequestsMock, example: PackageExample) -> None:
+    def test_no_other_field_changes(self, check: Command, responses: RequestsMock, example: PackageExample) -> None:
         """A check does not change `modified` or other fields of the example."""
         responses.get(EXAMPLE_URL, status=301, headers={"Location": "https://new.test/"})
         responses.get("https://new.test/")
@@ -292,7 +292,7 @@ class TestInactive:
         example.refresh_from_db()
         assert (example.active, example.failures) == (False, 3)
 
-    def test_what_somebody_hid_stays_hidden(
+    def test_hidden_examples_stay_hidden(
         self, check: Command, responses: RequestsMock, make_example: MakeExample
     ) -> None:
         """An example that a person has hidden is never checked."""

@@ -39,7 +39,7 @@ class TestMisuse:
         assert not github.mock.calls
 
     def test_help(self, cleanup: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """--help tells the options and the exit statuses."""
+        """--help lists the options and the exit statuses."""
         assert cleanup("--help") == 0
         out = " ".join(capsys.readouterr().out.split())
         for text in ("--dry-run", "--limit N", "--time-budget S", "--json", "128 + n"):
@@ -61,7 +61,7 @@ class TestOutput:
         github.answers("owner/down", 503)
 
     def test_json(self, cleanup: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """With --json a program reads stdout, and a human reads stderr."""
+        """With --json, stdout has the JSON for programs, and stderr has the lines for people."""
         assert cleanup("--json") == 0
         captured = capsys.readouterr()
         summary = json.loads(captured.out)
@@ -87,7 +87,7 @@ class TestOutput:
         }
         assert "[6/6] odd: skipped" in captured.err
 
-    def test_secrets_are_not_told(self, cleanup: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_secrets_are_not_printed(self, cleanup: Command, capsys: pytest.CaptureFixture[str]) -> None:
         """A password in an address appears in no log."""
         cleanup()
         captured = capsys.readouterr()
@@ -120,7 +120,7 @@ class TestStopping:
         return [slug for slug, url in repo_urls().items() if url.startswith("https:")]
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_the_first_signal_ends_the_run_in_good_order(
+    def test_the_first_signal_ends_the_run_cleanly(
         self,
         cleanup: Command,
         github: CannedGitHub,

@@ -56,7 +56,7 @@ class TestHost:
     def test_is_not(self, url: str) -> None:
         assert not is_on_github(url)
 
-    def test_others_are_left_alone(
+    def test_other_hosts_get_no_request(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """For packages that are not on GitHub, no request is sent."""
@@ -69,7 +69,7 @@ class TestHost:
 
 
 class TestMoved:
-    def test_the_new_address_is_stored_and_told(
+    def test_the_new_address_is_stored_and_reported(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Only the address of the package changes."""
@@ -146,16 +146,16 @@ class TestMoved:
             ["a/b"],
         ],
     )
-    def test_a_name_that_is_none(
+    def test_an_invalid_name_is_not_stored(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, full_name: Any
     ) -> None:
-        """An invalid name in GitHub's answer is not stored."""
+        """If GitHub's answer has an invalid name, the stored address stays."""
         make_package("a", repo_url="http://github.com/owner/name")
         github.answers("owner/name", 200, json={"full_name": full_name})
         cleanup()
         assert repo_urls() == {"a": "http://github.com/owner/name"}
 
-    def test_two_that_end_up_the_same(
+    def test_two_packages_with_the_same_new_address(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """If two packages have the same repository, the command says so, and both stay."""
@@ -172,7 +172,7 @@ class TestMoved:
         assert line.casefold() == "https://github.com/fresh/name is the repository of several packages: a, b"
 
     @pytest.mark.parametrize("options", [["a"], ["a", "--dry-run"]])
-    def test_one_that_ends_up_as_one_that_was_not_looked_up(
+    def test_the_new_address_is_that_of_another_package(
         self,
         cleanup: Command,
         make_package: MakePackage,
@@ -228,7 +228,7 @@ class TestForms:
         assert repo_urls() == {"a": "http://github.com/owner/name/"}
 
     @pytest.mark.parametrize("url", ["https://github.com/", "https://github.com/owner"])
-    def test_what_is_no_repository(
+    def test_an_address_without_a_repository(
         self,
         cleanup: Command,
         make_package: MakePackage,
@@ -270,7 +270,9 @@ class TestGone:
         assert Package.objects.get().repo_missing_since == since
         assert "package.jobs.repository_cleanup" not in capsys.readouterr().err
 
-    def test_one_that_is_back(self, cleanup: Command, make_package: MakePackage, github: CannedGitHub) -> None:
+    def test_a_repository_that_exists_again(
+        self, cleanup: Command, make_package: MakePackage, github: CannedGitHub
+    ) -> None:
         """A repository that exists again is no longer marked as missing."""
         make_package("a", repo_url="https://github.com/owner/name", repo_missing_since=timezone.now())
         github.has("owner/name")
@@ -280,7 +282,7 @@ class TestGone:
     @pytest.mark.parametrize(
         "answer", [{"status": 503}, {"status": 401}, {"body": requests.ConnectionError("no route")}]
     )
-    def test_nothing_else_makes_one_missing(
+    def test_an_outage_does_not_mark_one_as_missing(
         self, cleanup: Command, make_package: MakePackage, github: CannedGitHub, answer: dict[str, Any]
     ) -> None:
         """An outage never marks a repository as missing."""

@@ -33,7 +33,9 @@ class TestAsking:
             github.has(f"owner/{slug}")
 
     @override_settings(GITHUB_TOKEN="hunter2")
-    def test_with_our_token(self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_the_token_is_sent(
+        self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """The token is sent to GitHub, and to no other server."""
         github.moved("owner/a", "fresh/a")
         github.answers("owner/b", 401)
@@ -44,7 +46,7 @@ class TestAsking:
 
     @pytest.mark.usefixtures("netrc")
     @override_settings(GITHUB_TOKEN="hunter2")
-    def test_with_no_password_of_the_machines(self, cleanup: Command, github: CannedGitHub) -> None:
+    def test_netrc_is_not_used(self, cleanup: Command, github: CannedGitHub) -> None:
         """GitHub's API redirects for a moved repository; our token is sent there too, and no password from netrc."""
         github.moved("owner/a", "fresh/a")
         assert cleanup() == 0
@@ -62,7 +64,7 @@ class TestAsking:
         ],
     )
     @override_settings(GITHUB_TOKEN="hunter2")
-    def test_what_concerns_the_source_ends_the_run(
+    def test_a_limit_or_a_refused_token_ends_the_run(
         self,
         cleanup: Command,
         github: CannedGitHub,
@@ -81,7 +83,7 @@ class TestAsking:
         assert (summary["failed"], summary["gone"]) == ({}, [])
 
     @override_settings(GITHUB_TOKEN="hunter2")
-    def test_a_token_that_is_refused_is_told_once(
+    def test_a_refused_token_is_reported_once(
         self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The first answer ends the run, a second run sends nothing, and the log says once what to do."""
@@ -94,7 +96,7 @@ class TestAsking:
         assert not Package.objects.exclude(repo_missing_since=None).exists()
 
     @override_settings(GITHUB_TOKEN="hunter2")
-    def test_what_its_owner_refuses_to_our_token_is_asked_without(
+    def test_a_repository_that_refuses_our_token_is_requested_without_it(
         self, cleanup: Command, github: CannedGitHub, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The request is repeated once without the token; those for other packages keep it."""
@@ -124,9 +126,7 @@ class TestAsking:
         assert "1 packages left for the next run: GitHub is down; nothing is sent before" in out
         assert "GitHub gave no usable answer" in out
 
-    def test_left_alone_from_the_beginning(
-        self, cleanup: Command, github: CannedGitHub, outbound_http: OutboundHTTP
-    ) -> None:
+    def test_a_run_during_a_pause(self, cleanup: Command, github: CannedGitHub, outbound_http: OutboundHTTP) -> None:
         """A run in which no request could be sent fails."""
         github.answers("owner/a", 429, headers={"Retry-After": "600"})
         assert cleanup() == 1
@@ -147,7 +147,7 @@ class TestAsking:
             {"body": ZeroDivisionError("a bug")},
         ],
     )
-    def test_one_that_fails_stops_no_other(
+    def test_a_failure_does_not_stop_the_others(
         self,
         cleanup: Command,
         github: CannedGitHub,
@@ -162,10 +162,8 @@ class TestAsking:
         assert summary["outcomes"]["unchanged"] == 3
         assert list(summary["failed"]) == ["b"]
 
-    def test_each_gets_its_turn_by_chance(
-        self, cleanup: Command, github: CannedGitHub, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The order is random, so that short runs do not always look up the same packages."""
+    def test_the_order_is_random(self, cleanup: Command, github: CannedGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Short runs do not always look up the same packages, because the order is random."""
         chances = iter([0.3, 0.9, 0.1, 0.5])
         time = process.current().runtime
         process.use(runtime=registry.Runtime(time.clock, time.wait, lambda: next(chances, 0.0)))

@@ -58,7 +58,9 @@ class TestChoice:
             (["a", "c", "--limit", "1"], ["c"]),
         ],
     )
-    def test_stalest_first(self, update_packages: Command, pypi: CannedPyPI, args: list[str], asked: list[str]) -> None:
+    def test_tried_longest_ago_first(
+        self, update_packages: Command, pypi: CannedPyPI, args: list[str], asked: list[str]
+    ) -> None:
         """Packages that are due, tried longest ago first; with slugs, --all or --stale-hours also those not due."""
         assert update_packages(*args) == 0
         assert pypi.asked == asked
@@ -66,7 +68,7 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("args", "statistics"), [([], 4), (["a"], 1), (["--all"], 5), (["--stale-hours", "45"], 3)]
     )
-    def test_what_is_due_of_them(
+    def test_which_parts_are_fetched(
         self, update_packages: Command, pypi: CannedPyPI, args: list[str], statistics: int
     ) -> None:
         """Without options, the parts that the ledger says are due; with them, all parts of the packages."""
@@ -81,7 +83,7 @@ class TestChoice:
     def test_nothing_is_due(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A run without work says so, and is in order."""
+        """A run without work says so and succeeds."""
         assert update_packages() == 0
         pypi.mock.calls.reset()
         capsys.readouterr()
@@ -89,8 +91,8 @@ class TestChoice:
         assert not pypi.asked
         assert "No package is due" in capsys.readouterr().out
 
-    def test_those_that_fail_move_back(self, update_packages: Command, pypi: CannedPyPI) -> None:
-        """Runs that are too short for all of them get round to each one nevertheless."""
+    def test_packages_that_fail_move_to_the_end(self, update_packages: Command, pypi: CannedPyPI) -> None:
+        """Packages that fail do not keep short runs from refreshing the others."""
         for name in ("new", "c"):
             pypi.answers(name, 404 if name == "c" else 400)
         for _ in range(4):
@@ -102,7 +104,7 @@ class TestBatchMetrics:
     """The metrics of a run."""
 
     @pytest.fixture
-    def told(self) -> Callable[..., float]:
+    def growth(self) -> Callable[..., float]:
         """Return by how much a metric of the command has grown since the test began."""
 
         def value(name: str, labels: dict[str, str]) -> float:
@@ -117,29 +119,29 @@ class TestBatchMetrics:
         return lambda name, outcome: value(name, {"outcome": outcome}) - before[name, outcome]
 
     @pytest.mark.usefixtures("queue")
-    def test_a_run_that_did_its_work(self, update_packages: Command, told: Callable[..., float]) -> None:
+    def test_a_successful_run(self, update_packages: Command, growth: Callable[..., float]) -> None:
         """The items are parts of packages: PyPI's metadata, the downloads."""
         update_packages()
-        assert told("runs_total", "success") == 1
-        assert told("items_total", "success") > 4
-        assert told("items_total", "failure") == 0
+        assert growth("runs_total", "success") == 1
+        assert growth("items_total", "success") > 4
+        assert growth("items_total", "failure") == 0
 
-    def test_a_run_that_reached_nothing(
-        self, update_packages: Command, told: Callable[..., float], pypi: CannedPyPI, make_package: MakePackage
+    def test_a_run_without_any_answer(
+        self, update_packages: Command, growth: Callable[..., float], pypi: CannedPyPI, make_package: MakePackage
     ) -> None:
         """The run counts as failed, and so does each of its items."""
         make_package("a")
         pypi.breaks("a", requests.ConnectionError("refused"))
         pypi.statistics_answer(503)
         assert update_packages("a") == 1
-        assert told("runs_total", "failure") == 1
-        assert told("items_total", "failure") == 2
-        assert told("runs_total", "success") == 0
+        assert growth("runs_total", "failure") == 1
+        assert growth("items_total", "failure") == 2
+        assert growth("runs_total", "success") == 0
 
-    def test_misuse_is_no_run(self, update_packages: Command, told: Callable[..., float]) -> None:
+    def test_misuse_does_not_count(self, update_packages: Command, growth: Callable[..., float]) -> None:
         """Misuse does not count as a run."""
         assert update_packages("nonesuch") == 2
-        assert [told("runs_total", outcome) for outcome in RUNS] == [0, 0, 0]
+        assert [growth("runs_total", outcome) for outcome in RUNS] == [0, 0, 0]
 
 
 class TestMisuse:
@@ -172,7 +174,7 @@ class TestMisuse:
         args: list[str],
         says: str,
     ) -> None:
-        """A cron job with a typo does nothing instead of something else."""
+        """A command line with a mistake exits with 2 and a message, and nothing is fetched."""
         make_package("a")
         assert update_packages(*args) == 2
         assert says in capsys.readouterr().err
@@ -183,7 +185,7 @@ class TestExitStatus:
     """0 the work was done, 1 nothing could be reached."""
 
     @pytest.mark.parametrize("status", [404, 429, 503])
-    def test_some_failures_are_daily_life(
+    def test_some_packages_fail(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI, status: int
     ) -> None:
         """Failures of some packages do not make the run fail."""
@@ -193,9 +195,7 @@ class TestExitStatus:
         pypi.statistics_answer(status)
         assert update_packages() == 0
 
-    def test_some_sources_that_are_down_are_daily_life(
-        self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI
-    ) -> None:
+    def test_some_sources_are_down(self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI) -> None:
         """A run succeeds if at least one source answered."""
         for slug in ("a", "b"):
             make_package(slug)
@@ -228,12 +228,12 @@ class TestExitStatus:
         pypi.statistics_answer(503)
         assert update_packages("--json") == 1
 
-    def test_packages_without_pypi_are_no_failure(self, update_packages: Command, make_package: MakePackage) -> None:
-        """A site whose packages are not on PyPI has nothing to reach."""
+    def test_packages_without_sources(self, update_packages: Command, make_package: MakePackage) -> None:
+        """A run over packages without sources succeeds, although nothing was fetched."""
         make_package("bare", pypi_url="")
         assert update_packages() == 0
 
-    def test_a_bug_that_strikes_every_package(
+    def test_every_package_raises_an_unexpected_error(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A run in which every package failed with an unexpected error fails."""
@@ -284,7 +284,7 @@ class TestExitStatus:
             assert ("1 packages in" if status else "3 packages in") in out
             assert ("2 packages left for the next run: the database failed" in out) == bool(status)
 
-    def test_a_circle_of_redirects_is_no_outage(
+    def test_a_redirect_loop_is_no_outage(
         self, update_packages: Command, make_package: MakePackage, pypi: CannedPyPI
     ) -> None:
         """A redirect loop is an answer of PyPI, so the run succeeds."""
@@ -294,8 +294,8 @@ class TestExitStatus:
         assert update_packages() == 0
 
 
-def test_it_may_run_in_a_thread(make_package: MakePackage, pypi: CannedPyPI) -> None:
-    """Schedulers that call the command in a thread of theirs get the work done, and signals stay as they were."""
+def test_runs_in_a_thread(make_package: MakePackage, pypi: CannedPyPI) -> None:
+    """The command works in a thread of a scheduler, and does not change the signal handlers."""
     make_package("a")
     pypi.knows("a")
     out, errors = StringIO(), []
@@ -304,7 +304,7 @@ def test_it_may_run_in_a_thread(make_package: MakePackage, pypi: CannedPyPI) -> 
         connections["default"] = connection  # the test's, which sees its packages
         try:
             call_command("update_packages", workers=1, stdout=out)
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, the test is to show it
+        except BaseException as exc:  # noqa: BLE001 - the test fails with any error of the thread
             errors.append(exc)
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

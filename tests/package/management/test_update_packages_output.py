@@ -36,7 +36,7 @@ class TestOutput:
         pypi.knows("odd", project_urls=5)
 
     def test_lines_and_a_summary(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """Off the terminal there is a line for each package, with reasons, and a table of all of them."""
+        """Without a terminal, the output has a line for each package, with reasons, and a table."""
         assert update_packages() == 0
         out = capsys.readouterr().out
         assert "[2/5] good: pypi updated, pypistats updated\n" in out
@@ -51,16 +51,16 @@ class TestOutput:
             "pypi": ["1", "1", "1", "1", "1"],
             "pypistats": ["4", "0", "0", "0", "0"],
         }
-        assert "4 packages in" in out, "nobody was asked about bare"
+        assert "4 packages in" in out, "no source was asked for bare"
         assert "retries" in out
         assert "lost to backoff" in out
         assert "times a part was put aside for later in the run" in out
         assert "left for the next run" not in out
 
-    def test_what_is_left_alone(
+    def test_paused_sources(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The table has a column for it, and a line below says how many parts, and why."""
+        """The table has a column for parts of paused sources, and a line below gives their number and the reason."""
         pypi.answers("good", 429, headers={"Retry-After": "900"})
         assert update_packages() == 0
         out = capsys.readouterr().out
@@ -74,7 +74,7 @@ class TestOutput:
         assert "pypi: 4 parts left for the next run: " in out
         assert "limits our rate; nothing is sent before" in out
 
-    def test_what_has_not_changed(
+    def test_unchanged_packages(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The output counts 304 answers, and the table has a column for unchanged parts."""
@@ -89,7 +89,7 @@ class TestOutput:
         assert "2 attempts (1 were answered by 304: unchanged), 0 retries" in out
 
     def test_json(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """With --json a program reads stdout, and a human reads stderr."""
+        """With --json, stdout has the JSON for programs, and stderr has the lines for people."""
         assert update_packages("--json") == 0
         captured = capsys.readouterr()
         summary = json.loads(captured.out)
@@ -123,10 +123,10 @@ class TestOutput:
         assert [outcome for outcome in outcomes if f"`{outcome}`" not in section] == []
         assert all(re.fullmatch("[a-z_]+", name) for name in {*summary, *outcomes})
 
-    def test_json_of_what_is_left_alone(
+    def test_json_of_paused_sources(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The JSON names each source that was left alone, with the number of parts, the reason and the time."""
+        """The JSON has each paused source with its number of parts, the reason and the end of the pause."""
         pypi.answers("good", 429, headers={"Retry-After": "900"})
         assert update_packages("--json") == 0
         [(source, left)] = json.loads(capsys.readouterr().out)["left_alone"].items()
@@ -134,10 +134,10 @@ class TestOutput:
         assert left["why"].startswith("PyPI limits our rate; nothing is sent before ")
         assert 890 < (datetime.fromisoformat(left["until"]) - timezone.now()).total_seconds() <= 900
 
-    def test_packages_that_nobody_was_asked_about_were_not_tried(
+    def test_packages_without_a_request_were_not_tried(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A run whose sources all limit its rate says so, and counts no package as tried."""
+        """If all sources limit our rate, the output says so, and no package counts as tried."""
         Package.objects.filter(slug="bare").delete()
         pypi.answers("good", 429, headers={"Retry-After": "900"})
         pypi.statistics_answer(429, headers={"Retry-After": "900"})
@@ -156,7 +156,7 @@ class TestOutput:
         assert "No package is due." not in out
 
     def test_json_of_nothing(self, update_packages: Command, capsys: pytest.CaptureFixture[str]) -> None:
-        """A run without work is JSON too."""
+        """A run without work prints JSON too."""
         Package.objects.all().delete()
         assert update_packages("--json") == 0
         assert json.loads(capsys.readouterr().out)["tried"] == 0

@@ -100,7 +100,7 @@ def process(filled_database: Path, tmp_path: Path, httpserver: HTTPServer) -> It
 
 
 class AtRequest(list[str]):
-    """Calls something at the n-th request to the server, before the answer."""
+    """A list of requests that calls `action` at the n-th one, before the answer."""
 
     def __init__(self, position: int, action: Callable[[], object]) -> None:
         super().__init__()
@@ -113,10 +113,10 @@ class AtRequest(list[str]):
 
 
 class TestProcess:
-    """The same with a real process."""
+    """The command in a real process."""
 
-    def test_json_is_all_there_is_on_stdout(self, process: Process) -> None:
-        """A pipe gets JSON, and nothing else."""
+    def test_json_is_the_whole_of_stdout(self, process: Process) -> None:
+        """With --json, stdout has nothing but the JSON."""
         status, out, err = process.run("--json")
         assert status == 0
         assert json.loads(out)["sources"]["pypi"]["updated"] == 3
@@ -124,7 +124,7 @@ class TestProcess:
         assert process.refreshed() == ["first", "second", "third"]
 
     def test_misuse(self, process: Process) -> None:
-        """An unknown package is exit status 2 and one line, not a traceback."""
+        """An unknown package gives exit status 2 and a message without a traceback."""
         status, out, err = process.run("first", "nonesuch")
         assert (status, out) == (2, "")
         assert "nonesuch" in err
@@ -132,7 +132,7 @@ class TestProcess:
         assert process.pypi.requested == []
 
     @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_signal_from_outside(self, process: Process, number: signal.Signals, expected: int) -> None:
+    def test_a_signal_of_another_process(self, process: Process, number: signal.Signals, expected: int) -> None:
         """On Ctrl-C, or the SIGTERM of a service manager, the current attempt is saved, then the run ends."""
         started: list[subprocess.Popen[str]] = []
         process.pypi.requested = AtRequest(2, lambda: started[0].send_signal(number))
@@ -176,8 +176,8 @@ class TestProcess:
         assert "Traceback" not in err
         assert process.claims() == 0
 
-    def test_a_killed_run_loses_the_package_in_hand_at_most(self, process: Process) -> None:
-        """After SIGKILL, all results that were stored before it are there."""
+    def test_a_killed_run_loses_only_the_current_package(self, process: Process) -> None:
+        """Results that were stored before SIGKILL stay."""
         started: list[subprocess.Popen[str]] = []
         process.pypi.requested = AtRequest(3, lambda: started[0].send_signal(signal.SIGKILL))
         with process.start() as running:
@@ -215,7 +215,7 @@ def read_all(descriptor: int) -> str:
     try:
         while chunk := os.read(descriptor, 65536):
             chunks.append(chunk)
-    except OSError:  # how Linux says that nobody has the terminal open any more
+    except OSError:  # raised on Linux when the last process has closed the terminal
         pass
     os.close(descriptor)
     return b"".join(chunks).decode()

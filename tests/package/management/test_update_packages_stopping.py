@@ -61,7 +61,7 @@ class TestStopping:
         assert outbound_http.clock.now <= 8.5
         assert set(Package.objects.filter(next_due=None).values_list("slug", flat=True)) == {"b", "c"}
 
-    def test_time_budget_is_used_for_what_is_put_aside(
+    def test_time_budget_allows_another_pass(
         self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
         """A run waits for parts that were put aside as long as its time budget allows, and no longer."""
@@ -72,7 +72,7 @@ class TestStopping:
         assert Package.objects.filter(pypi_license="MIT").count() == 3
         assert 300 <= outbound_http.clock.now < 310
 
-    def test_without_a_time_budget_little_is_waited(
+    def test_without_a_time_budget_the_wait_is_short(
         self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
         """Without a time budget, a run waits only a short time for parts that were put aside."""
@@ -81,7 +81,7 @@ class TestStopping:
         assert outbound_http.clock.now <= 30
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_the_first_signal_ends_the_run_in_good_order(
+    def test_the_first_signal_ends_the_run_cleanly(
         self,
         update_packages: Command,
         pypi: CannedPyPI,
@@ -98,7 +98,7 @@ class TestStopping:
         assert f"2 packages left for the next run: {number.name} received" in captured.out
         assert "Repeat the signal to abort" in captured.err
 
-    def test_the_summary_of_a_stopped_run_is_json_where_asked_for(
+    def test_the_json_of_a_stopped_run(
         self, update_packages: Command, pypi: CannedPyPI, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The JSON of a stopped run says what was done and what is left."""
@@ -108,12 +108,12 @@ class TestStopping:
         assert (summary["tried"], summary["left"], summary["stopped"]) == (1, 2, "SIGTERM received")
 
     def test_a_signal_during_the_last_package(self, update_packages: Command, pypi: CannedPyPI) -> None:
-        """After a signal the exit status says so, even if nothing was left to do."""
+        """After a signal, the exit status is that of the signal, even if no package was left."""
         self.during(pypi, "c", lambda: signal.raise_signal(signal.SIGINT))
         assert update_packages() == 130
         assert Package.objects.filter(pypi_license="MIT").count() == 3
 
-    def test_a_signal_cuts_waiting_short(
+    def test_a_signal_ends_a_wait(
         self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
         """Ctrl-C ends a wait of a minute at once."""
@@ -129,7 +129,7 @@ class TestStopping:
         assert pypi.asked == ["a", "b"]
         assert outbound_http.clock.now <= 0.5
 
-    def test_a_signal_cuts_waiting_for_what_is_put_aside_short(
+    def test_a_signal_ends_the_wait_for_a_paused_source(
         self,
         update_packages: Command,
         pypi: CannedPyPI,
@@ -170,8 +170,8 @@ class TestStopping:
         assert "Aborted" in captured.err
         assert "Traceback" not in captured.err
 
-    def test_signals_mean_afterwards_what_they_meant_before(self, update_packages: Command, pypi: CannedPyPI) -> None:
-        """Code that calls the command keeps its own handlers."""
+    def test_signal_handlers_are_restored(self, update_packages: Command, pypi: CannedPyPI) -> None:
+        """After the command, the signal handlers are those from before it."""
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         self.during(pypi, "b", lambda: signal.raise_signal(signal.SIGINT))
         update_packages()
