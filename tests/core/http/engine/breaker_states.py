@@ -31,7 +31,7 @@ class Patient:
         return self.breaker.acquire(self.clock.now, 10.0) is None
 
     def attempt(self, verdict: Health, times: int = 1) -> BreakerState | None:
-        """Make attempts; return what the last one led to."""
+        """Make attempts; return the result of the last one."""
         state = None
         for _ in range(times):
             state = self.breaker.record(self.permit(), verdict, self.clock.now)

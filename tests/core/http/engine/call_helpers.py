@@ -1,4 +1,4 @@
-"""Attempts that run out of time, and a driver that notes what it sends."""
+"""Attempts that run out of time, and a driver that records its attempts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SILENT = failed(Reason.TIMEOUT, "headers, 0 bytes", transient=True, sent=True)
 
 
 def sends(call: Call, world: World, *outcomes: Outcome) -> list[Send]:
-    """Drive `call`; return what its driver was told to send."""
+    """Drive `call`; return the attempts that its driver was to send."""
     made = []
     for outcome in outcomes:
         while isinstance(step := call.begin(), Wait):

@@ -32,7 +32,7 @@ FRAGILE = CircuitBreaker(failures_in_a_row=2)
 
 
 class Today(datetime):
-    """A calendar that stands still."""
+    """A `datetime` whose current time does not change."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> Today:
@@ -40,7 +40,7 @@ class Today(datetime):
 
 
 def answer(status: int, policy: Policy | None = None, **headers: str) -> Outcome:
-    """Return the outcome of an answer; of header names, _ stands for -."""
+    """Return the outcome of an answer; each _ in a header's name is replaced by -."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return answered(status, named, retry_statuses=(policy or Policy()).retry_statuses, now=NOW)
 

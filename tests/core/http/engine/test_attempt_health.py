@@ -1,4 +1,4 @@
-"""What an attempt is to the circuit breaker."""
+"""How the circuit breaker counts an attempt: as a success, as a failure or not at all."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ NAMES_FAIL = requests.ConnectionError(socket.gaierror(socket.EAI_AGAIN, "try aga
     ],
     ids=lambda value: f"{value.status or value.detail}-{value.reason}" if isinstance(value, Outcome) else None,
 )
-def test_what_an_attempt_is_to_the_breaker(outcome: Outcome, expected: Health) -> None:
-    """Answers are successes, 408, 5xx and transport errors failures; being refused says nothing of its health."""
+def test_how_the_breaker_counts_an_attempt(outcome: Outcome, expected: Health) -> None:
+    """Answers count as successes; 408, 5xx and transport errors as failures; refused calls do not count."""
     assert health_of(outcome, any_host=False) is expected
 
 
-def test_a_name_that_does_not_exist_is_nobodys_outage() -> None:
-    """For hosts that nobody configured it says nothing: a slip in a URL; a resolver that fails does."""
+def test_a_name_that_does_not_exist_is_no_outage() -> None:
+    """For hosts without a configured upstream, an unknown name does not count, but a failing resolver does."""
     assert health_of(diagnose(NO_SUCH_NAME), any_host=True) is Health.NEITHER
     assert health_of(diagnose(NAMES_FAIL), any_host=True) is Health.FAILURE
     assert health_of(answer(503), any_host=True) is Health.FAILURE
@@ -66,8 +66,8 @@ def test_a_name_that_does_not_exist_is_nobodys_outage() -> None:
 
 
 @pytest.mark.parametrize("outcome", [OK, GONE, answer(429), answer(425), diagnose(BlockedAddress())])
-def test_what_is_no_failure_never_opens_the_breaker(outcome: Outcome) -> None:
-    """100 of the same, and the breaker is closed."""
+def test_outcomes_that_are_no_failures_never_open_the_breaker(outcome: Outcome) -> None:
+    """After 100 such outcomes, the breaker is still closed."""
     world = World()
     upstream = world.upstream
     for _ in range(100):

@@ -148,7 +148,7 @@ def test_a_senseless_retry_after_is_ignored(value: str | None) -> None:
     | st.from_regex(r"[A-Z][a-z]{2} (Jan|Feb|Mar) \d{1,9} \d+:\d+:\d+ \d{1,20}")
 )
 def test_no_retry_after_breaks_a_call(value: str) -> None:
-    """Whatever a server writes there, the result is nothing or a number from 0 to a day."""
+    """For any text in Retry-After, the result is None or a number of seconds from 0 to one day."""
     seconds = asked_by(value, NOW)
     assert seconds is None or 0 <= seconds <= MAX_DELAY
 
@@ -160,8 +160,8 @@ def test_rate_limit_headers_are_read(prefix: str) -> None:
     assert quota(headers, NOW) == Quota(limit=5000, remaining=17, reset=60, resource=None)
 
 
-def test_a_reset_may_be_a_moment() -> None:
-    """GitHub gives the reset as a Unix time; what counts is how far away it is."""
+def test_a_reset_may_be_a_unix_time() -> None:
+    """GitHub gives the reset as a Unix time; the result is the time until then."""
     headers = {
         "X-RateLimit-Limit": "60",
         "X-RateLimit-Remaining": "0",
@@ -194,7 +194,7 @@ def test_without_a_readable_number_there_is_no_quota(headers: dict[str, str]) ->
     )
 )
 def test_no_rate_limit_header_breaks_a_call(values: dict[str, str]) -> None:
-    """Whatever a server writes there, the reset is unknown or from 0 to a day away."""
+    """For any text in the header, the reset is unknown or from 0 to one day away."""
     left = quota(values, NOW)
     assert left is None or left.reset is None or 0 <= left.reset <= MAX_DELAY
 
@@ -257,14 +257,14 @@ def test_the_date_of_an_answer_from_a_cache_is_as_old_as_its_age() -> None:
 
 
 @pytest.mark.parametrize("age", ["", "x", "-5", "0"])
-def test_an_age_that_is_none_leaves_the_date(age: str) -> None:
-    """What cannot be read as an Age adds nothing."""
+def test_an_invalid_age_is_ignored(age: str) -> None:
+    """An Age header that cannot be read adds no seconds."""
     assert server_time({"Date": format_datetime(NOW, usegmt=True), "Age": age}, NOW + AHEAD) == NOW
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Xxx 2026 00:00:00 GMT"])
-def test_a_date_that_is_none_leaves_our_clock(date: str) -> None:
-    """What cannot be read as a Date does not break a call."""
+def test_an_invalid_date_is_ignored(date: str) -> None:
+    """With a Date header that cannot be read, our own clock is used."""
     assert server_time({"Date": date, "Age": "x"}, NOW) == NOW
 
 

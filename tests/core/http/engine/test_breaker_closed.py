@@ -1,4 +1,4 @@
-"""A closed circuit breaker: what makes it open."""
+"""A closed circuit breaker, and the failures that open it."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_closed_begins_a_row_anew_after_a_success() -> None:
     assert patient.attempt(FAILURE) is BreakerState.OPEN
 
 
-def test_closed_takes_no_notice_of_what_says_nothing() -> None:
-    """Given nine failures, when attempts come to neither, then they do not end the row, and count for nothing."""
+def test_closed_ignores_attempts_without_a_result() -> None:
+    """Given nine failures, when attempts end without a result, then they neither count nor end the row of failures."""
     patient = a_closed_one()
     patient.attempt(FAILURE, 9)
     assert patient.attempt(NEITHER, 1000) is None
@@ -85,7 +85,7 @@ def test_closed_needs_twenty_attempts_for_a_rate() -> None:
 
 
 def test_closed_stays_so_in_a_brown_out() -> None:
-    """Given that three of four attempts fail, when that goes on for ten minutes, then it stays closed."""
+    """Given three failures in four attempts, when this continues for ten minutes, then it stays closed."""
     patient = a_closed_one()
     for number in range(600):
         patient.attempt(SUCCESS if number % 4 == 0 else FAILURE)
@@ -94,7 +94,7 @@ def test_closed_stays_so_in_a_brown_out() -> None:
 
 
 def test_closed_forgets_what_is_older_than_its_window() -> None:
-    """Given 15 failures of 18, when half a minute passes, then they no longer weigh on the next two."""
+    """Given 15 failures in 18 attempts, when half a minute passes, then they no longer count with the next two."""
     patient = a_closed_one()
     for _ in range(3):
         patient.attempt(SUCCESS)
@@ -106,7 +106,7 @@ def test_closed_forgets_what_is_older_than_its_window() -> None:
 
 
 def test_closed_does_not_open_for_missing_pages() -> None:
-    """Given 99 answers of 100 that are successes (404s are), when that goes on for 10,000, then it never opens."""
+    """Given 99 successes in 100 answers (a 404 is one), when 10,000 follow, then it never opens."""
     patient = a_closed_one()
     for number in range(10_000):
         patient.attempt(FAILURE if number % 100 == 0 else SUCCESS)

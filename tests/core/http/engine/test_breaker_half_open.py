@@ -30,8 +30,8 @@ def test_half_open_closes_with_a_success() -> None:
     assert [patient.refuses() for _ in range(100)] == [False] * 100
 
 
-def test_half_open_closes_with_a_clean_slate() -> None:
-    """Given a breaker that closed again, when nine attempts fail, then what came before does not count."""
+def test_half_open_closes_and_resets_the_count() -> None:
+    """Given a breaker that closed again, when nine attempts fail, then failures from before the outage do not count."""
     patient, probe = a_half_open_one()
     patient.report(probe, SUCCESS)
     assert patient.attempt(FAILURE, 9) is None
@@ -49,7 +49,7 @@ def test_half_open_opens_again_with_a_failure() -> None:
 
 
 def test_half_open_doubles_up_to_five_minutes() -> None:
-    """Given that every probe fails, when that goes on, then the times are 15, 30, … and 300 s at most."""
+    """Given an open breaker, when every probe fails, then the times are 15, 30, … and 300 s at most."""
     patient = an_open_one()
     times = []
     for _ in range(7):
@@ -71,8 +71,8 @@ def test_half_open_begins_with_15_seconds_again_after_a_success() -> None:
     assert patient.breaker.probe_at - patient.clock.now == 15
 
 
-def test_half_open_is_freed_by_a_probe_that_is_given_back() -> None:
-    """Given a probe on its way, when it is cancelled, then the next who asks is the probe, without delay."""
+def test_half_open_allows_another_probe_after_a_cancelled_one() -> None:
+    """Given a probe in flight, when it is cancelled, then the next call is the probe, without delay."""
     patient, probe = a_half_open_one()
     patient.breaker.release(probe)
     assert patient.state is BreakerState.HALF_OPEN
@@ -81,16 +81,16 @@ def test_half_open_is_freed_by_a_probe_that_is_given_back() -> None:
     assert patient.refuses()
 
 
-def test_half_open_is_freed_by_a_probe_that_nobody_reports() -> None:
-    """Given a probe on its way, when an interrupt has its call forgotten, then the next who asks is the probe."""
+def test_half_open_allows_another_probe_after_an_interrupt() -> None:
+    """Given a probe in flight, when an interrupt discards its call, then the next call is the probe."""
     patient, probe = a_half_open_one()
     assert patient.refuses()
     del probe
     assert not patient.refuses()
 
 
-def test_half_open_is_freed_by_a_probe_that_says_nothing() -> None:
-    """Given a probe on its way, when it comes to neither, then the next who asks is the probe."""
+def test_half_open_allows_another_probe_after_one_without_a_result() -> None:
+    """Given a probe in flight, when it ends without a result, then the next call is the probe."""
     patient, probe = a_half_open_one()
     assert patient.report(probe, NEITHER) is None
     assert patient.state is BreakerState.HALF_OPEN

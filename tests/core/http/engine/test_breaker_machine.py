@@ -1,4 +1,4 @@
-"""Whatever happens to a circuit breaker, its invariants hold."""
+"""The invariants of a circuit breaker hold after any sequence of events."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @invariant()
     def counts_make_sense(self) -> None:
         for window in (self.breaker._attempts, self.breaker._failures):
-            window.advance(self.now)  # what is too old is forgotten when somebody counts
+            window.advance(self.now)  # entries that are too old are dropped at the next count
             assert min(window._buckets) >= 0
         assert 0 <= self.breaker._failures.total <= self.breaker._attempts.total
         assert self.breaker._in_a_row <= self.settings.failures_in_a_row

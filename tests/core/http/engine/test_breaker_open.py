@@ -9,8 +9,8 @@ from core.http.events import BreakerState
 from tests.core.http.engine.breaker_states import FAILURE, a_closed_one, an_open_one
 
 
-def test_open_lets_nobody_through_for_15_seconds() -> None:
-    """Given an open breaker, when anybody asks before its 15 s are over, then the answer is no."""
+def test_open_refuses_all_calls_for_15_seconds() -> None:
+    """Given an open breaker, when a call asks before its 15 s are over, then it is refused."""
     patient = an_open_one()
     assert patient.refuses()
     patient.clock.advance(14.999)
@@ -18,8 +18,8 @@ def test_open_lets_nobody_through_for_15_seconds() -> None:
     assert patient.state is BreakerState.OPEN
 
 
-def test_open_says_when_to_ask_again() -> None:
-    """Given an open breaker, when asked how long to wait, then it says what is left, and at least a second."""
+def test_open_returns_the_remaining_time() -> None:
+    """Given an open breaker, when asked how long to wait, then it returns the remaining time, at least one second."""
     patient = an_open_one()
     assert patient.breaker.retry_in(patient.clock.now) == 15
     patient.clock.advance(10)
@@ -30,7 +30,7 @@ def test_open_says_when_to_ask_again() -> None:
 
 @pytest.mark.parametrize("verdict", list(Health))
 def test_open_is_not_moved_by_late_answers(verdict: Health) -> None:
-    """Given answers to what was sent before it opened, when they come in, then neither state nor time changes."""
+    """Given attempts sent before it opened, when their answers arrive, then neither state nor time changes."""
     patient = a_closed_one()
     late = [patient.permit() for _ in range(30)]
     patient.attempt(FAILURE, 10)
@@ -41,7 +41,7 @@ def test_open_is_not_moved_by_late_answers(verdict: Health) -> None:
 
 
 def test_open_is_not_moved_by_late_releases() -> None:
-    """Given an attempt from before, when it is cancelled, then the breaker stays as open as it was."""
+    """Given an attempt sent before it opened, when it is cancelled, then the state of the breaker does not change."""
     patient = a_closed_one()
     late = patient.permit()
     patient.attempt(FAILURE, 10)
@@ -49,8 +49,8 @@ def test_open_is_not_moved_by_late_releases() -> None:
     assert patient.refuses()
 
 
-def test_open_becomes_half_open_with_the_first_who_asks_in_time() -> None:
-    """Given an open breaker, when its time is up, then it stays open until someone asks, who gets the probe."""
+def test_open_becomes_half_open_with_the_first_call_after_its_time() -> None:
+    """Given an open breaker, when its time is over, then it stays open until the next call, which is the probe."""
     patient = an_open_one()
     patient.clock.advance(1000)
     assert patient.state is BreakerState.OPEN

@@ -15,7 +15,7 @@ THREADS = 8
 
 
 def hammer(work: Callable[[int], int]) -> list[int]:
-    """Let eight threads begin `work` at the same moment; return what each came to."""
+    """Start `work` in eight threads at the same moment; return the result of each."""
     start = threading.Barrier(THREADS)
 
     def run(number: int) -> int:
@@ -72,7 +72,7 @@ def test_threads_get_one_probe_after_another() -> None:
 
 
 def test_threads_open_it_once() -> None:
-    """Given a closed breaker, when eight threads report failures, then one of them is told that it has opened."""
+    """Given a closed breaker, when eight threads report failures, then one report returns that it opened."""
     for _ in range(20):
         patient = a_closed_one()
         permits = [[patient.permit() for _ in range(25)] for _ in range(THREADS)]

@@ -35,7 +35,7 @@ def test_a_transient_failure_is_tried_again_after_1_2_and_4_seconds() -> None:
 
 
 def test_retries_end_with_the_first_answer() -> None:
-    """A success after failures ends the call, with the history of what came before."""
+    """A success after failures ends the call, and its history has the failures."""
     world = World()
     assert world.play(Call(world.upstream, GET), BUSY, UNSENT, OK, seconds=0.5) == 3
     assert [(a.outcome, a.seconds, a.waited) for a in world.ended.attempts] == [
@@ -60,7 +60,7 @@ def test_a_stale_connection_is_replaced_at_once() -> None:
 
 
 def test_a_stale_connection_costs_the_budget() -> None:
-    """A server that hangs looks like stale connections: what is sent again stays within the budget."""
+    """Repeats on stale connections count against the retry budget, because a hanging server looks the same."""
     world = World(Policy(retry_budget=RetryBudget(minimum=0)))
     sends(Call(world.upstream, GET), world, STALE)
     assert world.seen(RetrySuppressed) == [RetrySuppressed("example", GET, Suppression.BUDGET_EXHAUSTED)]

@@ -62,7 +62,7 @@ async def asynchronous_driver(
 
 @dataclass
 class Told:
-    """What a driver made of a script of reactions."""
+    """The calls that a driver made for a script of reactions."""
 
     end: int | type[BaseException]
     attempts: int
@@ -148,7 +148,7 @@ def test_two_drivers_decide_alike(
     assert told == through_asyncio(method, script)
 
 
-def test_a_cancelled_task_gives_back_what_it_held() -> None:
+def test_a_cancelled_task_ends_its_attempt() -> None:
     """Cancelling an asyncio task in the middle of an attempt ends the attempt."""
     world = World()
 

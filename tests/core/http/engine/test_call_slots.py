@@ -1,4 +1,4 @@
-"""Concurrency and pace: what a call takes, waits for and gives back."""
+"""Concurrency and pace: the slots and turns that a call takes, waits for and releases."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.core.http.engine.world import BUSY, GET, GONE, OK, UNSENT, World
 OUTCOMES = st.sampled_from([OK, BUSY, GONE, UNSENT, failed(Reason.TLS, "expired", transient=False)])
 
 
-def test_whoever_finds_no_slot_asks_again() -> None:
-    """With max_concurrency=1 the second call waits, a little at a time, until the first attempt has ended."""
+def test_a_call_without_a_slot_waits() -> None:
+    """With max_concurrency=1, the second call waits in short intervals until the first attempt has ended."""
     world = World(Policy(max_concurrency=1))
     upstream = world.upstream
     first, second = Call(upstream, GET), Call(upstream, GET)
@@ -38,8 +38,8 @@ def test_whoever_finds_no_slot_asks_again() -> None:
     assert second.begin() == Send(10)
 
 
-def test_whoever_is_woken_need_not_ask_so_often() -> None:
-    """Who is told when the slot is there looks once a second, and not after the end of the call."""
+def test_a_driver_that_can_be_woken_waits_longer() -> None:
+    """A driver that is notified of a free slot checks only once a second, and not after the end of the call."""
     world = World(Policy(max_concurrency=1))
     upstream = world.upstream
     sent, patient = Call(upstream, GET), Call(upstream, GET)
@@ -83,7 +83,7 @@ def test_waiting_for_a_slot_counts_towards_the_total() -> None:
 
 
 def test_a_retry_that_gets_no_slot_ends_with_its_answer() -> None:
-    """After an attempt the last answer stands, whatever the call waits for."""
+    """A call that waits for a slot after an attempt ends with the answer of that attempt."""
     world = World(Policy(max_concurrency=1))
     upstream = world.upstream
     first, holder = Call(upstream, GET), Call(upstream, GET)
@@ -129,7 +129,7 @@ def test_a_turn_beyond_the_deadline_is_not_waited_for() -> None:
 
 
 def test_a_retry_whose_turn_comes_too_late_ends_with_its_answer() -> None:
-    """After an attempt the last answer stands, without a wait in vain."""
+    """If the turn of a retry comes after the deadline, the call ends at once with its last answer."""
     world = World(Policy(requests_per_second=0.25))
     upstream = world.upstream
     assert world.play(Call(upstream, GET, deadline=3), BUSY) == 1
@@ -137,8 +137,8 @@ def test_a_retry_whose_turn_comes_too_late_ends_with_its_answer() -> None:
     assert world.clock.waits == [1]
 
 
-def test_at_most_max_concurrency_wait_for_their_turn() -> None:
-    """The slot comes first, then the turn: whoever gets no slot holds up nobody's turn."""
+def test_at_most_max_concurrency_calls_wait_for_their_turn() -> None:
+    """A call takes a slot before its turn, so a call without a slot delays no other call's turn."""
     upstream = World(Policy(max_concurrency=2, requests_per_second=1)).upstream
     calls = [Call(upstream, GET) for _ in range(4)]
     assert [call.begin() for call in calls] == [Send(10), Wait(1), Wait(POLL_SLOT), Wait(POLL_SLOT)]
@@ -168,8 +168,8 @@ def test_a_slot_wakes_the_call_whose_it_is() -> None:
         assert woken == [second, third, fourth]
 
 
-def test_opening_the_breaker_wakes_those_who_wait_for_a_slot() -> None:
-    """They end as those in backoff do, and leave neither a slot nor a turn behind."""
+def test_opening_the_breaker_wakes_calls_that_wait_for_a_slot() -> None:
+    """Calls that wait for a slot end like those in backoff, and keep neither a slot nor a turn."""
     world = World(Policy(max_concurrency=2, requests_per_second=1, circuit_breaker=CircuitBreaker(failures_in_a_row=1)))
     upstream = world.upstream
     woken: list[Call] = []
@@ -186,8 +186,8 @@ def test_opening_the_breaker_wakes_those_who_wait_for_a_slot() -> None:
     assert isinstance(Call(upstream, GET).begin(), Send)
 
 
-def test_a_call_that_the_breaker_refuses_leaves_slot_and_turn_to_others() -> None:
-    """Half-open, one probe is sent; whoever is refused meanwhile takes nothing away."""
+def test_a_call_that_the_breaker_refuses_takes_no_slot_and_no_turn() -> None:
+    """While the probe of a half-open breaker is in flight, refused calls take neither a slot nor a turn."""
     world = World(Policy(max_concurrency=2, requests_per_second=1, circuit_breaker=CircuitBreaker(failures_in_a_row=1)))
     upstream = world.upstream
     world.play(Call(upstream, GET), BUSY)
@@ -202,8 +202,8 @@ def test_a_call_that_the_breaker_refuses_leaves_slot_and_turn_to_others() -> Non
     assert isinstance(Call(upstream, GET).begin(), Send)
 
 
-def test_who_waits_at_the_gate_holds_no_slot() -> None:
-    """The gate comes first: while it is closed nobody queues, and whoever did before it closed has left."""
+def test_a_call_that_waits_at_the_gate_has_no_slot() -> None:
+    """While the gate is closed, no call waits for a slot, and calls in the queue have left it."""
     world = World(Policy(max_concurrency=1, retries=0))
     upstream = world.upstream
     first, second = Call(upstream, GET), Call(upstream, GET)
@@ -216,8 +216,8 @@ def test_who_waits_at_the_gate_holds_no_slot() -> None:
     assert (third.begin(), second.begin()) == (Send(10), Wait(POLL_SLOT))
 
 
-def test_the_gates_probe_is_not_somebody_who_waits() -> None:
-    """Leave to be the probe after an hour is used when it is sent: waiting for a slot neither uses nor blocks it."""
+def test_a_call_becomes_the_gates_probe_only_when_it_is_sent() -> None:
+    """A call that still waits for a slot neither is the gate's hourly probe nor keeps another call from being it."""
     world = World(Policy(max_concurrency=1, total_timeout=80_000, attempt_timeout=70_000))
     upstream = world.upstream
     streamed, asking, waiting = Call(upstream, GET), Call(upstream, GET), Call(upstream, GET)
@@ -231,7 +231,7 @@ def test_the_gates_probe_is_not_somebody_who_waits() -> None:
 
 
 def test_the_budget_counts_what_was_sent() -> None:
-    """Asking for a slot a hundred times is no attempt, of which retries might be a share."""
+    """Asking for a slot does not count as an attempt, so it does not enlarge the retry budget."""
     world = World(Policy(max_concurrency=1, retry_budget=RetryBudget(minimum=0, ratio=0.5)))
     upstream = world.upstream
     holder, waiting = Call(upstream, GET), Call(upstream, GET)
@@ -243,7 +243,7 @@ def test_the_budget_counts_what_was_sent() -> None:
 
 
 def test_a_slot_that_is_kept_outlasts_the_attempt() -> None:
-    """Of an answer whose body is still to be read the slot is held until that is done; the call is over."""
+    """The slot of a streamed answer is kept until its body was read, although the call has ended."""
     world = World(Policy(max_concurrency=1))
     upstream = world.upstream
     first, second = Call(upstream, GET), Call(upstream, GET)
@@ -269,7 +269,7 @@ def test_a_slot_that_is_kept_outlasts_the_attempt() -> None:
 def test_no_call_outlives_its_policy(
     outcomes: list[Outcome], retries: int, seconds: float, backoff: float, total: float, jitter: float
 ) -> None:
-    """Whatever happens: at most 1 + retries attempts, never past the deadline, and events that add up."""
+    """For any answers: at most 1 + retries attempts, none after the deadline, and events that agree with them."""
     world = World(Policy(retries=retries, backoff=backoff, total_timeout=total, jitter=jitter), chance=0.7)
     made = world.play(Call(world.upstream, GET), *outcomes, seconds=seconds)
     assert 1 <= made <= 1 + retries

@@ -32,8 +32,8 @@ from tests.core.http.engine.world import BUSY, GET, GONE, OK, POST, UNSENT, Worl
     [({"attempt_timeout": 0.1}, None), ({"attempt_timeout": 1}, None), ({"deadline": 1000.1}, None), ({}, 0.1)],
     ids=["timeout=0.1", "timeout=1", "within(0.1)", "timeout=(3, 0.1)"],
 )
-def test_callers_in_a_hurry_open_no_breaker(made: dict[str, float], patience: float | None) -> None:
-    """In a fresh process nobody knows how slow the upstream is: a second of silence says nothing yet."""
+def test_callers_with_short_timeouts_open_no_breaker(made: dict[str, float], patience: float | None) -> None:
+    """In a new process, a timeout within a second is no failure, because the upstream's usual latency is not known."""
     world = World(Policy(retries=0), clock=FakeClock(1000.0))
     upstream = world.upstream
     for _ in range(30):
@@ -44,7 +44,7 @@ def test_callers_in_a_hurry_open_no_breaker(made: dict[str, float], patience: fl
 
 @pytest.mark.parametrize("timeout", [1.01, 5, 10])
 def test_a_silence_of_more_than_a_second_counts(timeout: float) -> None:
-    """Without any success to compare with, a caller who waited longer than a second was no less patient than most."""
+    """Without a success to compare with, a timeout of more than one second counts as a failure."""
     world = World(Policy(retries=0))
     upstream = world.upstream
     for _ in range(10):
@@ -53,8 +53,8 @@ def test_a_silence_of_more_than_a_second_counts(timeout: float) -> None:
     assert upstream.breaker.state is BreakerState.OPEN
 
 
-def test_a_failed_probe_of_a_patient_caller_bars_none_in_a_hurry() -> None:
-    """Only after a probe that its caller cut short are those who wait longer preferred."""
+def test_a_failed_probe_with_a_long_timeout_keeps_no_caller_from_probing() -> None:
+    """Callers with longer timeouts are preferred only after a probe that its caller's short timeout ended."""
     world = World(Policy(retries=0))
     upstream = world.upstream
     for _ in range(10):
@@ -66,8 +66,8 @@ def test_a_failed_probe_of_a_patient_caller_bars_none_in_a_hurry() -> None:
 
 
 @pytest.mark.parametrize("outcome", [UNSENT, replace(SILENT, status=408)], ids=["refused", "408"])
-def test_what_is_no_silence_counts_for_callers_in_a_hurry_too(outcome: Outcome) -> None:
-    """A connection that is refused within 100 ms, or a server that gives up itself, is down for everybody."""
+def test_other_failures_count_with_short_timeouts_too(outcome: Outcome) -> None:
+    """A refused connection or a 408 within 100 ms counts as a failure for callers with short timeouts too."""
     world = World(Policy(retries=0))
     upstream = world.upstream
     for _ in range(10):
@@ -76,8 +76,8 @@ def test_what_is_no_silence_counts_for_callers_in_a_hurry_too(outcome: Outcome) 
     assert upstream.breaker.state is BreakerState.OPEN
 
 
-def test_a_black_hole_is_seen_by_callers_in_a_hurry() -> None:
-    """Where 5 % are answered after 50 ms, a silence of 100 ms is one."""
+def test_timeouts_longer_than_usual_answers_open_the_breaker() -> None:
+    """If the slowest success took 50 ms, a timeout of 100 ms counts as a failure."""
     world = World(Policy(retries=0))
     upstream = world.upstream
     call = Call(upstream, GET, attempt_timeout=0.1)
@@ -90,8 +90,8 @@ def test_a_black_hole_is_seen_by_callers_in_a_hurry() -> None:
     assert upstream.breaker.state is BreakerState.OPEN
 
 
-def test_what_was_slow_once_excuses_for_thirty_seconds() -> None:
-    """The slowest success of the window is the measure, and no older one."""
+def test_the_slowest_success_of_thirty_seconds_is_the_measure() -> None:
+    """A timeout counts as a failure if it is longer than the slowest success in the window; older ones do not count."""
     world = World(Policy(retries=0))
     upstream = world.upstream
     slow = Call(upstream, GET)
@@ -114,22 +114,22 @@ def an_open_upstream(world: World) -> Upstream:
     return upstream
 
 
-def test_a_probe_that_its_caller_cut_short_doubles_nothing() -> None:
-    """A poller in a hurry that gets every probe keeps the patient out for 15 s at a time, and not for five minutes."""
+def test_a_probe_with_a_short_timeout_does_not_double_the_open_time() -> None:
+    """If a caller with a short timeout gets every probe, the open time stays 15 s and does not grow to five minutes."""
     world = World(Policy(retries=0))
     upstream = an_open_upstream(world)
     assert upstream.breaker is not None
     for _ in range(8):
-        world.clock.advance(30)  # after half of it nobody else came
+        world.clock.advance(30)  # no other call came in half of the open time
         sends(Call(upstream, GET, attempt_timeout=0.1), world, SILENT)
         assert upstream.breaker.probe_at - world.clock() == 15
     world.clock.advance(15)
     sends(Call(upstream, GET), world, SILENT)
-    assert upstream.breaker.probe_at - world.clock() == 30  # a patient one: it is doubled as ever
+    assert upstream.breaker.probe_at - world.clock() == 30  # after a long timeout, it doubles as usual
 
 
-def test_the_next_probe_is_for_those_who_wait_longer() -> None:
-    """Where a patient caller is there, it gets the probe after one that was cut short, though it asks less often."""
+def test_the_next_probe_is_for_callers_with_longer_timeouts() -> None:
+    """After a probe that a short timeout ended, a caller with a longer timeout gets the next one."""
     world = World(Policy(retries=0))
     upstream = an_open_upstream(world)
     world.clock.advance(15)
@@ -144,14 +144,14 @@ def test_the_next_probe_is_for_those_who_wait_longer() -> None:
 
 @pytest.mark.parametrize("outcome", [GONE, failed(Reason.TLS, "expired", transient=False)])
 def test_a_permanent_outcome_is_final(outcome: Outcome) -> None:
-    """What asking again cannot change is not asked again."""
+    """An outcome that a retry cannot change is not retried."""
     world = World()
     assert world.play(Call(world.upstream, GET), outcome) == 1
     assert world.seen(RetrySuppressed) == []
 
 
 def test_without_retries_the_first_attempt_is_the_last() -> None:
-    """retries=0 sends once; a retry that nobody wanted is not reported as suppressed."""
+    """With retries=0, one attempt is sent, and no retry is reported as suppressed."""
     world = World(Policy(retries=0))
     assert world.play(Call(world.upstream, GET), BUSY) == 1
     assert world.seen(RetrySuppressed) == []
@@ -218,7 +218,7 @@ def test_jitter_is_drawn_from_the_random_source() -> None:
 
 
 def test_each_attempt_gets_its_own_time() -> None:
-    """An attempt may take attempt_timeout, whatever those before it took."""
+    """Each attempt may take attempt_timeout, however long the attempts before it took."""
     world = World(Policy(attempt_timeout=7))
     call = Call(world.upstream, GET)
     assert call.begin() == Send(7)
@@ -229,8 +229,8 @@ def test_each_attempt_gets_its_own_time() -> None:
     assert call.begin() == Send(7)
 
 
-def test_the_last_attempt_gets_what_is_left_of_the_total() -> None:
-    """total_timeout cuts an attempt short, and the call knows when it is over."""
+def test_the_last_attempt_gets_the_rest_of_the_total_timeout() -> None:
+    """The last attempt ends at total_timeout even if attempt_timeout is longer."""
     world = World(Policy(attempt_timeout=7, total_timeout=10))
     call = Call(world.upstream, GET)
     call.begin()
@@ -243,8 +243,8 @@ def test_the_last_attempt_gets_what_is_left_of_the_total() -> None:
     assert call.is_over
 
 
-def test_asked_too_early_the_call_says_how_long_to_wait() -> None:
-    """A driver may wait in pieces: until the moment has come, the answer is what is left to wait."""
+def test_a_driver_may_wait_in_pieces() -> None:
+    """If a driver asks before the end of a wait, the call returns the rest of the wait."""
     world = World()
     call = Call(world.upstream, GET)
     call.begin()
@@ -280,7 +280,7 @@ def test_out_of_time_before_anything_was_sent(policy: Policy) -> None:
 
 
 def test_out_of_time_while_waiting_ends_with_the_last_outcome() -> None:
-    """A wait that took too long ends the call with what it was answered, not with another error."""
+    """A wait that took too long ends the call with its last outcome, not with another error."""
     world = World()
     call = Call(world.upstream, GET)
     call.begin()
@@ -292,7 +292,7 @@ def test_out_of_time_while_waiting_ends_with_the_last_outcome() -> None:
 
 
 def test_a_cancelled_attempt_is_ended() -> None:
-    """Cancelling gives back what the attempt held, once, and harms nothing at any other time."""
+    """Cancelling releases the slot of the attempt once; cancelling between attempts changes nothing."""
     world = World()
     call = Call(world.upstream, GET)
     call.cancel()
@@ -330,8 +330,8 @@ def test_an_interrupted_probe_is_left_to_the_next_call(kind: type, asked_for: in
     assert isinstance(Call(upstream, GET).begin(), Send)
 
 
-def test_a_call_that_is_turned_away_frees_nobodys_probe() -> None:
-    """Giving up what it does not have must not let a second probe through the gate."""
+def test_a_refused_call_does_not_release_the_probe_of_another() -> None:
+    """Ending a refused call does not let a second probe through the gate."""
     upstream = World().upstream
     upstream.gate.close(0, 7200)
     clock = upstream.clock

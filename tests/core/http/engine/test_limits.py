@@ -41,15 +41,15 @@ def queue(slots: Slots, count: int) -> tuple[list[Ticket], list[int]]:
 # Slots
 
 
-def test_slots_are_given_until_none_is_left() -> None:
-    """Of three who come for two slots, two get one; asking again changes nothing."""
+def test_as_many_slots_as_the_limit() -> None:
+    """Of three calls for two slots, two get one; asking again changes nothing."""
     slots = Slots(2)
     (a, b, c), _ = queue(slots, 3)
     assert [slots.take(ticket) for ticket in (a, b, c, c)] == [True, True, False, False]
 
 
-def test_a_slot_goes_to_whoever_has_waited_longest() -> None:
-    """Each slot that comes free wakes one: the first of those who wait."""
+def test_a_free_slot_goes_to_the_call_that_waited_longest() -> None:
+    """Each free slot wakes one waiting call, the first in the queue."""
     slots = Slots(1)
     (a, b, c), woken = queue(slots, 3)
     slots.leave(a)
@@ -58,8 +58,8 @@ def test_a_slot_goes_to_whoever_has_waited_longest() -> None:
     assert (woken, slots.take(c)) == ([1, 2], True)
 
 
-def test_nobody_pushes_in() -> None:
-    """A slot that is meant for somebody who sleeps is not for whoever comes along meanwhile."""
+def test_a_new_call_does_not_take_the_slot_of_a_waiting_one() -> None:
+    """A slot that was freed for a waiting call is not given to a call that arrives before it wakes up."""
     slots = Slots(1)
     (a, b), _ = queue(slots, 2)
     slots.leave(a)
@@ -67,8 +67,8 @@ def test_nobody_pushes_in() -> None:
     assert slots.take(b)
 
 
-def test_whoever_leaves_the_queue_is_passed_over() -> None:
-    """A slot is not kept for somebody who has given up."""
+def test_a_call_that_left_the_queue_gets_no_slot() -> None:
+    """A slot is not reserved for a call that has stopped waiting."""
     slots = Slots(1)
     (a, b, _), woken = queue(slots, 3)
     slots.leave(b)
@@ -76,8 +76,8 @@ def test_whoever_leaves_the_queue_is_passed_over() -> None:
     assert woken == [2]
 
 
-def test_a_slot_given_to_somebody_who_leaves_is_passed_on() -> None:
-    """Whoever gives up just when a slot is theirs, without having seen it, takes none away."""
+def test_a_slot_of_a_call_that_leaves_goes_to_the_next() -> None:
+    """If a call stops waiting just after it got a slot, the slot goes to the next call."""
     slots = Slots(1)
     (a, b, c), woken = queue(slots, 3)
     slots.leave(a)
@@ -85,8 +85,8 @@ def test_a_slot_given_to_somebody_who_leaves_is_passed_on() -> None:
     assert (woken, slots.take(c)) == ([1, 2], True)
 
 
-def test_leaving_twice_gives_back_one_slot() -> None:
-    """What was given back already is not given back again, nor what was never taken."""
+def test_leaving_twice_releases_one_slot() -> None:
+    """A slot is released once; releasing it again, or without having one, changes nothing."""
     slots = Slots(1)
     (a, b, c), _ = queue(slots, 3)
     slots.leave(a)
@@ -96,7 +96,7 @@ def test_leaving_twice_gives_back_one_slot() -> None:
 
 
 class Interrupted:
-    """A lock with which in hand, once, the same thread does something else: it runs a finalizer."""
+    """A lock that, once while it is held, runs something else in the same thread, as a finalizer does."""
 
     def __init__(self, finalizer: Callable[[], object], *, late: bool) -> None:
         self._lock = threading.Lock()
@@ -129,8 +129,8 @@ class Interrupted:
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("doing", ["take", "leave"])
-def test_a_finalizer_may_give_back_a_slot_at_any_time(doing: str, late: bool) -> None:
-    """In the thread that has the lock in hand: nothing hangs, and the slot reaches whoever waits for it."""
+def test_a_finalizer_may_release_a_slot_at_any_time(doing: str, late: bool) -> None:
+    """A finalizer in the thread that holds the lock does not hang, and its slot goes to a waiting call."""
     slots = Slots(2)
     (a, b, c, d), woken = queue(slots, 4)
     slots._lock = Interrupted(lambda: slots.leave(a), late=late)  # type: ignore[assignment]
@@ -181,7 +181,7 @@ assert free == [True], f"held after {interrupted} interrupts"
 
 def test_an_interrupt_leaves_the_lock_open() -> None:
     """Signals come between any two instructions; of hundreds, none leaves the lock held or a slot taken."""
-    # In a process of its own: what measures coverage has locks too, and would not get over it.
+    # In a process of its own: coverage has locks too, and would deadlock.
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -238,7 +238,7 @@ class SlotsMachine(RuleBasedStateMachine):
         with self.slots._lock, ThreadPoolExecutor(1) as elsewhere:
             for ticket in leaving:
                 elsewhere.submit(self.slots.leave, ticket).result()
-        self.slots.leave(Ticket())  # somebody comes by
+        self.slots.leave(Ticket())  # another call asks
         self.remove(*leaving)
 
     def remove(self, *leaving: Ticket) -> None:
@@ -247,7 +247,7 @@ class SlotsMachine(RuleBasedStateMachine):
         self.serve()
 
     @invariant()
-    def everybody_has_what_is_theirs(self) -> None:
+    def holders_and_queue_agree_with_the_model(self) -> None:
         assert len(self.slots._holders) <= self.LIMIT
         assert self.slots._holders == set(self.holders)
         assert list(self.slots._queue) == self.queue
@@ -259,7 +259,7 @@ TestSlotsMachine = SlotsMachine.TestCase
 
 
 def test_threads_share_slots_without_losing_one() -> None:
-    """Eight threads, three slots, no asking in vain: each is woken when its turn has come, and no slot is lost."""
+    """Eight threads share three slots: each thread is woken when it gets a slot, and no slot is lost."""
     slots, times = Slots(3), 200
     inside, most = 0, 0
     counting = threading.Lock()
@@ -300,30 +300,30 @@ def turns(pace: Pace, *moments: float) -> list[float | None]:
 
 
 def test_turns_are_evenly_spaced() -> None:
-    """All who come at once go one after the other, and the first of them at once."""
+    """Calls at the same time get turns one after the other, and the first one is sent at once."""
     assert turns(Pace(4), 10, 10, 10, 10) == [10, 10.25, 10.5, 10.75]
 
 
-def test_a_pause_saves_nothing_up() -> None:
-    """After a pause it goes on at the same pace: there is no burst to make up for what was not used."""
+def test_no_burst_after_a_pause() -> None:
+    """After a pause, the pace is the same; unused turns do not add up to a burst."""
     assert turns(Pace(2), 0, 100, 100, 100) == [0, 100, 100.5, 101]
 
 
-def test_whoever_comes_late_enough_does_not_wait() -> None:
-    """Slower than the pace, nobody waits."""
+def test_calls_slower_than_the_pace_do_not_wait() -> None:
+    """Calls that are further apart than the pace do not wait."""
     assert turns(Pace(2), 0, 0.5, 1.25, 2) == [0, 0.5, 1.25, 2]
 
 
-def test_a_turn_that_comes_too_late_is_not_taken() -> None:
-    """Whoever cannot wait that long takes no turn away from those who can."""
+def test_a_turn_after_the_deadline_is_not_taken() -> None:
+    """A call that cannot wait for its turn takes no turn, so other calls can have it."""
     pace = Pace(1)
     pace.reserve(0, FOREVER)
     assert pace.reserve(0, 1) is None
     assert pace.reserve(0, 1.5) == 1
 
 
-def test_a_turn_that_is_given_back_is_somebody_elses() -> None:
-    """Turns that were given back go first, the earliest of them before the others."""
+def test_a_released_turn_goes_to_another_call() -> None:
+    """Released turns are given out first, the earliest before the others."""
     pace = Pace(1)
     turns(pace, 0, 0, 0, 0)
     pace.give_back(2)
@@ -333,8 +333,8 @@ def test_a_turn_that_is_given_back_is_somebody_elses() -> None:
     assert turns(pace, 2, 2) == [2, 5], "its moment has come, and not passed"
 
 
-def test_when_all_are_given_back_nobody_waits_for_ghosts() -> None:
-    """Given back in whatever order, turns leave no gap in which everybody waits for nobody."""
+def test_released_turns_leave_no_gap() -> None:
+    """Turns that are released in any order leave no time that no call can use."""
     for order in itertools.permutations([1, 2, 3]):
         pace = Pace(1)
         turns(pace, 0, 0, 0, 0)
@@ -343,8 +343,8 @@ def test_when_all_are_given_back_nobody_waits_for_ghosts() -> None:
         assert turns(pace, 0.5, 0.5) == [1, 2]
 
 
-def test_a_turn_that_is_over_is_not_given_again() -> None:
-    """A turn that was given back too late is lost."""
+def test_a_turn_that_is_over_is_not_given_out_again() -> None:
+    """A turn that is released after its time is lost."""
     pace = Pace(1)
     turns(pace, 0, 0, 0)
     pace.give_back(1)
@@ -356,7 +356,7 @@ def test_a_turn_that_is_over_is_not_given_again() -> None:
     steps=st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10), st.integers(0, 3)), max_size=40),
 )
 def test_no_two_turns_are_ever_closer_than_the_pace(per_second: float, steps: list[tuple[float, float, int]]) -> None:
-    """Whoever comes, gives back or cannot wait, whenever: turns that are taken keep their distance."""
+    """For any sequence of calls, releases and refusals, turns are never closer than the pace."""
     pace, now, taken = Pace(per_second), 0.0, []
     for passed, patience, returned in steps:
         now += passed
@@ -397,12 +397,12 @@ class Place(Reservation):
 
 
 def test_without_limits_there_is_nothing_to_ask() -> None:
-    """A policy that limits nothing costs nothing."""
+    """A policy without limits has no limits object."""
     assert limits_of(Policy()) is None
 
 
 def test_the_turn_is_taken_with_the_slot() -> None:
-    """Whoever waits for a slot takes no turn: at most `max_concurrency` have one."""
+    """A call that waits for a slot has no turn, so at most `max_concurrency` calls have one."""
     both = limits(1, 1)
     a, b = Place(both), Place(both)
     assert (a.wait(0), b.wait(0)) == (0, POLL_SLOT)
@@ -414,7 +414,7 @@ def test_the_turn_is_taken_with_the_slot() -> None:
 
 
 def test_a_stall_makes_no_burst() -> None:
-    """Turns that nobody used in time are gone: those who had them get new ones, at the pace."""
+    """Calls that missed their turns during a stall get new ones at the pace."""
     paced = limits(requests_per_second=1)
     places = [Place(paced) for _ in range(3)]
     assert [place.wait(0) for place in places] == [0, 1, 2]
@@ -434,7 +434,7 @@ def test_a_turn_may_be_used_a_little_late() -> None:
 
 
 def test_asking_again_ends_with_the_time() -> None:
-    """Nobody is told to wait longer than they can."""
+    """No call is told to wait beyond its deadline."""
     one = limits(1)
     holder = Place(one)
     assert holder.wait(0) == 0
@@ -453,8 +453,8 @@ def test_leaving_gives_back_slot_and_turn() -> None:
     assert c.wait(0) == 1
 
 
-def test_whoever_is_forgotten_leaves() -> None:
-    """A place that nobody holds on to any more, whatever became of its call, keeps no slot."""
+def test_a_discarded_call_leaves_the_queue() -> None:
+    """A place in the queue that was garbage collected keeps no slot."""
     one = limits(1)
     lost, waiting = Place(one), Place(one)
     woken: list[None] = []
@@ -478,8 +478,8 @@ def test_a_slot_that_comes_before_the_waiting_begins_wakes_at_once() -> None:
     assert woken == [None]
 
 
-def test_whoever_waits_for_their_turn_only_is_not_woken() -> None:
-    """With the slot in hand there is nothing to wake for: the time of the turn is known."""
+def test_a_call_that_has_a_slot_is_not_woken() -> None:
+    """A call that has a slot and waits for its turn is not woken, because the time of its turn is known."""
     both = limits(1, 1)
     a, b = Place(both), Place(both)
     woken: list[None] = []

@@ -1,4 +1,4 @@
-"""Whatever calls do, no more attempts are in flight than the limit allows, and none waits for ever."""
+"""For any sequence of calls, no more attempts are in flight than the limit allows, and none waits forever."""
 
 from __future__ import annotations
 

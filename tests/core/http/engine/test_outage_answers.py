@@ -1,4 +1,4 @@
-"""A call that was answered ends with that answer, whatever the upstream does next."""
+"""A call that was answered ends with that answer, even if the upstream fails later."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_call_in_backoff_ends_when_the_breaker_opens() -> None:
 
 
 def test_a_call_whose_backoff_ends_while_the_breaker_is_open_stops() -> None:
-    """The same, for a driver that nobody wakes: at the end of the delay nothing is sent, nothing new is raised."""
+    """If a driver cannot be woken, its call ends after the delay with its last outcome, and sends nothing."""
     world = World(Policy(circuit_breaker=FRAGILE))
     upstream = world.upstream
     call = waiting(upstream)
@@ -72,7 +72,7 @@ def test_a_call_whose_backoff_ends_while_the_breaker_is_open_stops() -> None:
 
 
 def test_a_used_up_budget_ends_calls_with_their_answer() -> None:
-    """With no retries left, a call ends with its first answer, and the suppression is told."""
+    """If the retry budget is used up, a call ends with its first answer, and the suppressed retry is reported."""
     world = World(Policy(retry_budget=RetryBudget(minimum=1, ratio=0), circuit_breaker=None))
     upstream = world.upstream
     assert world.play(Call(upstream, GET), BUSY, UNSENT) == 2
@@ -117,8 +117,8 @@ def test_through_requests_the_answer_stays_an_answer(
     assert len(responses.calls) == 2
 
 
-def test_through_requests_the_last_error_stays_that_error(responses: responses_library.RequestsMock) -> None:
-    """The call that opens the breaker raises what requests raised."""
+def test_through_requests_the_last_error_is_raised_unchanged(responses: responses_library.RequestsMock) -> None:
+    """The call that opens the breaker raises the error of requests."""
     responses.get(URL, body=requests.ReadTimeout("slow"))
     with (
         ResilientSession(Policy(circuit_breaker=FRAGILE)) as session,

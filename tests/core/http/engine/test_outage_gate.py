@@ -44,7 +44,7 @@ def test_calls_that_can_wait_at_the_gate_do_and_others_do_not() -> None:
 
 @pytest.mark.parametrize("status", [429, 503, 403])
 def test_retry_after_closes_the_gate(status: int) -> None:
-    """Whatever transient answer it comes with; so does GitHub's secondary limit, a 403 with Retry-After."""
+    """Retry-After with any transient status closes the gate, and so does GitHub's secondary limit, a 403 with it."""
     world = World()
     upstream = world.upstream
     once(upstream, answer(status, Retry_After="30"))
@@ -53,7 +53,7 @@ def test_retry_after_closes_the_gate(status: int) -> None:
 
 
 def test_a_limit_closes_the_gate_though_the_policy_does_not_retry_it() -> None:
-    """retry_statuses says what this call does; the server has asked to be left alone by all."""
+    """The gate closes even if retry_statuses excludes the status, because the server has asked all callers to wait."""
     policy = Policy(retry_statuses=frozenset({503}))
     world = World(policy)
     upstream = world.upstream
@@ -65,7 +65,7 @@ def test_a_limit_closes_the_gate_though_the_policy_does_not_retry_it() -> None:
     "value", ["0", "-5", "", "soon", "1e9", "nan", "Sat, 31 May 2025 00:00:00 GMT", "Mon, 99 Foo 2025", "\u0663"]
 )
 def test_a_retry_after_that_asks_for_nothing_closes_nothing(value: str) -> None:
-    """Negative, past, empty and senseless values leave the gate open."""
+    """Negative, past, empty and invalid values of Retry-After leave the gate open."""
     world = World()
     upstream = world.upstream
     once(upstream, answer(429, Retry_After=value))
@@ -87,7 +87,7 @@ def test_the_last_half_second_of_a_pause_is_kept_too() -> None:
 
 @pytest.mark.parametrize("status", [301, 404, 413, 501])
 def test_a_retry_after_of_an_answer_that_is_final_is_for_its_call_only(status: int) -> None:
-    """A redirect or a refusal of one request may name a time; that is no reason to leave the server alone."""
+    """Retry-After of a redirect or of a permanent error does not close the gate for other calls."""
     world = World()
     upstream = world.upstream
     once(upstream, answer(status, Retry_After="30"))
@@ -98,7 +98,7 @@ def test_a_retry_after_of_an_answer_that_is_final_is_for_its_call_only(status: i
 @pytest.mark.parametrize("value", ["7200", "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT", "86400.5"])
 @pytest.mark.usefixtures("today")
 def test_an_absurd_retry_after_is_an_hour_then_one_probe(value: str) -> None:
-    """After an hour one call is sent; while it is on its way the others are refused; its answer lets all through."""
+    """After an hour one call is sent; the others are refused until it is answered, and may pass after that."""
     world = World()
     upstream = world.upstream
     once(upstream, answer(429, Retry_After=value))
@@ -143,7 +143,7 @@ def test_a_probe_of_the_gate_that_no_answer_came_to_is_free() -> None:
 
 
 def test_a_call_repeats_its_probe_of_the_gate_that_no_answer_came_to() -> None:
-    """The retry after a connection that broke is the next probe: it does not wait for its own first attempt."""
+    """The retry after a broken connection is the next probe, and does not wait for its own first attempt."""
     world = World()
     upstream = world.upstream
     once(upstream, answer(429, Retry_After="7200"))
@@ -155,8 +155,8 @@ def test_a_call_repeats_its_probe_of_the_gate_that_no_answer_came_to() -> None:
     assert isinstance(probe.begin(), Send)
 
 
-def test_a_pause_that_grew_is_told_in_full() -> None:
-    """What log and metrics say of a gate is for how long it is closed, not what the last answer asked for."""
+def test_a_pause_that_grew_is_reported_in_full() -> None:
+    """Log and metrics have the time for which the gate is closed, not the time in the last answer."""
     world = World()
     upstream = world.upstream
     limited = replace(answer(429), retry_after=60.0, doubled=True)
@@ -167,7 +167,7 @@ def test_a_pause_that_grew_is_told_in_full() -> None:
 
 
 def test_an_answer_from_before_does_not_shorten_the_next_pause() -> None:
-    """A pause that grows goes on growing, though an answer to what was sent before it came in meanwhile."""
+    """A late answer to a request sent before the pause does not reset the growing pause."""
     world = World()
     upstream = world.upstream
     limited = replace(answer(429), retry_after=60.0, doubled=True)
@@ -182,15 +182,15 @@ def test_an_answer_from_before_does_not_shorten_the_next_pause() -> None:
 
 
 def test_a_call_waits_without_a_breaker_too() -> None:
-    """Where the policy has none, waiting is ended by nothing that was never opened."""
+    """A call whose policy has no breaker waits without being woken."""
     woken: list[None] = []
     with World(Policy(circuit_breaker=None)).upstream.waking(lambda: woken.append(None)):
         pass
     assert woken == []
 
 
-def test_a_probe_of_the_gate_that_is_still_limited_opens_it_for_nobody_else() -> None:
-    """A 429 that names no time does not mean that all may come."""
+def test_a_limited_probe_does_not_open_the_gate() -> None:
+    """After a probe's 429 without a time, one call may pass as the next probe, and the others are refused."""
     world = World()
     upstream = world.upstream
     once(upstream, answer(429, Retry_After="7200"))
@@ -203,7 +203,7 @@ def test_a_probe_of_the_gate_that_is_still_limited_opens_it_for_nobody_else() ->
 
 
 def test_an_answer_from_before_does_not_open_the_gate() -> None:
-    """What was sent before the server asked to be left alone may be answered after."""
+    """A late success of a request sent before the pause does not open the gate."""
     world = World()
     upstream = world.upstream
     early = Call(upstream, GET)
@@ -236,7 +236,7 @@ def test_a_new_call_does_not_wait_at_the_gate_of_a_server_that_is_down() -> None
 
 
 def test_github_403_with_an_exhausted_quota_closes_the_gate_until_its_reset() -> None:
-    """X-RateLimit-Remaining: 0 with a reset in 120 s: a failure by rate limit, retried by nobody before."""
+    """A 403 with X-RateLimit-Remaining: 0 closes the gate for the 120 s until the reset."""
     world = World()
     upstream = world.upstream
     reset = str(int(NOW.timestamp()) + 120)
@@ -269,7 +269,7 @@ def test_only_a_refusal_with_an_exhausted_quota_closes_the_gate(status: int) -> 
 def test_through_requests_a_limited_call_returns_its_429_and_the_next_is_not_sent(
     responses: responses_library.RequestsMock, clock: FakeClock
 ) -> None:
-    """`status_code == 429` goes on working; a call within the hour is RateLimited, one that may wait is sent."""
+    """The limited call returns its 429; a call before the end of the pause raises RateLimited, unless it may wait."""
     responses.get(URL, status=429, headers={"Retry-After": "90"})
     assert http.get(URL).status_code == 429
     with pytest.raises(RateLimited) as caught:

@@ -1,4 +1,4 @@
-"""What an operator reads in the log during an outage."""
+"""The log lines of an outage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 def test_an_outage_in_the_log(
     responses: responses_library.RequestsMock, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It opens: WARNING. It closes: INFO. What was refused in between: DEBUG. Each once."""
+    """An opened breaker is a WARNING, a closed one an INFO, and each refused call a DEBUG line."""
     caplog.set_level(logging.DEBUG, "core.http")
     responses.get(URL, status=503)
     for _ in range(3):
@@ -66,7 +66,7 @@ def test_a_retry_that_the_budget_forbids_is_in_the_warning(
 def test_a_call_refused_at_the_gate_is_a_debug_line(
     responses: responses_library.RequestsMock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What one WARNING said (the 429) is not said again for each call that it refuses."""
+    """A 429 is one WARNING; calls that the gate refuses are DEBUG lines."""
     responses.get(URL, status=429, headers={"Retry-After": "300"})
     http.get(URL)
     caplog.clear()

@@ -1,4 +1,4 @@
-"""What the metrics show of an outage."""
+"""The metrics of an outage."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_every_series_is_there_from_the_start(upstream: str) -> None:
     assert metrics.get_sample_value("outbound_http_retry_budget_remaining_ratio", {"upstream": upstream}) == 1
 
 
-def test_gauges_are_added_up_across_processes_as_they_should() -> None:
-    """States are counted, the emptiest budget counts, and of quotas what was said last."""
+def test_gauges_are_combined_across_processes() -> None:
+    """States are summed, the smallest budget is used, and the latest quota."""
     observer, _ = fresh("example")
     assert observer.families.breaker_state._multiprocess_mode == "livesum"
     assert observer.families.budget_remaining._multiprocess_mode == "livemin"
@@ -114,7 +114,7 @@ def test_an_outage_in_numbers(responses: responses_library.RequestsMock, clock: 
 def test_the_states_of_unnamed_hosts_are_counted_together(
     responses: responses_library.RequestsMock, clock: FakeClock
 ) -> None:
-    """Of `other`, the open breakers count, one for each host; how many are closed, nobody knows."""
+    """For `other`, each open breaker of a host is counted; the number of closed ones is not known."""
     metrics = growth()
     hosts = (URL, "https://example.net/")
     for url in hosts:
@@ -181,7 +181,7 @@ def test_a_used_up_budget_in_numbers(responses: responses_library.RequestsMock) 
 
 @override_settings(OUTBOUND_HTTP={"upstreams": {"hub": {"hosts": ["example.org"]}}})
 def test_quotas_are_exported(responses: responses_library.RequestsMock) -> None:
-    """What the upstream last said of its quota; resources by the names that GitHub has, all others as `other`."""
+    """The last known quota is exported; resources have GitHub's names, and all others are `other`."""
     reset = int(datetime.now(UTC).timestamp()) + 90
     for resource, remaining in (("core", "57"), ("search", "9"), ("x" * 20, "3"), ("core", "56")):
         headers = {
@@ -202,7 +202,7 @@ def test_quotas_are_exported(responses: responses_library.RequestsMock) -> None:
 
 
 def test_quotas_of_unnamed_hosts_are_not(responses: responses_library.RequestsMock) -> None:
-    """Of `other` there are many, and a gauge for all of them would tell of the last only."""
+    """Quotas of unnamed hosts are not exported, because one gauge for many hosts would show only the last."""
     responses.get(URL, headers={"X-RateLimit-Limit": "60", "X-RateLimit-Remaining": "5", "X-RateLimit-Reset": "10"})
     http.get(URL)
     for name in ("ratelimit_limit", "ratelimit_remaining", "ratelimit_reset_timestamp_seconds"):
@@ -227,7 +227,7 @@ def test_waiting_at_the_gate_in_numbers(responses: responses_library.RequestsMoc
 
 
 def test_waiting_at_the_gate_in_pieces_is_counted_once() -> None:
-    """A driver may ask again too early: what is told adds up to what was waited."""
+    """If a driver waits in pieces, the reported waits add up to the time waited."""
     world = World()
     upstream = world.upstream
     once(upstream, answer(429, Retry_After="30"))

@@ -65,8 +65,8 @@ def test_rate_limited_says_when_to_come_back() -> None:
 
 
 @pytest.mark.parametrize("kind", [requests_exceptions.CircuitOpen, requests_exceptions.RateLimited])
-def test_what_was_not_sent_is_a_connection_error_that_can_be_pickled(kind: type[CircuitOpen | RateLimited]) -> None:
-    """Existing `except requests.ConnectionError` catches it; it crosses a process boundary with its time."""
+def test_refusals_are_connection_errors_that_can_be_pickled(kind: type[CircuitOpen | RateLimited]) -> None:
+    """Refused calls raise a requests.ConnectionError, which keeps its time when it is pickled."""
     error = kind("not sent", NOW)
     assert isinstance(error, requests.ConnectionError)
     copy = pickle.loads(pickle.dumps(error))

@@ -42,7 +42,7 @@ def test_without_a_breaker_nothing_is_refused() -> None:
 
 
 def test_without_a_budget_every_call_has_all_its_retries() -> None:
-    """retry_budget=None: 100 calls make 400 attempts, and no ratio is told."""
+    """With retry_budget=None, 100 calls make 400 attempts, and no ratio is exported."""
     world = World(Policy(retry_budget=None, circuit_breaker=None))
     upstream = world.upstream
     assert sum(world.play(Call(upstream, GET), BUSY, BUSY, BUSY, BUSY) for _ in range(100)) == 400
@@ -52,7 +52,7 @@ def test_without_a_budget_every_call_has_all_its_retries() -> None:
 def test_hosts_without_a_name_have_a_state_of_their_own(
     responses: responses_library.RequestsMock,
 ) -> None:
-    """One that is down does not keep calls from another; nor another port of the same host."""
+    """An open breaker of a host affects no other host, and no other port of the same host."""
     responses.get(URL, status=503)
     responses.get("https://example.net/", status=200)
     responses.get("https://example.org:8443/", status=200)
@@ -66,7 +66,7 @@ def test_hosts_without_a_name_have_a_state_of_their_own(
 
 @override_settings(OUTBOUND_HTTP={"upstreams": {"example": {"hosts": ["example.org", "example.net"]}}})
 def test_hosts_of_one_name_share_their_state(responses: responses_library.RequestsMock) -> None:
-    """They stand and fall together: what one host's failures opened is open for the other."""
+    """Hosts of one upstream share a breaker: failures of one host open it for the other."""
     responses.get(URL, status=503)
     for _ in range(3):
         http.get(URL)
@@ -99,7 +99,7 @@ def test_web_requests_have_a_state_of_their_own(responses: responses_library.Req
     }
 )
 def test_breaker_and_budget_in_the_settings() -> None:
-    """As dictionaries of their fields, or None; an upstream takes what it does not say from the default."""
+    """Breaker and budget are dictionaries of their fields, or None; missing ones come from the default."""
     assert outbound_settings.problems() == []
     config = process.current().config
     assert config.default.circuit_breaker == CircuitBreaker(failures_in_a_row=3, open_for=2.5)
@@ -140,7 +140,7 @@ def test_breaker_and_budget_in_the_settings() -> None:
 )
 @pytest.mark.parametrize("upstream", [False, True])
 def test_mistakes_in_the_settings_are_reported(part: str, given: Any, message: str, upstream: bool) -> None:
-    """`manage.py check` names the place, the field, the value and what is allowed; nothing is sent before."""
+    """`manage.py check` reports the place, the field, the value and the allowed values."""
     entry: dict[str, Any] = {part: given}
     setting = {"upstreams": {"a": {"hosts": ["a.test"], **entry}}} if upstream else {"default": entry}
     where = "OUTBOUND_HTTP['upstreams']['a']: " if upstream else "OUTBOUND_HTTP['default']: "
@@ -158,7 +158,7 @@ EXAMPLE = {"upstreams": {"example": {"hosts": ["example.org"], "retries": 0}}}
 
 @override_settings(OUTBOUND_HTTP=EXAMPLE)
 def test_a_closed_session_takes_its_breakers_out_of_the_metrics(responses: responses_library.RequestsMock) -> None:
-    """What a session with a policy of its own knew is given up when it is closed."""
+    """Closing a session with a policy of its own removes its breakers from the metrics."""
     before = value("breaker_state", upstream="example", state="open")
     session = ResilientSession(policy=Policy(retries=0))
     opened(session, responses)

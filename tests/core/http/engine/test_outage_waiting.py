@@ -22,8 +22,8 @@ from tests.core.http.engine.outage import FRAGILE, URL, broken, once
 from tests.core.http.engine.world import BUSY, OK, World
 
 
-def test_opening_wakes_everyone_who_waits() -> None:
-    """Whoever waits on the upstream is called when its breaker opens, once, and not after having left."""
+def test_opening_wakes_all_waiting_calls() -> None:
+    """When the breaker opens, each waiting call is woken once, and calls that left are not."""
     world = World(Policy(circuit_breaker=FRAGILE))
     upstream = world.upstream
     woken: list[str] = []
@@ -36,8 +36,8 @@ def test_opening_wakes_everyone_who_waits() -> None:
     assert sorted(woken) == ["a", "b"]
 
 
-def test_closing_wakes_nobody() -> None:
-    """A breaker that closes gives no reason to stop waiting."""
+def test_closing_wakes_no_call() -> None:
+    """When the breaker closes, waiting calls continue to wait."""
     world = World(Policy(circuit_breaker=FRAGILE))
     upstream = broken(world)
     world.clock.advance(15)
@@ -47,8 +47,8 @@ def test_closing_wakes_nobody() -> None:
     assert woken == []
 
 
-def test_whoever_comes_to_wait_when_it_is_open_already_is_woken_at_once() -> None:
-    """Between the decision to wait and the waiting, another thread may open the breaker: no wake-up is lost."""
+def test_a_call_that_begins_to_wait_while_it_is_open_is_woken_at_once() -> None:
+    """A breaker that another thread opens between the decision to wait and the wait still wakes the call."""
     world = World(Policy(circuit_breaker=FRAGILE))
     upstream = broken(world)
     woken: list[None] = []
@@ -73,7 +73,7 @@ def test_threads_in_backoff_return_at_once(
             yield
 
     monkeypatch.setattr(Upstream, "waking", observed)
-    process.use(runtime=registry.Runtime(clock=clock))  # the clock stands still; waiting is that of the process, woken
+    process.use(runtime=registry.Runtime(clock=clock))  # the wait is real, so that it can be woken
     responses.get(URL, status=503)
     policy = Policy(backoff=30, total_timeout=600, circuit_breaker=CircuitBreaker(failures_in_a_row=waiters + 1))
     statuses: list[int] = []

@@ -36,7 +36,7 @@ def test_after_15_seconds_one_call_is_the_probe() -> None:
 
 
 def test_every_change_of_state_is_an_event() -> None:
-    """Open, half-open, open for longer, half-open, closed: each is told, with what was before."""
+    """Each change of state is an event with the state before it."""
     world = World(Policy(circuit_breaker=FRAGILE, retries=0))
     upstream = broken(world)
     world.clock.advance(15)
@@ -79,7 +79,7 @@ def test_a_probe_that_is_rate_limited_is_free_at_once() -> None:
 def test_an_interrupted_probe_is_free_through_requests(
     responses: responses_library.RequestsMock, clock: FakeClock
 ) -> None:
-    """Ctrl-C in the middle of a probe passes through, and costs nobody five minutes."""
+    """Ctrl-C during a probe is raised, and the next call may be the probe at once."""
 
     def interrupted(_: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         raise KeyboardInterrupt
@@ -97,7 +97,7 @@ def test_an_interrupted_probe_is_free_through_requests(
 
 
 def test_late_answers_neither_open_nor_close() -> None:
-    """Calls begun before an outage that end after it change nothing."""
+    """Calls that began before an outage and end after it do not change the breaker."""
     world = World()
     upstream = world.upstream
     late = [Call(upstream, POST) for _ in range(20)]

@@ -18,7 +18,7 @@ HOUR = 3600.0
 
 
 class Caller:
-    """Whoever asks."""
+    """A caller that asks the gate."""
 
 
 CALLER = Caller()
@@ -47,7 +47,7 @@ def test_an_answer_leaves_an_open_gate_open() -> None:
     assert [gate.closed_for(5.0, CALLER) for _ in range(3)] == [0, 0, 0]
 
 
-def test_a_prober_that_is_gone_bars_nobody() -> None:
+def test_a_lost_probe_does_not_block_the_next() -> None:
     """Given a probe whose call was lost to an interrupt, when the next comes, then it is the probe."""
     gate, lost = closed_gate(2 * HOUR), Caller()
     assert gate.closed_for(1000 + HOUR, lost) == 0
@@ -61,7 +61,7 @@ def test_a_prober_that_is_gone_bars_nobody() -> None:
 
 @pytest.mark.parametrize("seconds", [0.5, 30, HOUR])
 def test_it_closes_for_what_was_asked(seconds: float) -> None:
-    """Given a closed gate, when its time is up, then all may pass, and before nobody."""
+    """Given a closed gate, when its time is over, then all calls may pass, and none before."""
     gate = Gate()
     assert gate.close(1000.0, seconds) == 1000 + seconds
     assert gate.closed_for(1000.0, CALLER) == seconds
@@ -70,21 +70,21 @@ def test_it_closes_for_what_was_asked(seconds: float) -> None:
 
 
 def test_a_longer_time_wins() -> None:
-    """Given a gate that is closed for 30 s, when another answer asks for 60, then it is 60."""
+    """Given a gate that is closed for 30 s, when another answer asks for 60 s, then it is closed for 60 s."""
     gate = closed_gate(30)
     assert gate.close(1010.0, 60) == 1070
     assert gate.closed_for(1030.0, CALLER) == 40
 
 
 def test_a_shorter_time_does_not() -> None:
-    """Given a gate that is closed for 60 s, when another answer asks for 5, then it stays 60."""
+    """Given a gate that is closed for 60 s, when another answer asks for 5 s, then it stays closed for 60 s."""
     gate = closed_gate(60)
     assert gate.close(1010.0, 5) == 1060
     assert gate.closed_for(1015.0, CALLER) == 45
 
 
 def test_an_earlier_answer_does_not_open_it() -> None:
-    """Given a closed gate, when an answer comes to what was sent before, then it stays closed."""
+    """Given a closed gate, when an answer to an earlier request arrives, then it stays closed."""
     gate = closed_gate(60)
     gate.answered(1000.0)
     gate.answered(1059.0)
@@ -114,7 +114,7 @@ def test_the_answer_to_a_probe_opens_it_for_all() -> None:
 
 
 def test_a_probe_that_is_told_to_wait_closes_it_again() -> None:
-    """Given a probe on its way, when it is told to wait for 5 minutes, then nobody passes for so long, then one."""
+    """Given a probe in flight, when its answer asks for 5 minutes, then no call passes for 5 minutes, and then one."""
     gate = closed_gate(2 * HOUR)
     gate.closed_for(1000 + HOUR, CALLER)
     gate.close(1000 + HOUR, 300)
@@ -123,8 +123,8 @@ def test_a_probe_that_is_told_to_wait_closes_it_again() -> None:
     assert gate.closed_for(1300 + HOUR, CALLER) > 0
 
 
-def test_a_probe_that_comes_to_nothing_lets_the_next_go() -> None:
-    """Given a probe on its way, when it is cancelled, then the next may pass, and only that one."""
+def test_a_cancelled_probe_allows_the_next() -> None:
+    """Given a probe in flight, when it is cancelled, then one next call may pass."""
     gate = closed_gate(2 * HOUR)
     gate.closed_for(1000 + HOUR, CALLER)
     gate.release(CALLER)
@@ -141,8 +141,8 @@ def test_a_probe_of_which_nothing_is_heard_is_given_up() -> None:
     assert gate.closed_for(1000 + 2 * HOUR, CALLER) == HOUR
 
 
-def test_the_end_of_what_was_asked_opens_it() -> None:
-    """Given a probe that never answers, when the time asked for is over, then all may pass."""
+def test_the_end_of_the_requested_time_opens_it() -> None:
+    """Given a probe that never answers, when the requested time is over, then all calls may pass."""
     gate = closed_gate(1.5 * HOUR)
     assert gate.closed_for(1000 + HOUR, CALLER) == 0
     assert gate.closed_for(1000 + HOUR, CALLER) == HOUR / 2
@@ -175,7 +175,7 @@ def test_closing_wins_against_an_answer_at_the_same_moment() -> None:
     assert gate.closed_for(now, CALLER) == 60
 
 
-# Whatever happens
+# Any sequence of events
 
 
 class GateMachine(RuleBasedStateMachine):

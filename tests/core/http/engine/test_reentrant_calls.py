@@ -78,7 +78,7 @@ def test_a_call_at_any_instruction_of_another_one_disturbs_neither(outcome: Outc
     """Wherever the signal arrives, both calls end as they would alone, and no slot is lost."""
     caller, instruction = Caller(), 1
     while caller.call_interrupted(outcome, instruction):
-        caller.clock.advance(31)  # so that each call drops what left the breaker's window
+        caller.clock.advance(31)  # so that each call drops entries that left the breaker's window
         instruction += 1
     upstream = caller.registry.upstream(HERE)
     assert instruction > 100

@@ -1,4 +1,4 @@
-"""What an upstream says to a job that asks first: whether a call would be sent, else why not and for how long."""
+"""`refusal`: whether a call would be sent now, and if not, why and until when."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def test_a_closed_gate_says_until_when_and_why(clock: FakeClock) -> None:
     assert refusal(upstream) is None
 
 
-def test_a_gate_that_is_probed_lets_nobody_else_pass(clock: FakeClock) -> None:
-    """Given a pause of more than an hour, then one may go each hour, and the others look again in a second."""
+def test_a_gate_in_its_hourly_probe_refuses_other_calls(clock: FakeClock) -> None:
+    """Given a pause of more than an hour, then one call may pass each hour, and the others ask again in a second."""
     upstream = an_upstream(clock)
     upstream.gate.close(clock.now, 7200)
     assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked for a pause", 3600)
@@ -117,8 +117,8 @@ def test_of_two_reasons_the_longer_one_counts(clock: FakeClock) -> None:
     assert refusal(upstream) == (Rejection.RATE_LIMITED, "the upstream asked for a pause", 60)
 
 
-def test_what_the_policy_leaves_out_is_not_asked(clock: FakeClock) -> None:
-    """Given a policy without gate and breaker, then nothing is ever in the way."""
+def test_a_policy_without_gate_and_breaker_refuses_nothing(clock: FakeClock) -> None:
+    """Given a policy without gate and breaker, then no call is refused."""
     upstream = an_upstream(clock, Policy(circuit_breaker=None, rate_limit_gate=False))
     upstream.gate.close(clock.now, 60)
     assert refusal(upstream) is None
@@ -149,7 +149,7 @@ def test_to_ask_takes_nothing(clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("kind", [CircuitOpen, RateLimited])
-def test_it_says_what_a_call_would_be_told(clock: FakeClock, kind: type[Exception]) -> None:
+def test_it_agrees_with_the_exception_of_a_call(clock: FakeClock, kind: type[Exception]) -> None:
     """Given an upstream that refuses, then the reason and the time are those of the exception."""
     upstream = an_upstream(clock)
     if kind is CircuitOpen:
@@ -181,8 +181,8 @@ def test_an_upstream_is_suspect_while_failures_go_on(clock: FakeClock) -> None:
     assert not upstream.is_suspect(clock.now), "it is known to be down"
 
 
-def test_an_upstream_that_was_forgotten_refuses_nothing(clock: FakeClock) -> None:
-    """Given a host whose state was given up, then a call in hand is not held against it."""
+def test_an_upstream_whose_state_was_dropped_refuses_nothing(clock: FakeClock) -> None:
+    """Given a host whose state was dropped, then a call in flight does not count against it."""
     upstream = an_upstream(clock, replace(Policy(), rate_limit_gate=False))
     fail(upstream, 10)
     upstream.forget()

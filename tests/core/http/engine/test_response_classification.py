@@ -1,4 +1,4 @@
-"""What a status and its headers mean."""
+"""The classification of an answer by its status and headers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def outcome(status: int, headers: dict[str, str] | None = None, statuses: frozen
 
 @pytest.mark.parametrize("status", [200, 204, 206, 301, 304])
 def test_answers_below_400_succeed(status: int) -> None:
-    """Redirects and "not modified" are what was asked for."""
+    """Redirects and "not modified" count as successes."""
     assert outcome(status) == Outcome(Result.SUCCESS, status=status, detail=str(status))
 
 
@@ -55,14 +55,14 @@ def test_the_usual_transient_statuses(status: int, reason: Reason) -> None:
 
 
 @pytest.mark.parametrize("status", [501, 505, 599])
-def test_other_server_errors_fail_for_good(status: int) -> None:
-    """A 501 is the server's failure, but asking again does not help."""
+def test_other_server_errors_are_not_retried(status: int) -> None:
+    """A 501 is a failure of the server, but it is not retried."""
     assert outcome(status) == Outcome(Result.FAILURE, Reason.HTTP_5XX, status, transient=False, detail=str(status))
 
 
 @pytest.mark.parametrize("status", [0, 42, 600, 999])
 def test_a_status_that_http_does_not_know_is_a_failure(status: int) -> None:
-    """What is no HTTP status is neither an answer nor worth another try."""
+    """An invalid HTTP status is a failure that is not retried."""
     assert outcome(status).reason is Reason.OTHER
     assert not outcome(status).transient
 

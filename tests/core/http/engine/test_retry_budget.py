@@ -25,7 +25,7 @@ STEPS = st.lists(
 
 
 def taken(budget: Budget, now: float, times: int = 1000) -> int:
-    """Take retries until there are none; return how many there were."""
+    """Take retries until the budget is used up; return their number."""
     return sum(budget.take(now) for _ in range(times))
 
 
@@ -43,7 +43,7 @@ def test_a_fifth_of_the_attempts_may_be_retries() -> None:
 
 
 def test_the_share_is_not_rounded_up() -> None:
-    """Nine tenths of a retry are none: the bound holds for small numbers too."""
+    """A fraction of a retry is no retry, so the limit holds for small numbers too."""
     budget = Budget(RetryBudget(minimum=0))
     for _ in range(4):
         budget.ask(CALL, 100.0)
@@ -64,7 +64,7 @@ def test_it_fills_up_again() -> None:
 
 
 def test_what_remains_is_a_fraction() -> None:
-    """1 when nothing was used, 0 when all was, and in between what is left of what is allowed."""
+    """The remaining budget is a fraction: 1 if no retry was used, 0 if all were."""
     budget = Budget(RetryBudget())
     assert budget.remaining(0.0) == 1
     for left in (0.9, 0.8, 0.7):
@@ -76,7 +76,7 @@ def test_what_remains_is_a_fraction() -> None:
 
 
 def test_what_remains_is_never_negative() -> None:
-    """When the attempts that paid for the retries are forgotten first, nothing remains, and no less."""
+    """When attempts leave the window before the retries they allowed, the remaining budget is 0, not negative."""
     budget = Budget(RetryBudget(minimum=0, ratio=1))
     for _ in range(10):
         budget.ask(CALL, 100.0)
@@ -134,8 +134,8 @@ def test_no_retry_is_refused_without_need(steps: list[tuple[str, int, float]]) -
                 assert sum(now - time < 11 for time in retries) + 1 > 10 + 0.2 * certain
 
 
-def test_threads_cannot_overdraw_it() -> None:
-    """Eight threads that take at the same moment get what one would get."""
+def test_threads_cannot_exceed_it() -> None:
+    """Eight threads at the same moment get no more retries than one thread."""
     for _ in range(20):
         budget = Budget(RetryBudget())
         start = threading.Barrier(8)

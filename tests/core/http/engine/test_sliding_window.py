@@ -19,7 +19,7 @@ def seconds_held(window: Window) -> int:
 
 @given(length=st.integers(1, 40), steps=STEPS, start=st.floats(0, 1e6))
 def test_it_counts_what_a_list_of_all_times_would(length: int, steps: list[tuple[str, float]], start: float) -> None:
-    """For whole seconds, it is what a list of all times counts that fell into the last `length` + 1 of them."""
+    """For whole seconds, the total equals the number of events in the last `length` + 1 seconds."""
     window, times, now = Window(length), [], start
     for what, passed in steps:
         now += passed
@@ -33,8 +33,8 @@ def test_it_counts_what_a_list_of_all_times_would(length: int, steps: list[tuple
 
 @given(length=st.floats(1, 40), steps=STEPS)
 @example(length=1.5, steps=[("add", 0.9), ("advance", 1.2)])
-def test_nothing_is_forgotten_too_early_nor_kept_for_long(length: float, steps: list[tuple[str, float]]) -> None:
-    """What happened within the window counts, what is older by two seconds does not."""
+def test_events_count_as_long_as_the_window(length: float, steps: list[tuple[str, float]]) -> None:
+    """Events within the window count, and events two seconds older do not."""
     window, times, now = Window(length), [], 0.0
     for what, passed in steps:
         now += passed
@@ -49,7 +49,7 @@ def test_nothing_is_forgotten_too_early_nor_kept_for_long(length: float, steps: 
 
 @given(st.lists(st.floats(0, 1e9), max_size=50), st.integers(1, 30))
 def test_counts_are_never_negative(times: list[float], length: int) -> None:
-    """In whatever order the times come, the total is the sum of the buckets, and none is below zero."""
+    """For times in any order, the total is the sum of the buckets, and no bucket is negative."""
     window = Window(length)
     for time in times:
         window.add(time)
@@ -57,8 +57,8 @@ def test_counts_are_never_negative(times: list[float], length: int) -> None:
         assert min(window._buckets) >= 0
 
 
-def test_time_that_goes_back_stands_still() -> None:
-    """An event from before is counted as of the latest moment seen, and forgets nothing."""
+def test_a_clock_that_goes_back() -> None:
+    """An event with an earlier time counts at the latest time seen, and drops no other event."""
     window = Window(10)
     window.add(100)
     window.add(50)
@@ -95,7 +95,7 @@ def test_clear_forgets_everything() -> None:
 
 @pytest.mark.parametrize("events", [10, 10_000])
 def test_its_size_does_not_depend_on_the_traffic(events: int) -> None:
-    """One bucket for each second, whatever is counted in it."""
+    """The window has one bucket for each second, however many events it counts."""
     window = Window(30)
     for number in range(events):
         window.add(number / 100)

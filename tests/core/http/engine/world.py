@@ -1,4 +1,4 @@
-"""A call on a clock of its own: what the tests of the engine play through."""
+"""Calls to an upstream on a fake clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNSENT = failed(Reason.CONNECT, "refused", transient=True, sent=False)
 
 @dataclass
 class World:
-    """An upstream on a clock of its own, and what it tells its observers."""
+    """An upstream on a fake clock, and the events that it sends to its observers."""
 
     policy: Policy = field(default_factory=Policy)
     chance: float = 0.0
