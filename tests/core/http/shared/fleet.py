@@ -25,7 +25,7 @@ HOUR = 3600.0
 
 
 class FakeCache:
-    """A dictionary, and what was asked of it; it can fail."""
+    """A cache in a dictionary that records its requests and can be made to fail."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -70,7 +70,7 @@ class Fleet:
     wall: FakeClock = field(default_factory=lambda: FakeClock(1_700_000_000.0))
 
     def process(self, uptime: float = 1000.0, policy: Policy = FRAGILE, wrong_by: float = 0.0) -> Process:
-        """Start one. `uptime`: what its monotonic clock shows; `wrong_by`: how far its wall clock is ahead."""
+        """Start a process with this monotonic clock, and a wall clock that is `wrong_by` seconds ahead."""
         return Process(self, policy, self.wall.now - uptime, wrong_by)
 
     @property
@@ -103,7 +103,7 @@ class Process:
         return self.shared.elect(upstream, now)
 
     def exchange(self) -> None:
-        """Do what its thread does within half a second."""
+        """Run the exchange that its thread runs each half second."""
         self.shared._due = 0.0
         self.shared.step()
 

@@ -1,6 +1,6 @@
 """Breaker and gate state shared by real processes through a real Redis server, which may fail.
 
-Nothing here depends on a quick machine: what has to happen is waited for, and the limits are far from the measured
+Nothing here depends on a quick machine: the tests wait for each event, and the limits are far from the measured
 times, which `python -m benchmarks.shared` prints.
 """
 
@@ -83,8 +83,8 @@ def test_a_process_that_starts_during_an_outage_learns_of_it(start: Start, upstr
     assert requests_to(upstream, "/second") <= 2
 
 
-def test_a_rate_limit_told_to_one_holds_for_all(start: Start, upstream: MisbehavingServer) -> None:
-    """Retry-After, told to one process, is heeded by the other."""
+def test_a_rate_limit_of_one_process_applies_to_all(start: Start, upstream: MisbehavingServer) -> None:
+    """A Retry-After that one process received pauses the other one too."""
     first, second = start(retries=0), start(retries=0)
     assert second.get("/second").outcome == "200"
     upstream.routes = {"first": reply(429, b"", "Retry-After: 300"), "second": reply(200)}
@@ -115,10 +115,10 @@ def test_one_of_them_probes_and_its_answer_holds_for_all(start: Start, upstream:
 
 
 @pytest.mark.parametrize("trouble", ["kill", "suspend"])
-def test_trouble_with_redis_delays_no_call(
+def test_a_redis_that_fails_delays_no_call(
     start: Start, upstream: MisbehavingServer, redis_server: RedisServer, trouble: str
 ) -> None:
-    """Killed or stopped in mid-run, it holds nobody up, probes neither; when it is back, state is shared again."""
+    """While Redis is killed or stopped, calls and probes are not delayed; after that, state is shared again."""
     options = {"retries": 0, "circuit_breaker": {"failures_in_a_row": 2, "open_for": 0.2}, "socket_timeout": 60.0}
     members = {"/first": start(**options), "/second": start(**options)}
     assert [member.get(path).outcome for path, member in members.items()] == ["200", "200"]

@@ -41,8 +41,8 @@ def test_nothing_secret_is_said(fleet: Fleet, caplog: pytest.LogCaptureFixture) 
     assert "redis:***host:1/0***" in caplog.text
 
 
-def test_half_a_password_is_not_said_either(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
-    """One with a slash in it, where what is before that passes for the port."""
+def test_part_of_a_password_is_not_logged(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """A password with a slash is not logged in part, although its beginning could be parsed as the port."""
     fleet.cache.error = ValueError("Port could not be cast to integer value as 's3cret'")
     fleet.process().exchange()
     assert "(ValueError: Port could not be cast to integer value as ***)" in caplog.text
@@ -107,7 +107,7 @@ def test_a_cache_that_hangs_is_not_asked_for_each_upstream(fleet: Fleet) -> None
     assert fleet.cache.asked == ["get"]
 
 
-class Mute(Exception):  # noqa: N818 - it is not about what it says
+class Mute(Exception):  # noqa: N818 - its name does not matter
     """An error that cannot be put into words."""
 
     def __str__(self) -> str:
@@ -121,7 +121,7 @@ def test_an_error_without_words_is_an_error(fleet: Fleet, caplog: pytest.LogCapt
     assert [(level, "(Mute)" in text) for level, text in lines(caplog)] == [("WARNING", True)]
 
 
-def test_a_log_that_fails_stops_nothing(fleet: Fleet) -> None:
+def test_a_failing_logging_filter_stops_nothing(fleet: Fleet) -> None:
     """A logging filter that raises ends neither the thread nor a call."""
 
     def refuse(record: logging.LogRecord) -> bool:

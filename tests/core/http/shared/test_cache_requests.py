@@ -1,4 +1,4 @@
-"""How often the shared cache is asked, and what for."""
+"""How often the shared cache is read and written, and for what."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_a_quiet_round_costs_one_look(fleet: Fleet) -> None:
     assert fleet.cache.asked == ["get"] * 10
 
 
-def test_records_outlive_what_they_tell(fleet: Fleet) -> None:
-    """A record stays until its breaker may send again and ten minutes more, a day at most."""
+def test_records_expire_after_their_breaker_may_send_again(fleet: Fleet) -> None:
+    """A record expires ten minutes after its breaker may send again, but after one day at most."""
     process = fleet.process()
     process.find_it_down()
     assert fleet.cache.timeouts["core.http:1:example"] == 15 + 600
@@ -37,8 +37,8 @@ def test_records_outlive_what_they_tell(fleet: Fleet) -> None:
     assert fleet.cache.timeouts["core.http:1:example"] == 86_400 + 600
 
 
-def test_a_wiped_cache_is_told_again_what_is_in_force(fleet: Fleet) -> None:
-    """An open breaker is written again; one that closed long ago is not, or each process would do so for ever."""
+def test_open_breakers_are_written_again_to_an_emptied_cache(fleet: Fleet) -> None:
+    """Open breakers are written again; closed ones are not, because each process would write them forever."""
     first, second = fleet.process(), fleet.process()
     first.find_it_down()
     fleet.cache.values.clear()
@@ -56,8 +56,8 @@ def test_a_wiped_cache_is_told_again_what_is_in_force(fleet: Fleet) -> None:
     assert fleet.cache.values == {}
 
 
-def test_news_that_could_not_be_told_are_told_later(fleet: Fleet) -> None:
-    """A change that fell into an outage of the cache reaches the others after it, even if it is that all is well."""
+def test_changes_during_an_outage_of_the_cache_are_written_later(fleet: Fleet) -> None:
+    """A change during an outage of the cache, even to closed, reaches the other processes after it."""
     first, second = fleet.process(), fleet.process()
     first.find_it_down()
     second.exchange()
@@ -72,8 +72,8 @@ def test_news_that_could_not_be_told_are_told_later(fleet: Fleet) -> None:
     assert (first.state, second.state) == (BreakerState.CLOSED, BreakerState.CLOSED)
 
 
-def test_a_failure_is_asked_about_at_once(fleet: Fleet) -> None:
-    """A process that sees one failure learns at once what others found, and does not wait for its half second."""
+def test_the_cache_is_read_at_once_after_a_failure(fleet: Fleet) -> None:
+    """After a failure, a process reads the state of the others at once, without waiting for the next half second."""
     first, second = fleet.process(), fleet.process()
     second.exchange()
     first.find_it_down()

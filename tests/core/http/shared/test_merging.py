@@ -20,7 +20,7 @@ SNAPSHOTS = st.sampled_from([BREAKERS, GATES]).flatmap(lambda each: st.tuples(ea
 
 @given(SNAPSHOTS)
 def test_merging_needs_no_order(snapshots: tuple[Any, Any, Any]) -> None:
-    """Who merges with whom, in which order and how often, comes to the same."""
+    """Records merged in any order, and any number of times, give the same result."""
     one, other, third = snapshots
     assert one.merge(other) == other.merge(one)
     assert one.merge(other).merge(third) == one.merge(other.merge(third))
@@ -57,15 +57,15 @@ def test_the_reason_is_that_of_the_longer_time() -> None:
     | st.dictionaries(st.text(), st.floats())
 )
 def test_whatever_the_cache_holds_can_be_read(value: object) -> None:
-    """What others wrote there is finite numbers of a believable time, or nothing."""
+    """For any content of the cache, the record has finite numbers and plausible times, or is ignored."""
     record = read(value, 1_700_000_000.0)
     assert all(math.isfinite(moment) for moment in (*record.breaker, *record.gate[:3]))
     assert record.gate.why.isprintable()
     assert max(record.breaker.changed, record.gate.reopened) <= 1_700_000_000 + HOUR
 
 
-def test_what_makes_no_sense_is_nothing() -> None:
-    """Too few numbers, too many, no numbers, or a change that is to come in two hours."""
+def test_invalid_records_are_ignored() -> None:
+    """Records with too few or too many numbers, without numbers or from two hours in the future are ignored."""
     good = (5.0, 5.0, 20.0, 0.0, 0.0, 0.0)
     assert read(good, 10.0) == read(list(good), 10.0) == Record(BreakerSnapshot(5.0, 5.0, 20.0))
     for bad in (None, "x" * 6, good[:5], (*good, 1.0), (True, *good[1:]), (math.nan, *good[1:]), (2 * HOUR, *good[1:])):
@@ -77,7 +77,7 @@ def test_what_makes_no_sense_is_nothing() -> None:
 
 
 def test_keys_suit_every_cache() -> None:
-    """Names stand as they are, origins of any length are hashed; neither holds what a cache refuses."""
+    """Keys contain names unchanged and origins as a hash, so that no cache refuses them."""
     assert key_of("pypi") == "core.http:1:pypi"
     keys = {key_of("other", f"{scheme}://{host}") for scheme in ("http", "https") for host in ("a" * 500, "[::1]:80")}
     assert len(keys) == 4

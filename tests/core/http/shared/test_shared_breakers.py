@@ -22,8 +22,8 @@ from tests.core.http.engine.world import BUSY, GET, OK
 from tests.core.http.shared.fleet import HOUR, Fleet
 
 
-def test_one_that_another_found_down_is_left_alone(fleet: Fleet) -> None:
-    """What one process found by two failures, the other knows without a single one, until the same moment."""
+def test_an_outage_found_by_one_process_applies_to_all(fleet: Fleet) -> None:
+    """After two failures in one process, the breaker of the other is open without a failure, until the same time."""
     first, second = fleet.process(1000), fleet.process(77)
     first.find_it_down()
     fleet.wall.advance(5)
@@ -34,8 +34,8 @@ def test_one_that_another_found_down_is_left_alone(fleet: Fleet) -> None:
         Call(second.upstream, GET).begin()
 
 
-def test_taking_over_is_told_as_what_it_is(fleet: Fleet) -> None:
-    """Opening is a change in one process and followed in the others: it is counted once, and each knows its state."""
+def test_a_change_of_another_process_is_not_counted_twice(fleet: Fleet) -> None:
+    """An opened breaker is counted in the process that opened it; the others only export its state."""
     first, second = fleet.process(), fleet.process()
     first.find_it_down()
     for _ in range(3):
@@ -97,8 +97,8 @@ def test_closing_is_taken_over(fleet: Fleet) -> None:
     assert first.state is BreakerState.CLOSED
 
 
-def test_a_failed_probe_keeps_all_away_for_twice_as_long(fleet: Fleet) -> None:
-    """Who waited for the probe of another doubles with it, and the next probe after that, whoever sends it."""
+def test_a_failed_probe_doubles_the_open_time_for_all(fleet: Fleet) -> None:
+    """After a failed probe, all processes double the open time, and again after the next one."""
     first, second = fleet.process(), fleet.process()
     first.find_it_down()
     second.exchange()
@@ -117,10 +117,10 @@ def test_a_failed_probe_keeps_all_away_for_twice_as_long(fleet: Fleet) -> None:
     ("answers", "state"), [((OK, BUSY), BreakerState.OPEN), ((BUSY, OK), BreakerState.CLOSED)], ids=["fails", "answers"]
 )
 @pytest.mark.parametrize("first_told", ["quick", "slow"])
-def test_of_two_probes_the_later_answer_holds_for_all(
+def test_of_two_probes_the_later_answer_counts(
     fleet: Fleet, answers: tuple[Outcome, Outcome], state: BreakerState, first_told: str
 ) -> None:
-    """However long a probe took and whoever tells first: what was found last counts, not what was begun last."""
+    """Of two probes, the one that ended last counts, not the one that started last."""
     slow, quick = fleet.process(), fleet.process()
     slow.find_it_down()
     quick.exchange()
@@ -139,8 +139,8 @@ def test_of_two_probes_the_later_answer_holds_for_all(
     assert (slow.state, quick.state) == (state, state)
 
 
-def test_late_answers_do_not_count_after_taking_over(fleet: Fleet) -> None:
-    """What was sent before another process found it down neither closes nor opens anything."""
+def test_late_answers_do_not_change_the_state_of_another_process(fleet: Fleet) -> None:
+    """Answers to requests from before another process opened the breaker do not change its state."""
     first, second = fleet.process(), fleet.process()
     late, _ = second.begin()
     first.find_it_down()
@@ -149,8 +149,8 @@ def test_late_answers_do_not_count_after_taking_over(fleet: Fleet) -> None:
     assert second.state is BreakerState.OPEN
 
 
-def test_what_was_found_here_meanwhile_is_not_overwritten(fleet: Fleet) -> None:
-    """Between asking the cache and taking over, a call may have found something: that is the later change."""
+def test_a_later_change_of_this_process_is_not_overwritten(fleet: Fleet) -> None:
+    """A change that a call made after the cache was read is the later one, and stays."""
     process = fleet.process()
     assert process.upstream.breaker is not None
     seen = process.upstream.breaker.snapshot
@@ -166,8 +166,8 @@ def test_what_was_found_here_meanwhile_is_not_overwritten(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("wrong_by", [-1800.0, -5.0, 5.0, 1800.0])
-def test_clocks_that_are_wrong_do_not_undo_what_is_found(fleet: Fleet, wrong_by: float) -> None:
-    """A change that is made in the knowledge of another comes after it, whatever the clocks say."""
+def test_wrong_clocks_do_not_undo_a_change(fleet: Fleet, wrong_by: float) -> None:
+    """A change counts as later than those that its process had read, even if its clock is behind."""
     right, wrong = fleet.process(), fleet.process(wrong_by=wrong_by)
     right.find_it_down()
     wrong.exchange()

@@ -14,8 +14,8 @@ from tests.core.http.engine.world import GET, OK
 from tests.core.http.shared.fleet import HOUR, Fleet
 
 
-def test_one_that_limits_the_rate_of_another_is_left_alone(fleet: Fleet) -> None:
-    """Retry-After, told to one process, holds for all, until the same moment."""
+def test_a_pause_of_one_process_applies_to_all(fleet: Fleet) -> None:
+    """A Retry-After that one process received pauses all processes until the same time."""
     first, second = fleet.process(1000), fleet.process(77)
     first.attempt(answer(429, Retry_After="300"))
     first.exchange()
@@ -44,7 +44,7 @@ def test_the_reason_is_the_same_in_every_process(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("uptimes", [(1000.0, 1000.0), (1000.0, 77.0), (77.0, 1000.0)], ids=str)
 def test_the_longer_time_at_the_gate_wins(fleet: Fleet, uptimes: tuple[float, float]) -> None:
-    """Two processes that were told different times both keep to the longer one, whoever tells first."""
+    """If two processes received different times, both use the longer one, in any order."""
     first, second = (fleet.process(uptime) for uptime in uptimes)
     first.attempt(answer(429, Retry_After="300"))
     second.attempt(answer(429, Retry_After="30"))
@@ -74,7 +74,7 @@ def test_a_gate_that_a_probe_opened_is_open_for_all(fleet: Fleet) -> None:
 
 
 def test_the_probe_at_the_gate_is_one_for_the_fleet(fleet: Fleet) -> None:
-    """Where the hour is over, one process sends; a call of another waits for a second, or is told to come back then."""
+    """After the hour, one process sends a probe; a call of another waits one second, or is refused for that time."""
     first, second = fleet.process(), fleet.process()
     first.attempt(answer(429, Retry_After="86400"))
     for process in (first, second):

@@ -86,8 +86,8 @@ def test_calls_of_one_process_ask_together(fleet: Fleet) -> None:
     assert fleet.cache.asked.count("add") == 1
 
 
-def test_an_election_wakes_who_waits_for_it(fleet: Fleet) -> None:
-    """A call that waits for the decision goes on as soon as it is there."""
+def test_a_decision_wakes_the_waiting_call(fleet: Fleet) -> None:
+    """A call that waits for the decision is woken as soon as it is made."""
     process = fleet.process()
     process.find_it_down()
     fleet.wall.advance(15)
@@ -98,7 +98,7 @@ def test_an_election_wakes_who_waits_for_it(fleet: Fleet) -> None:
     assert woken.is_set()
 
 
-def test_an_election_that_takes_too_long_is_none(fleet: Fleet) -> None:
+def test_an_election_that_takes_too_long_is_ignored(fleet: Fleet) -> None:
     """After 100 ms without a decision each process sends its own probe, as it would without a cache."""
     process = fleet.process()
     process.find_it_down()
@@ -148,8 +148,8 @@ def test_an_election_that_the_cache_breaks_off_is_won_by_all(fleet: Fleet) -> No
     assert isinstance(call.begin(), Send)
 
 
-def test_who_waits_for_an_election_is_woken_when_the_cache_fails(fleet: Fleet) -> None:
-    """A call goes on as soon as it is known that no answer will come."""
+def test_a_waiting_call_is_woken_when_the_cache_fails(fleet: Fleet) -> None:
+    """A call that waits for the decision is woken as soon as the cache has failed."""
     process = fleet.process()
     process.find_it_down()
     fleet.wall.advance(15)
@@ -162,8 +162,8 @@ def test_who_waits_for_an_election_is_woken_when_the_cache_fails(fleet: Fleet) -
     assert isinstance(call.begin(), Send)
 
 
-def test_one_that_is_not_shared_holds_no_election(fleet: Fleet) -> None:
-    """Of a host beyond those that are shared nobody else would hear: its probe waits for no answer."""
+def test_a_host_that_is_not_shared_has_no_election(fleet: Fleet) -> None:
+    """The probe of a host whose state is not shared is sent without waiting for a decision."""
     process = fleet.process()
     process.find_it_down()
     process.shared._upstreams = list
@@ -172,8 +172,8 @@ def test_one_that_is_not_shared_holds_no_election(fleet: Fleet) -> None:
     assert isinstance(process.begin()[1], Send)
 
 
-def test_news_decide_an_election(fleet: Fleet) -> None:
-    """Where another process has sent the probe already, its outcome holds, and nobody votes."""
+def test_the_outcome_of_another_probe_ends_an_election(fleet: Fleet) -> None:
+    """If another process has already sent the probe, its outcome counts, and there is no election."""
     first, second = fleet.process(), fleet.process()
     first.find_it_down()
     second.exchange()
@@ -231,8 +231,8 @@ def test_a_turn_that_another_process_has_by_now_stays_its_own(fleet: Fleet) -> N
     assert third.probe() is None
 
 
-def test_a_winner_that_goes_on_calling_keeps_its_turn(fleet: Fleet) -> None:
-    """The process of a probe that came to nothing may send the next one itself, without asking."""
+def test_the_winner_may_send_the_next_probe_too(fleet: Fleet) -> None:
+    """After a probe without a result, its process may send the next one without another election."""
     process, other = fleet.process(), fleet.process()
     process.find_it_down()
     other.exchange()
@@ -245,8 +245,8 @@ def test_a_winner_that_goes_on_calling_keeps_its_turn(fleet: Fleet) -> None:
     assert other.probe() is None
 
 
-def test_a_turn_that_is_long_ago_is_asked_for_again(fleet: Fleet) -> None:
-    """A winner renews its key before another probe, so that nobody takes it meanwhile; its own key does not stop it."""
+def test_a_winner_renews_its_key(fleet: Fleet) -> None:
+    """A winner renews its key before another probe, so that no other process takes it; its own key does not stop it."""
     process = fleet.process()
     process.find_it_down()
     fleet.wall.advance(15)
@@ -260,7 +260,7 @@ def test_a_turn_that_is_long_ago_is_asked_for_again(fleet: Fleet) -> None:
 
 
 def test_a_killed_winner_blocks_nobody_for_long(fleet: Fleet) -> None:
-    """Its key ends by itself, soon after its attempt would have."""
+    """The key of a killed winner expires soon after the end of its attempt."""
     first = fleet.process()
     first.find_it_down()
     fleet.wall.advance(15)

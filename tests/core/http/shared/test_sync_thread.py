@@ -84,8 +84,8 @@ def test_the_thread_begins_with_the_first_call(shy: Shy) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_was_ended_is_replaced(shy: Shy, caplog: pytest.LogCaptureFixture) -> None:
-    """What no thread survives is said, and the next call starts another, which keeps to the pause."""
+def test_a_thread_that_died_is_replaced(shy: Shy, caplog: pytest.LogCaptureFixture) -> None:
+    """The error that ends the thread is logged, and the next call starts another thread, which waits for the pause."""
     shy.error = SystemExit()
     upstreams = real(shy)
     upstreams.upstream(ORIGIN)
@@ -105,7 +105,7 @@ def test_a_thread_that_was_ended_is_replaced(shy: Shy, caplog: pytest.LogCapture
 
 
 def test_a_thread_that_has_a_successor_ends(fleet: Fleet) -> None:
-    """Exchanges are not for two threads: only the one that is known goes on."""
+    """If two threads exchange state, only the registered one continues."""
     shared = fleet.process().shared
     shared._thread = threading.Thread()
     shared._run()
@@ -146,8 +146,8 @@ def test_named_upstreams_are_exchanged_before_they_are_used() -> None:
     assert upstreams._to_share() == {}
 
 
-def test_hosts_of_users_push_no_other_out_of_what_is_shared() -> None:
-    """Users may name a thousand hosts a minute; those that code chose are exchanged all the same, and apart."""
+def test_untrusted_hosts_do_not_displace_shared_hosts() -> None:
+    """Hosts in users' URLs, however many, do not displace the hosts of trusted calls from the exchange."""
     upstreams = real(FakeCache())
     assert upstreams._sharing is not None
     upstreams._sharing.attend = lambda: None  # type: ignore[method-assign]
@@ -161,8 +161,8 @@ def test_hosts_of_users_push_no_other_out_of_what_is_shared() -> None:
     assert len({key_of(*about) for about in shared}) == len(shared) == 2 + 1 + 50
 
 
-def test_what_is_heard_of_a_part_is_shared(fleet: Fleet) -> None:
-    """A quota that one process has used up is used up for all, and the breaker stays the upstream's."""
+def test_the_quota_of_a_resource_is_shared(fleet: Fleet) -> None:
+    """A quota that one process has used up counts as used up in all, and the breaker is that of the upstream."""
     processes = [fleet.process() for _ in range(2)]
     for process in processes:
         both = {
@@ -217,10 +217,10 @@ def test_a_cache_that_hangs_holds_no_call_up(shy: Shy, caplog: pytest.LogCapture
     upstreams.forget()
 
 
-def test_a_process_that_can_start_no_thread_goes_on_alone(
+def test_a_process_that_cannot_start_a_thread(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No call fails for want of a thread."""
+    """If no thread can be started, calls work without shared state."""
 
     def start(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -235,7 +235,7 @@ def test_a_process_that_can_start_no_thread_goes_on_alone(
 
 
 def test_sessions_with_a_policy_of_their_own_share_nothing() -> None:
-    """What a derived registry finds is nobody else's."""
+    """The state of a derived registry is not shared."""
     upstreams = real(FakeCache())
     derived = upstreams.derive(Policy(), None, None)
     assert derived._elect is None

@@ -1,4 +1,4 @@
-"""What processes tell each other for people to look at: last errors, quotas, and since when a breaker is open."""
+"""Diagnostics that processes share: last errors, quotas, and since when a breaker is open."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def failure_of(name: str = "pypi", outcome: Outcome = BUSY, **target: Any) -> At
     return AttemptEnded(name, replace(Target("GET", "https", "pypi.org", "/simple/"), **target), outcome, 0.1)
 
 
-# What is noted
+# What is recorded
 
 
-def test_the_last_failed_attempt_is_noted(recorder: DiagnosticsRecorder) -> None:
-    """Whether a retry helped or not; what succeeds, is answered 404 or is cancelled changes nothing."""
+def test_the_last_failed_attempt_is_recorded(recorder: DiagnosticsRecorder) -> None:
+    """The last failure is recorded even if a retry succeeded; successes, 404s and cancelled attempts change nothing."""
     recorder.observe(failure_of(outcome=failed(Reason.DNS, "NameResolutionError", transient=True)))
     recorder.observe(failure_of())
     for outcome in (OK, Outcome(Result.CLIENT_ERROR, status=404), None):
@@ -122,8 +122,8 @@ def test_quotas_are_noted_by_resource(recorder: DiagnosticsRecorder) -> None:
     assert recorder.of("other") == Diagnostics()
 
 
-def test_what_a_terminal_obeys_is_not_noted(recorder: DiagnosticsRecorder) -> None:
-    """Escape sequences and line breaks are replaced, and long texts cut; what is told can be read again."""
+def test_control_characters_are_not_recorded(recorder: DiagnosticsRecorder) -> None:
+    """Escape sequences and line breaks are replaced, long texts are cut, and the record can be read again."""
     recorder.observe(failure_of(host="h" * 1000, path="/\x1b[2J\r\n\u202e" + "x" * 1000))
     noted = recorder.of("pypi").failures[""]
     assert (len(noted.host), len(noted.path)) == (300, 300)
@@ -136,15 +136,15 @@ def test_what_a_terminal_obeys_is_not_noted(recorder: DiagnosticsRecorder) -> No
 
 @given(one=NEWS, other=NEWS)
 def test_merging_needs_no_order(one: Diagnostics, other: Diagnostics) -> None:
-    """Who merges with whom, and how often, comes to the same; no more is kept than one process keeps."""
+    """Records merged in any order give the same result, which is no larger than that of one process."""
     merged = one.merge(other, NOW)
     assert merged == other.merge(one, NOW) == merged.merge(other, NOW) == merged.merge(one, NOW)
     assert len(merged.failures) <= MOST_HOSTS
     assert read(merged.plain, NOW) == merged
 
 
-def test_the_latest_wins_and_what_is_old_goes() -> None:
-    """Each entry by its own time; what is older than a day is no news."""
+def test_the_latest_entry_wins_and_old_ones_are_dropped() -> None:
+    """Of each entry, the latest one is kept; entries older than a day are dropped."""
     early, late = Failure(NOW, *DETAILS), Failure(NOW + 1, *DETAILS)
     one, other = (
         Diagnostics({"": early}, transitions={"": Transition(NOW + 5, True)}),
@@ -162,7 +162,7 @@ _JSON = st.recursive(
 
 @given(_JSON | st.tuples(*[st.dictionaries(st.text(max_size=5), _JSON, max_size=2)] * 3))
 def test_whatever_the_cache_holds_can_be_read(value: object) -> None:
-    """What others wrote there is news of a believable time, or nothing."""
+    """For any content of the cache, the record has plausible times, or is ignored."""
     news = read(value, NOW)
     assert all(moment <= NOW + 60 for moment in (each[0] for values in news.plain for each in values.values()))
 
@@ -191,8 +191,8 @@ GOOD: Any = ({"": (NOW, *DETAILS)}, {"core": (NOW, 5000, 12, NOW + 9)}, {"": (NO
         ({}, {}, {3: (NOW, True)}),
     ],
 )
-def test_what_makes_no_sense_is_nothing(bad: object) -> None:
-    """Of another shape, of the future, too long or too many: the record counts as empty."""
+def test_invalid_records_are_ignored(bad: object) -> None:
+    """A record with another shape, a future time, too long texts or too many entries counts as empty."""
     assert read(GOOD, NOW) == read(list(GOOD), NOW) != Diagnostics()
     assert read(bad, NOW) == Diagnostics()
 
@@ -212,8 +212,8 @@ def test_others_hear_of_it_within_a_round(fleet: Fleet) -> None:
     assert fleet.cache.timeouts[KEY] == KEPT
 
 
-def test_since_when_it_is_down_is_told_by_who_found_it(fleet: Fleet) -> None:
-    """Neither a failed probe nor a process that follows makes an outage begin anew; an answered probe ends it."""
+def test_the_start_of_an_outage_is_that_of_the_first_process(fleet: Fleet) -> None:
+    """Failed probes and other processes do not change the start of an outage; an answered probe ends it."""
     first, second = fleet.process(1000), fleet.process(77)
     began = fleet.wall.now
     first.find_it_down()
@@ -235,8 +235,8 @@ def test_since_when_it_is_down_is_told_by_who_found_it(fleet: Fleet) -> None:
     }
 
 
-def test_two_that_write_at_once_are_both_heard(fleet: Fleet) -> None:
-    """Who was overwritten looks again, and tells it once more."""
+def test_two_processes_that_write_at_once(fleet: Fleet) -> None:
+    """A process whose record was overwritten reads it again, and writes its entries once more."""
     first, second = fleet.process(), fleet.process()
     first.attempt()
     fleet.wall.advance(0.1)
@@ -251,7 +251,7 @@ def test_two_that_write_at_once_are_both_heard(fleet: Fleet) -> None:
         return value
 
     fleet.cache.get = get  # type: ignore[method-assign]
-    first.exchange()  # between its look and its word, the second tells its own
+    first.exchange()  # between its read and its write, the second process writes its record
     assert read(fleet.cache.values[KEY], fleet.wall.now).quotas == {}
     for process in (first, second, first):
         process.exchange()
@@ -271,8 +271,8 @@ def test_nothing_new_costs_nothing(fleet: Fleet) -> None:
     assert fleet.cache.asked == ["get"]  # of the breaker and the gate
 
 
-def test_what_could_not_be_told_is_told_later(fleet: Fleet) -> None:
-    """After an outage of the cache the last error is there."""
+def test_errors_during_an_outage_of_the_cache_are_written_later(fleet: Fleet) -> None:
+    """After an outage of the cache, the last error is written."""
     process = fleet.process()
     process.attempt()
     fleet.cache.error = OSError("down")
@@ -296,8 +296,8 @@ def test_news_that_cannot_be_read_stop_nothing(fleet: Fleet, caplog: pytest.LogC
     assert read(fleet.cache.values[KEY], fleet.wall.now).failures[""].status == 503
 
 
-def test_records_of_breakers_are_what_they_were(fleet: Fleet) -> None:
-    """A process of the release before reads and writes them, and never looks at the news."""
+def test_records_of_breakers_have_the_format_of_the_last_release(fleet: Fleet) -> None:
+    """A process of the last release can read and write the records of breakers, and ignores the diagnostics."""
     fleet.process().find_it_down()
     record = fleet.cache.values["core.http:1:example"]
     assert type(record) is tuple
@@ -308,8 +308,8 @@ def test_records_of_breakers_are_what_they_were(fleet: Fleet) -> None:
 # In the process
 
 
-def test_errors_of_sessions_with_a_policy_of_their_own_are_noted_too() -> None:
-    """They are the upstream's; its breaker there is another one, and not what is shown."""
+def test_errors_of_sessions_with_a_policy_of_their_own_are_recorded_too() -> None:
+    """Such errors are recorded for the upstream, but the breaker of the session is not shown."""
     upstreams = ProcessRegistry(Config(default=FRAGILE), runtime=Runtime())
     origin = Origin("https", "example.org", 443)
     call = Call(upstreams.derive(FRAGILE, None, None).upstream(origin), GET)
@@ -357,8 +357,10 @@ def test_a_forked_child_has_news_of_its_own() -> None:
     assert printed == ["0", "1", "child 0"]
 
 
-def test_an_error_in_it_reaches_no_caller(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged, and the call goes on."""
+def test_an_error_in_the_diagnostics_reaches_no_caller(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error in the diagnostics is logged, and the call continues."""
 
     def fail(*_: object) -> None:
         raise ValueError("no")
