@@ -90,14 +90,14 @@ def test_one_bad_record_refuses_the_name() -> None:
 
 
 @given(st.ip_addresses(v=4))
-def test_what_is_not_global_is_never_public(ip: ipaddress.IPv4Address) -> None:
-    """The list here only ever refuses more than Python's."""
+def test_addresses_that_python_calls_not_global_are_refused(ip: ipaddress.IPv4Address) -> None:
+    """The list of this library refuses every address that Python's list refuses."""
     assert ip.is_global or not is_public(str(ip))
 
 
 @given(st.ip_addresses(v=6))
 def test_only_global_unicast_is_public(ip: ipaddress.IPv6Address) -> None:
-    """Of IPv6 only what has been given out, and none that carries an IPv4 address."""
+    """Only allocated IPv6 addresses are public, and none that embeds an IPv4 address."""
     if is_public(str(ip)):
         assert ip in ipaddress.ip_network("2000::/3")
         assert ip.is_global

@@ -33,8 +33,8 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("body", BODIES, ids=["all bytes", "broken", "ff", "random", "nothing"])
-def test_text_is_what_requests_makes_of_it(codec: str, body: bytes) -> None:
-    """For every codec of the list, bytes that it does not know included, and character for character."""
+def test_text_equals_that_of_requests(codec: str, body: bytes) -> None:
+    """For every codec of the list, the text equals that of requests, also for bytes that the codec does not know."""
     assert charsets.decode(body, codec) == body.decode(codec, "replace")
 
 
@@ -43,7 +43,7 @@ def test_the_codecs_of_one_byte_have_one_character_for_each(codec: str) -> None:
     """So a text can be decoded by a table, without an error handler that is called for every byte."""
     table = charsets._table(codec)
     assert len(table) == 256
-    assert "\ufffe" not in table  # what charmap_decode takes for a gap
+    assert "\ufffe" not in table  # charmap_decode treats this character as a gap
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_codecs_of_one_byte_have_one_character_for_each(codec: str) -> None:
     ],
 )
 def test_a_charset_is_one_of_the_list_or_unknown(charset: str, codec: str | None) -> None:
-    """Python's aliases and odd spellings are understood; what is no text, or not linear, is no charset."""
+    """Python's aliases and odd spellings are accepted; codecs that are no text encodings, or not linear, are not."""
     assert charsets.codec_of(charset) == codec
 
 
@@ -133,8 +133,8 @@ def test_a_megabyte_of_punycode_is_decoded_by_no_punycode(monkeypatch: pytest.Mo
         answer.json()
 
 
-def test_the_callers_own_encoding_is_the_callers() -> None:
-    """`response.encoding = …` means what it means in requests, any codec included."""
+def test_the_encoding_that_the_caller_sets_is_used() -> None:
+    """`response.encoding = …` works as in requests, with any codec."""
     answer = response(b"+AGE-", "text/plain; charset=none-such")
     answer.encoding = "utf-7"
     assert answer.text == "a"
@@ -151,7 +151,7 @@ def test_text_in_pieces_is_the_same_text(charset: str, size: int) -> None:
 
 
 class Detector:
-    """Stands in for chardet or charset_normalizer, and notes how much it gets."""
+    """A replacement for chardet or charset_normalizer that records the size of its samples."""
 
     def __init__(self, encoding: str | None) -> None:
         self.encoding = encoding
@@ -182,7 +182,7 @@ def test_a_long_body_is_guessed_by_a_sample(length: int, detector: Detector) -> 
 
 
 def test_the_sample_begins_where_the_text_is_no_longer_utf_8(detector: Detector) -> None:
-    """And ends between two words, for half a character would tell against its charset."""
+    """The sample ends between two words, because half a character would be evidence against its charset."""
     answer = response(b"<html>" * 10_000 + "слово ".encode("cp1251") * 10_000, None)
     assert answer.apparent_encoding == "cp1251"
     assert detector.samples[0].lstrip(b"<html>").startswith("слово ".encode("cp1251")[:3])

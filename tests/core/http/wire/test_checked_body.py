@@ -137,8 +137,8 @@ def test_half_a_compressed_body_is_an_error_by_every_way(
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_a_whole_body_is_whole_by_every_way(coding: str, serve: Serve, once: ResilientSession) -> None:
-    """Nothing of the above is said of what is complete."""
+def test_a_complete_body_raises_nothing(coding: str, serve: Serve, once: ResilientSession) -> None:
+    """A complete body raises none of these errors, however it is read."""
     name, body = CODINGS[coding]
     whole = head("Transfer-Encoding: chunked", f"Content-Encoding: {name}") + chunks_of(body) + b"0\r\n\r\n"
     server = serve(*[answer for _ in WAYS for answer in (reply(200, body, f"Content-Encoding: {name}"), Reply(whole))])
@@ -150,10 +150,8 @@ def test_a_whole_body_is_whole_by_every_way(coding: str, serve: Serve, once: Res
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 @pytest.mark.parametrize("cut", [3, 7, 2_000])
-def test_half_a_plain_body_is_an_error_where_its_framing_tells(
-    framing: str, cut: int, serve: Serve, once: ResilientSession
-) -> None:
-    """A Content-Length, or the chunk that ends all chunks."""
+def test_a_truncated_plain_body_is_an_error(framing: str, cut: int, serve: Serve, once: ResilientSession) -> None:
+    """Content-Length or a missing last chunk shows that an uncompressed body was truncated."""
     if framing == "chunks":
         cut += 1  # "0\r\n\r\n" without its last line break is complete
     server = serve(*[Reply(FRAMINGS[framing](TEXT, cut, "X-Plain: yes"))] * len(WAYS))
@@ -208,8 +206,8 @@ def test_half_a_body_is_tried_again(
 
 
 @pytest.mark.parametrize("way", ["iter_content", "iter_lines", "iter_content(None)"])
-def test_what_broke_once_stays_broken(way: str, serve: Serve, once: ResilientSession) -> None:
-    """After an error in the middle, the rest is not taken for a body: it is no longer there."""
+def test_a_broken_body_stays_broken(way: str, serve: Serve, once: ResilientSession) -> None:
+    """After an error in the middle of a body, reading again raises an error too, and does not return the rest."""
     server = serve(Reply(FRAMINGS["chunks"](TEXT, 100, "X-Plain: yes")))
     with once.get(server.url, stream=True) as response:
         for again in (way, "content", "iter_content", "text"):
@@ -228,10 +226,10 @@ def test_nothing_at_all_is_an_empty_body(way: str, framing: str, serve: Serve, o
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)], ids=["HEAD", "204", "304"])
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
-def test_an_answer_without_a_body_lacks_none(
+def test_an_answer_that_has_no_body_is_complete(
     method: str, status: int, coding: str, serve: Serve, once: ResilientSession
 ) -> None:
-    """Whatever its headers say of the body that there is not."""
+    """The answer to HEAD, a 204 or a 304 is complete, whatever its Content-Length."""
     server = serve(Reply(f"HTTP/1.1 {status} X\r\nContent-Encoding: {coding}\r\nContent-Length: 99\r\n\r\n".encode()))
     assert once.request(method, server.url).content == b""
 
@@ -240,7 +238,7 @@ def test_an_answer_without_a_body_lacks_none(
 def test_a_coding_that_urllib3_does_not_know_is_left_to_the_caller(
     coding: str, serve: Serve, once: ResilientSession
 ) -> None:
-    """Many such bodies are plain: object stores keep "aws-chunked". The header tells (see docs/calls.md)."""
+    """Bodies with an unknown coding are not decoded, because many are plain: object stores keep "aws-chunked"."""
     server = serve(reply(200, b"as it came", f"Content-Encoding: {coding}"))
     response = once.get(server.url)
     assert (response.content, response.headers["Content-Encoding"]) == (b"as it came", coding)
@@ -248,7 +246,7 @@ def test_a_coding_that_urllib3_does_not_know_is_left_to_the_caller(
 
 @pytest.mark.parametrize("coding", ["gzip, compress", "identity, gzip", "gzip, exi"])
 def test_a_list_with_an_unknown_coding_is_an_error(coding: str, serve: Serve, once: ResilientSession) -> None:
-    """One of them can be undone, and the other cannot: what comes of it is neither."""
+    """If only some codings of a list are known, the body cannot be decoded, so it is an error."""
     server = serve(reply(200, gzip.compress(TEXT), f"Content-Encoding: {coding}"))
     with pytest.raises(requests.RequestException):
         once.get(server.url)
@@ -266,10 +264,10 @@ EMPTY_BLOCK = b"\0\0\0\xff\xff"
     [("gzip", b"", EMPTY_MEMBER * 3_000), ("deflate", b"\x78\x9c", EMPTY_BLOCK * 13_000)],
     ids=["gzip", "deflate"],
 )
-def test_a_body_without_end_that_decompresses_to_nothing_is_cut_off(
+def test_an_endless_body_that_decompresses_to_nothing_is_an_error(
     coding: str, first: bytes, repeat: bytes, stream: bool, serve: Serve
 ) -> None:
-    """`max_response_bytes` counts what it decompresses to; so it would be read for as long as there is time."""
+    """An endless body that decompresses to nothing raises an error, and takes little memory."""
     server = serve(Reply(head(f"Content-Encoding: {coding}") + first, repeat=repeat))
     with ResilientSession(Policy(retries=0, attempt_timeout=60, max_response_bytes=50_000)) as session:
         session.trust_env = False
@@ -284,8 +282,8 @@ def test_a_body_without_end_that_decompresses_to_nothing_is_cut_off(
     assert server.closed.wait(10)
 
 
-def test_a_streamed_body_that_decompresses_to_nothing_is_cut_off_too(serve: Serve, once: ResilientSession) -> None:
-    """There is no limit to what the caller reads, but to what comes to nothing there is."""
+def test_a_streamed_body_that_decompresses_to_nothing_is_an_error_too(serve: Serve, once: ResilientSession) -> None:
+    """A streamed body has no limit of size, but one for data that decompresses to nothing."""
     server = serve(Reply(head("Content-Encoding: gzip"), repeat=EMPTY_MEMBER * 3_000))
     with (
         once.get(server.url, stream=True) as response,
@@ -296,7 +294,7 @@ def test_a_streamed_body_that_decompresses_to_nothing_is_cut_off_too(serve: Serv
 
 @pytest.mark.parametrize("size", [None, -1, 10**9])
 def test_a_compressed_body_is_decompressed_bit_by_bit(size: int | None, serve: Serve, once: ResilientSession) -> None:
-    """All that follows is copied for each member of gzip, so a megabyte at a time would cost the square of it."""
+    """A body is decompressed in small pieces, because each gzip member copies the rest of the piece."""
     fed: list[int] = []
     body = gzip.compress(b"x") * 20_000
     server = serve(reply(200, body, "Content-Encoding: gzip"))
@@ -330,10 +328,10 @@ def test_a_compressed_body_is_decompressed_bit_by_bit(size: int | None, serve: S
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("way", ["content", "text", "iter_content", "iter_lines"])
-def test_what_a_reader_of_bodies_raises_is_a_request_exception(
+def test_errors_of_urllib3_while_a_body_is_read_are_request_exceptions(
     error: Exception, way: str, serve: Serve, once: ResilientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server brought it about, wherever in urllib3 it comes from (AttributeError: psf/requests#3807)."""
+    """An error that a server causes anywhere in urllib3 is a RequestException (AttributeError: psf/requests#3807)."""
     server = serve(reply(200, b"body"))
     with once.get(server.url, stream=True) as response:
         response.raw._raw_read = raising(error, "urllib3.response")
@@ -343,8 +341,8 @@ def test_what_a_reader_of_bodies_raises_is_a_request_exception(
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, KeyboardInterrupt, MemoryError])
-def test_what_the_caller_raises_while_it_reads_passes(error: type[BaseException], serve: Serve) -> None:
-    """As a signal handler's exception does, or the want of memory."""
+def test_errors_of_the_caller_while_a_body_is_read_are_raised(error: type[BaseException], serve: Serve) -> None:
+    """The exception of a signal handler or a MemoryError is raised unchanged."""
     server = serve(reply(200, b"body"))
 
     def interrupted(*_: Any, **__: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the library relies on in other libraries is there, or the import says what is missing."""
+"""The import checks the parts of other libraries that the library needs, and names a missing one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def floors() -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def test_the_floors_are_those_of_pyproject() -> None:
-    """What the import refuses and what pip refuses are the same versions, in every group that names them."""
+    """The lowest versions that the import accepts are those in every group of pyproject.toml."""
     known = supported_versions.FLOORS
     assert {(name, floor) for name, floor in floors() if name in known} == set(known.items())
 
@@ -85,10 +85,8 @@ def test_a_version_is_compared_as_numbers() -> None:
         supported_versions.check_version("urllib3", "2.6.2")
 
 
-def test_a_copy_without_the_notes_of_pip_is_not_refused(
-    monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]
-) -> None:
-    """Where prometheus-client was copied to, nothing tells which version it is."""
+def test_a_copy_without_metadata_is_not_refused(monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]) -> None:
+    """A copy of prometheus-client without metadata has no known version, and is accepted."""
 
     def none(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
@@ -98,7 +96,7 @@ def test_a_copy_without_the_notes_of_pip_is_not_refused(
 
 
 def test_urllib3_future_is_refused(monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]) -> None:
-    """The import says what is in the way and what to do."""
+    """If urllib3-future is installed, the import fails and says what to do."""
     monkeypatch.setattr(urllib3, "__version__", "2.13.905")
     with pytest.raises(ImportError, match="Uninstall urllib3-future and reinstall urllib3"):
         again()
@@ -163,7 +161,7 @@ def test_a_decoder_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch,
 
 
 class _Stream:
-    """What urllib3's decoders for zstd and brotli keep in `_obj`."""
+    """The object that urllib3's decoders for zstd and brotli keep in `_obj`."""
 
     def __init__(self) -> None:
         self.eof = False
@@ -198,10 +196,10 @@ def read(body: bytes, decoder: urllib3.response.ContentDecoder) -> urllib3.respo
 
 
 @pytest.mark.parametrize("name", ["ZstdDecoder", "BrotliDecoder"])
-def test_an_optional_decoder_tells_its_end(
+def test_truncated_bodies_of_optional_decoders_are_errors(
     name: str, monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]
 ) -> None:
-    """With brotli installed, a body that was cut short does not pass for a whole one; nor does zstd inside gzip."""
+    """A truncated body in brotli, or in zstd inside gzip, is an error."""
     monkeypatch.setattr(urllib3.response, name, _Optional, raising=False)
     again()
     assert compat.is_cut_short(read(b"cut", _Optional()))
@@ -211,8 +209,8 @@ def test_an_optional_decoder_tells_its_end(
     assert compat.is_cut_short(read(zlib.compress(b"packed") + b"cut", several))
 
 
-def test_a_decoder_of_somebody_else_is_an_error() -> None:
-    """Nothing tells when it is complete: that is said, and not taken for complete."""
+def test_an_unknown_decoder_is_an_error() -> None:
+    """A body with an unknown decoder is an error, because it is not known whether it is complete."""
     foreign = type("OwnDecoder", (_Optional,), {})()
     with pytest.raises(requests.exceptions.ContentDecodingError, match="OwnDecoder"):
         compat.is_cut_short(read(b"whole.", foreign))
@@ -285,7 +283,7 @@ def test_every_private_method_that_is_overridden_is_asserted() -> None:
 
 
 def test_it_can_be_imported_while_vcrpy_replays(tmp_path: Path) -> None:
-    """Vcrpy has put its own connections in place of urllib3's: what is asserted are urllib3's."""
+    """While vcrpy replaces urllib3's connections, the import checks urllib3's own ones."""
     program = f"""
 import vcr
 with vcr.use_cassette({str(tmp_path / "none.yaml")!r}):

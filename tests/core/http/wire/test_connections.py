@@ -63,7 +63,7 @@ def test_a_new_connection_that_stays_silent_is_a_failure(
 
 
 def test_a_connection_that_breaks_off_in_the_answer_is_a_failure(serve: Serve, session: ResilientSession) -> None:
-    """What has begun to answer was not forgotten."""
+    """A connection that breaks in the middle of an answer was not stale, so the attempt failed."""
     server = serve(KEPT, Reply(b"HTTP/1.1 200 OK\r\nContent-Le", Then.HOLD), KEPT)
     session.get(server.url)
     response = session.get(server.url, timeout=0.2)
@@ -73,7 +73,7 @@ def test_a_connection_that_breaks_off_in_the_answer_is_a_failure(serve: Serve, s
 def test_stale_connections_of_a_healthy_server_open_no_breaker(
     serve: Serve, session: ResilientSession, events: list[Event]
 ) -> None:
-    """A dozen of them in a row are a dozen retries."""
+    """Twelve stale connections in a row are retried and do not count as failures."""
     server = serve(*[KEPT, HOLD] * 12, KEPT)
     for _ in range(13):
         assert session.get(server.url, timeout=0.05).ok

@@ -1,4 +1,4 @@
-"""What servers can make the cookie jar of a session keep."""
+"""The limits of a session's cookie jar."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def test_a_cookie_that_is_set_again_is_young(jar: BoundedCookieJar) -> None:
     assert len(jar) == MOST_OF_SITE
 
 
-def test_what_is_over_makes_room_first(jar: BoundedCookieJar) -> None:
-    """Cookies that a server deleted, that the user cleared or that are out of date push nothing out."""
+def test_expired_cookies_are_dropped_first(jar: BoundedCookieJar) -> None:
+    """Cookies that were deleted, cleared or have expired do not displace other cookies."""
     answered(jar, "example.org", "oldest=1")
     for number in range(500):
         answered(jar, "example.org", f"c{number}=1")
@@ -98,8 +98,8 @@ def test_what_is_over_makes_room_first(jar: BoundedCookieJar) -> None:
     assert jar._ages == {}
 
 
-def test_what_the_user_puts_in_stays(jar: BoundedCookieJar) -> None:
-    """Of any size and number, as in requests."""
+def test_cookies_of_the_user_stay(jar: BoundedCookieJar) -> None:
+    """Cookies that the user sets stay, in any size and number, as in requests."""
     jar.update({f"mine{number}": "v" * 5000 for number in range(500)})
     for number in range(500):
         answered(jar, "example.org", f"c{number}=1")
@@ -108,7 +108,7 @@ def test_what_the_user_puts_in_stays(jar: BoundedCookieJar) -> None:
 
 
 def test_copies_keep_cookies(jar: BoundedCookieJar) -> None:
-    """As those of requests; one that was pickled goes on counting."""
+    """Copies keep their cookies as in requests, and an unpickled jar keeps its limits."""
     answered(jar, "example.org", *(f"c{number}=1" for number in range(MOST_OF_SITE)))
     restored = pickle.loads(pickle.dumps(jar))
     for each in (restored, copy.deepcopy(jar), jar.copy()):

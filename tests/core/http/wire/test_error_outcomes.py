@@ -1,4 +1,4 @@
-"""What the errors of requests and urllib3 mean: the reason, whether it may pass, whether anything was sent."""
+"""Errors of requests and urllib3: their reason, whether they are transient, and whether the request was sent."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def tunnel(status: int) -> requests.exceptions.ProxyError:
     ],
     ids=repr,
 )
-def test_what_an_error_means(error: Exception, reason: Reason, transient: bool, sent: bool) -> None:
-    """The reason and the retry follow from what an error wraps, not from its class alone."""
+def test_reason_and_retry_of_an_error(error: Exception, reason: Reason, transient: bool, sent: bool) -> None:
+    """The reason and the retry depend on the wrapped error, not only on the class."""
     outcome = diagnose(error)
     assert (outcome.result, outcome.reason) == (Result.FAILURE, reason)
     assert (outcome.transient, outcome.sent) == (transient, sent)
@@ -95,14 +95,14 @@ def test_what_an_error_means(error: Exception, reason: Reason, transient: bool, 
     ids=repr,
 )
 @pytest.mark.parametrize("reached", [Stage.DNS, Stage.CONNECT, Stage.TLS, Stage.SEND, Stage.HEADERS, Stage.BODY])
-def test_from_the_first_byte_on_a_request_counts_as_sent(error: Exception, reached: Stage) -> None:
-    """Whatever ends an attempt that has begun to send, the server may have acted on what came."""
+def test_a_request_counts_as_sent_from_its_first_byte(error: Exception, reached: Stage) -> None:
+    """After the first byte was sent, any failure counts as sent, because the server may have acted on the request."""
     outcome = diagnose(error, reached)
     assert (outcome.transient, outcome.sent) == (True, reached >= Stage.SEND)
 
 
 def test_the_detail_is_the_kind_of_error_only() -> None:
-    """What goes to the log names the innermost error, without its text, which may hold the URL."""
+    """The detail for the log is the class of the innermost error, without its text, which may contain the URL."""
     assert diagnose(unresolved(socket.EAI_AGAIN)).detail == "gaierror"
     assert diagnose(requests.ConnectionError("https://user:secret@example.org/")).detail == "ConnectionError"
 

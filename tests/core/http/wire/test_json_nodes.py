@@ -1,4 +1,4 @@
-"""What `.json()` may build is bounded, however long its text is."""
+"""The number of nodes that `.json()` builds is limited."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def by_the_book(document: Any) -> int:
 
 @given(document=DOCUMENTS, ascii_only=st.booleans(), block=st.integers(1, 9))
 def test_nodes_are_counted_outside_of_strings(document: Any, ascii_only: bool, block: int) -> None:
-    """Whatever the strings hold, and wherever one block ends and the next one begins."""
+    """Nodes are counted correctly for any strings and any boundaries of blocks."""
     text = json.dumps(document, ensure_ascii=ascii_only, separators=(",", ":"))
     nodes = by_the_book(document)
     with pytest.MonkeyPatch.context() as patch:
@@ -48,16 +48,16 @@ def test_nodes_are_counted_outside_of_strings(document: Any, ascii_only: bool, b
 
 @pytest.mark.parametrize("count", [1_000, 2_000, 4_000])
 def test_counting_ends_at_the_bound(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much follows it: a block at most is read beyond."""
+    """Counting ends at most one block after the limit, however long the text is."""
     monkeypatch.setattr(json_nodes, "_BLOCK", 100)
     assert json_nodes._count(500, "[" + "[]," * count) <= 500 + 100
 
 
 def test_a_short_document_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot have more than two nodes for three characters: most answers cost nothing."""
+    """A short document cannot have too many nodes, so most answers are not counted."""
     monkeypatch.setattr(json_nodes, "_count", lambda *_: pytest.fail("counted"))
     assert not json_nodes.more_than(500, "[]," * 250)
-    assert not json_nodes.more_than(500, '"' + "a" * 10**6 + '"')  # nor one whose text is long, as real ones are
+    assert not json_nodes.more_than(500, '"' + "a" * 10**6 + '"')  # nor one with a long text
 
 
 def limited(body: bytes, most: int | None = 1_000, content_type: str = "application/json") -> Any:
@@ -102,8 +102,8 @@ def test_arguments_for_the_parser_are_kept_and_change_nothing() -> None:
         limited(b"[" + b"1.5," * 1_001 + b"1]").json(parse_float=Decimal)
 
 
-def test_what_the_callers_own_functions_raise_passes() -> None:
-    """It is nothing that the server sent."""
+def test_errors_of_the_callers_functions_are_raised() -> None:
+    """An error in an `object_hook` of the caller is raised unchanged."""
 
     def refuse(_: object) -> object:
         raise ValueError("mine")
@@ -115,14 +115,14 @@ def test_what_the_callers_own_functions_raise_passes() -> None:
         limited(b"1" * 5_000).json(parse_float=Decimal)  # but this is
 
 
-def test_without_a_bound_there_is_none() -> None:
-    """None means what it says."""
+def test_no_limit() -> None:
+    """With max_json_nodes=None, there is no limit."""
     assert len(limited(b"[" + b"1," * 5_000 + b"1]", most=None).json()) == 5_001
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_session_hands_the_bound_of_its_policy_to_its_answers(stream: bool, serve: Serve) -> None:
-    """Streamed ones included; the body can still be had as text."""
+def test_the_policy_limits_the_nodes_of_an_answer(stream: bool, serve: Serve) -> None:
+    """The limit applies to streamed answers too; the body can still be read as text."""
     server = serve(reply(200, b"[1,2,3]"), reply(200, b"[1,2]"))
     with ResilientSession(Policy(max_json_nodes=2)) as session:
         session.trust_env = False

@@ -1,4 +1,4 @@
-"""Lines of a body: those of requests, without copying what came before for every chunk."""
+"""`iter_lines` returns the lines of requests, without copying the pending text for each chunk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.core.http.wire.made_response import response
     decode=st.booleans(),
 )
 def test_lines_are_those_of_requests(body: str, size: int, delimiter: str | None, decode: bool) -> None:
-    """Whatever the delimiter is, and wherever chunks end."""
+    """The lines equal those of requests for any delimiter and any chunks."""
     between: Any = delimiter if decode or delimiter is None else delimiter.encode()
     ours = response(body.encode(), "text/plain; charset=utf-8")
     plain = requests.Response()
@@ -56,7 +56,7 @@ def test_a_long_line_is_put_together_once(
 
 @pytest.mark.parametrize("decode", [False, True])
 def test_a_line_without_end_is_too_large(decode: bool, serve: Serve) -> None:
-    """What is kept of a line is bounded as a body is; many short lines are not."""
+    """A line is limited like a body; the number of short lines is not."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
     server = serve(Reply(head, repeat=b"a" * 65536), reply(200, b"short\n" * 10_000, "Content-Type: text/plain"))
     with ResilientSession(Policy(retries=0, max_response_bytes=10_000)) as session:

@@ -56,10 +56,10 @@ def cookies_of(jar: Any) -> list[dict[str, Any]]:
 
 
 def prepared_by(session: requests.Session, arguments: dict[str, Any]) -> Any:
-    """Return all there is to see of what a session prepares, or the kind of error that it raises."""
+    """Return all parts of the request that a session prepares, or the class of its error."""
     try:
         prepared = session.prepare_request(requests.Request(**arguments))
-    except Exception as exc:  # noqa: BLE001 - whatever it is, it has to be the same
+    except Exception as exc:  # noqa: BLE001 - any error has to be the same
         return type(exc)
     seen = vars(prepared)
     jar = seen.pop("_cookies")
@@ -203,7 +203,7 @@ def default_user_agent(outbound_http: OutboundHTTP) -> None:
 
 @pytest.fixture
 def homes(tmp_path: Path) -> list[dict[str, str]]:
-    """Return what may say where a netrc is: a home with one, and without; a file that is one, is none, is missing."""
+    """Return values for HOME and NETRC: with a netrc, without one, with an invalid one and with a missing one."""
     full, empty = tmp_path / "full", tmp_path / "empty"
     full.mkdir()
     empty.mkdir()
@@ -215,8 +215,8 @@ def homes(tmp_path: Path) -> list[dict[str, str]]:
 
 
 @given(st.data())
-def test_the_short_way_prepares_the_same(homes: list[dict[str, str]], data: st.DataObject) -> None:
-    """Field by field, whatever is asked for, and however the environment changes between two requests."""
+def test_the_fast_path_prepares_the_same_request(homes: list[dict[str, str]], data: st.DataObject) -> None:
+    """Every field equals that of requests, for any request and any change of the environment between two."""
     settings = data.draw(sessions)
     requests_own, ours = (session_of(kind, settings) for kind in (requests.Session, ResilientSession))
     for _ in range(2):
@@ -241,7 +241,7 @@ def test_the_short_way_prepares_the_same(homes: list[dict[str, str]], data: st.D
     ],
 )
 def test_usual_requests_are_plain(arguments: dict[str, Any]) -> None:
-    """The short way is for what APIs are usually asked."""
+    """Usual requests to APIs take the fast path."""
     request = requests.Request(**{"method": "GET", "url": URL, **arguments})
     assert plain_requests.prepare(ResilientSession(), request) is not None
 
@@ -252,7 +252,7 @@ def test_usual_requests_are_plain(arguments: dict[str, Any]) -> None:
     ids=["file", "stream", "form"],
 )
 def test_files_and_streams_are_left_to_requests(body: dict[str, Any]) -> None:
-    """What is read while it is sent is prepared by requests, which notes where it stood."""
+    """Bodies that are read while they are sent are prepared by requests, which records their position."""
     assert plain_requests.prepare(ResilientSession(), requests.Request("POST", URL, **body)) is None
 
 
@@ -336,7 +336,7 @@ def test_a_netrc_file_is_found_as_soon_as_it_is_there(tmp_path: Path, monkeypatc
 
 
 def test_proxies_are_a_mapping_of_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a caller does to the settings of one call changes nothing for the next."""
+    """Changes to the proxies of one call do not affect the next."""
     monkeypatch.setenv("https_proxy", "http://proxy.test")
     session = ResilientSession()
     merged = session.merge_environment_settings(URL, {}, None, None, None)

@@ -50,7 +50,7 @@ def test_a_closed_adapter_makes_its_pools_anew() -> None:
 
 
 def test_another_bundle_has_another_pool(tmp_path: Path) -> None:
-    """A connection is never shared between CA bundles, nor one that is not verified with one that is."""
+    """Connections are not shared between CA bundles, or between verified and unverified calls."""
     bundle = tmp_path / "ca.pem"
     bundle.write_bytes(Path(CA).read_bytes())
     adapter = ResilientAdapter()
@@ -61,7 +61,7 @@ def test_another_bundle_has_another_pool(tmp_path: Path) -> None:
 
 
 def test_a_subclass_chooses_the_pool_of_each_call() -> None:
-    """What requests documents as the way to TLS settings of one's own is asked at every call."""
+    """The method that requests documents for custom TLS settings is called for each call."""
 
     class Pinning(ResilientAdapter):
         fingerprint = "aa" * 32

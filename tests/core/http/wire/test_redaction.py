@@ -19,7 +19,7 @@ SECRETS = ("us3r", "passw0rd", "t0ken", "f1lter", "h3ader", "c00kie", "b0dy", "f
 
 
 def ask(session: ResilientSession, netloc: str) -> str:
-    """Make a call that fails, with a secret in every place, and return all that Python tells of it."""
+    """Make a call that fails, with a secret in every place; return the traceback and the log."""
     with pytest.raises(requests.RequestException) as raised:
         session.put(
             f"http://us3r:passw0rd@{netloc}/path?token=t0ken&q=f1lter#fragm3nt",
@@ -44,13 +44,13 @@ def ask(session: ResilientSession, netloc: str) -> str:
     ],
     ids=["refused", "reset", "truncated", "client error", "server error", "redirect", "bad port", "bad host"],
 )
-def test_whatever_fails_tells_no_secret(
+def test_no_failure_reveals_a_secret(
     start: Callable[[Callable[..., MisbehavingServer]], str],
     serve: Callable[..., MisbehavingServer],
     session: ResilientSession,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Neither the traceback, chained errors included, nor a log record from INFO on holds one."""
+    """Neither the traceback, with chained errors, nor a log record of INFO or above contains a secret."""
     caplog.set_level(logging.INFO)
     told = ask(session, start(serve))
     source = "".join(line for line in told.splitlines(keepends=True) if not line.startswith("    "))
@@ -59,15 +59,15 @@ def test_whatever_fails_tells_no_secret(
 
 
 def test_the_error_still_says_what_happened(closed_port: str, session: ResilientSession) -> None:
-    """Only secrets are masked: host, path and cause stay."""
+    """Only secrets are masked; the error still has host, path and cause."""
     told = ask(session, closed_port)
     assert closed_port.partition(":")[0] in told
     assert "/path?***" in told
     assert "Connection refused" in told
 
 
-def test_somebody_elses_error_is_left_alone(closed_port: str, session: ResilientSession) -> None:
-    """What the caller was handling when it made the call keeps its text."""
+def test_other_errors_are_not_changed(closed_port: str, session: ResilientSession) -> None:
+    """An error that the caller was handling when it made the call keeps its text."""
     mine = ValueError("about token=t0ken")
     with pytest.raises(requests.ConnectionError):  # noqa: PT012 - the block in the block is the point
         try:
@@ -126,7 +126,7 @@ def test_urls_are_masked(text: str, masked: str) -> None:
 
 
 def told_by(call: Callable[[], object]) -> str:
-    """Make a call that fails, and return all that Python tells of it but our own source."""
+    """Make a call that fails; return the traceback without our own source."""
     with pytest.raises(requests.RequestException) as raised:
         call()
     told = traceback.format_exception(raised.value)
@@ -165,8 +165,8 @@ def test_a_header_that_cannot_be_sent_is_not_quoted(
         "ftp://us3r:passw0rd@host/path?token=t0ken&q=f1lter",
     ],
 )
-def test_an_url_that_leads_nowhere_tells_no_secret(url: str, session: ResilientSession) -> None:
-    """A slip in the scheme or the host does not put userinfo and query into the text of the error."""
+def test_an_invalid_url_reveals_no_secret(url: str, session: ResilientSession) -> None:
+    """The error for a mistake in scheme or host contains neither userinfo nor query."""
     told = told_by(lambda: session.get(url))
     assert [secret for secret in SECRETS if secret in told] == []
 
@@ -185,8 +185,8 @@ def test_an_url_that_leads_nowhere_tells_no_secret(url: str, session: ResilientS
         ("htps://h/#fragm3nt", "fragm3nt"),
     ],
 )
-def test_no_character_in_a_secret_ends_what_is_masked(url: str, secret: str, session: ResilientSession) -> None:
-    """A quote, a bracket or a space in a secret does not leave half of it in the text of the error."""
+def test_any_character_in_a_secret_is_masked(url: str, secret: str, session: ResilientSession) -> None:
+    """A secret with a quote, a bracket or a space is masked as a whole."""
     told = told_by(lambda: session.get(url))
     assert secret not in told.rpartition("InvalidSchema: ")[2]
 
@@ -201,10 +201,10 @@ def test_no_character_in_a_secret_ends_what_is_masked(url: str, secret: str, ses
         "http://us3r:passw0rd@127.0.0.1:1/?t=t0ken",
     ],
 )
-def test_a_redirect_that_leads_nowhere_tells_no_secret(
+def test_a_failed_redirect_reveals_no_secret(
     location: str, serve: Callable[..., MisbehavingServer], session: ResilientSession
 ) -> None:
-    """Nor does a Location of which nothing can be made, or behind which nobody answers."""
+    """The error for an invalid Location, or one whose server does not answer, contains no secret."""
     server = serve(*4 * [reply(302, b"", f"Location: {location}")])
     told = told_by(lambda: session.get(server.url))
     assert [secret for secret in SECRETS if secret in told] == []
@@ -212,8 +212,8 @@ def test_a_redirect_that_leads_nowhere_tells_no_secret(
 
 @pytest.mark.parametrize("letter", ["/", "?", "#", "\\", "[", "]", "@", ":", " ", "%"])
 @pytest.mark.parametrize("through", ["url", "proxy"])
-def test_a_password_that_is_not_encoded_is_not_told(session: ResilientSession, letter: str, through: str) -> None:
-    """One that ends the host for whoever parses the URL: a half of it then passes for the port."""
+def test_a_password_that_is_not_encoded_is_masked(session: ResilientSession, letter: str, through: str) -> None:
+    """A password that is not percent-encoded is masked, even if the URL is parsed with a part of it as the port."""
     url = f"https://user:s3cret{letter}s3cret@127.0.0.1:1/"
     target, proxies = (url, {}) if through == "url" else ("http://127.0.0.1:1/", {"http": url})
     with pytest.raises((requests.RequestException, ValueError)) as raised:  # the latter from requests, of a bad proxy
@@ -233,10 +233,10 @@ def test_a_password_that_is_not_encoded_is_not_told(session: ResilientSession, l
     ],
     ids=["holds the user name", "decoded", "encoded", "three letters", "a name of three letters"],
 )
-def test_what_an_error_quotes_of_userinfo_is_masked(
+def test_userinfo_in_errors_is_masked(
     userinfo: str, quoted: str, responses: RequestsMock, session: ResilientSession
 ) -> None:
-    """Wherever an error holds a password, in its text or in an attribute, no part of it is left."""
+    """No part of a password stays in the text or in an attribute of an error."""
     error = requests.ConnectionError(f"the proxy refused <{quoted}>")
     error.credentials = f"<{quoted}>"  # type: ignore[attr-defined]  # libraries hang what they like on theirs
     url = f"https://{userinfo}@example.org/"

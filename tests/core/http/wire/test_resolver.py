@@ -1,4 +1,4 @@
-"""Name look-ups in threads, whatever becomes of them."""
+"""Name look-ups in threads, with any result."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_a_look_up_without_a_thread_leaves_nothing_behind(no_threads: pytest.Mon
 
 
 @pytest.mark.parametrize("error", [RuntimeError("blocked"), ValueError("odd"), UnicodeError("odd"), KeyError("odd")])
-def test_whatever_a_look_up_raises_the_next_one_works(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replaced getaddrinfo that raises anything fails its own look-up and no other."""
+def test_a_look_up_after_any_error_works(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any error of a replaced getaddrinfo fails only its own look-up."""
     resolver = Resolver(threads=1)
 
     def getaddrinfo(host: str, *_: Any) -> Any:
@@ -85,10 +85,10 @@ def test_whatever_a_look_up_raises_the_next_one_works(error: Exception, monkeypa
     assert resolver.resolve("good.example", 80, 5)[0][4] == ("127.0.0.1", 80)
 
 
-def test_whatever_a_look_up_raises_is_a_request_exception(
+def test_any_error_of_a_look_up_is_a_request_exception(
     session: ResilientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tools that forbid the network raise errors of their own; callers see a ConnectionError."""
+    """Errors of tools that forbid the network are ConnectionErrors for the caller."""
 
     def getaddrinfo(*_: Any) -> None:
         raise RuntimeError("no network here")
@@ -155,7 +155,7 @@ def test_each_who_waits_gets_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch
 def test_a_failed_look_up_is_logged_as_such(
     session: ResilientSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log tells a name that could not be found from a server that cannot be reached."""
+    """The log distinguishes an unknown name from a server that cannot be reached."""
 
     def getaddrinfo(*_: Any) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")

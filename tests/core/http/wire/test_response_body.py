@@ -51,7 +51,7 @@ def test_tiny_chunks_take_no_more_memory_than_large_ones(stream: bool, serve: Se
 
 
 def test_a_streamed_body_over_the_limit_stays_too_large(serve: Serve) -> None:
-    """However often it is asked for, what was cut off is an error, and never an empty body."""
+    """Each read of a body that exceeded the limit raises an error, and never returns an empty body."""
     server = serve(reply(200, b"0123456789" * 10))
     with (
         ResilientSession(Policy(max_response_bytes=99)) as session,
@@ -66,7 +66,7 @@ def test_a_streamed_body_over_the_limit_stays_too_large(serve: Serve) -> None:
 
 
 def test_a_streamed_body_that_breaks_stays_broken(serve: Serve, session: ResilientSession) -> None:
-    """What was cut short is an error each time too."""
+    """Each read of a truncated body raises an error."""
     server = serve(reply(200, b"half", length=9))
     with session.get(server.url, stream=True) as response:
         for _ in range(3):
@@ -167,7 +167,7 @@ def test_a_compressed_body_that_lacks_its_end_is_tried_again(
     assert clock.waits == [1]
 
 
-# What a failure leaves behind
+# Resources after a failure
 
 BROKEN = [
     reply(200, b"this is not gzip" * 10_000, "Content-Encoding: gzip", length=10_000_000, then=Then.HOLD),
@@ -202,7 +202,7 @@ def test_a_body_that_cannot_be_decoded_but_is_whole_costs_no_connection(serve: S
 
 
 def test_bodies_that_cannot_be_read_hold_no_sockets(serve: Serve) -> None:
-    """Somebody who collects errors does not collect connections."""
+    """Errors that are kept do not keep connections open."""
     servers = [serve(BROKEN[0]) for _ in range(5)]
     errors = []
     with ResilientSession(ONCE) as session:

@@ -72,7 +72,7 @@ def test_a_look_up_for_a_socks_proxy_that_hangs_is_cut_off(
     assert proxy.wanted == []
 
 
-def test_a_name_that_a_socks_proxy_cannot_be_told_is_not_retried(
+def test_an_unknown_name_through_a_socks_proxy_is_not_retried(
     socks: Callable[..., SocksServer], session: ResilientSession, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name that does not exist does not exist through a proxy either."""

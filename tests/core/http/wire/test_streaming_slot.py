@@ -133,7 +133,7 @@ def closed_at_the_bottom(response: requests.Response) -> None:
 def test_the_slot_is_held_until_the_body_is_read_or_closed(
     path: str, finish: Callable[[requests.Response], None], single: ResilientSession, server: MisbehavingServer
 ) -> None:
-    """With stream=True the slot is free when the caller is done with the body, by whatever way, and not before."""
+    """With stream=True, the slot is released when the body was read or closed in any way, and not before."""
     response = single.get(f"{server.url}/{path}", stream=True)
     assert not is_free(single, server)
     finish(response)
@@ -167,9 +167,9 @@ def test_a_body_that_breaks_off_frees_it(single: ResilientSession, server: Misbe
     assert is_free(single, server)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Python says what is wrong with such code
-def test_a_response_that_nobody_holds_on_to_frees_it(single: ResilientSession, server: MisbehavingServer) -> None:
-    """A response that was never closed is as good as closed once it is collected."""
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Python warns about such code
+def test_a_response_that_was_collected_releases_it(single: ResilientSession, server: MisbehavingServer) -> None:
+    """A response that was not closed releases its slot when it is garbage collected."""
     response = single.get(f"{server.url}/plain", stream=True)
     cycle = [response]
     cycle.append(cycle)  # type: ignore[arg-type]
@@ -179,7 +179,7 @@ def test_a_response_that_nobody_holds_on_to_frees_it(single: ResilientSession, s
 
 
 def test_it_is_the_body_that_holds_it(single: ResilientSession, server: MisbehavingServer) -> None:
-    """Whoever keeps `response.raw` and reads that, keeps the slot; the response itself may be gone."""
+    """The slot is kept as long as `response.raw` exists, even if the response itself was collected."""
     body = single.get(f"{server.url}/plain", stream=True).raw
     gc.collect()
     assert not is_free(single, server)
@@ -191,7 +191,7 @@ def test_it_is_the_body_that_holds_it(single: ResilientSession, server: Misbehav
 def test_the_attempt_itself_ends_at_the_headers(
     single: ResilientSession, server: MisbehavingServer, metrics: Metrics
 ) -> None:
-    """What is left of a streamed answer is no attempt in flight, and a breaker's permit is not held by it."""
+    """The attempt of a streamed answer ends at its headers, and so does the breaker's probe."""
     with single.get(f"{server.url}/plain", stream=True):
         assert metrics("active_requests", upstream="other") == 0
         assert metrics("attempts_total", upstream="other", method="GET", status_code="200", error_type="") == 1
@@ -208,7 +208,7 @@ def test_without_stream_it_ends_with_the_call(single: ResilientSession, server: 
 def test_an_answer_that_is_retried_frees_it_first(
     stream: bool, single: ResilientSession, server: MisbehavingServer
 ) -> None:
-    """The answer of a failed attempt does not stand in the way of the next; that of the last is its caller's."""
+    """The answer of a failed attempt releases its slot before the retry; that of the last attempt keeps it."""
     with single.get(f"{server.url}/503", stream=stream) as response:
         assert (response.status_code, len(server.requests)) == (503, 2)
         assert is_free(single, server) is not stream
@@ -216,10 +216,8 @@ def test_an_answer_that_is_retried_frees_it_first(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_redirects_do_not_stand_in_their_own_way(
-    stream: bool, single: ResilientSession, server: MisbehavingServer
-) -> None:
-    """One slot is enough for any number of hops: each has it for itself."""
+def test_redirects_need_one_slot(stream: bool, single: ResilientSession, server: MisbehavingServer) -> None:
+    """One slot is enough for any number of redirects."""
     with single.get(f"{server.url}/start", stream=stream) as response:
         assert len(response.history) == 3
         assert response.content == BODY
@@ -227,10 +225,10 @@ def test_redirects_do_not_stand_in_their_own_way(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_redirect_that_nobody_follows_holds_nothing(
+def test_a_redirect_that_is_not_followed_keeps_no_slot(
     stream: bool, single: ResilientSession, server: MisbehavingServer
 ) -> None:
-    """The body of a redirect is read within its attempt in any case, and nobody needs to close it."""
+    """The body of a redirect is read within its attempt, so the caller need not close it."""
     adapter, request = single.get_adapter(server.url), requests.Request("GET", f"{server.url}/start")
     response = adapter.send(request.prepare(), stream=stream)
     assert response.status_code == 307
@@ -238,10 +236,10 @@ def test_a_redirect_that_nobody_follows_holds_nothing(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_digest_authentication_does_not_stand_in_its_own_way(
+def test_digest_authentication_needs_one_slot(
     stream: bool, single: ResilientSession, server: MisbehavingServer
 ) -> None:
-    """The 401 is done with before the request is sent again."""
+    """The 401 releases its slot before the request is sent again."""
     url, auth = f"{server.url}/401", HTTPDigestAuth("user", "passw0rd")
     with single.get(url, stream=stream, auth=auth) as response:
         assert (response.status_code, len(server.requests)) == (401, 2)
@@ -267,8 +265,8 @@ def test_a_mocked_answer_frees_it_too(
             assert response.content == BODY
 
 
-def test_answers_of_other_kinds_hold_nothing(single: ResilientSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where `raw` is not urllib3's, nobody would tell when it ends: the slot ends with the attempt."""
+def test_other_responses_keep_no_slot(single: ResilientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If `raw` is not a response of urllib3, its end is not known, so the slot is released with the attempt."""
 
     def send(self: Any, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         answer = requests.Response()

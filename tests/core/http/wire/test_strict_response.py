@@ -1,4 +1,4 @@
-"""Heads that are read at once mean what they mean to http.client."""
+"""Response heads that are parsed at once equal those that http.client parses."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ LINES = (
 
 
 class Connection:
-    """What an answer is read from, in place of a socket."""
+    """A connection with a canned answer."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -66,7 +66,7 @@ class Connection:
 
 
 def read(data: bytes, method: str) -> Any:
-    """Return all that an answer says, and what is left of its body; or the kind of error."""
+    """Return status, headers and body of an answer, or the class of its error."""
     answer = StrictResponse(Connection(data), method=method)
     try:
         answer.begin()
@@ -88,7 +88,7 @@ def read_line_by_line(data: bytes, method: str) -> Any:
 @example(FIRST[0], [LINES[0]], "GET")
 @example(FIRST[0], [LINES[0]] * 2, "GET")
 def test_a_head_is_read_as_http_client_reads_it(first: bytes, lines: list[bytes], method: str) -> None:
-    """Whatever lines it has: what is not plain is read by http.client."""
+    """For any lines, the head equals that of http.client, which reads all heads that are not plain."""
     data = first + b"".join(lines) + b"\r\nok"
     assert read(data, method) == read_line_by_line(data, method)
 
@@ -108,7 +108,7 @@ def test_a_head_of_many_headers_is_read_as_http_client_reads_it(count: int) -> N
 
 
 def test_a_plain_head_is_read_at_once() -> None:
-    """Nothing else would show that it no longer is: what http.client reads is the same."""
+    """A plain head is parsed at once; without this test, a fallback to http.client would not be noticed."""
     head = plain_head.parse(PLAIN)
     assert head is not None
     assert (head.status, head.reason, head.length, PLAIN[head.size :]) == (200, "OK", 2, b"ok")

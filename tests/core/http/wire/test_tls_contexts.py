@@ -42,14 +42,14 @@ def test_a_bundle_that_changed_is_read_anew(tmp_path: Path) -> None:
     assert tls_contexts.context(str(bundle), None) is not before
 
 
-def test_a_missing_bundle_is_the_callers_mistake(session: ResilientSession) -> None:
-    """It raises what requests raises for it."""
+def test_a_missing_bundle_raises_the_error_of_requests(session: ResilientSession) -> None:
+    """A CA bundle that does not exist raises the same error as in requests."""
     with pytest.raises(OSError, match=r"invalid path: /nowhere/ca\.pem"):
         session.get("https://127.0.0.1:1/", verify="/nowhere/ca.pem")
 
 
-def test_a_bundle_that_is_none_is_an_ssl_error(session: ResilientSession, tmp_path: Path) -> None:
-    """A file that holds no certificate raises SSLError, as in requests."""
+def test_an_invalid_bundle_is_an_ssl_error(session: ResilientSession, tmp_path: Path) -> None:
+    """A CA bundle without a certificate raises SSLError, as in requests."""
     bundle = tmp_path / "ca.pem"
     bundle.write_text("nothing of the kind")
     with pytest.raises(requests.exceptions.SSLError):
@@ -118,7 +118,7 @@ def asks(session: ResilientSession, proxy: MisbehavingServer, target: str, verif
 def test_each_call_decides_which_proxy_it_trusts(
     verifies: list[bool | str], target: str, serve: Callable[..., MisbehavingServer]
 ) -> None:
-    """What one call accepts of a proxy, another does not: an unknown certificate is refused before a byte is sent."""
+    """Each call verifies the proxy's certificate with its own bundle, before a byte is sent."""
     answer = ESTABLISHED if target.startswith("https") else reply(200, b"fine")
     proxy = serve(*[answer] * len(verifies), context=server_context())
     with ResilientSession(Policy(retries=0)) as session:
@@ -128,7 +128,7 @@ def test_each_call_decides_which_proxy_it_trusts(
 
 
 def test_a_proxy_over_tls_is_used(serve: Callable[..., MisbehavingServer], session: ResilientSession) -> None:
-    """Its answers arrive, and its connection is used again."""
+    """Answers through a TLS proxy arrive, and the connection to the proxy is reused."""
     proxy = serve(*[reply(200, b"fine", then=Then.KEEP)] * 2, context=server_context())
     for _ in range(2):
         response = session.get("http://127.0.0.1:9/page", proxies={"http": proxy.url}, verify=CA)
@@ -238,10 +238,10 @@ def test_a_name_that_one_adapter_does_not_check_is_checked_by_all_others(
     ],
     ids=["context", "context of ssl", "version", "hostname", "none"],
 )
-def test_the_deadline_holds_whoever_made_the_context(
+def test_the_deadline_applies_with_any_context(
     settings: Callable[[], dict[str, Any]], serve: Callable[..., MisbehavingServer]
 ) -> None:
-    """A body that drips over TLS is cut off after the time of the attempt."""
+    """A slow body over TLS ends at the deadline of the attempt, also with a custom TLS context."""
     drip = reply(200, b"", length=10_000, repeat=b".", every=0.02, times=200)
     server = serve(drip, context=server_context())
     with (
@@ -253,7 +253,7 @@ def test_the_deadline_holds_whoever_made_the_context(
 
 
 def test_tls_settings_of_a_subclass_survive_a_fork(serve: Callable[..., MisbehavingServer]) -> None:
-    """What a child makes anew has the same settings."""
+    """A child process creates its TLS contexts with the settings of the subclass."""
     adapter = TLSAdapter(assert_hostname=False)
     adapter.after_fork()
     assert adapter.poolmanager.connection_pool_kw["assert_hostname"] is False
