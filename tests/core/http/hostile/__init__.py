@@ -1,1 +1,1 @@
-"""What servers do, each against a real local server that does it, and what becomes of the calls."""
+"""Calls to local servers that misbehave, each in one way."""

@@ -12,7 +12,7 @@ AddressInfo = tuple[int, int, int, str, Any]
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> Answers:
-    """Answer look-ups: of literal addresses and localhost by the system, of others from what the test puts here.
+    """Answers of look-ups by name; literal addresses and localhost are resolved by the system.
 
     An answer is a list of ``(host, port)`` addresses, an error to raise, or a function to call for one of these.
     """

@@ -1,4 +1,4 @@
-"""What is measured of a process, in a process of its own: ``python -m … <what> <url> …`` prints it as JSON."""
+"""Measurements in a process of their own: ``python -m … <what> <url> …`` prints them as JSON."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def session_with(policy: Policy) -> ResilientSession:
 
 
 def memory(seconds: str, base: str, *paths: str) -> dict[str, object]:
-    """Fetch each of `paths`, and tell what came of it and by how many MiB the process has grown at most since."""
+    """Fetch each of `paths`; return each result, and the largest growth of the process in MiB."""
     session = session_with(Policy(retries=0, attempt_timeout=float(seconds), circuit_breaker=None))
-    session.get(f"{base}/fine")  # what is imported on first use is not counted
+    session.get(f"{base}/fine")  # modules that are imported on first use do not count
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     told: dict[str, object] = {}
     for path in paths:
@@ -43,7 +43,7 @@ def memory(seconds: str, base: str, *paths: str) -> dict[str, object]:
 
 
 def leaks(calls: str, *urls: str) -> dict[str, object]:
-    """Make that many calls that fail, and tell threads and open files before and after; with no help from `gc`."""
+    """Make that many failing calls; return threads and open files before and after, without running `gc`."""
     session = session_with(Policy(retries=0, attempt_timeout=5.0, circuit_breaker=None))
     hasty = session_with(Policy(retries=0, attempt_timeout=0.003, circuit_breaker=None))
     failures: dict[str, int] = {}
@@ -73,4 +73,4 @@ def _files() -> int:
 
 if __name__ == "__main__":
     measures: dict[str, Callable[..., dict[str, object]]] = {"memory": memory, "leaks": leaks}
-    print(json.dumps(measures[sys.argv[1]](*sys.argv[2:])))  # noqa: T201 - what the parent reads
+    print(json.dumps(measures[sys.argv[1]](*sys.argv[2:])))  # noqa: T201 - the parent process reads it

@@ -1,4 +1,4 @@
-"""Makes calls until so many were interrupted by a signal handler; then says what is left. Run as a script.
+"""Makes calls until a number of them were interrupted by a signal handler; then prints the resources in use.
 
 The handler raises, or with ``--calls`` makes a call of its own:
 
@@ -28,12 +28,12 @@ from core.http.wire import resolver, tls_contexts
 from core.http.wire.attempt_context import AttemptContext
 
 
-class Interrupted(Exception):  # noqa: N818 - what it says is in its name
+class Interrupted(Exception):  # noqa: N818 - its name needs no suffix
     pass
 
 
 class ForeignContext(ssl.SSLContext):
-    """Of such a context, one handshake goes on at a time."""
+    """A custom TLS context, with which one handshake runs at a time."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ def main() -> None:
     arguments = parser.parse_args()
     caller = Caller(arguments.seed, arguments.calls)
     caller.call_until(arguments.interrupts)
-    print(json.dumps(caller.what_is_left()))  # noqa: T201 - what the test reads
+    print(json.dumps(caller.what_is_left()))  # noqa: T201 - the test reads it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes a call when it is nearly too late, and prints what came of it. Run as a script.
+"""Makes a call while the interpreter shuts down, and prints its result. Run as a script.
 
 python -m tests.core.http.hostile.late <session> <when> <url> <bundle of authorities>
 """
@@ -28,14 +28,14 @@ def make() -> Any:
     return session
 
 
-# What it needs is bound here: at the end of the interpreter, the globals of a module may be None.
+# Bound as defaults: at the end of the interpreter, the globals of a module may be None.
 def call(
     session: Any = None, *, make: Any = make, url: str = sys.argv[3], say: Any = sys.stdout, clock: Any = time.monotonic
 ) -> None:
     began = clock()
     try:
         came = (session or make()).get(url).text
-    except Exception:  # noqa: BLE001 - whatever it is, it is compared
+    except Exception:  # noqa: BLE001 - any error is compared
         came = "an error" if clock() - began < 10 else "an error after 10 s, for which an attempt may last"
     say.write(f"{came}\n")
     say.flush()

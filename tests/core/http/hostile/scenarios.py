@@ -1,4 +1,4 @@
-"""What a server does and what a call has to make of it, as values; and the call that compares the two."""
+"""Scenarios: the behavior of a server and the expected result of a call; and a check that compares them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SLOWLY = 0.02
 
 @dataclass(frozen=True)
 class Scenario:
-    """`does` is what every attempt meets; the rest is what has to come of it."""
+    """`does` is the behavior of the server at each attempt; the other fields are the expected result."""
 
     name: str
     does: Reply
@@ -66,7 +66,7 @@ class Scenario:
         return HASTY if self.reached else PATIENT
 
     def attempts(self, method: str) -> int:
-        """Count those of a call that has one retry: for what may pass, if it is safe to ask again."""
+        """Return the expected attempts of a call with one retry: 2 for a transient failure that is safe to repeat."""
         return 2 if self.transient and (method != "POST" or not self.sent) else 1
 
 
@@ -132,7 +132,7 @@ def later(session: ResilientSession, server: MisbehavingServer) -> requests.Resp
 def check(
     scenario: Scenario, answer: requests.Response | requests.RequestException, call: CallEnded, attempts: int
 ) -> None:
-    """Compare what came of the call, and of its last attempt, with what `scenario` says."""
+    """Compare the result of the call and of its last attempt with `scenario`."""
     outcome = call.attempts[-1].outcome
     if scenario.error is None:
         assert isinstance(answer, requests.Response)

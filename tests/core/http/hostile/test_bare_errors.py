@@ -1,4 +1,4 @@
-"""Only RequestExceptions leave a session, whatever a server or a URL brings about; the caller's errors pass."""
+"""A session raises only RequestExceptions for any server and URL; errors of the caller are raised unchanged."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def challenge(value: str) -> Reply:
         "NTLM, Digest",
     ],
 )
-def test_a_challenge_that_is_none(value: str, session: ResilientSession, serve: Serve) -> None:
-    """A challenge that lacks what the answer is made of is an InvalidHeader after one attempt; the next call works."""
+def test_an_incomplete_challenge(value: str, session: ResilientSession, serve: Serve) -> None:
+    """A digest challenge without a required field raises InvalidHeader after one attempt; the next call works."""
     server = serve(challenge(value), FINE)
     with pytest.raises(InvalidHeader, match="WWW-Authenticate") as raised:
         session.get(server.url, auth=HTTPDigestAuth("user", "passw0rd"))
@@ -96,14 +96,14 @@ class _Own(AuthBase):
         return request
 
 
-def test_what_another_handler_raises_passes(session: ResilientSession, serve: Serve) -> None:
-    """Only the author of a handler can tell whether an error of it is the server's fault."""
+def test_errors_of_custom_authentication_are_raised(session: ResilientSession, serve: Serve) -> None:
+    """An error of the caller's authentication handler is raised unchanged."""
     with pytest.raises(KeyError):
         session.get(serve(reply(401, b"no")).url, auth=_Own())
 
 
-def test_what_a_hook_raises_passes(session: ResilientSession, serve: Serve) -> None:
-    """Be it raised by a library that the hook calls."""
+def test_errors_of_hooks_are_raised(session: ResilientSession, serve: Serve) -> None:
+    """An error in a response hook is raised unchanged, also from a library that the hook calls."""
 
     def hook(response: requests.Response, **_: Any) -> None:
         requests.utils.parse_header_links(response.status_code)  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ def test_a_host_that_only_a_proxy_would_look_up(
 def test_a_redirect_to_a_host_that_only_a_proxy_would_look_up(
     location: str, session: ResilientSession, serve: Serve
 ) -> None:
-    """Nor does a Location get there."""
+    """A redirect to a host name that only a proxy would resolve is an error too."""
     proxy = serve(reply(302, b"", f"Location: {location}", then=Then.KEEP))
     with pytest.raises(InvalidURL):
         session.get("http://example.org/", proxies={"http": proxy.url, "https": proxy.url})
@@ -163,8 +163,8 @@ def test_a_user_argument_that_basic_authentication_cannot_encode_passes(session:
     "proxy", ["http://us%E2%82%ACer:passw0rd@", "https://us\u20acer:passw0rd@", "socks9://u:passw0rd@"]
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_the_address_of_a_proxy_that_is_none(proxy: str, scheme: str, session: ResilientSession, serve: Serve) -> None:
-    """What cannot be sent to a proxy, or is no kind of proxy, is an InvalidProxyURL, in which no password is."""
+def test_an_invalid_address_of_a_proxy(proxy: str, scheme: str, session: ResilientSession, serve: Serve) -> None:
+    """An invalid or unsupported proxy URL raises InvalidProxyURL, without its password."""
     server = serve()
     with pytest.raises(InvalidProxyURL) as raised:
         session.get(f"{scheme}://example.org/", proxies={scheme: f"{proxy}{server.netloc}"})
@@ -187,7 +187,7 @@ def test_a_redirect_to_where_the_proxy_has_a_bad_address(session: ResilientSessi
 def test_a_library_that_fails_on_a_head(
     error: Exception, session: ResilientSession, serve: Serve, monkeypatch: pytest.MonkeyPatch, events: list[Event]
 ) -> None:
-    """An error that nobody expects of http.client is a ConnectionError, and not tried again."""
+    """An unexpected error of http.client is a ConnectionError, and is not retried."""
     server = serve(FINE, FINE)
     monkeypatch.setattr(http.client.HTTPResponse, "begin", raising(error, "http.client"))
     with pytest.raises(UnexpectedFailure) as raised:
@@ -209,7 +209,7 @@ def test_a_library_that_fails_on_a_handshake(
 
 
 class TimeLimitError(Exception):
-    """What a task queue raises in the middle of anything."""
+    """An error that a task queue raises in any line of code."""
 
 
 @pytest.mark.parametrize(
@@ -217,10 +217,10 @@ class TimeLimitError(Exception):
     [(KeyError("x"), "somebody.elses"), (TimeLimitError(), "http.client"), (UserWarning(), "urllib3")],
 )
 @pytest.mark.parametrize("where", ["begin", "read"])
-def test_what_the_caller_raises_in_an_attempt_passes(
+def test_errors_of_the_caller_in_an_attempt_are_raised(
     error: Exception, module: str, where: str, session: ResilientSession, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal handler, a time limit that another thread sets, a warning that the caller made an error."""
+    """Errors of a signal handler, of a task queue's time limit or of a warning are raised unchanged."""
     monkeypatch.setattr(http.client.HTTPResponse, where, raising(error, module))
     with pytest.raises(type(error)):
         session.get(serve(FINE).url)
@@ -229,8 +229,8 @@ def test_what_the_caller_raises_in_an_attempt_passes(
 # Arguments
 
 
-def test_what_the_body_of_a_request_raises_passes(session: ResilientSession, serve: Serve) -> None:
-    """A generator is the caller's."""
+def test_errors_of_a_request_body_are_raised(session: ResilientSession, serve: Serve) -> None:
+    """An error of a generator that is the body of a request is raised unchanged."""
 
     def body() -> Iterator[bytes]:
         yield b"first"

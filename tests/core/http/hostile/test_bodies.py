@@ -88,8 +88,8 @@ def test_chunks_that_are_broken(scenario: Scenario, scheme: str, serve: Serve, e
     packed("200 encodings", ZIPPED, ", ".join(["gzip"] * 200)),
     packed("200 encodings of two kinds", ZIPPED, ", ".join(["gzip", "deflate"] * 100)),
 )
-def test_compression_that_is_broken(scenario: Scenario, method: str, serve: Serve, events: list[Event]) -> None:
-    """What cannot be unpacked, or is only a part, is a failure that may pass, never a body."""
+def test_broken_compression(scenario: Scenario, method: str, serve: Serve, events: list[Event]) -> None:
+    """A compressed body that is invalid or truncated is a transient failure, and never returned."""
     meet(scenario, serve, events, "http", method)
 
 
@@ -111,12 +111,12 @@ def test_compression_that_is_broken(scenario: Scenario, method: str, serve: Serv
         content=b"raw" * 99,
     ),
 )
-def test_compression_that_is_odd(scenario: Scenario, serve: Serve, events: list[Event]) -> None:
-    """What other clients unpack is unpacked, and what they leave alone is left alone."""
+def test_odd_compression(scenario: Scenario, serve: Serve, events: list[Event]) -> None:
+    """Odd compression is decompressed if other clients decompress it, and otherwise returned as it is."""
     meet(scenario, serve, events)
 
 
-# What the caller makes of a body
+# Text, JSON and lines of a body
 
 CHARSETS = [
     "none-such",
@@ -147,7 +147,7 @@ BODIES = [b"caf\xe9", b"\xff\xfe\0\xd8", b"xn--\xff", b"+AAA", b"\xc0\x80", b""]
 
 @pytest.mark.parametrize("charset", CHARSETS, ids=lambda charset: charset[:20])
 def test_a_bogus_charset(charset: str, serve: Serve) -> None:
-    """`.text` is text, `.json()` raises nothing but JSONDecodeError, and lines can be read, whatever the charset."""
+    """With any charset, `.text` is text, `.json()` raises only JSONDecodeError, and lines can be read."""
     replies = [
         reply(200, body, f"Content-Type: application/json; charset={charset}", then=Then.KEEP) for body in BODIES
     ]
@@ -164,7 +164,7 @@ def test_a_bogus_charset(charset: str, serve: Serve) -> None:
 
 @pytest.mark.parametrize("charset", CHARSETS, ids=lambda charset: charset[:20])
 def test_a_bogus_charset_of_lines(charset: str, serve: Serve) -> None:
-    """Iterating over text raises nothing but RequestExceptions, whatever the charset."""
+    """With any charset, iterating over text raises only RequestExceptions."""
     server = serve(reply(200, b"caf\xe9", f"Content-Type: text/plain; charset={charset}"), FINE)
     with session_for(PATIENT) as session:
         with session.get(server.url, stream=True) as response, suppress(requests.RequestException):
@@ -198,8 +198,8 @@ def test_a_bogus_charset_of_lines(charset: str, serve: Serve) -> None:
     ],
     ids=lambda body: repr(body[:16]),
 )
-def test_json_that_is_none(body: bytes, serve: Serve) -> None:
-    """Whatever calls itself JSON and is not, `.json()` raises requests' JSONDecodeError."""
+def test_invalid_json(body: bytes, serve: Serve) -> None:
+    """For invalid JSON, `.json()` raises requests' JSONDecodeError."""
     server = serve(*[reply(200, body, "Content-Type: application/json", then=Then.KEEP)] * 2, FINE)
     with session_for(PATIENT) as session:
         with pytest.raises(requests.exceptions.JSONDecodeError):
@@ -223,8 +223,8 @@ def test_json_that_is_none(body: bytes, serve: Serve) -> None:
     ],
     ids=repr,
 )
-def test_json_that_is_odd(body: bytes, serve: Serve) -> None:
-    """What the json module reads is read: NaN, infinities, NULs, lone surrogates."""
+def test_odd_json(body: bytes, serve: Serve) -> None:
+    """JSON that the json module accepts is read: NaN, infinities, NULs, lone surrogates."""
     server = serve(reply(200, body, "Content-Type: application/json", then=Then.KEEP), FINE)
     with session_for(PATIENT) as session:
         assert repr(session.get(server.url).json()) == repr(json.loads(body))

@@ -41,7 +41,7 @@ def cut(name: str, does: Reply, error: type[requests.RequestException] = request
 
 
 def broken_off(name: str, does: Reply) -> Scenario:
-    # What the reset overtakes never arrives, so it may look like either.
+    # A reset may discard data that was sent before it, so the failure may look like either.
     return replace(lost(name, does, requests.RequestException), or_reason=Reason.TRUNCATED)
 
 
@@ -85,7 +85,7 @@ def test_a_server_that_refuses(closed_port: str, serve: Serve, events: list[Even
 def test_a_server_that_breaks_off(
     scenario: Scenario, method: str, scheme: str, serve: Serve, events: list[Event]
 ) -> None:
-    """A connection that ends too early is a failure, wherever that is; what may be repeated is tried again."""
+    """A connection that ends too early, at any point, is a failure; requests that may be repeated are retried."""
     meet(scenario, serve, events, scheme, method)
 
 
@@ -141,7 +141,7 @@ def test_a_server_that_drips(scenario: Scenario, scheme: str, serve: Serve, even
     ),
 )
 def test_a_server_that_does_not_listen(scenario: Scenario, method: str, serve: Serve, events: list[Event]) -> None:
-    """What happens before the request is read is no different; but the request may have left."""
+    """A server that closes before it reads the request causes the same failure, but the request may have been sent."""
     does = replace(scenario.does, then=Then.DRAIN if scenario.does.then is Then.HOLD else scenario.does.then)
     meet(replace(scenario, does=does, greeting=True), serve, events, "http", method)
 

@@ -74,7 +74,7 @@ def time_out(session: ResilientSession, number: int) -> None:
 def test_a_look_up_that_fails(
     answer: Any, reason: Reason, transient: bool, method: str, names: Answers, serve: Serve, events: list[Event]
 ) -> None:
-    """A name that does not exist fails at once; what may pass is tried again, for every method: nothing was sent."""
+    """An unknown name fails at once; transient failures are retried with every method, because nothing was sent."""
     names["host.test"] = answer
     server = serve(FINE)
     with session_for(PATIENT) as session:
@@ -87,8 +87,8 @@ def test_a_look_up_that_fails(
         assert session.get("http://host.test/").content == b"fine"
 
 
-def test_whatever_a_look_up_raises(names: Answers, serve: Serve) -> None:
-    """An error of another family than OSError is a RequestException too, and costs no thread of the look-ups."""
+def test_any_error_of_a_look_up(names: Answers, serve: Serve) -> None:
+    """An error that is no OSError is a RequestException too, and the look-up's thread is free again."""
     names["odd.test"] = UnicodeError("label too long")
     names["host.test"] = [address_of(serve(FINE))]
     with session_for(1.0, retries=0) as session:

@@ -88,7 +88,7 @@ def test_without_file_descriptors(serve: Serve, tmp_path: Any) -> None:
 
 
 def test_text_without_file_descriptors(serve: Serve) -> None:
-    """A codec that Python cannot import is an error of the body, also where there is none to be guessed."""
+    """If Python cannot import a codec, reading the text raises an error, also if the charset is to be guessed."""
     script = """
         session = ResilientSession(Policy())
         got = [session.get(sys.argv[1]), session.get(sys.argv[1])]
@@ -112,10 +112,10 @@ REFUSALS = [errno.EPERM, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EAFNOSUPP
 
 @pytest.mark.parametrize("number", LACKS + REFUSALS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("call", ["socket", "connect", "getaddrinfo"])
-def test_only_what_the_machine_lacks_opens_no_breaker(
+def test_missing_local_resources_open_no_breaker(
     number: int, call: str, names: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the system refuses is a ConnectionError; what the machine lacks is no failure of the upstream."""
+    """Errors of the system are ConnectionErrors; missing local resources do not count as failures of the upstream."""
     error = OSError(number, "refused")
     names["refused.test"] = error if call == "getaddrinfo" else [("127.0.0.1", 1)]
     if call != "getaddrinfo":
@@ -132,8 +132,8 @@ def test_only_what_the_machine_lacks_opens_no_breaker(
     assert raised[-1] == ("ConnectionError" if number in LACKS else "CircuitOpen")
 
 
-def test_what_runs_out_while_a_request_is_sent_may_have_been_sent() -> None:
-    """The server may have seen a request during which buffers ran out, so a POST is not sent again."""
+def test_a_request_without_buffers_may_have_been_sent() -> None:
+    """If buffers run out while a request is sent, the server may have received it, so a POST is not repeated."""
     outcome = diagnose(requests.ConnectionError(OSError(errno.ENOBUFS, "no buffer space")), Stage.SEND)
     assert (outcome.reason, outcome.transient, outcome.sent) == (Reason.CONNECT, True, True)
     assert health_of(outcome, any_host=False) is Health.FAILURE

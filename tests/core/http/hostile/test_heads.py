@@ -88,8 +88,8 @@ def test_a_head_that_is_too_long(scenario: Scenario, serve: Serve, events: list[
     malformed("a NUL in a name", SIZED + b"X-\0Nul: ab\r\n\r\nok"),
     malformed("a NUL in the status line", b"HTTP/1.1 200 O\0K\r\nContent-Length: 2\r\n\r\nok"),
 )
-def test_a_head_that_is_malformed(scenario: Scenario, method: str, serve: Serve, events: list[Event]) -> None:
-    """What is not HTTP is a ConnectionError, at once, and asking again would be no better."""
+def test_a_malformed_head(scenario: Scenario, method: str, serve: Serve, events: list[Event]) -> None:
+    """An answer that is not HTTP raises ConnectionError, and is not retried."""
     meet(scenario, serve, events, "http", method)
 
 
@@ -106,8 +106,8 @@ def test_http_0_9(serve: Serve) -> None:
     sane("status 999", b"HTTP/1.1 999 Odd\r\nContent-Length: 3\r\nConnection: close\r\n\r\nodd", b"odd", status=999),
     sane("status 600", b"HTTP/1.1 600 Odd\r\nContent-Length: 3\r\nConnection: close\r\n\r\nodd", b"odd", status=600),
 )
-def test_a_status_that_is_none(scenario: Scenario, serve: Serve, events: list[Event]) -> None:
-    """A status beyond 599 comes back to the caller as it is, but counts as a failure that would not pass."""
+def test_an_invalid_status(scenario: Scenario, serve: Serve, events: list[Event]) -> None:
+    """A status above 599 is returned to the caller, but counts as a permanent failure."""
     unknown = Scenario(str(scenario), scenario.does, None, Reason.OTHER, status=scenario.status, content=b"odd")
     meet(unknown, serve, events)
 
@@ -125,8 +125,8 @@ def test_a_status_that_is_none(scenario: Scenario, serve: Serve, events: list[Ev
     sane("ancient cookies", SIZED + b"Set-Cookie: a=b; Expires=Mon, 99 Foo 99999 99:99:99 GMT\r\n\r\nok", b"ok"),
     sane("a broken Link", SIZED + b"Link: <;;=,,<<>>;rel\r\nContent-Type: ;;;=\r\n\r\nok", b"ok"),
 )
-def test_a_head_that_is_odd_but_readable(scenario: Scenario, serve: Serve, events: list[Event]) -> None:
-    """What other clients read is read."""
+def test_an_odd_but_readable_head(scenario: Scenario, serve: Serve, events: list[Event]) -> None:
+    """A head that other clients accept is accepted."""
     meet(scenario, serve, events)
 
 
@@ -149,8 +149,8 @@ def unmeasured(name: str, data: bytes) -> Scenario:
     unmeasured("not in ASCII", OK + b"Content-Length: \xb2\r\n\r\nok"),
     unmeasured("empty", OK + b"Content-Length:\r\n\r\nok"),
 )
-def test_a_content_length_that_is_none(scenario: Scenario, scheme: str, serve: Serve, events: list[Event]) -> None:
-    """Where nobody can tell how long the body is, the answer is malformed."""
+def test_an_invalid_content_length(scenario: Scenario, scheme: str, serve: Serve, events: list[Event]) -> None:
+    """If the length of the body cannot be known, the answer is malformed."""
     meet(scenario, serve, events, scheme)
 
 
@@ -219,7 +219,7 @@ def test_content_length_with_transfer_encoding(length: bytes, scheme: str, serve
 def test_an_answer_that_has_no_body_with_one(
     head: bytes, status: int, scheme: str, serve: Serve, events: list[Event]
 ) -> None:
-    """204 and 304 have no body, whatever comes; and the next call sees none of it."""
+    """A 204 or 304 has no body; if the server sends one, the next call does not receive it."""
     answer = Reply(f"HTTP/1.1 {status} None\r\n".encode() + head + b"\r\n4\r\nbody\r\n0\r\n\r\n", Then.KEEP)
     server = serve(answer, FINE, context=context_for(scheme))
     with session_for(PATIENT, retries=0) as session:
@@ -240,15 +240,15 @@ def test_an_answer_without_body_that_promises_chunks(status: int, scheme: str, s
 
 
 def test_a_head_with_a_body(serve: Serve) -> None:
-    """The answer to HEAD has no body, whatever comes; and the next call sees none of it."""
+    """The answer to HEAD has no body; if the server sends one, the next call does not receive it."""
     server = serve(reply(200, b"a body", then=Then.KEEP), FINE)
     with session_for(PATIENT, retries=0) as session:
         assert session.head(server.url).content == b""
         assert session.get(server.url).content == b"fine"
 
 
-def test_a_switch_of_protocols_that_nobody_asked_for(serve: Serve) -> None:
-    """After a 101 the connection speaks who knows what, so no other call may get it."""
+def test_an_unrequested_switch_of_protocols(serve: Serve) -> None:
+    """After a 101, the connection is not used for another call."""
     server = serve(Reply(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", Then.KEEP), FINE)
     with session_for(PATIENT, retries=0) as session:
         with suppress(requests.RequestException):
@@ -257,7 +257,7 @@ def test_a_switch_of_protocols_that_nobody_asked_for(serve: Serve) -> None:
     assert server.connections == 2
 
 
-# What is left on a connection
+# Data left on a connection
 
 STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
 
@@ -265,7 +265,7 @@ STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
 @schemes
 @pytest.mark.parametrize("padding", [0, 8192 - 40, 8192, 20_000], ids=str)
 def test_a_stray_response_on_a_connection(padding: int, scheme: str, serve: Serve) -> None:
-    """An answer that nobody asked for, sent along with another, is nobody's answer."""
+    """A second answer that the server sends without a request is given to no call."""
     first = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst"
     stray = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % padding + b"x" * padding + STRAY * 200
     server = serve(Reply(first + stray, Then.KEEP), FINE, FINE, context=context_for(scheme))
@@ -278,7 +278,7 @@ def test_a_stray_response_on_a_connection(padding: int, scheme: str, serve: Serv
 def test_a_stray_response_where_the_reading_buffer_ends(scheme: str, serve: Serve) -> None:
     """A stray answer that begins where the buffer of the first one ends is not taken for the next one."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Padding: "
-    for size in (8192, 16384 - len(STRAY)):  # the buffer; what TLS hands over at a time
+    for size in (8192, 16384 - len(STRAY)):  # the size of the buffer; the size of a TLS record
         first = head + b"p" * (size - len(head) - 9) + b"\r\n\r\nfirst"
         assert len(first) == size
         server = serve(Reply(first + STRAY, Then.KEEP), FINE, FINE, context=context_for(scheme))

@@ -1,4 +1,4 @@
-"""Ctrl-C goes through at once, whatever a call is waiting for."""
+"""Ctrl-C ends a call at once, in any of its waits."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def test_an_interrupt(stage: str, interrupt: Callable[[], object], serve: Serve,
 
 
 @pytest.mark.parametrize("what", [[], ["--calls"]], ids=["raises", "makes a call"])
-def test_what_signal_handlers_do_costs_nothing_for_good(what: list[str]) -> None:
-    """Wherever they come in, none of these is lost: slots, deadlines, connections, look-up threads, turns, metrics."""
-    # In a process of its own: what measures coverage has locks too, and would not get over it.
+def test_signal_handlers_leak_nothing(what: list[str]) -> None:
+    """Signal handlers at any line leak no slots, deadlines, connections, look-up threads, turns or metrics."""
+    # In a process of its own: coverage has locks too, and would deadlock.
     command = [sys.executable, "-m", "tests.core.http.hostile.interrupted", "500", *what]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What hostile servers can make a session, or the process, keep for long; of cookies tests/core/http/wire tells."""
+"""Memory that hostile servers can make a session or the process keep; for cookies, see tests/core/http/wire."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_redirects_to_many_hosts(session: ResilientSession, serve: Serve, monkey
 
 
 def test_the_bodies_of_redirects(session: ResilientSession, serve: Serve) -> None:
-    """The last response keeps them all; one of more than 1 MiB is dropped, and the call goes on."""
+    """The last response keeps the bodies of redirects up to 1 MiB; larger ones are dropped, and the call continues."""
     sizes = {"0": 2**20, "1": 2**20 + 1, "2": 10}
     routes = {path: reply(302, b"x" * size, f"Location: /{int(path) + 1}") for path, size in sizes.items()}
     response = session.get(f"{serve(routes={**routes, '3': reply(200)}).url}/0")
@@ -47,7 +47,7 @@ def test_the_bodies_of_redirects(session: ResilientSession, serve: Serve) -> Non
 
 
 def test_tickets_of_tls_are_not_kept(session: ResilientSession, serve: Serve) -> None:
-    """What a server sends to resume its sessions goes with the connection."""
+    """TLS session tickets are not kept after the connection was closed."""
     server = serve(*[reply(200)] * 20, context=certificate("valid"))
     for _ in range(20):
         session.get(server.url, verify=str(TLS / "ca.pem"))
@@ -55,7 +55,7 @@ def test_tickets_of_tls_are_not_kept(session: ResilientSession, serve: Serve) ->
 
 
 def test_look_ups_that_are_given_up_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While every thread hangs, those that nobody waits for any more take no room."""
+    """While all look-up threads hang, look-ups whose callers have given up leave the queue."""
     resolver = Resolver(threads=0)
     for number in range(1000):
         with pytest.raises(TimeoutError):

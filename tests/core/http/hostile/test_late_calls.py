@@ -13,7 +13,7 @@ from tests.core.http.misbehave import Then, reply
 
 
 def run(session: str, when: str, scheme: str, serve: Serve) -> tuple[str, int]:
-    """Run the script. Returns what it printed, and how many requests arrived."""
+    """Run the script. Returns its output, and the number of requests that arrived."""
     server = serve(
         routes={"": reply(200, b"fine", then=Then.KEEP)}, context=certificate() if scheme == "https" else None
     )
@@ -52,10 +52,10 @@ def test_a_call_at_exit_is_answered(when: str, scheme: str, serve: Serve) -> Non
     ],
 )
 def test_a_call_of_the_last_finalizers_gets_as_far_as_with_requests(when: str, serve: Serve) -> None:
-    """Nothing can be imported there, so that urllib3 cannot read the answer; but what plain requests sends is sent."""
+    """A call of the last finalizers cannot read an answer, as nothing can be imported, but it sends its request."""
     assert run("ours", when, "http", serve) == run("plain", when, "http", serve)
 
 
 def test_a_session_that_is_never_closed_keeps_no_process(serve: Serve) -> None:
-    """Nor does a response that is not read."""
+    """Neither an open session nor an unread response keeps the process from ending."""
     assert run("ours", "never closed", "http", serve) == ("", 1)

@@ -1,4 +1,4 @@
-"""What hostile servers cost: memory, threads, open files; measured in a process of its own."""
+"""Memory, threads and open files that hostile servers cost, measured in a process of its own."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ REFUSED = ["endless-interim", "endless-headers", "endless-header", "endless-chun
 
 
 def test_bombs_and_endless_answers_take_little_memory(server: MisbehavingServer) -> None:
-    """1 GiB from 1 MiB, nested, in a 503 or a redirect, and whatever has no end: never more than 64 MiB of growth."""
+    """Decompression bombs, nested or in a 503 or a redirect, and endless answers cost at most 64 MiB of memory."""
     told = measure("memory", "10", server.url, *REFUSED, *DROPPED, *BODIES_TOO_LARGE)
     assert {path: told[path][0] for path in BODIES_TOO_LARGE} == dict.fromkeys(BODIES_TOO_LARGE, "too large")
     assert {path: told[path][0] for path in DROPPED} == dict.fromkeys(DROPPED, 4)
@@ -109,8 +109,8 @@ def test_the_largest_body_takes_little_memory(path: str, server: MisbehavingServ
     assert growth < MOST_GROWTH
 
 
-def test_endless_trailers_come_to_an_end(server: MisbehavingServer) -> None:
-    """Trailers without end do not outlast the body's limits by anything but time, nor take memory."""
+def test_endless_trailers_end_at_the_deadline(server: MisbehavingServer) -> None:
+    """Endless trailers end at the deadline of the attempt, and take little memory."""
     came, growth = measure("memory", "2", server.url, "endless-trailers")["endless-trailers"]
     assert isinstance(came, str)
     assert growth < MOST_GROWTH
@@ -122,8 +122,8 @@ def test_tiny_chunks_take_little_memory(server: MisbehavingServer) -> None:
     assert growth < MOST_GROWTH
 
 
-def test_a_thousand_failures_leave_nothing_behind(serve: Serve, closed_port: str) -> None:
-    """Neither threads nor open files nor connections grow with the number of failing calls."""
+def test_a_thousand_failures_leak_nothing(serve: Serve, closed_port: str) -> None:
+    """The numbers of threads, open files and connections do not grow with the number of failing calls."""
     head = b"HTTP/1.1 200 OK\r\n"
     routes = {
         "close": Reply(b""),

@@ -60,7 +60,7 @@ def test_the_log_says_how_far_an_attempt_got(
 
 
 def test_a_total_timeout_says_how_far_the_attempt_got(serve: Serve) -> None:
-    """DeadlineExceeded has what the timeout of an attempt has, and names method and host."""
+    """DeadlineExceeded has the same stage as the timeout of an attempt, and names method and host."""
     server = serve(HALF)
     with (
         ResilientSession(Policy(attempt_timeout=0.2, total_timeout=0.2), clock=time.monotonic) as session,
@@ -140,7 +140,7 @@ def test_a_proxy_that(does: Reply, serve: Serve, events: list[Event]) -> None:
     ids=["closes", "502", "407", "403", "garbage", "endless headers", "endless header", "endless interim answers"],
 )
 def test_a_proxy_that_refuses(does: Reply, transient: bool, serve: Serve, events: list[Event]) -> None:
-    """What a proxy answers instead of a tunnel is a ConnectionError; only what may pass is tried again."""
+    """A proxy's refusal of a tunnel raises ConnectionError; only transient refusals are retried."""
     proxy = serve(does, does)
     with session_for(PATIENT) as session:
         with pytest.raises(requests.ConnectionError):

@@ -76,7 +76,7 @@ def test_a_certificate_for_another_of_the_hosts(serve: Serve) -> None:
     Scenario("sends nonsense without end", Reply(b"", Then.CLOSE, b"\0" * 4096), requests.ConnectionError, Reason.TLS),
 )
 def test_a_broken_handshake(scenario: Scenario, method: str, serve: Serve, events: list[Event]) -> None:
-    """A handshake that breaks off is tried again; one that is none is not. Nothing was sent in either case."""
+    """A TLS handshake that breaks off is retried; an invalid one is not. In both cases, no request was sent."""
     meet_in_handshake(scenario, serve, events, method)
 
 
