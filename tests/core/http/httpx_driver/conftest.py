@@ -73,7 +73,7 @@ class Caller:
         return _Calls(self, args, options)
 
     def on_client(self, client: Any, use: Callable[[Any], Any]) -> Any:
-        """Call ``use(client)``, and await what it returns."""
+        """Call ``use(client)``, and await its result."""
         if self.is_sync:
             with client:
                 return use(client)

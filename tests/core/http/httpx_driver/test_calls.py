@@ -1,4 +1,4 @@
-"""What a call of a client comes to: the same for httpx and httpx2, in threads and in every event loop."""
+"""Calls of clients: the same results with httpx and httpx2, in threads and in every event loop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_transient_failure_is_retried(caller: Caller, serve: Serve, clock: Fak
 
 
 def test_an_upstream_that_stays_broken_answers(caller: Caller, serve: Serve, library: ModuleType) -> None:
-    """A call that was answered ends with that answer, and raise_for_status() raises what it always did."""
+    """A call that was answered ends with that answer, and raise_for_status() raises the error of httpx."""
     server = serve(*[reply(503, b"down")] * 4)
     response = caller().get(server.url)
     assert (response.status_code, response.content) == (503, b"down")
@@ -41,7 +41,7 @@ def test_an_upstream_that_stays_broken_answers(caller: Caller, serve: Serve, lib
 
 
 def test_a_post_is_sent_once(caller: Caller, serve: Serve, clock: FakeClock) -> None:
-    """What may have been done is not done again, unless the call says that it may be."""
+    """A POST that the server may have received is not repeated, unless the call allows it."""
     server = serve(reply(503), reply(503), reply(201))
     assert caller().request("POST", server.url, json={}).status_code == 503
     assert caller().request("POST", server.url, json={}, headers={"Idempotency-Key": "7"}).status_code == 201
@@ -73,13 +73,15 @@ def test_a_body_is_sent_again_where_it_can_be(caller: Caller, serve: Serve) -> N
     ids=["closed", "reset", "cut short", "head cut short"],
 )
 def test_a_broken_connection_is_retried(caller: Caller, serve: Serve, does: Reply, reason: Reason) -> None:
-    """What breaks on the way may work the next time."""
+    """A connection that breaks is a transient failure, so the call is retried."""
     response = caller().get(serve(does, reply(200, b"fine")).url)
     assert response.content == b"fine"
     assert response.attempts[0].outcome.reason is reason
 
 
-def test_nobody_listens(caller: Caller, closed_port: str, clock: FakeClock, library: ModuleType) -> None:
+def test_a_refused_connection_is_retried(
+    caller: Caller, closed_port: str, clock: FakeClock, library: ModuleType
+) -> None:
     """A refused connection is retried, for a POST too, because nothing was sent; httpx's own error is raised."""
     with pytest.raises(library.ConnectError) as raised:
         caller().request("POST", f"http://{closed_port}/")
@@ -87,8 +89,8 @@ def test_nobody_listens(caller: Caller, closed_port: str, clock: FakeClock, libr
     assert clock.waits == [1, 2, 4]
 
 
-def test_what_is_no_http_is_not_asked_again(caller: Caller, serve: Serve, library: ModuleType) -> None:
-    """A server that speaks something else will do so the next time as well."""
+def test_an_answer_that_is_not_http_is_not_retried(caller: Caller, serve: Serve, library: ModuleType) -> None:
+    """An answer in another protocol is a permanent failure."""
     with pytest.raises(library.RemoteProtocolError) as raised:
         caller().get(serve(Reply(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Then.KEEP)).url)
     assert [attempt.outcome.transient for attempt in raised.value.attempts] == [False]
@@ -164,7 +166,7 @@ def test_a_body_that_is_too_large(caller: Caller, serve: Serve, library: ModuleT
 
 
 def test_json_of_too_many_nodes(caller: Caller, serve: Serve) -> None:
-    """What json() may build is bounded, as it is for requests."""
+    """The number of nodes that json() builds is limited, as for requests."""
     response = caller(Policy(max_json_nodes=10)).get(serve(reply(200, b"[" + b"[]," * 20 + b"1]")).url)
     with pytest.raises(http.ResponseTooLarge, match="max_json_nodes=10"):
         response.json()

@@ -1,4 +1,4 @@
-"""What the driver relies on in httpx and httpx2 is asserted when a library is bound."""
+"""The parts of httpx and httpx2 that the driver needs are checked when a library is bound."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_release_that_renames_insides_is_refused(library: ModuleType, monkeypa
 
 
 def test_each_driver_binds_its_own_library(driver: ModuleType, library: ModuleType) -> None:
-    """Where both are installed, it is never a guess which one is meant."""
+    """If both libraries are installed, each driver uses its own."""
     assert issubclass(driver.AsyncResilientClient, library.AsyncClient)
     assert issubclass(driver.ResilientClient, library.Client)
     assert issubclass(driver.CircuitOpen, library.HTTPStatusError)

@@ -1,4 +1,4 @@
-"""An attempt ends on time, whatever the server does, and a call with all its hops as well."""
+"""Deadlines of attempts, and of calls with all their redirects, for any behavior of the server."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_handshake_is_cut_off(caller: Caller, serve: Serve, library: ModuleTyp
 # httpcore 1.0 leaves the generator of the request's body to trio's garbage collection; httpcore2 does not.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_sending_is_cut_off(caller: Caller, serve: Serve, library: ModuleType) -> None:
-    """A server that does not read what is sent keeps the call no longer than one that does not answer."""
+    """A server that does not read the request delays the call no longer than one that does not answer."""
     server = serve(greetings=[Reply(b"", Then.IGNORE)])
     with pytest.raises(http.AttemptTimeout) as raised:
         caller(ONCE).request("PUT", server.url, content=b"x" * 30_000_000)
@@ -127,7 +127,7 @@ def test_an_address_that_is_dead_leaves_time_for_the_next(
 
 
 def test_a_look_up_is_cut_off(caller: Caller, library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resolver that hangs keeps neither the call nor the end of its event loop, as an executor would."""
+    """A resolver that hangs delays neither the call nor the end of its event loop, unlike one in an executor."""
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(30))
     started = time.monotonic()
@@ -189,7 +189,7 @@ def test_one_part_of_a_timeout_bounds_each_read(caller: Caller, serve: Serve, li
 
 
 def test_the_total_deadline_cuts_the_last_attempt(caller: Caller, serve: Serve, library: ModuleType) -> None:
-    """What is left of the total timeout is all that an attempt gets."""
+    """The last attempt ends at the total timeout, even if its own timeout is longer."""
     with pytest.raises(http.DeadlineExceeded) as raised:
         caller(Policy(attempt_timeout=0.3, total_timeout=0.3, retries=0), clock=time.monotonic).get(serve(HOLD).url)
     assert isinstance(raised.value, library.ReadTimeout)

@@ -59,7 +59,7 @@ anyio.run(main, backend="trio" if loop == "trio" else "asyncio", backend_options
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
 def test_without_file_descriptors(name: str, loop: str, serve: Serve) -> None:
-    """Connecting and looking a name up fail as what they are, and are retried; with descriptors again, calls work."""
+    """Without file descriptors, connections and look-ups fail with their reasons and are retried; later calls work."""
     server = serve(reply(200, b"fine"))
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_DESCRIPTORS, name, loop, server.url],
@@ -75,8 +75,8 @@ def test_without_file_descriptors(name: str, loop: str, serve: Serve) -> None:
     assert text == "fine"
 
 
-def test_what_runs_out_while_a_request_is_sent_may_have_been_sent(library: ModuleType) -> None:
-    """The server may have seen a request during which buffers ran out, so a POST is not sent again."""
+def test_a_request_without_buffers_may_have_been_sent(library: ModuleType) -> None:
+    """If buffers run out while a request is sent, the server may have received it, so a POST is not repeated."""
     error = library.WriteError("no buffer space")
     error.__cause__ = OSError(errno.ENOBUFS, "no buffer space")
     attempt = AttemptContext(10)

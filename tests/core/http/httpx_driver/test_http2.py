@@ -33,7 +33,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def test_a_call_over_http2(caller: Caller, server: HTTP2Server) -> None:
-    """With `http2=True` it is what is spoken, where the server can."""
+    """With `http2=True`, HTTP/2 is used if the server supports it."""
     response = caller(ONCE, http2=True, verify=trusting()).get(f"{server.url}/fine")
     assert (response.http_version, response.content) == ("HTTP/2", b"/fine")
 

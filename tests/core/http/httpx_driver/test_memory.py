@@ -33,10 +33,10 @@ def uncollected() -> Iterator[None]:
 @pytest.mark.parametrize("answer", [ENDLESS, BOMB], ids=["endless", "bomb"])
 @pytest.mark.usefixtures("uncollected")
 def test_a_body_that_was_too_large_is_freed_at_once(caller: Caller, serve: Serve, answer: Reply) -> None:
-    """Neither the error that the caller keeps nor a cycle of references holds the body."""
+    """The body is freed at once: neither the error that the caller keeps nor a reference cycle holds it."""
     server = serve(FINE, answer)
     policy = Policy(retries=0, attempt_timeout=60, max_response_bytes=LIMIT)
-    caller(policy).get(server.url)  # imports what is imported late
+    caller(policy).get(server.url)  # runs the imports of a first call
     tracemalloc.start()
     with pytest.raises(ResponseTooLarge) as caught:
         caller(policy).get(server.url)

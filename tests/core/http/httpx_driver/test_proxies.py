@@ -112,7 +112,7 @@ def test_a_proxy_that_hangs_is_cut_off(
     kind: str,
     scheme: str,
 ) -> None:
-    """At whatever stage: all that it takes to get through a proxy is part of the attempt."""
+    """A proxy that hangs at any stage ends the attempt at its deadline."""
     proxy: Any
     if kind == "handshake":
         hanging = serve(context=server_context(), greetings=[Reply(b"", Then.DRAIN)])
@@ -131,7 +131,7 @@ def test_a_proxy_that_hangs_is_cut_off(
 
 @pytest.mark.parametrize("does", [CLOSE, reply(407), reply(502), Reply(b"SSH-2.0\r\n\r\n"), HOLD])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_broken_proxy_tells_no_password(
+def test_a_broken_proxy_reveals_no_password(
     caller: Caller, serve: Serve, caplog: pytest.LogCaptureFixture, does: Reply, scheme: str
 ) -> None:
     """Only errors of httpx leave a client, and the proxy's password is in no error, log line or metric."""
@@ -154,7 +154,7 @@ def test_a_broken_proxy_tells_no_password(
 def test_an_untrusted_client_uses_no_proxy_of_the_environment(
     driver: ModuleType, monkeypatch: pytest.MonkeyPatch, name_of_variable: str
 ) -> None:
-    """Whatever the variable: all that it sends goes through one transport, which has no proxy."""
+    """For any variable, an untrusted client sends all requests through one transport without a proxy."""
     monkeypatch.setenv(name_of_variable, "http://127.0.0.1:9/")
     for kind in (driver.ResilientClient, driver.AsyncResilientClient):
         client = kind(untrusted=True)
@@ -174,10 +174,8 @@ def test_a_socks_proxy_that_hangs_is_cut_off(caller: Caller, serve: Serve) -> No
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0\r\n\r\n", b"\x05\xff", b"\x05\x00", b"\x05\x02\x01\x01"])
-def test_a_socks_proxy_that_is_none(
-    caller: Caller, serve: Serve, caplog: pytest.LogCaptureFixture, answer: bytes
-) -> None:
-    """Whatever it answers, only errors of httpx leave a client, and none tells the proxy's password."""
+def test_an_invalid_socks_proxy(caller: Caller, serve: Serve, caplog: pytest.LogCaptureFixture, answer: bytes) -> None:
+    """For any answer of a SOCKS proxy, the client raises only errors of httpx, without the proxy's password."""
     pytest.importorskip("socksio")
     caplog.set_level(logging.INFO)
     proxy = serve(greetings=[Reply(answer, Then.DRAIN if answer else Then.CLOSE)])

@@ -1,4 +1,4 @@
-"""One state in a process: of requests and httpx, of threads and event loops. And what event loops need besides."""
+"""State that requests and httpx, threads and event loops share in a process; and waits in event loops."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPENS_AT_ONCE = CircuitBreaker(failures_in_a_row=1)
 
 @pytest.fixture
 def real_time() -> Any:
-    """Run the upstreams on the clock of the machine: for what has to be woken in real time."""
+    """Run the upstreams on the real clock, for waits that are woken in real time."""
     with process.on(Runtime()):
         yield
 
@@ -36,7 +36,7 @@ def upstream(name: str, server: Any, policy: Policy) -> None:
     process.use(lambda: process.ProcessRegistry(Config(upstreams={name: policy}, hosts={server.netloc: name})))
 
 
-def test_what_requests_found_down_is_left_alone(caller: Caller, closed_port: str) -> None:
+def test_a_breaker_that_requests_opened_refuses_httpx(caller: Caller, closed_port: str) -> None:
     """The breaker that a requests session opened refuses an httpx client of the process at once."""
     for _ in range(3):
         with pytest.raises(requests.ConnectionError):
@@ -74,7 +74,7 @@ def test_a_partition_has_a_quota_of_its_own(caller: Caller, serve: Serve) -> Non
 
 
 def test_wrong_extensions_are_refused(caller: Caller, serve: Serve) -> None:
-    """A slip must not make a call that is meant otherwise."""
+    """A mistake in the extensions raises an error instead of being ignored."""
     with pytest.raises(TypeError, match="did you mean 'partition'"):
         caller().get(serve(reply()).url, extensions={"core.http": {"partitions": "x"}})
     with pytest.raises(ValueError, match="partition= must be a name"):
@@ -82,7 +82,7 @@ def test_wrong_extensions_are_refused(caller: Caller, serve: Serve) -> None:
 
 
 def test_classify_sees_the_body(caller: Caller, serve: Serve, clock: FakeClock) -> None:
-    """What an upstream means by an answer is the policy's to say, as for requests."""
+    """`Policy.classify` can read the body, as for requests."""
 
     def classify(status: int, _: Any, body: bytes | None) -> Verdict | None:
         return Verdict.transient() if body == b"not yet" else None
@@ -147,7 +147,7 @@ def test_a_cancelled_task_gives_back_its_slot(run: Run, driver: ModuleType, serv
 def test_backoff_ends_when_the_breaker_opens(
     run: Run, driver: ModuleType, serve: Serve, library: ModuleType, real_time: None
 ) -> None:
-    """Tasks in a long backoff are woken by the opening of the breaker, whoever opens it: here a thread."""
+    """Tasks in a long backoff are woken when the breaker opens, here by a thread."""
     server = serve(*[reply(503)] * 20)
     breaker = CircuitBreaker(failures_in_a_row=4)
     budget = RetryBudget(minimum=100)
@@ -199,7 +199,7 @@ def test_one_client_on_two_loops_in_turn(run: Run, driver: ModuleType, serve: Se
             await client.aclose()
 
     assert (run(get), run(get_and_close)) == (b"one", b"two")
-    gc.collect()  # what the first loop left open is to be told of here, and not in a later test
+    gc.collect()  # a warning about sockets of the first loop belongs to this test, and not to a later one
 
 
 def test_a_connection_is_used_again(caller: Caller, serve: Serve) -> None:

@@ -35,7 +35,7 @@ def streamed(caller: Caller, client: Any, url: str, **how: Any) -> list[bytes]:
 
 
 def test_a_client_streams(caller: Caller, serve: Serve) -> None:
-    """The headers end the attempt: what comes later, server-sent events say, is read as it comes."""
+    """The attempt ends with the headers; the body, such as server-sent events, is read as it arrives."""
     server = serve(reply(503), Reply(b"HTTP/1.1 200 OK\r\n\r\n", repeat=b"data", every=0.05, times=3))
     assert streamed(caller, caller()._client, server.url) == [b"data"] * 3
 
@@ -77,8 +77,8 @@ def test_the_last_answer_can_be_read(caller: Caller, serve: Serve) -> None:
     assert streamed(caller, caller()._client, server.url) == [b"down"]
 
 
-def test_a_transport_buffers_unless_it_is_told_otherwise(caller: Caller, serve: Serve, library: ModuleType) -> None:
-    """A transport is not told what its client was asked for, so bodies are retried on any client; or streamed."""
+def test_a_transport_reads_bodies_by_default(caller: Caller, serve: Serve, library: ModuleType) -> None:
+    """A transport does not know if its client streams, so it reads bodies, unless an extension says otherwise."""
     kind, transport = library.AsyncClient, caller.driver.AsyncResilientTransport
     if caller.is_sync:
         kind, transport = library.Client, caller.driver.ResilientTransport
@@ -106,7 +106,7 @@ def test_a_stream_holds_its_slot_until_it_is_closed(
 
 
 def test_a_cancelled_reader_closes_the_connection(run: Run, driver: ModuleType, serve: Serve) -> None:
-    """What nobody reads any more is not kept open."""
+    """The connection of a stream whose reader was cancelled is closed."""
     server = serve(reply(200, b"half", length=8, then=Then.HOLD))
 
     async def main() -> None:

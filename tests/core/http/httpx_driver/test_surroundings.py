@@ -1,4 +1,4 @@
-"""What is around a client: the environment, logs, other transports, mocks."""
+"""The environment of a client: environment variables, logs, other transports, mocks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_proxy_that_refuses(caller: Caller, serve: Serve, clock: FakeClock, li
 
 
 def test_httpx_logs_no_secret(caller: Caller, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """Its line for each answer has neither the query nor the password of the URL."""
+    """The log line of httpx for each answer has neither the query nor the password of the URL."""
     server = serve(reply(200))
     caplog.set_level(logging.INFO)
     caller().get(server.url.replace("//", "//ada:s3cret@") + "/path?token=s3cret")
@@ -54,17 +54,17 @@ def test_httpx_logs_no_secret(caller: Caller, serve: Serve, caplog: pytest.LogCa
     assert "s3cret" not in caplog.text
 
 
-def test_the_line_of_other_clients_is_theirs(
+def test_the_log_line_of_other_clients_is_unchanged(
     library: ModuleType, driver: ModuleType, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a client of httpx's own logs is not changed."""
+    """The log line of a plain client of httpx is not changed."""
     caplog.set_level(logging.INFO)
     library.get(serve(reply(200)).url + "/?page=2", trust_env=False)
     assert "?page=2" in caplog.text
 
 
-def test_errors_tell_no_secret(caller: Caller, serve: Serve, closed_port: str, library: ModuleType) -> None:
-    """Neither raise_for_status(), which quotes the URL, nor what fails on the way."""
+def test_errors_reveal_no_secret(caller: Caller, serve: Serve, closed_port: str, library: ModuleType) -> None:
+    """Neither the error of raise_for_status(), which quotes the URL, nor that of a failed call has a secret."""
     response = caller().get(serve(reply(404)).url + "/path?token=s3cret")
     with pytest.raises(library.HTTPStatusError, match="404") as raised:
         response.raise_for_status()
@@ -84,8 +84,8 @@ def test_the_configured_user_agent(caller: Caller, serve: Serve, outbound_http: 
     assert agents == [b"site/1.0", b"mine"]
 
 
-def test_a_transport_of_somebodys_own(caller: Caller, clock: FakeClock) -> None:
-    """What is handed over as `transport=` makes the attempts: an application, say, or a stand-in of a test."""
+def test_a_custom_transport(caller: Caller, clock: FakeClock) -> None:
+    """A transport passed as `transport=`, such as an application or a mock, makes the attempts."""
     answers = [503, 200]
 
     def handler(request: Any) -> Any:
@@ -112,8 +112,8 @@ def test_servers_are_asked_for_codings_that_are_decoded(
 
 
 @pytest.mark.parametrize("option", ["transport", "mounts"])
-def test_a_transport_of_somebodys_own_is_closed_by_its_client(caller: Caller, option: str) -> None:
-    """As in httpx: it is entered and left with the client, or closed by `close`, so that nothing of it stays open."""
+def test_a_custom_transport_is_closed_by_its_client(caller: Caller, option: str) -> None:
+    """As in httpx, a custom transport is entered and exited with the client, or closed by `close`."""
     events: list[str] = []
 
     class Noting(caller.library.MockTransport):  # type: ignore[misc,name-defined]  # one of two libraries

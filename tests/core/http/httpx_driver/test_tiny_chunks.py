@@ -17,7 +17,7 @@ PLAIN = b"x" * 65_536
 
 
 class Network:
-    """Stands in for a stream of httpcore: each read returns all that has arrived."""
+    """A fake stream of httpcore whose reads return all data that has arrived."""
 
     def __init__(self, *arrived: bytes) -> None:
         self._arrived = list(arrived)

@@ -34,7 +34,7 @@ def instrumentor_of(name: str) -> Any:
 
 @pytest.fixture
 def example(name: str) -> Iterator[dict[str, Any]]:
-    """Run the examples of the page, and return what they define."""
+    """Run the examples of the page, and return their namespace."""
     names: dict[str, Any] = {}
     provided().clear()
     exec(OBSERVER + UNTRUSTED + HTTPX.replace("HTTPXClient", f"{name.upper()}Client"), names)
@@ -116,10 +116,10 @@ def test_a_stream_is_a_span_until_its_headers(caller: Caller, spans: Spans, serv
     ],
     ids=["reset", "timeout", "head", "coding", "too large"],
 )
-def test_an_error_is_the_callers_and_tells_no_secret(
+def test_the_error_of_a_span_reveals_no_secret(
     caller: Caller, spans: Spans, serve: Serve, answer: Reply, kind: str, reason: str
 ) -> None:
-    """The span has the exception that the caller gets, and neither it nor its causes quote what is secret."""
+    """The span has the exception of the caller, and neither it nor its causes contain a secret."""
     url = f"{serve(answer, answer).url.replace('//', '//user:passw0rd@')}/path?key=s3cret#s3cret"
     policy = Policy(attempt_timeout=0.2 if answer is HOLD else 10, retries=1, max_response_bytes=1000)
     with pytest.raises(caller.library.HTTPError) as raised:
@@ -133,8 +133,8 @@ def test_an_error_is_the_callers_and_tells_no_secret(
 
 
 @pytest.mark.parametrize("target", ["http://user:passw0rd@[s3cret/", "ftp://user:passw0rd@h/?s3cret", "/?key=s3cret"])
-def test_a_redirect_to_no_address_tells_no_secret(caller: Caller, spans: Spans, serve: Serve, target: str) -> None:
-    """The errors that httpx itself raises for a Location quote it."""
+def test_an_invalid_redirect_reveals_no_secret(caller: Caller, spans: Spans, serve: Serve, target: str) -> None:
+    """The errors of httpx for an invalid Location quote it, so its secrets are masked in the span."""
     server = serve(*[reply(302, b"", f"Location: {target}")] * 30)
     with pytest.raises((caller.library.HTTPError, caller.library.InvalidURL)):
         caller().get(f"{server.url}/?key=s3cret", follow_redirects=True)
@@ -239,7 +239,7 @@ def test_a_mock_still_sees_every_attempt(caller: Caller, name: str, request: pyt
 
 
 def test_calls_of_two_tasks_keep_apart(run: Run, driver: ModuleType, spans: Spans, serve: Serve) -> None:
-    """An attempt is below the call that made it, whatever other tasks do meanwhile."""
+    """The span of an attempt is below that of its own call, also if several tasks make calls."""
     servers = [serve(reply(503), reply(status)) for status in (200, 404)]
 
     async def main() -> None:

@@ -20,7 +20,7 @@ SECRETS = {"Authorization": "Bearer s3cret", "PRIVATE-TOKEN": "s3cret", "X-Api-K
 
 @pytest.fixture
 def open_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let servers of the tests pass for public ones, on whatever port."""
+    """Allow the addresses and ports of the tests' servers."""
     monkeypatch.setattr(address_guard, "is_public", lambda address: True)
     monkeypatch.setattr(address_guard, "PORTS", range(65_536))
 
@@ -29,8 +29,8 @@ def open_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     "host",
     ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f000001", "localhost", "10.0.0.1"],
 )
-def test_an_inner_address_is_refused(caller: Caller, library: ModuleType, host: str) -> None:
-    """However it is written, it is what it resolves to; the text of the error names no address."""
+def test_a_private_address_is_refused(caller: Caller, library: ModuleType, host: str) -> None:
+    """A private address is refused in any notation, and the error contains no address."""
     with pytest.raises(http.BlockedAddress) as raised:
         caller(untrusted=True).get(f"http://{host}/")
     assert isinstance(raised.value, library.ConnectError)
@@ -54,8 +54,8 @@ def test_a_port_that_is_no_web_servers_is_refused(caller: Caller) -> None:
         caller(untrusted=True).get("http://example.org:6379/")
 
 
-def test_what_may_be_a_credential_stays_at_its_origin(caller: Caller, serve: Serve, open_guard: None) -> None:
-    """A redirect to another origin carries no header that may be one, under whatever name, nor a cookie."""
+def test_credentials_are_not_sent_to_another_origin(caller: Caller, serve: Serve, open_guard: None) -> None:
+    """After a redirect to another origin, only headers that cannot be credentials are sent, and no cookies."""
     second = serve(reply(200, b"fine"))
     first = serve(reply(302, b"", f"Location: {second.url}/", "Set-Cookie: session=s3cret"))
     response = caller(untrusted=True, cookies={"own": "s3cret"}).get(first.url, headers=SECRETS, follow_redirects=True)
@@ -95,7 +95,7 @@ def test_redirects_are_checked_and_few(caller: Caller, serve: Serve, library: Mo
 def test_the_environment_names_no_proxy(
     caller: Caller, serve: Serve, open_guard: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy would reach what must not be reached."""
+    """A proxy of the environment is not used, because it could reach private addresses."""
     proxy, server = serve(reply(200, b"proxy")), serve(reply(200, b"fine"))
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     assert caller(untrusted=True).get(server.url).content == b"fine"
@@ -103,8 +103,8 @@ def test_the_environment_names_no_proxy(
 
 
 @pytest.mark.parametrize("option", ["verify", "proxy", "mounts", "transport"])
-def test_what_would_open_the_guard_is_refused(driver: ModuleType, library: ModuleType, option: str) -> None:
-    """Options that lead around it are no options."""
+def test_options_that_disable_the_protection_are_refused(driver: ModuleType, library: ModuleType, option: str) -> None:
+    """Options that would bypass the check of addresses raise an error."""
     value: Any = {
         "verify": False,
         "proxy": "http://localhost:1/",

@@ -37,7 +37,7 @@ def in_turn(caller: Caller, client: Any, steps: Callable[[Get], Any]) -> None:
 
 
 def test_calls_within_share_a_deadline(caller: Caller, serve: Serve, clock: FakeClock) -> None:
-    """What one call used up, the next one does not have; afterwards each has its policy's again."""
+    """Calls in the block share its deadline; after the block, each call has the timeout of its policy."""
     server = serve(*[reply()] * 9, on_request=lambda: clock.advance(25))
     client = caller()._client
 
@@ -119,7 +119,7 @@ def test_within_is_for_its_client(caller: Caller, serve: Serve, clock: FakeClock
 
 
 def test_within_holds_for_redirects(caller: Caller, serve: Serve, clock: FakeClock) -> None:
-    """Each hop has what the hops before it have left."""
+    """The requests of a redirect share the deadline of the block."""
     server = serve(*[reply(302, b"", "Location: /next")] * 9, on_request=lambda: clock.advance(5))
     client = caller(follow_redirects=True)._client
 
