@@ -1,4 +1,4 @@
-"""What Prometheus is told of jobs."""
+"""The Prometheus metrics of batch jobs."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_a_job_is_known_before_it_first_runs(jobs: BatchJobs, metrics: Collector
     assert value(metrics, "running") == 0
 
 
-def test_of_one_that_nobody_expects_no_interval_is_told(jobs: BatchJobs, metrics: CollectorRegistry) -> None:
-    """Nobody is woken for it."""
+def test_no_interval_for_a_job_without_a_schedule(jobs: BatchJobs, metrics: CollectorRegistry) -> None:
+    """A job without a schedule has no interval, so no alert fires for it."""
     jobs.know("tidy")
     assert value(metrics, "expected_interval_seconds") is None
 
 
 def test_a_run_that_ends_well(jobs: BatchJobs, metrics: CollectorRegistry, times: Times) -> None:
-    """When it began, when it ended, how long it took, what it did."""
+    """A successful run sets its start, its end, its duration and its items."""
     with jobs.run("tidy") as run:
         assert value(metrics, "running") == 1
         assert value(metrics, "last_start_timestamp_seconds") == 1_000_000.0
@@ -88,10 +88,10 @@ def test_a_run_that_ends_well(jobs: BatchJobs, metrics: CollectorRegistry, times
     ],
     ids=repr,
 )
-def test_how_it_is_left_says_how_it_went(
+def test_the_exit_status_sets_the_outcome(
     jobs: BatchJobs, metrics: CollectorRegistry, end: BaseException, outcome: str
 ) -> None:
-    """By the exit status of the command; what ended it passes through."""
+    """The outcome of a run follows from the exit status; the exception that ended it is raised."""
     with pytest.raises(type(end)), jobs.run("tidy"):
         raise end
     assert value(metrics, "runs_total", outcome=outcome) == 1
@@ -111,7 +111,7 @@ def test_two_runs_at_once(jobs: BatchJobs, metrics: CollectorRegistry) -> None:
 def test_no_job_fails_for_its_metrics(
     jobs: BatchJobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A child whose directory is full, or gone, does its work, and says that nobody hears of it."""
+    """If the metrics directory is full or missing, the job runs and logs that its metrics are lost."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "the file system is nearly full")
@@ -125,5 +125,5 @@ def test_no_job_fails_for_its_metrics(
 
 
 def test_an_interval_is_that_of_processes_alive(jobs: BatchJobs) -> None:
-    """A job that nobody expects any more woke people for ever: what those before had set stayed."""
+    """The interval is that of running processes, so a job that was unscheduled fires no alert."""
     assert jobs.expected_interval._multiprocess_mode == "livemostrecent"

@@ -1,4 +1,4 @@
-"""`manage.py check`, and what else looks at the settings."""
+"""`manage.py check`, and other checks of the settings."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ ROOT = Path(__file__).resolve().parents[4]
         ({"shared_cache": "default"}, "core.http.W001", "a LocMemCache is not shared"),
     ],
 )
-def test_says_what_is_wrong(settings: Any, value: Any, id_: str, says: str) -> None:
-    """Each mistake in OUTBOUND_HTTP is an error of its own kind, which names the value and where to read on."""
+def test_reports_mistakes_in_the_settings(settings: Any, value: Any, id_: str, says: str) -> None:
+    """Each mistake in OUTBOUND_HTTP has an error of its own, with the value and the page of the documentation."""
     settings.OUTBOUND_HTTP = value
     [error] = check_outbound_http()
     assert error.id == id_
@@ -56,7 +56,7 @@ def test_says_what_is_wrong(settings: Any, value: Any, id_: str, says: str) -> N
         ("BATCH_JOBS", {"nightly": 0}, "core.http.E008", "more than 0"),
     ],
 )
-def test_says_what_is_wrong_with_the_metrics(settings: Any, name: str, value: Any, id_: str, says: str) -> None:
+def test_reports_mistakes_in_the_settings_of_metrics(settings: Any, name: str, value: Any, id_: str, says: str) -> None:
     """A mistake in the settings of /metrics has the name of the setting, and shows no token."""
     setattr(settings, name, value)
     [error] = check_outbound_http()
@@ -110,7 +110,7 @@ def test_the_command_passes_the_settings_as_they_are(tmp_path: Path) -> None:
 
 
 def test_an_old_django_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A site on Django 4.2 reads what to install, instead of an ImportError when it includes the URLs."""
+    """On Django 4.2, the error says which version to install."""
     monkeypatch.setattr(django, "VERSION", (4, 2, 30, "final", 0))
     with pytest.raises(
         ImproperlyConfigured, match=r"^Django 4\.2\.30 is too old for core\.http: install Django>=5\.2$"

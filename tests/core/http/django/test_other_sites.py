@@ -100,7 +100,7 @@ def test_the_admin_site_of_the_adopter_admits_users(
 
 
 def test_a_site_without_a_database_is_alive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With DATABASES = {} there is none to reach: /healthz asks none."""
+    """With DATABASES = {}, /healthz succeeds without a database."""
     monkeypatch.setitem(connection.settings_dict, "ENGINE", "django.db.backends.dummy")
     assert client.get("/healthz").content == b"ok\n"
 

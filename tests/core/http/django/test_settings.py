@@ -1,4 +1,4 @@
-"""The setting OUTBOUND_HTTP: what it may hold, and what `manage.py check` says of what it may not."""
+"""The setting OUTBOUND_HTTP: allowed values, and the errors of `manage.py check` for others."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def upstreams(**entries: Any) -> dict[str, Any]:
     ],
 )
 def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
-    """What the documentation shows is accepted."""
+    """The settings in the documentation are accepted."""
     assert problems(setting) == []
 
 
@@ -154,8 +154,8 @@ def test_a_good_setting_has_no_problems(setting: dict[str, Any]) -> None:
         ({"user_agent": "\N{BULLET}"}, "E005", "OUTBOUND_HTTP['user_agent'] = '\N{BULLET}': must be one line"),
     ],
 )
-def test_a_problem_says_where_what_and_what_is_allowed(setting: Any, number: str, message: str) -> None:
-    """Each mistake has its id, and a message that leads to it."""
+def test_a_problem_has_the_place_the_value_and_the_allowed_values(setting: Any, number: str, message: str) -> None:
+    """Each mistake has an id and a message with its place."""
     (found,) = problems(setting)
     assert found[0] == number
     assert found[1].startswith(message)
@@ -183,8 +183,8 @@ def test_a_problem_says_where_what_and_what_is_allowed(setting: Any, number: str
         None,
     ],
 )
-def test_what_is_no_host_is_refused(host: Any) -> None:
-    """A host is "host" or "host:port", and nothing else."""
+def test_an_invalid_host_is_refused(host: Any) -> None:
+    """Only "host" and "host:port" are accepted."""
     ((number, message),) = problems(upstreams(pypi={"hosts": ["pypi.example", host]}))
     assert number == "E003"
     assert message.startswith(f"OUTBOUND_HTTP['upstreams']['pypi']: 'hosts' contains {host!r}: must be \"host\" or")
@@ -200,8 +200,8 @@ def test_a_host_with_userinfo_is_refused_without_it(host: str) -> None:
     assert "'hosts' contains '***@pypi.example': must be" in message
 
 
-def test_all_problems_are_told_at_once() -> None:
-    """Nobody likes to correct one mistake to be told of the next."""
+def test_all_problems_are_reported_at_once() -> None:
+    """One check reports all mistakes."""
     setting = {
         "default": {"retries": "3"},
         "upstreams": {"A": {}, "b": {"hosts": [1]}},
@@ -213,7 +213,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 @given(setting=st.fixed_dictionaries({}, optional=dict.fromkeys(outbound_settings._KEYS, PLAIN)) | PLAIN)
 def test_no_setting_breaks_the_check(setting: Any) -> None:
-    """Whatever stands there, the check says what is wrong instead of failing itself."""
+    """For any value of the setting, the check reports the mistake and raises no error."""
     for number, message in problems(setting):
         assert number in {"E001", "E002", "E003", "E004", "E005", "E006"}
         assert message.startswith("OUTBOUND_HTTP")
@@ -227,7 +227,7 @@ def test_no_setting_breaks_the_check(setting: Any) -> None:
     ),
 )
 def test_a_policy_in_the_settings_is_as_strict_as_in_code(values: dict[str, Any]) -> None:
-    """The settings accept what Policy accepts, and refuse what it refuses, in its words."""
+    """The settings accept and refuse the same policies as Policy, with the same messages."""
     try:
         Policy(**values)
         expected = []
@@ -247,7 +247,7 @@ def test_manage_check_reports_it() -> None:
 
 
 def test_a_call_under_a_bad_setting_says_so() -> None:
-    """Where nobody ran the check, the first call refuses to guess."""
+    """Without a check before, the first call raises an error for an invalid setting."""
     with (
         override_settings(OUTBOUND_HTTP={"user_agent": 5, "default": {"retries": -1}}),
         pytest.raises(ImproperlyConfigured, match=r"retries=-1.*; .*user_agent"),
@@ -278,8 +278,8 @@ def test_a_cache_that_serves_badly_is_a_warning(backends: dict[str, Any], found:
         assert [number for number, _ in problems({"shared_cache": "default"})] == found
 
 
-def test_what_unpickles_is_told_what_to_use_instead() -> None:
-    """The warning names a serializer that can be imported, and which a Redis cache takes."""
+def test_a_cache_that_unpickles_gets_a_warning() -> None:
+    """The warning names a serializer that exists and works with a Redis cache."""
     with override_settings(CACHES=cache("redis.RedisCache", LOCATION="redis://127.0.0.1:1")):
         ((_, text),) = problems({"shared_cache": "default"})
     assert f"'serializer': '{JSON}'" in text
@@ -290,24 +290,24 @@ def test_what_unpickles_is_told_what_to_use_instead() -> None:
     "value", [None, True, 5, 1.5, "x", "ü", [1.0, None], {"a": [[2.0, "b"]]}, (1.0, 2.0)], ids=repr
 )
 def test_json_brings_back_what_was_stored(value: object) -> None:
-    """A tuple as a list; whole numbers such that Redis can count."""
+    """JSON values are restored, tuples as lists; integers are stored so that Redis can increment them."""
     stored = JSONSerializer().dumps(value)
     assert JSONSerializer().loads(stored) == (list(value) if isinstance(value, tuple) else value)
     assert JSONSerializer().dumps(5) == b"5"
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80\x05.", b"cos\nsystem\n", b"[" * 100_000, b"9" * 10_000, b"\xff"])
-def test_what_is_no_json_comes_back_as_it_is(data: bytes) -> None:
-    """Nothing that another program wrote raises, or runs."""
+def test_other_values_are_returned_as_bytes(data: bytes) -> None:
+    """A value that another program wrote raises no error, and is not executed."""
     assert JSONSerializer().loads(data) == data
 
 
 class OwnLocMem(LocMemCache):
-    """A cache that somebody derived from Django's."""
+    """A subclass of Django's cache."""
 
 
-def test_a_warning_keeps_nobody_from_calling() -> None:
-    """The upstreams are made, with the cache that was named; it is Django's of whatever thread asks."""
+def test_a_warning_does_not_prevent_calls() -> None:
+    """With a warning, calls work with the configured cache, which is Django's cache of the calling thread."""
     with override_settings(OUTBOUND_HTTP={"shared_cache": "default"}):
         shared_cache = process.current().config.shared_cache
         assert shared_cache is not None
@@ -326,7 +326,7 @@ class Lost(BaseCache):
 
 
 def test_a_cache_that_lost_its_database_gets_another_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a thread that serves no requests nobody else closes a connection that has become unusable."""
+    """A thread that serves no requests closes its unusable database connection itself."""
     closed: list[None] = []
     monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: closed.append(None))
     backends = {"default": {"BACKEND": "tests.core.http.django.test_settings.Lost"}}
@@ -339,7 +339,7 @@ def test_a_cache_that_lost_its_database_gets_another_connection(monkeypatch: pyt
 
 
 def test_an_upstream_takes_the_rest_from_the_default() -> None:
-    """What an upstream does not say, the default says; what that does not say, Policy does."""
+    """An upstream takes missing fields from the default, and that takes them from Policy."""
     setting = {
         "default": {"retries": 1, "backoff": 2},
         "upstreams": {"pypi": {"hosts": ["pypi.example"], "backoff": 3}},

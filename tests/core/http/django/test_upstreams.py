@@ -1,4 +1,4 @@
-"""How the upstreams stand, for operators on a terminal and for staff in the admin."""
+"""The state of the upstreams, on a terminal and in the admin."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def share(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeCache], None]:
 
 
 def ran(*args: str, out: io.StringIO | None = None) -> tuple[str, str, int]:
-    """Run the command. Returns what it wrote to stdout and stderr, and its exit status."""
+    """Run the command. Returns its stdout, its stderr and its exit status."""
     out, err, status = out or io.StringIO(), io.StringIO(), 0
     try:
         call_command("upstreams", *args, stdout=out, stderr=err)
@@ -92,7 +92,7 @@ def ran(*args: str, out: io.StringIO | None = None) -> tuple[str, str, int]:
 
 
 class TestWords:
-    """What both of them say."""
+    """The texts of both the command and the page."""
 
     @pytest.mark.parametrize(
         ("standing", "words"),
@@ -132,7 +132,7 @@ class TestWords:
         ],
     )
     def test_gate(self, closed: bool | None, closed_until: float, asked_until: float, words: str) -> None:
-        """What the upstream asked for is told where that is more than is kept to."""
+        """The requested pause is shown if it is longer than the applied one."""
         times = [None if seconds is None else NOW + seconds for seconds in (closed_until, asked_until)]
         gate = {"gate_closed": closed, "closed_until": times[0], "asked_until": times[1]}
         (row,) = rows(StatusReport(NOW, True, None, (UpstreamStatus(**{**HEALTHY, **gate}),)))
@@ -172,7 +172,7 @@ class TestCommand:
 
     @pytest.mark.usefixtures("shown")
     def test_a_block_for_each_on_a_terminal(self) -> None:
-        """For people: a short line for each property, whatever the width, and nothing is cut off."""
+        """On a terminal, each property is a short line, at any width, and no text is cut off."""
         out, _, status = ran(out=Terminal())
         plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
         assert status == 0
@@ -231,7 +231,7 @@ class TestCommand:
 
     @pytest.mark.usefixtures("shown")
     def test_each_key_is_documented(self) -> None:
-        """docs/operations.md says what each key means."""
+        """docs/operations.md describes each key."""
 
         def keys(value: Any) -> set[str]:
             inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -241,8 +241,8 @@ class TestCommand:
         section = page[page.index("## Looking at upstreams") :].partition("\n## ")[0]
         assert {key for key in keys(json.loads(ran("--json")[0])) if f"`{key}`" not in section} == set()
 
-    def test_without_a_shared_cache_it_says_so(self) -> None:
-        """On stderr, and it is no failure: nobody set one up. What is not known is unknown, not well."""
+    def test_without_a_shared_cache(self) -> None:
+        """Without a shared cache, a note is on stderr, the command succeeds, and other states are "unknown"."""
         out, err, status = ran()
         assert "pypi: breaker unknown | gate unknown |" in out
         assert err == (
@@ -262,8 +262,8 @@ class TestCommand:
         assert "s3cret" not in out + err
         assert status == 1
 
-    def test_it_reads_what_others_wrote(self, share: Callable[[FakeCache], None]) -> None:
-        """A process that has made no call shows what the cache holds."""
+    def test_it_reads_the_state_of_other_processes(self, share: Callable[[FakeCache], None]) -> None:
+        """A process without calls of its own shows the state in the cache."""
         cache = FakeCache()
         share(cache)
         now = status_report(process.current()).at
@@ -283,8 +283,8 @@ class TestPage:
     PAGE = "/admin/upstreams/"
 
     @pytest.mark.usefixtures("shown")
-    def test_shows_what_the_command_shows(self, admin_client: Client) -> None:
-        """In the words of the command, escaped, with a heading for each row and column."""
+    def test_shows_the_same_texts_as_the_command(self, admin_client: Client) -> None:
+        """The page has the texts of the command, escaped, with a heading for each row and column."""
         page = admin_client.get(self.PAGE)
         assert page.status_code == 200
         for row in rows(SHOWN):
@@ -295,15 +295,15 @@ class TestPage:
         assert table.count('scope="row"') == 3
         assert table.count('class="trouble"') == 1
 
-    def test_escapes_what_comes_from_outside(self, admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A path is nobody's HTML."""
+    def test_escapes_data_of_servers(self, admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        """HTML in a path is escaped."""
         error = ERROR._replace(path="/<script>")
         found = StatusReport(NOW, True, None, (UpstreamStatus(**{**HEALTHY, "last_error": error}),))
         monkeypatch.setattr("core.http.django.admin.status_report", lambda registry: found)
         assert "/&lt;script&gt;" in admin_client.get(self.PAGE).text
 
     def test_says_that_nothing_is_shared(self, admin_client: Client) -> None:
-        """Whoever looks at it knows that other processes may know more."""
+        """Without a shared cache, the page says that other processes may know more."""
         assert "No shared cache is configured" in admin_client.get(self.PAGE).text
 
     def test_works_while_the_cache_is_away(self, admin_client: Client, share: Callable[[FakeCache], None]) -> None:
@@ -315,8 +315,8 @@ class TestPage:
         assert page.status_code == 200
         assert "The shared cache cannot be read (OSError: down)" in page.text
 
-    def test_shows_what_this_process_found(self, admin_client: Client, outbound_http: Any, settings: Any) -> None:
-        """Without a cache, what its own calls came to."""
+    def test_shows_the_state_of_this_process(self, admin_client: Client, outbound_http: Any, settings: Any) -> None:
+        """Without a cache, the page shows the results of this process's calls."""
         with responses_library.RequestsMock() as responses:
             responses.get("https://pypi.test/simple/?token=secret", status=503)
             http.get("https://pypi.test/simple/?token=secret")

@@ -55,7 +55,7 @@ def open_page(browser: Chrome, site: str) -> None:
 
 
 def test_staff_see_an_outage(live_server: object, outbound_http: OutboundHTTP, tmp_path: Path) -> None:
-    """They log in, follow the link of the index, and read which upstream is down, what is left, and what went wrong."""
+    """After the login, the link on the index leads to a page with the open breaker, the quota and the last error."""
     User.objects.create_user("staff", password="secret", is_staff=True)
     with running_chromium(tmp_path) as browser:
         have_an_outage()

@@ -79,8 +79,8 @@ def look(environment: Mapping[str, str], *args: str) -> subprocess.CompletedProc
     )
 
 
-def test_a_fresh_process_sees_what_another_found(environment: Mapping[str, str], redis_server: RedisServer) -> None:
-    """PyPI's open breaker and last error, and GitHub's quota; when the cache is gone, it says that instead."""
+def test_a_new_process_shows_the_state_of_another(environment: Mapping[str, str], redis_server: RedisServer) -> None:
+    """It shows PyPI's open breaker and last error, and GitHub's quota; without the cache, it says that."""
     told: dict[str, Any] = {}
 
     def is_told() -> bool:

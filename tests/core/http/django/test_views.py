@@ -37,14 +37,14 @@ class TestAccess:
     """Who may read /metrics."""
 
     def test_closed_without_tokens(self, scrape: Callable[..., Any]) -> None:
-        """A site that nobody set up for scraping shows nothing."""
+        """Without METRICS_TOKENS, /metrics shows nothing."""
         response = scrape()
         assert response.status_code == 403
         assert b"METRICS_TOKENS" in response.content
         assert b"outbound_http" not in response.content
 
     def test_closed_without_tokens_whatever_is_sent(self, scrape: Callable[..., Any]) -> None:
-        """No token opens what has no token."""
+        """Without METRICS_TOKENS, no token is accepted."""
         assert scrape("Bearer ").status_code == 403
         assert scrape("Bearer x").status_code == 403
 
@@ -95,7 +95,7 @@ class TestAccess:
     def test_a_text_instead_of_a_list_opens_nothing(
         self, scrape: Callable[..., Any], settings: Any, token: str
     ) -> None:
-        """METRICS_TOKENS = "secret" is no list of six tokens of one letter; `manage.py check` says what it must be."""
+        """METRICS_TOKENS = "secret" is not used as six tokens of one letter; `manage.py check` reports it."""
         settings.METRICS_TOKENS = "secret"
         assert scrape(f"Bearer {token}").status_code == 403
 
@@ -106,7 +106,7 @@ class TestAccess:
 
 
 class TestMetrics:
-    """What /metrics answers."""
+    """The answers of /metrics."""
 
     @pytest.fixture(autouse=True)
     def _open(self, settings: Any) -> None:
@@ -118,7 +118,7 @@ class TestMetrics:
             yield mock
 
     def test_counts_a_call(self, scrape: Callable[..., Any], responses: responses_library.RequestsMock) -> None:
-        """What the site calls shows up at the next scrape."""
+        """A call of the site is counted in the next scrape."""
         responses.get("https://pypi.test/pypi/x/json", json={})
         before = calls_to_pypi(scrape)
         http.get("https://pypi.test/pypi/x/json")
@@ -223,7 +223,7 @@ class TestHealthz:
     @pytest.mark.django_db
     @pytest.mark.parametrize("error", [OperationalError, DatabaseError, InterfaceError])
     def test_without_its_database(self, client: Client, error: type[Exception]) -> None:
-        """A process that cannot use its database gets no visitors, and tells nobody where the database is."""
+        """Without its database, a process reports itself as not ready, without the database's address."""
 
         def broken(*args: object) -> None:
             raise error("connection to 10.0.0.9 refused")

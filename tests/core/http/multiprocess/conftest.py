@@ -52,7 +52,7 @@ class Scrape(Protocol):
 
 @pytest.fixture
 def scrape(tmp_path: Path) -> Scrape:
-    """Return what a scrape would show of a sample; None: nothing."""
+    """Return the value of a sample in a scrape, or None."""
 
     def value(name: str, **labels: str) -> float | None:
         registry = CollectorRegistry()

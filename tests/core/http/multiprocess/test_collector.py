@@ -1,4 +1,4 @@
-"""What a scrape shows of the files of several processes."""
+"""A scrape of the files of several processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Alive = Callable[[str], None]
 
 
 def test_counters_are_added_up_by_role(write: Write, scrape: Scrape) -> None:
-    """Each role has a series of its own: what its processes have counted together."""
+    """Each role has a series with the sum over its processes."""
     write("counter", "web-a-1", {"calls_total": 2.0}, upstream="pypi")
     write("counter", "web-b-1", {"calls_total": 3.0}, upstream="pypi")
     write("counter", "worker-a-1", {"calls_total": 40.0}, upstream="pypi")
@@ -32,7 +32,7 @@ def test_counters_are_added_up_by_role(write: Write, scrape: Scrape) -> None:
 
 
 def test_later_scrapes_show_later_values_and_series(write: Write, scrape: Scrape, tmp_path: Path) -> None:
-    """What a scrape knows of a file from the one before hides neither a new series nor another file of that name."""
+    """Data that a scrape keeps from the last one hides neither a new series nor a new file of the same name."""
     write("counter", "web-a-1", {"calls_total": 2.0}, upstream="pypi")
     assert scrape("calls_total", upstream="pypi", role="web") == 2.0
     write("counter", "web-a-1", {"calls_total": 3.0}, upstream="pypi")
@@ -45,21 +45,21 @@ def test_later_scrapes_show_later_values_and_series(write: Write, scrape: Scrape
     assert scrape("calls_total", upstream="pypi", role="web") is None
 
 
-def test_a_role_that_nobody_has_played_yet_is_there_with_zeros(write: Write, scrape: Scrape) -> None:
-    """Prometheus' increase() does not see the first count of a series that comes with it."""
+def test_a_role_without_processes_has_series_with_zeros(write: Write, scrape: Scrape) -> None:
+    """Series exist with 0 before the first count, because Prometheus' increase() would miss it otherwise."""
     write("counter", "web-a-1", {"calls_total": 2.0}, upstream="pypi")
     assert scrape("calls_total", upstream="pypi", role="job") == 0.0
 
 
-def test_what_one_role_has_counted_the_others_show_as_zero(write: Write, scrape: Scrape) -> None:
-    """A label value that only workers have seen is a series of the web as well."""
+def test_label_values_of_one_role_are_zero_for_the_others(write: Write, scrape: Scrape) -> None:
+    """A label value that only workers have counted is a series of the web with 0."""
     write("counter", "worker-a-1", {"calls_total": 2.0}, upstream="pypi")
     write("counter", "web-a-1", {"calls_total": 2.0}, upstream="github")
     assert scrape("calls_total", upstream="pypi", role="web") == 0.0
 
 
-def test_wiping_a_role_begins_its_series_anew(write: Write, scrape: Scrape, tmp_path: Path) -> None:
-    """The series goes on at zero, a counter's reset, and those of others are as they were."""
+def test_removing_the_files_of_a_role_resets_its_series(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """The series restart at 0, as after a reset of a counter; those of other roles do not change."""
     write("counter", "web-a-1", {"calls_total": 80.0}, upstream="pypi")
     write("counter", "worker-a-1", {"calls_total": 55.0}, upstream="pypi")
     for path in tmp_path.glob("*_web-*.db"):
@@ -69,7 +69,7 @@ def test_wiping_a_role_begins_its_series_anew(write: Write, scrape: Scrape, tmp_
 
 
 def test_histograms(write: Write, scrape: Scrape) -> None:
-    """Buckets hold all that is below, sums and counts belong to them, whatever the order in the files."""
+    """Buckets are cumulative and agree with sum and count, in any order of the files."""
     for identity in ("web-a-1", "web-a-2"):
         for le, count in (("+Inf", 1.0), ("0.5", 2.0), ("1.0", 4.0)):
             write("histogram", identity, {"seconds_bucket": count}, upstream="pypi", le=le)
@@ -89,7 +89,7 @@ def test_histograms(write: Write, scrape: Scrape) -> None:
 def test_gauges_of_several_processes_become_one(
     write: Write, scrape: Scrape, alive: Alive, mode: str, expected: float
 ) -> None:
-    """Each as it was declared."""
+    """Gauges are combined in their declared mode."""
     for identity, value in (("web-a-1", 7.0), ("web-a-2", 2.0)):
         alive(identity)
         write(f"gauge_{mode}", identity, {"level": value})
@@ -97,7 +97,7 @@ def test_gauges_of_several_processes_become_one(
 
 
 def test_the_most_recent_value_is_that_of_the_latest_process(write: Write, scrape: Scrape) -> None:
-    """Not that of the last file; and what was never set is not shown."""
+    """The latest value counts, not that of the last file; a gauge that was never set is not shown."""
     write("gauge_mostrecent", "web-a-1", {"quota": 7.0}, at=200.0)
     write("gauge_mostrecent", "web-a-2", {"quota": 9.0}, at=100.0)
     write("gauge_mostrecent", "web-a-3", {"quota": 0.0, "other": 0.0})
@@ -105,15 +105,15 @@ def test_the_most_recent_value_is_that_of_the_latest_process(write: Write, scrap
     assert scrape("other", role="web") is None
 
 
-def test_gauges_are_not_shown_as_zero_where_nobody_set_them(write: Write, scrape: Scrape) -> None:
-    """No quota seen is not a quota of nothing."""
+def test_gauges_that_were_not_set_are_not_shown(write: Write, scrape: Scrape) -> None:
+    """An unknown quota is not shown as 0."""
     write("gauge_mostrecent", "worker-a-1", {"quota": 7.0}, at=200.0)
     assert scrape("quota", role="web") is None
 
 
 @pytest.mark.parametrize("mode", ["all", "liveall"])
-def test_gauges_of_one_process_each_are_told_apart(write: Write, scrape: Scrape, alive: Alive, mode: str) -> None:
-    """Other libraries have them: it is prometheus_client's default."""
+def test_gauges_of_single_processes_have_their_id(write: Write, scrape: Scrape, alive: Alive, mode: str) -> None:
+    """Gauges of other libraries, in prometheus_client's default mode, have the id of their process."""
     for identity, value in (("web-a-1", 7.0), ("web-a-2", 2.0)):
         alive(identity)
         write(f"gauge_{mode}", identity, {"level": value})
@@ -121,8 +121,8 @@ def test_gauges_of_one_process_each_are_told_apart(write: Write, scrape: Scrape,
     assert scrape("level", role="web", pid="web-a-2") == 2.0
 
 
-def test_nothing_is_under_way_in_a_process_that_has_ended(write: Write, scrape: Scrape, alive: Alive) -> None:
-    """What it was doing when it was killed would stay for ever."""
+def test_gauges_in_flight_of_ended_processes_are_dropped(write: Write, scrape: Scrape, alive: Alive) -> None:
+    """Calls in flight of a killed process do not count."""
     alive("web-a-1")
     write("gauge_livesum", "web-a-1", {"active": 1.0})
     write("gauge_livesum", "web-a-2", {"active": 4.0})
@@ -130,7 +130,7 @@ def test_nothing_is_under_way_in_a_process_that_has_ended(write: Write, scrape: 
 
 
 def test_a_process_that_takes_no_part_is_shown_too(write: Write, scrape: Scrape) -> None:
-    """Of a program that knows nothing of roles, or of an older version."""
+    """Files of programs without a role, or of an older version, are shown with the role "other"."""
     write("counter", "4711", {"calls_total": 2.0})
     write("gauge_livesum", "4711", {"active": 1.0})
     assert scrape("calls_total", role="other") == 2.0
@@ -178,7 +178,7 @@ def test_a_scrape_can_be_written_down(write: Write, tmp_path: Path) -> None:
 
 
 def test_histograms_can_be_read_as_openmetrics(write: Write, tmp_path: Path) -> None:
-    """All samples of one labelset stand together, of several upstreams and roles: else the whole scrape is refused."""
+    """The samples of a labelset are consecutive, as OpenMetrics requires."""
     for identity in ("web-a-1", "worker-a-2"):
         for upstream in ("pypi", "github"):
             for le, count in (("+Inf", 1.0), ("0.5", 2.0)):
@@ -207,18 +207,18 @@ def test_a_minimum_is_of_those_who_set_it(write: Write, scrape: Scrape) -> None:
     assert scrape("since", role="worker") == 1_000_000.0
 
 
-def test_what_is_no_key_hides_no_other(write: Write, scrape: Scrape, tmp_path: Path) -> None:
-    """Such as after the machine went down: a part of the file was never written."""
+def test_an_invalid_key_hides_no_other(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """A file that was only partly written when the machine crashed does not hide the others."""
     write("counter", "web-a-1", {"calls_total": 2.0, "more_total": 1.0})
     path = tmp_path / "counter_web-a-1.db"
     path.write_bytes(path.read_bytes().replace(b'["more"', b'["mo\0e"'))
     assert scrape("calls_total", role="web") == 2.0
 
 
-def test_no_scrape_while_somebody_else_keeps_the_directory(
+def test_no_scrape_during_a_merge(
     write: Write, scrape: Scrape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the middle of a merge the sums are wrong; one scrape that fails harms nobody."""
+    """A scrape during a merge fails, because its sums would be wrong."""
     monkeypatch.setattr("core.http.multiprocess.directory._PATIENCE", 0.0)
     write("counter", "web-a-1", {"calls_total": 2.0})
     with locked(tmp_path), pytest.raises(TimeoutError):

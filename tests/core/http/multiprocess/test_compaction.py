@@ -19,7 +19,7 @@ MANY = 40
 
 @pytest.fixture
 def many(write: Write) -> float:
-    """Leave the files of many processes. Returns what they have counted together."""
+    """Create the files of many processes. Returns their total."""
     for n in range(MANY):
         leave(write, n)
     return MANY * (MANY - 1) / 2
@@ -58,8 +58,8 @@ def test_nothing_is_lost(many: float, write: Write, scrape: Scrape) -> None:
     assert scrape("since", role="web") == 100
 
 
-def test_nothing_is_under_way_any_more(many: float, scrape: Scrape) -> None:
-    """What processes were doing ended with them."""
+def test_gauges_in_flight_are_dropped(many: float, scrape: Scrape) -> None:
+    """Calls in flight of ended processes are not merged."""
     assert scrape("active", role="web") is None
     assert scrape("level", role="web", pid="web-a-1") is None
 
@@ -72,15 +72,15 @@ def test_the_living_keep_their_files(many: float, alive: Alive, scrape: Scrape, 
     assert (tmp_path / "counter_web-a-7.db").exists()
 
 
-def test_those_who_take_no_part_keep_theirs(many: float, write: Write, scrape: Scrape, tmp_path: Path) -> None:
-    """Nobody knows whether they live."""
+def test_files_of_programs_without_a_role_stay(many: float, write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """Files of programs without a role are not merged, because it is not known whether they run."""
     write("counter", "4711", {"calls_total": 2.0})
     scrape("calls_total", role="other")
     assert (tmp_path / "counter_4711.db").exists()
 
 
 def test_a_few_are_left_alone(write: Write, scrape: Scrape, tmp_path: Path) -> None:
-    """A job's next run takes up the files of the one before."""
+    """A few files are not merged, because the next run of a job continues to use its file."""
     write("counter", "job-update-packages", {"calls_total": 1.0})
     for n in range(KEPT - 1):
         write("counter", f"web-a-{n}", {"calls_total": 1.0})
@@ -88,17 +88,17 @@ def test_a_few_are_left_alone(write: Write, scrape: Scrape, tmp_path: Path) -> N
     assert (tmp_path / "counter_job-update-packages.db").exists()
 
 
-def test_where_there_is_no_room_nothing_is_merged(
+def test_nothing_is_merged_on_a_full_disk(
     many: float, scrape: Scrape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To write to a full file system would kill the process; all is shown nevertheless."""
+    """Nothing is written to a full file system, which would kill the process; the scrape is complete."""
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
     assert scrape("calls_total", role="web", upstream="pypi") == many
     assert not (tmp_path / "counter_web-ended.db").exists()
 
 
 class _Killed(BaseException):
-    """Stands in for SIGKILL: nothing is tidied up after it."""
+    """Simulates SIGKILL: no cleanup runs after it."""
 
 
 def test_one_that_is_killed_in_between_counts_nothing_twice(
@@ -122,7 +122,7 @@ def test_one_that_is_killed_in_between_counts_nothing_twice(
 
 
 def _kill_after(changes: int, patch: pytest.MonkeyPatch, work: Callable[[], None]) -> bool:
-    """Do `work`, and break it off before it makes one change more. Tells whether it would have."""
+    """Run `work`, and end it before one more change. Returns whether there would have been one."""
     made = count(1)
 
     def limited(method: Callable[..., object]) -> Callable[..., object]:
@@ -142,8 +142,8 @@ def _kill_after(changes: int, patch: pytest.MonkeyPatch, work: Callable[[], None
     return False
 
 
-def test_a_note_that_was_not_written_stops_nobody(write: Write, scrape: Scrape, tmp_path: Path) -> None:
-    """The machine went down: the file is there, and empty."""
+def test_an_empty_journal_is_ignored(write: Write, scrape: Scrape, tmp_path: Path) -> None:
+    """A journal that is empty after a crash of the machine is ignored."""
     write("counter", "web-a-1", {"calls_total": 1.0})
     (tmp_path / "ended.json").touch()
     assert scrape("calls_total", role="web") == 1.0

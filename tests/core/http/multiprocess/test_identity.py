@@ -1,4 +1,4 @@
-"""Who a process is to the others: in processes of their own, for what is tested is there once in each."""
+"""The identity of a process among others; each test starts processes, because a process has one identity."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Process:
         self.pids = [int(self._process.stdout.readline().split()[1]) for _ in range(1 + ("fork" in arguments))]
 
     def end(self) -> str:
-        """Let it end by itself. Returns what it said on stderr."""
+        """Let the process end. Returns its stderr."""
         return self._process.communicate()[1]
 
     def kill(self) -> None:
@@ -76,7 +76,7 @@ class Process:
 
     def __exit__(self, *exc: object) -> None:
         self.kill()
-        self._process.communicate()  # by which whoever forked off reads the end of its input as well
+        self._process.communicate()  # forked processes read the end of their input from it, too
 
 
 def identities(directory: Path) -> set[str]:
@@ -108,7 +108,7 @@ def test_a_second_run_at_the_same_time_has_its_own(tmp_path: Path, scrape: Scrap
 
 
 def test_two_containers_with_the_same_name_and_process_id(tmp_path: Path, alive: Alive) -> None:
-    """Whoever comes second sees that the name is taken."""
+    """The second process sees that the name is in use."""
     own = f"web-{HOST}-{os.getpid()}"
     alive(own)
     alive(f"{own}-2")
@@ -116,7 +116,7 @@ def test_two_containers_with_the_same_name_and_process_id(tmp_path: Path, alive:
 
 
 def test_a_process_that_forks_off_has_its_own(tmp_path: Path, scrape: Scrape) -> None:
-    """Workers of gunicorn and Celery; the parent's stays with the parent, and is held for as long as that lives."""
+    """Forked workers, as of gunicorn and Celery, get identities of their own; the parent keeps its own."""
     with Process(tmp_path, "job:update_packages", "fork") as process:
         child = max(process.pids)
         assert identities(tmp_path) == {"job-update-packages", f"job-{HOST}-{child}"}
@@ -127,8 +127,8 @@ def test_a_process_that_forks_off_has_its_own(tmp_path: Path, scrape: Scrape) ->
         assert scrape("calls_total", role="job") == 11.0
 
 
-def test_one_that_was_killed_has_nothing_under_way(tmp_path: Path, scrape: Scrape) -> None:
-    """Nobody had the time to say so; what it has counted stays."""
+def test_a_killed_process_has_no_calls_in_flight(tmp_path: Path, scrape: Scrape) -> None:
+    """The calls in flight of a killed process are dropped; its counters stay."""
     with Process(tmp_path, "worker") as process:
         assert scrape("active", role="worker") == 1.0
         process.kill()
@@ -136,15 +136,15 @@ def test_one_that_was_killed_has_nothing_under_way(tmp_path: Path, scrape: Scrap
         assert scrape("calls_total", role="worker") == 1.0
 
 
-def test_who_takes_up_a_name_begins_with_nothing_under_way(tmp_path: Path, write: Write, scrape: Scrape) -> None:
-    """What the one before it was doing ended with that one."""
+def test_a_reused_name_begins_without_calls_in_flight(tmp_path: Path, write: Write, scrape: Scrape) -> None:
+    """The calls in flight of the last process with that name are dropped."""
     write("gauge_livesum", "job-update-packages", {"active": 5.0})
     with Process(tmp_path, "job:update_packages"):
         assert scrape("active", role="job") == 1.0
 
 
-def test_processes_that_nobody_scrapes_do_not_fill_the_disk(tmp_path: Path) -> None:
-    """Each that begins merges what those before it have left."""
+def test_processes_without_scrapes_do_not_fill_the_disk(tmp_path: Path) -> None:
+    """Each new process merges the files of ended ones."""
     for n in range(KEPT + 1):
         (tmp_path / f"web-a-{n}.lock").touch()
         (tmp_path / f"gauge_livesum_web-a-{n}.db").touch()
@@ -154,14 +154,14 @@ def test_processes_that_nobody_scrapes_do_not_fill_the_disk(tmp_path: Path) -> N
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Path:
-    """Return a directory in which nobody can write: not even root, for it is a file."""
+    """Return a path that no process can write to, not even root's, because it is a file."""
     path = tmp_path / "file"
     path.touch()
     return path / "metrics"
 
 
-def test_a_directory_that_cannot_be_used_stops_nobody(read_only: Path) -> None:
-    """The process keeps its metrics to itself, and says what to do."""
+def test_a_directory_that_cannot_be_used(read_only: Path) -> None:
+    """The process keeps its metrics in memory, and logs what to do."""
     with Process(read_only, "web") as process:
         said = process.end()
     assert f"PROMETHEUS_MULTIPROC_DIR={read_only}" in said
@@ -169,7 +169,7 @@ def test_a_directory_that_cannot_be_used_stops_nobody(read_only: Path) -> None:
 
 
 def test_a_directory_without_room_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever wrote to it would be killed; the metrics stay in memory, and the log says why."""
+    """A process that wrote to a full directory would be killed, so the metrics stay in memory, and the log says why."""
     full = tmp_path / "sitecustomize.py"
     full.write_text("import shutil, types; shutil.disk_usage = lambda _: types.SimpleNamespace(free=2**20)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -179,8 +179,8 @@ def test_a_directory_without_room_is_not_used(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "metrics").iterdir()) == []
 
 
-def test_a_directory_without_a_name_is_none(tmp_path: Path) -> None:
-    """`PROMETHEUS_MULTIPROC_DIR=` does not mean the directory in which the site happens to run."""
+def test_an_empty_name_of_a_directory_is_ignored(tmp_path: Path) -> None:
+    """An empty PROMETHEUS_MULTIPROC_DIR does not mean the current directory."""
     program = (
         "from core.http.multiprocess import take_part; take_part(); import prometheus_client as p; p.Counter('a', 'b')"
     )
@@ -190,7 +190,7 @@ def test_a_directory_without_a_name_is_none(tmp_path: Path) -> None:
 
 
 def test_a_relative_path_is_that_of_the_start(tmp_path: Path) -> None:
-    """Whoever changes directory later, as daemons do, goes on writing to the same files."""
+    """A process that changes its directory later, as daemons do, writes to the same files."""
     program = (
         "import os; from core.http.multiprocess import take_part; take_part(); os.mkdir('else'); os.chdir('else');"
         "import prometheus_client as p; p.Counter('a', 'b').inc()"
@@ -207,7 +207,7 @@ def test_the_directory_is_made(tmp_path: Path) -> None:
 
 
 def test_a_name_is_free_again_when_its_process_has_ended(tmp_path: Path) -> None:
-    """Whatever ended it."""
+    """The name of an ended process is free again, however the process ended."""
     with Process(tmp_path, "web") as process:
         assert [file.has_ended for file in files_of(tmp_path)] == [False, False]
         process.kill()
@@ -255,8 +255,8 @@ def test_the_lock_of_another_user_may_be_unreadable(
     assert scrape("calls_total", role="job") == 1.0
 
 
-def test_a_process_that_forks_off_during_a_scrape_keeps_nobody_waiting(tmp_path: Path) -> None:
-    """It has the open lock of its parent, for as long as it lives."""
+def test_a_fork_during_a_scrape_blocks_no_other_scrape(tmp_path: Path) -> None:
+    """The child has the lock file of its parent open, but does not hold the lock."""
     with locked(tmp_path):
         copies = [os.dup(int(fd.name)) for fd in Path("/proc/self/fd").iterdir() if _is_lock(fd)]
     try:
@@ -275,7 +275,7 @@ def _is_lock(fd: Path) -> bool:
 
 
 def test_a_child_of_a_full_file_system_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It can take no name: to write would be SIGBUS."""
+    """On a full file system, a child gets no identity, because a write to its file would raise SIGBUS."""
     identity = Identity(tmp_path, ProcessRole("worker"))
     identity()
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
@@ -285,7 +285,7 @@ def test_a_child_of_a_full_file_system_is_not_killed(tmp_path: Path, monkeypatch
 
 
 def test_without_flock_each_process_shows_its_own(tmp_path: Path) -> None:
-    """On Windows the package is imported, and the process keeps its metrics to itself and says why."""
+    """On Windows, which has no flock, the process keeps its metrics in memory and logs why."""
     program = """
 import sys
 sys.modules["fcntl"] = None

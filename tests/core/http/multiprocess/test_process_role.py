@@ -36,20 +36,20 @@ from core.http.multiprocess import ProcessRole, role_of
         ("manage.py", ProcessRole("job", "help")),
     ],
 )
-def test_the_command_line_says_it(command_line: str, part: ProcessRole) -> None:
-    """Servers of the web, workers of queues and management commands are told apart, however they are started."""
+def test_the_role_follows_from_the_command_line(command_line: str, part: ProcessRole) -> None:
+    """Web servers, queue workers and management commands have different roles, however they are started."""
     assert role_of(command_line.split(" ")) == part
 
 
 @pytest.mark.parametrize("command", ["beat --schedule /tmp/schedule", "inspect ping --timeout 10", "status", ""])
-def test_programs_of_celery_that_call_nobody_have_none(command: str) -> None:
-    """They would only leave files."""
+def test_programs_of_celery_without_calls_have_no_role(command: str) -> None:
+    """Celery's programs that make no calls have no role, because they would only leave files."""
     assert role_of(["/srv/venv/bin/celery", "--app", "config", *command.split()]) is None
 
 
 @pytest.mark.parametrize("command", ["info", "empty --all", "suspend", ""])
-def test_programs_of_rq_that_call_nobody_have_none(command: str) -> None:
-    """As those of Celery."""
+def test_programs_of_rq_without_calls_have_no_role(command: str) -> None:
+    """RQ's programs that make no calls have no role."""
     assert role_of(["/srv/venv/bin/rq", *command.split()]) is None
 
 

@@ -1,4 +1,4 @@
-"""What the log says of calls, and what it never says."""
+"""The log lines of calls, and secrets that they never contain."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def at(level: int, records: list[logging.LogRecord]) -> list[logging.LogRecord]:
 def test_a_failed_call_is_one_warning_with_its_history(
     responses: responses_library.RequestsMock, records: list[logging.LogRecord], clock: FakeClock
 ) -> None:
-    """Four attempts are one line: what was called, why it failed, and what each attempt came to."""
+    """A failed call with four attempts is one line: the request, the reason, and the result of each attempt."""
 
     def slow(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         clock.advance(0.5)
@@ -137,7 +137,7 @@ def test_a_rejected_call_is_a_debug_line(
 def test_each_attempt_and_each_delay_is_a_debug_line(
     responses: responses_library.RequestsMock, records: list[logging.LogRecord]
 ) -> None:
-    """Whoever debugs sees every attempt and every delay as it happens."""
+    """At level DEBUG, each attempt and each delay is logged as it happens."""
     responses.get(URL, status=503, headers={"Retry-After": "9"})
     responses.get(URL, status=200)
     http.get(URL)
@@ -163,7 +163,7 @@ def test_a_cancelled_attempt_is_a_debug_line(
     assert [record.getMessage() for record in records] == ["GET https://example.org: cancelled in 0.000 s"]
 
 
-def test_without_anybody_listening_nothing_is_logged(
+def test_the_level_of_the_logger_applies(
     responses: responses_library.RequestsMock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The level of the logger `core.http` decides what is written."""
@@ -225,10 +225,10 @@ def test_a_path_is_cut_to_a_sensible_length(
     assert len(record.getMessage()) < 400
 
 
-def test_an_observer_that_raises_reaches_nobody(
+def test_an_observer_that_raises_affects_no_call(
     responses: responses_library.RequestsMock, records: list[logging.LogRecord]
 ) -> None:
-    """A broken observer is logged; the call and the other observers go on."""
+    """The error of an observer is logged; the call and the other observers continue."""
     seen: list[Event] = []
 
     def broken(event: Event) -> None:

@@ -1,4 +1,4 @@
-"""What Prometheus counts."""
+"""The Prometheus metrics of calls."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_call_that_sent_nothing_is_rejected(
 
 
 def test_retries_that_were_not_made_are_counted(responses: responses_library.RequestsMock, metrics: Metrics) -> None:
-    """Wanted, not made: by what forbade it."""
+    """Suppressed retries are counted by the reason that suppressed them."""
     responses.post(URL, status=503)
     responses.get(URL, status=429, headers={"Retry-After": "600"})
     http.post(URL)
@@ -202,8 +202,8 @@ def test_attempts_in_flight_are_seen(
     assert metrics("active_requests", upstream="other") == 0
 
 
-def test_methods_that_nobody_knows_share_a_label(responses: responses_library.RequestsMock, metrics: Metrics) -> None:
-    """The number of series is bounded, whatever methods are sent."""
+def test_unknown_methods_share_a_label(responses: responses_library.RequestsMock, metrics: Metrics) -> None:
+    """The number of series is limited, because unknown methods share the label "other"."""
     for method in ("BREW", "WHEN"):
         responses.add(method, URL, status=200)
         http.request(method, URL)
@@ -231,7 +231,7 @@ def test_the_limit_is_that_of_the_settings() -> None:
 
 
 def test_the_limit_follows_the_settings() -> None:
-    """Where there is none any more, or no such upstream, it is infinite."""
+    """Without a limit, or without the upstream, the gauge is infinite."""
     for settings, expected in [
         (limited(8), 8),
         (limited(3), 3),
@@ -255,7 +255,7 @@ def test_hosts_without_a_name_have_no_limit_together() -> None:
 def test_the_gauges_of_saturation_add_up_over_processes(
     fresh: tuple[PrometheusObserver, CollectorRegistry],
 ) -> None:
-    """In flight in all processes, of what is allowed in all of them."""
+    """Over several processes, both the attempts in flight and the limits are summed."""
     observer, _ = fresh
     assert observer.families.active_requests._multiprocess_mode == "livesum"
     assert observer.families.concurrency_limit._multiprocess_mode == "livesum"
@@ -282,7 +282,7 @@ def test_labels_are_bounded(status: int | None, method: str, reason: Reason | No
 
 
 def test_buckets_have_edges_at_the_timeouts(fresh: tuple[PrometheusObserver, CollectorRegistry]) -> None:
-    """What share of calls stayed within a timeout can be read off: it is an edge."""
+    """The timeouts are bucket boundaries, so the share of calls within a timeout can be queried."""
     observer, metrics = fresh
     observer.prepare("example")
     edges = {
@@ -303,7 +303,7 @@ def test_hosts_without_a_name_share_their_series(responses: responses_library.Re
 
 
 def test_ten_thousand_hosts_of_users_add_no_series() -> None:
-    """Whatever they answer, and however they are called: series are of the configured names and `other`."""
+    """Untrusted hosts add no series: the names of upstreams are the configured ones and `other`."""
     metrics = CollectorRegistry()
     observer = PrometheusObserver(metrics, [10.0, 60.0])
     names = ("pypi", "github", "gitlab", "bitbucket", "codeberg")
@@ -355,7 +355,7 @@ def test_a_session_with_a_policy_counts_under_the_same_names(
 def test_a_new_upstream_is_counted_from_its_first_call(
     fresh: tuple[PrometheusObserver, CollectorRegistry],
 ) -> None:
-    """An upstream that nobody prepared is counted all the same."""
+    """An upstream without prepared series is counted from its first call."""
     observer, metrics = fresh
     observer(AttemptStarted("late", Target("GET", "https", "h", "/")))
     assert metrics.get_sample_value("outbound_http_active_requests", {"upstream": "late"}) == 1
