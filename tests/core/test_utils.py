@@ -34,7 +34,7 @@ class TestGetPyPIUrl:
 
     @pytest.fixture
     def pypi(self, responses: responses_library.RequestsMock) -> responses_library.RequestsMock:
-        """PyPI without any project; what a test adds to it comes first."""
+        """PyPI without any project; the answers that a test adds have priority."""
         for name in CANDIDATES:
             responses.get(page(name), status=404)
         return responses
@@ -58,8 +58,8 @@ class TestGetPyPIUrl:
         assert get_pypi_url("Django") is None
         assert asked(responses) == [page("django"), page("Django")]
 
-    def test_a_page_that_is_gone_is_none(self, responses: responses_library.RequestsMock) -> None:
-        """A removed project (410) is as good as none."""
+    def test_a_removed_project(self, responses: responses_library.RequestsMock) -> None:
+        """A removed project (410) counts as one that does not exist."""
         for name in ("django", "Django"):
             responses.get(page(name), status=410)
         assert get_pypi_url("django") is None
@@ -84,7 +84,7 @@ class TestGetPyPIUrl:
     def test_titles_cannot_change_the_path(
         self, responses: responses_library.RequestsMock, title: str, name: str
     ) -> None:
-        """Whatever the title holds ends up in the name, and nowhere else in the address."""
+        """Any title is only the name of the project in the URL, and cannot change other parts."""
         responses.get(page(name), status=200)
         responses.add_callback("GET", page(oc_slugify(title)), callback=lambda _: (404, {}, ""))
         assert get_pypi_url(title) == page(name)
@@ -116,10 +116,10 @@ class TestGetPyPIUrl:
         with pytest.raises(requests.RequestException):
             get_pypi_url("Django")
 
-    def test_tries_again_what_may_pass(
+    def test_transient_failures_are_retried(
         self, responses: responses_library.RequestsMock, outbound_http: OutboundHTTP
     ) -> None:
-        """One hiccup of PyPI does not show."""
+        """One failure of PyPI does not change the result."""
         responses.get(page("django"), status=503)
         responses.get(page("django"), status=200)
         assert get_pypi_url("django") == page("django")
@@ -142,16 +142,16 @@ class TestGetPyPIUrl:
         assert len(responses.calls) == 3
         assert outbound_http.clock.now <= timeout * 1.2 + 1e-9
 
-    def test_each_attempt_is_cut_off_within_the_budget(self, responses: responses_library.RequestsMock) -> None:
-        """No single attempt may take longer than what is asked for."""
+    def test_each_attempt_ends_within_the_budget(self, responses: responses_library.RequestsMock) -> None:
+        """No attempt takes longer than the time budget."""
         responses.get(page("django"), status=200)
         get_pypi_url("django", timeout=0.7)
         assert 0 < last_timeout(responses) <= 0.7
 
-    def test_budgets_do_not_add_up_over_calls(
+    def test_each_call_has_its_own_budget(
         self, responses: responses_library.RequestsMock, outbound_http: OutboundHTTP
     ) -> None:
-        """Each call has its whole budget, whatever the one before it used."""
+        """Each call has its whole time budget, however much the last one used."""
         responses.get(page("django"), status=200)
         for _ in range(3):
             assert get_pypi_url("django") == page("django")
@@ -168,8 +168,8 @@ def last_timeout(mock: responses_library.RequestsMock) -> Any:
 class TestHealthcheck:
     """healthcheck."""
 
-    def test_tells_that_it_got_through(self, responses: responses_library.RequestsMock) -> None:
-        """A ping that was taken is True, and is sent once."""
+    def test_returns_true_for_an_accepted_ping(self, responses: responses_library.RequestsMock) -> None:
+        """An accepted ping returns True, and is sent once."""
         responses.get(PING, status=200)
         assert healthcheck(PING) is True
         assert len(responses.calls) == 1
@@ -193,8 +193,8 @@ class TestHealthcheck:
         assert outbound_http.clock.now == 0.5
 
     @pytest.mark.parametrize("status", [404, 410, 500, 503])
-    def test_tells_that_it_did_not_get_through(self, responses: responses_library.RequestsMock, status: int) -> None:
-        """A ping that the monitoring refuses is False, not an error."""
+    def test_returns_false_for_a_refused_ping(self, responses: responses_library.RequestsMock, status: int) -> None:
+        """A ping that the monitoring refuses returns False, and raises no error."""
         responses.get(PING, status=status)
         assert healthcheck(PING) is False
 
@@ -211,7 +211,7 @@ class TestHealthcheck:
         ],
     )
     def test_never_raises(self, responses: responses_library.RequestsMock, error: Exception) -> None:
-        """A job does not fail because its monitoring does, whatever goes wrong."""
+        """No failure of the monitoring raises an error."""
         responses.get(PING, body=error)
         assert healthcheck(PING) is False
 
@@ -221,7 +221,7 @@ class TestHealthcheck:
         assert healthcheck(url) is False
 
     def test_never_raises_for_broken_settings(self, settings: Any) -> None:
-        """Nor does a mistake in OUTBOUND_HTTP end a job."""
+        """A mistake in OUTBOUND_HTTP raises no error either."""
         settings.OUTBOUND_HTTP = {"default": {"retries": "many"}}
         assert healthcheck(PING) is False
 
@@ -253,8 +253,8 @@ class TestStatus:
     @pytest.mark.parametrize(
         "status", ["", "Production/Stable", "Development Status :: 8 - Extinct", "Framework :: Django", "5"]
     )
-    def test_anything_else_is_none(self, status: str) -> None:
-        """An unknown text does not pass for a status."""
+    def test_unknown_texts_have_no_status(self, status: str) -> None:
+        """An unknown text returns None."""
         assert status_choices_switch(status) is None
 
 

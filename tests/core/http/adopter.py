@@ -1,4 +1,4 @@
-"""What a project does with the library that it copied or installed, as programs for a fresh process.
+"""Programs that use the library as a project does that copied or installed it, each for a new process.
 
 `LIBRARY` in the environment is the import name; `URL` and `NETLOC` are of a server that answers 503, then 200 "fine".
 """

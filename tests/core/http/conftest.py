@@ -79,7 +79,7 @@ def black_hole() -> Iterator[Callable[[], tuple[str, int]]]:
 
 @pytest.fixture
 def events(outbound_http: OutboundHTTP) -> list[Event]:
-    """Collect what observers are handed."""
+    """Return the events that observers receive."""
     seen: list[Event] = []
     process.use(lambda: process.ProcessRegistry(observers=(seen.append,)))
     return seen
@@ -100,7 +100,7 @@ class Metrics:
         self._before = self._now()
 
     def __call__(self, name: str, **labels: str) -> float:
-        """Return the growth of a series. Raises `KeyError` where there is none."""
+        """Return the growth of a series. Raises `KeyError` if the series does not exist."""
         key = (f"outbound_http_{name}", frozenset(labels.items()))
         return self._now()[key] - self._before.get(key, 0.0)
 
@@ -121,7 +121,7 @@ def metrics(outbound_http: OutboundHTTP) -> Metrics:
 
 @pytest.fixture
 def foreign() -> Iterator[requests.Session]:
-    """Somebody else's session, with the adapter mounted on it."""
+    """Return a plain session of requests on which the adapter is mounted."""
     with requests.Session() as session:
         session.trust_env = False
         session.mount("http://", ResilientAdapter())

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def run(script: str, *args: str) -> list[str]:
-    """Run `script`, in which ``child(function)`` runs it after a fork, and return what it prints."""
+    """Run `script`, in which ``child(function)`` calls a function in a forked child, and return its output."""
     prelude = """
         import os, signal, sys, threading
         from core import http

@@ -33,7 +33,7 @@ PATCHED = """
 
 
 def run(program: str, prelude: str = PATCHED) -> list[str]:
-    """Run a program in a process of its own, for what gevent patches stays patched. Returns what it prints."""
+    """Run a program in a process of its own, because gevent's patches cannot be undone. Returns its output."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(prelude) + textwrap.dedent(program)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What programs under gevent begin with: servers in greenlets, and a session. Patch before this is imported."""
+"""Servers in greenlets and a session, for programs under gevent. Patch before this is imported."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def serve(answer: Callable[[Any, bytes], None], *, tls: bool = False) -> str:
 
 
 class AllAtOnce:
-    """Answers once as many requests have arrived as it waits for: one after the other, none is ever answered."""
+    """A server that answers when a number of requests are in flight, so sequential requests get no answer."""
 
     def __init__(self, number: int) -> None:
         self._missing = number

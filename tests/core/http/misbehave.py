@@ -19,7 +19,7 @@ TLS = Path(__file__).parent / "tls"
 
 
 class Then(Enum):
-    """What becomes of the connection after a reply."""
+    """The state of the connection after a reply."""
 
     CLOSE = "close it"
     RESET = "reset it"
@@ -69,7 +69,7 @@ SCRIPT_ENDED = reply(599, b"the script has ended")
 
 @dataclass
 class MisbehavingServer:
-    """Serves `script`, one entry for each request on whatever connection it comes; then 599s."""
+    """Serves `script`, one entry for each request on any connection; after that, 599s."""
 
     script: list[Reply] = field(default_factory=list)
     context: ssl.SSLContext | None = None
@@ -186,7 +186,7 @@ class MisbehavingServer:
         return self.script.pop(0) if self.script else SCRIPT_ENDED
 
     def _answer(self, connection: socket.socket, answer: Reply) -> bool:
-        """Say and do what `answer` says. True: go on with this connection."""
+        """Send `answer`. Returns whether the connection stays open."""
         connection.sendall(answer.data)
         said = 0
         while answer.repeat and said != answer.times and not self._stopped.wait(answer.every):

@@ -1,4 +1,4 @@
-"""What OpenTelemetry is given in a test."""
+"""The spans that OpenTelemetry exports in a test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 
 @cache
 def provided() -> InMemorySpanExporter:
-    """Make the tracer provider. A process has one, for good, and nothing else in the tests traces."""
+    """Make the tracer provider. A process has only one, and no other test traces."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

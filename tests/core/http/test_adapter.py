@@ -64,7 +64,7 @@ def test_verify_false_accepts_any_certificate(serve: Serve, session: ResilientSe
 
 
 def test_a_bad_certificate_is_not_retried(serve: Serve, session: ResilientSession, clock: FakeClock) -> None:
-    """A certificate that nobody vouches for is an SSLError at once."""
+    """An unknown certificate raises SSLError at once."""
     server = serve(context=server_context())
     with pytest.raises(requests.exceptions.SSLError):
         session.get(server.url)
@@ -119,8 +119,8 @@ def test_pool_options_are_requests_own() -> None:
     assert (pool.block, pool.pool.maxsize) == (True, 5)
 
 
-def test_the_total_timeout_runs_on_a_clock_that_nobody_sets() -> None:
-    """Outside of tests the clock is the monotonic one: changing the date of a machine ends no call."""
+def test_the_total_timeout_runs_on_the_monotonic_clock() -> None:
+    """Outside of tests, the clock is the monotonic one, so a change of the machine's date ends no call."""
     assert Runtime().clock is time.monotonic
 
 
@@ -148,15 +148,15 @@ def test_adapters_pickle_and_copy(
 
 
 def test_a_body_is_read_from_a_mock_without_one(session: ResilientSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-ins that return a bare Response work."""
+    """Mocks that return a bare Response work."""
     bare = requests.Response()
     bare.status_code = 200
     monkeypatch.setattr(HTTPAdapter, "send", lambda *args, **kwargs: bare)
     assert session.send(requests.Request("GET", URL).prepare()) is bare
 
 
-def test_a_head_cut_short_is_what_either_way_of_reading_it_raises(serve: Serve, foreign: requests.Session) -> None:
-    """Whether a caller expects a ConnectionError or, as for a chunked answer, a ChunkedEncodingError: it is both."""
+def test_a_truncated_head_is_both_errors_of_requests(serve: Serve, foreign: requests.Session) -> None:
+    """A truncated head raises an error that is both a ConnectionError and a ChunkedEncodingError."""
     heads = [b"HTTP/1.1 200 OK\r\nX-First: 1\r\nX-Sec", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"]
     foreign.mount("http://", ResilientAdapter(Policy(retries=0)))
     for head in heads:
@@ -200,7 +200,7 @@ def test_a_pretended_socket_answers(
 
 
 def test_a_wait_that_is_cut_short_counts_no_retry(serve: Serve, metrics: Metrics) -> None:
-    """What is counted as a retry, and as time lost to it, is what happened."""
+    """A wait that ends early does not count as a retry, and counts with the time waited."""
 
     def wait(_: float) -> None:
         raise KeyboardInterrupt
@@ -216,7 +216,7 @@ def test_a_wait_that_is_cut_short_counts_no_retry(serve: Serve, metrics: Metrics
 def test_a_wait_that_outlasts_the_call_counts_no_retry(
     responses: responses_library.RequestsMock, clock: FakeClock, metrics: Metrics
 ) -> None:
-    """Nor does one after which no time is left for an attempt."""
+    """A wait that leaves no time for an attempt does not count as a retry."""
     responses.get(URL, status=503)
     with ResilientSession(wait=lambda _: clock.advance(1000)) as session:
         assert session.get(URL).status_code == 503
@@ -224,10 +224,10 @@ def test_a_wait_that_outlasts_the_call_counts_no_retry(
     assert metrics("retries_suppressed_total", upstream="other", reason="deadline") == 1
 
 
-def test_what_was_waited_is_counted_as_it_was(
+def test_a_wait_is_counted_with_its_real_length(
     responses: responses_library.RequestsMock, clock: FakeClock, metrics: Metrics
 ) -> None:
-    """A wait that took longer than asked for counts with what it took."""
+    """A wait that took longer than planned counts with its real length."""
     responses.get(URL, status=503)
     responses.get(URL, status=200)
     with ResilientSession(wait=lambda seconds: clock.advance(seconds + 2)) as session:

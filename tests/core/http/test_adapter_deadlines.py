@@ -50,7 +50,7 @@ def test_an_attempt_that_times_out_is_a_read_timeout(serve: Serve) -> None:
 
 
 def test_a_body_that_times_out_is_a_connection_error(serve: Serve) -> None:
-    """What requests raises for a body that stalls is a ConnectionError, and so is ours."""
+    """The error for a body that stalls is a ConnectionError, as in requests."""
     server = serve(reply(200, b"begun", length=10, then=Then.HOLD))
     with (
         ResilientSession(Policy(retries=0, attempt_timeout=0.1)) as session,
@@ -115,7 +115,7 @@ def test_a_shorter_connect_timeout_is_no_deadline(responses: responses_library.R
 def test_the_total_timeout_is_per_hop_on_a_foreign_session(
     responses: responses_library.RequestsMock, foreign: requests.Session, clock: FakeClock
 ) -> None:
-    """On somebody else's session each hop of a redirect has the whole time; so the documentation says."""
+    """On a plain session with the adapter, each request of a redirect has the total timeout, as documented."""
     follow_slow_redirects(responses, clock, seconds=45)
     assert foreign.get(f"{URL}0").status_code == 200
     assert clock.now == 90
@@ -155,7 +155,7 @@ def test_a_retry_after_beyond_the_deadline_returns_the_response(
 def test_a_wait_that_takes_too_long_ends_with_the_last_answer(
     responses: responses_library.RequestsMock, clock: FakeClock
 ) -> None:
-    """A process that was suspended in its sleep returns what it had."""
+    """If the process was suspended during a wait, the call returns its last answer."""
     responses.get(URL, status=503)
     with ResilientSession(wait=lambda _: clock.advance(1000)) as session:
         assert session.get(URL).status_code == 503

@@ -84,7 +84,7 @@ def refuse_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_generator_is_retried_if_never_sent(
     serve: Serve, session: ResilientSession, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
-    """A generator that nobody has drawn from yet serves the next attempt."""
+    """A generator that was not read yet is sent with the next attempt."""
     server = serve(reply(200))
     refuse_first(monkeypatch)
     assert session.put(server.url, data=(part for part in (b"a", b"b"))).status_code == 200
@@ -117,10 +117,10 @@ def test_a_pipe_is_not_retried_once_sent(serve: Serve, session: ResilientSession
         assert session.put(server.url, data=pipe).status_code == 503
 
 
-def test_what_a_body_raises_is_the_callers(
+def test_errors_of_a_body_are_raised_unchanged(
     serve: Serve, session: ResilientSession, clock: FakeClock, metrics: Metrics
 ) -> None:
-    """An error in the generator that makes the body reaches the caller as it is, at once."""
+    """An error of a generator body is raised unchanged, without a retry."""
 
     def body() -> Iterator[bytes]:
         yield b"a"

@@ -33,7 +33,7 @@ def test_a_body_of_any_kind_of_framing_arrives(serve: Serve, session: ResilientS
 
 
 def test_a_head_has_no_body(serve: Serve, session: ResilientSession) -> None:
-    """A HEAD is answered without a body, whatever its Content-Length says."""
+    """The answer to HEAD has no body, for any Content-Length."""
     server = serve(Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"))
     assert session.head(server.url).content == b""
 

@@ -63,10 +63,10 @@ def test_a_failure_that_may_pass_is_tried_again(
     ],
     ids=lambda broken: str(broken.data[:60]),
 )
-def test_what_asking_again_cannot_change_is_asked_once(
+def test_permanent_failures_are_not_retried(
     broken: Reply, serve: Serve, foreign: requests.Session, clock: FakeClock
 ) -> None:
-    """Client errors and malformed HTTP are final, and malformed HTTP raises nothing but RequestException."""
+    """Client errors and malformed HTTP are not retried, and malformed HTTP raises a RequestException."""
     server = serve(broken, reply(200))
     with suppress(requests.RequestException):
         assert not foreign.get(server.url).ok
@@ -94,7 +94,7 @@ def test_retries_used_up_raise_the_last_error(closed_port: str, session: Resilie
 
 
 def test_the_last_error_counts_not_the_first(serve: Serve, session: ResilientSession) -> None:
-    """The call ends with what came last, answers before it notwithstanding."""
+    """The call ends with the result of the last attempt, even if an earlier one was answered."""
     server = serve(reply(503), reply(503), reply(503), reply(200, b"half", length=9))
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         session.get(server.url)
@@ -134,22 +134,22 @@ def test_a_call_within_an_except_block_is_judged_on_its_own(
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".invalid", "a..invalid", "[::1", "127.0.0.1:99999", "127.0.0.1:x"])
 def test_an_impossible_url_is_a_request_exception(host: str, session: ResilientSession, clock: FakeClock) -> None:
-    """Whatever the URL looks like, existing `except requests.RequestException` clauses catch it."""
+    """Any invalid URL raises a RequestException."""
     with pytest.raises(requests.RequestException):
         session.get(f"http://{host}/")
     assert clock.waits == []
 
 
 def test_an_impossible_url_that_was_not_prepared(foreign: requests.Session) -> None:
-    """A prepared request whose URL somebody broke afterwards raises InvalidURL."""
+    """A prepared request whose URL was changed to an invalid one raises InvalidURL."""
     request = requests.Request("GET", URL).prepare()
     request.url = "http://127.0.0.1:99999/"
     with pytest.raises(requests.exceptions.InvalidURL):
         foreign.send(request)
 
 
-def test_error_texts_hold_no_secret(closed_port: str, session: ResilientSession) -> None:
-    """The text of an error, which ends up in logs and mails, has neither userinfo nor the query's values."""
+def test_errors_contain_no_secret(closed_port: str, session: ResilientSession) -> None:
+    """The text of an error contains neither userinfo nor values of the query."""
     with pytest.raises(requests.ConnectionError) as raised:
         session.get(f"http://user:passw0rd@{closed_port}/path?token=s3cret")
     assert "passw0rd" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Concurrency and pace: what a call holds while it waits, and what it gives back."""
+"""Concurrency and pace: the slots and turns that a call holds and releases."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_an_unread_body_is_closed_before_the_wait(serve: Serve) -> None:
     assert closed == [True]
 
 
-def test_what_the_wait_raises_ends_the_call(serve: Serve) -> None:
-    """A worker that is told to stop while it sleeps stops."""
+def test_an_error_during_a_wait_ends_the_call(serve: Serve) -> None:
+    """A worker that receives a signal during a wait ends its call."""
     server = serve(reply(503), reply(200))
 
     def wait(seconds: float) -> None:
@@ -88,8 +88,8 @@ def test_an_interrupt_is_not_retried(
 
 def test_threads_take_turns_at_the_server(serve: Serve, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine threads, three slots: never more than three at the server, all get there, in order, each woken once."""
-    monkeypatch.setattr(reservation, "POLL_SLOT", 60)  # nobody gets on without being woken
-    process.use(runtime=registry.Runtime(clock=clock))  # the clock stands still; waiting is that of the process, woken
+    monkeypatch.setattr(reservation, "POLL_SLOT", 60)  # no call continues without being woken
+    process.use(runtime=registry.Runtime(clock=clock))  # the clock does not advance; the wait is real
     steps: SimpleQueue[str] = SimpleQueue()
     go_on = threading.Semaphore(0)
     counting = threading.Lock()
@@ -143,7 +143,7 @@ def test_threads_take_turns_at_the_server(serve: Serve, clock: FakeClock, monkey
 
 
 def test_a_wait_that_cannot_be_woken_is_short(serve: Serve, clock: FakeClock) -> None:
-    """Whoever waits in a way of their own looks for a slot ten times a second, not once, when it is too late."""
+    """With a custom `wait`, a call checks for a slot ten times a second."""
     server = serve(reply(200), reply(200))
     streamed: list[requests.Response] = []
 
@@ -185,10 +185,10 @@ def test_a_wait_of_ones_own_is_cut_short_when_a_slot_comes(serve: Serve, monkeyp
     assert (statuses, waits) == ([200], [0.0])
 
 
-def test_a_thread_that_is_woken_hardly_ever_looks(
+def test_a_thread_that_is_woken_checks_once_a_second(
     serve: Serve, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many threads that wait for a slot cost little: each looks once a second, should nobody have woken it."""
+    """Many threads that wait for a slot cost little, because each checks only once a second."""
     waits: list[float] = []
 
     class Woken(SimpleQueue[None]):

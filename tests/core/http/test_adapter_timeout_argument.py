@@ -1,4 +1,4 @@
-"""What `timeout=` of a call does."""
+"""The argument `timeout` of a call."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_urllib3_timeout_is_bounded_in_all(sends: list[dict[str, Any]], sessio
     first.start_connect()
     assert first.read_timeout <= 10
     assert (second.total, third.total) == (2, 10)
-    assert mine.total is None  # the caller's own object is left as it was
+    assert mine.total is None  # the caller's object does not change
 
 
 @pytest.mark.parametrize("timeout", [3, Timeout(total=3)])
@@ -96,7 +96,7 @@ def test_a_total_in_the_timeout_bounds_each_attempt(
 def test_a_bad_timeout_raises_what_requests_raises(
     timeout: Any, serve: Serve, session: ResilientSession, clock: FakeClock, metrics: Metrics
 ) -> None:
-    """A timeout that makes no sense is refused with requests' own error and words, before anything is sent."""
+    """An invalid timeout raises the error of requests, before anything is sent."""
     server = serve()
     with requests.Session() as plain, pytest.raises((ValueError, TypeError)) as expected:
         plain.get(server.url, timeout=timeout)

@@ -1,4 +1,4 @@
-"""http.get and its kin, and what the package exports."""
+"""http.get and the other functions, and the exported names of the package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ URL = "https://example.org/"
 
 
 def test_the_public_names_are_exactly_these() -> None:
-    """What other code may rely on is pinned: a name more or less is a decision."""
+    """The exported names are exactly these, so that no name is added or removed by accident."""
     assert http.__all__ == [
         "WEB_REQUEST",
         "AttemptTimeout",
@@ -58,7 +58,7 @@ def test_every_function_sends_its_method(method: str, responses: responses_libra
 
 
 def test_arguments_are_requests_own(responses: responses_library.RequestsMock) -> None:
-    """params, data, json and headers mean what they mean in requests."""
+    """params, data, json and headers work as in requests."""
     for method in ("GET", "POST", "PUT", "PATCH"):
         responses.add(method, URL)
     http.get(URL, {"q": "1"}, headers={"X-Mine": "1"})

@@ -70,7 +70,7 @@ def packages_imported_by(module: str) -> set[str]:
 
 
 def test_every_module_is_in_the_table() -> None:
-    """A new package, or a new module at the top, gets a row that says what it may import."""
+    """Each package and each top-level module has a row with its allowed imports."""
     assert {package_of(module) for module in MODULES} == set(ALLOWED)
 
 
@@ -87,8 +87,8 @@ def test_the_table_allows_no_more_than_is_used(package: str) -> None:
     assert ALLOWED[package] == used
 
 
-def test_the_table_goes_in_no_circle() -> None:
-    """What the page allows is an order: each row imports rows above it only."""
+def test_the_table_has_no_cycle() -> None:
+    """Each row of the table imports only rows above it."""
     rows = list(ALLOWED)
     assert [(row, name) for row in rows for name in ALLOWED[row] if rows.index(name) >= rows.index(row)] == []
 
@@ -100,7 +100,7 @@ def test_imports_go_in_no_circle() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_library_knows_neither_the_site_nor_a_framework(module: str) -> None:
-    """Django is for django/ only, pytest for testing.py, each client for its driver, and the site for none."""
+    """Only django/ imports Django, testing.py pytest, and each driver its client; no module imports the site."""
     outside = {name.split(".")[0] for name in imports_of(module) if not name.startswith(".")}
     drivers = {"httpx": {"httpx", "httpcore"}, "httpx2": {"httpx2", "httpcore2"}, "httpx_driver": {"anyio"}}
     known = {"django": {"django"}, "testing": {"pytest"}, **drivers}.get(package_of(module), set())
@@ -134,7 +134,7 @@ def test_the_engine_knows_no_client(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_loggers_have_the_name_that_is_documented(module: str) -> None:
-    """Every logger is core.http, whatever the folder is called; that of httpx is only filtered."""
+    """Every logger is named core.http, in a copy with another name too; the logger of httpx is only filtered."""
     names = [
         ast.unparse(node.args[0])
         for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))

@@ -23,7 +23,7 @@ ROOT = LIBRARY.parent.parent
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Copy the folder to somewhere/outbound/. Returns what is to be on the path of Python."""
+    """Copy the folder to somewhere/outbound/. Returns the directory for Python's path."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(LIBRARY, tmp_path / "somewhere" / "outbound", ignore=ignore)
     (tmp_path / "somewhere" / "__init__.py").touch()
@@ -43,7 +43,7 @@ def run(program: str, *path: Path, **environment: str) -> subprocess.CompletedPr
 
 
 def test_a_copy_works_under_any_name(copy: Path, serve: Serve) -> None:
-    """A call, a check and a scrape: logger, check ids, app label and URL names are what they are everywhere."""
+    """In a copy with another name, logger, check ids, app label and URL names are the same."""
     server = serve(reply(503), reply(200, b"fine"))
     done = run(DJANGO_SITE, copy, LIBRARY="somewhere.outbound", NETLOC=server.netloc, URL=server.url)
     assert done.returncode == 0, done.stderr

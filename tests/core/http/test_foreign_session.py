@@ -56,7 +56,7 @@ def test_adapters_for_longer_prefixes_are_replaced() -> None:
 
 
 def test_a_scheme_that_the_session_lacks_is_not_added() -> None:
-    """A session that refuses http goes on refusing it."""
+    """A session without an adapter for http still refuses http."""
     session = requests.Session()
     del session.adapters["http://"]
     make_resilient(session)
@@ -65,7 +65,7 @@ def test_a_scheme_that_the_session_lacks_is_not_added() -> None:
 
 
 def test_larger_pools_are_kept() -> None:
-    """What the session's owner sized is not made smaller; a limit on connections goes on limiting."""
+    """Pools that are larger than ours keep their size, and a blocking pool stays one."""
     session = requests.Session()
     session.mount("https://", HTTPAdapter(pool_connections=3, pool_maxsize=500, pool_block=True))
     make_resilient(session)
@@ -74,7 +74,7 @@ def test_larger_pools_are_kept() -> None:
 
 
 def test_another_adapter_stays_and_is_named(clock: FakeClock) -> None:
-    """What an adapter of another class does would be lost, so it stays: the warning says for what, and what to do."""
+    """An adapter of another class is not replaced; the warning names its prefix and says what to do."""
     session = requests.Session()
     theirs = SourceAddressAdapter()
     session.mount("https://internal.example/", theirs)
@@ -99,8 +99,8 @@ def test_a_resilient_session_stays_as_it_is(untrusted: bool) -> None:
 
 
 @pytest.mark.parametrize("thing", [None, requests, "https://example.org/", requests.Session, HTTPAdapter()])
-def test_what_is_no_session_is_refused(thing: Any) -> None:
-    """A client of another library, or the class in place of a session, is refused with what is wanted."""
+def test_other_objects_are_refused(thing: Any) -> None:
+    """A client of another library, or a class instead of a session, raises an error with the expected type."""
     with pytest.raises(TypeError, match=r"must be an instance of requests\.Session"):
         make_resilient(thing)
 

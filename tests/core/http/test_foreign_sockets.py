@@ -92,8 +92,8 @@ def test_pyopenssl_is_refused_where_urllib3_makes_the_context(serve: Serve) -> N
     assert server.connections == 0
 
 
-def test_after_pyopenssl_everything_is_as_before(serve: Serve) -> None:
-    """The injection undone, calls work, and hold their deadline."""
+def test_calls_work_after_pyopenssl_was_extracted(serve: Serve) -> None:
+    """After pyOpenSSL's injection was undone, calls work and keep their deadline."""
     server = serve(reply(200, b"fine"), DRIPS, context=server_context())
     urllib3.contrib.pyopenssl.inject_into_urllib3()
     urllib3.contrib.pyopenssl.extract_from_urllib3()
@@ -125,7 +125,7 @@ def test_a_socket_that_cannot_keep_deadlines_is_refused(
 
 
 class Own(socket.socket):
-    """What somebody puts in the place of `socket.socket` to see what is sent."""
+    """A replacement of `socket.socket` that records sent data."""
 
     sent = 0
 
@@ -139,7 +139,7 @@ class Own(socket.socket):
 def test_a_socket_of_another_class_becomes_one_of_ours(
     kind: type[socket.socket], tls: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The deadline holds, and what the class does besides is still done."""
+    """With another socket class, deadlines apply, and the methods of the class are still called."""
     if kind is socket.socket:
         make = urllib3.util.connection.create_connection
         monkeypatch.setattr(urllib3.util.connection, "create_connection", lambda *args, **kwargs: make(*args, **kwargs))  # noqa: PLW0108 - it is another
@@ -157,7 +157,7 @@ def test_a_socket_of_another_class_becomes_one_of_ours(
 
 
 def test_a_connection_that_was_made_outside_of_a_call_keeps_deadlines_too(serve: Serve) -> None:
-    """Whoever uses the pools of an adapter directly leaves connections in them, for calls to use."""
+    """Calls keep their deadline on a pooled connection that was made outside of a call."""
     server = serve(reply(200, b"fine", then=Then.KEEP), DRIPS)
     adapter = ResilientAdapter(Policy(retries=0, attempt_timeout=1.0))
     with requests.Session() as session:
@@ -170,7 +170,7 @@ def test_a_connection_that_was_made_outside_of_a_call_keeps_deadlines_too(serve:
     assert server.connections == 1
 
 
-def test_the_timeout_of_the_process_is_only_a_default(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setdefaulttimeout_does_not_change_attempts(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """`socket.setdefaulttimeout` neither shortens an attempt nor lengthens it."""
     server = serve(reply(200, b"", length=2, repeat=b"x", every=0.5, times=2), DRIPS)
     before = socket.getdefaulttimeout()
@@ -186,8 +186,8 @@ def test_the_timeout_of_the_process_is_only_a_default(serve: Serve, monkeypatch:
         socket.setdefaulttimeout(before)
 
 
-def test_a_plain_socket_is_taken_over() -> None:
-    """It has no place for what ours remember, so another takes its descriptor and its timeout."""
+def test_a_plain_socket_is_replaced() -> None:
+    """A plain socket is replaced by one of ours with its descriptor and its timeout."""
     left, right = socket.socketpair()
     with right:
         left.settimeout(7.0)
@@ -213,8 +213,8 @@ def test_a_socket_that_cannot_become_ours_is_closed() -> None:
 
 
 @pytest.mark.parametrize("descriptor", [-1, None, OSError(errno.EBADF, "none"), AttributeError("fileno")])
-def test_what_stands_in_for_a_socket_in_tests_is_left_alone(descriptor: object) -> None:
-    """Without a descriptor there is no server that it could wait for."""
+def test_fake_sockets_are_not_replaced(descriptor: object) -> None:
+    """A fake socket without a descriptor is used as it is."""
 
     class Pretended(io.BytesIO):
         def fileno(self) -> Any:

@@ -38,7 +38,7 @@ def test_the_child_opens_connections_of_its_own(serve: Serve) -> None:
 
 
 def test_the_child_has_fresh_upstreams() -> None:
-    """What the parent learned of an upstream is not the child's state; the configuration is the same."""
+    """A forked child has new upstreams with the same configuration."""
     lines = run(
         """
         origin = Origin("https", "example.org", 443)
@@ -108,11 +108,11 @@ def test_a_registry_in_the_making_does_not_hang_the_child() -> None:
 
 
 def test_what_a_fork_renews() -> None:
-    """In the child an adapter has new pools, a registry new upstreams; the options and the registry itself stay."""
+    """In the child, adapters have new pools and registries new upstreams; their options stay."""
     adapter, upstreams = ResilientAdapter(pool_maxsize=7), ProcessRegistry(observers=())
     pools, upstream = adapter.poolmanager, upstreams.upstream(Origin("https", "example.org", 443))
     current = process.current()
-    fork._renew()  # what os.register_at_fork has the child do
+    fork._renew()  # the function that os.register_at_fork calls in the child
     assert adapter.poolmanager is not pools
     assert adapter.poolmanager.connection_pool_kw["maxsize"] == 7
     assert adapter.proxy_manager == {}
@@ -120,8 +120,8 @@ def test_what_a_fork_renews() -> None:
     assert process.current() is current
 
 
-def test_what_nobody_uses_any_more_is_forgotten() -> None:
-    """Sessions that come and go do not pile up in the list of what a fork renews."""
+def test_collected_sessions_are_not_renewed() -> None:
+    """Sessions that were garbage collected leave the list of objects that a fork renews."""
     before = len(fork._forkable)
     adapter = ResilientAdapter()
     assert len(fork._forkable) == before + 1
@@ -202,7 +202,7 @@ def test_breakers_of_the_parent_are_not_counted_as_the_childs() -> None:
 
 
 def test_the_child_has_gauges_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the metrics of several processes add up, what a child has at the beginning is in the sum, once it works."""
+    """With metrics of several processes, the initial gauges of a child are in the sum after its first call."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     lines = run(
         """

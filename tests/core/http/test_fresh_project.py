@@ -1,4 +1,4 @@
-"""A fresh `startproject` adopts the library by copying it: README's steps, and what they give."""
+"""A new project of `startproject` copies the library, following the steps in README.md."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def test_the_check_says_which_setting_is_wrong(project: Path) -> None:
 
 
 def test_the_command_knows_the_upstreams(project: Path) -> None:
-    """`manage.py upstreams` lists what the settings name."""
+    """`manage.py upstreams` lists the upstreams of the settings."""
     assert "shipping: breaker unknown" in manage(project, "upstreams").stdout
 
 
 def test_three_workers_are_scraped_as_one(project: Path, serve: Serve) -> None:
-    """Every series is there at zero before the first call, and afterwards any worker tells of the calls of all."""
+    """Every series exists with 0 before the first call; after calls, each worker exports those of all."""
     shutil.rmtree(project / "metrics", ignore_errors=True)
     shipping = serve(*[reply(200, b"fine")] * CALLS)
     (project / "gunicorn.conf.py").write_text("control_socket_disable = True\n")

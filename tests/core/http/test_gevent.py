@@ -1,4 +1,4 @@
-"""Under gevent, patched before anything else is imported, calls do what they do in threads."""
+"""Under gevent, patched before any other import, calls work as in threads."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def test_the_deadline_of_an_upload_is_hard() -> None:
     assert said == ["send", "send"]
 
 
-def test_a_look_up_that_hangs_is_given_up() -> None:
-    """The thread that looks up is a greenlet: it blocks nobody, and the call ends when its time is over."""
+def test_a_look_up_that_hangs_ends_at_the_deadline() -> None:
+    """A look-up that hangs runs in a greenlet, so it blocks no other, and the call ends at its deadline."""
     said = run(
         """
         look_up = socket.getaddrinfo
@@ -162,7 +162,7 @@ def test_a_socks_proxy_is_used() -> None:
 
 
 def test_patched_too_late_is_refused() -> None:
-    """Sockets, locks and queues that were made before would block all greenlets: the error says what to do."""
+    """Objects made before the patch would block all greenlets, so the import fails and says what to do."""
     said = run(
         """
         from core.http import Policy, ResilientSession

@@ -123,7 +123,7 @@ def application(environ, start_response):
 
 
 def test_preloaded_under_gevent_without_a_patch_is_refused(tmp_path: Path) -> None:
-    """With --preload the application is imported before the workers patch: an answer says what to do."""
+    """With --preload, the application is imported before the workers patch; the error says what to do."""
     (tmp_path / "application.py").write_text(PATCHED_LATE)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
     port = free_port()

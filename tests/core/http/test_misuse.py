@@ -1,4 +1,4 @@
-"""A wrong argument is refused at once, with what is allowed and, where it can be told, what to write instead."""
+"""Wrong arguments raise an error at once, with the allowed values and, if known, the correct spelling."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def refusal(function: Callable[..., object], *values: Any, **fields: Any) -> str
     ],
     ids=repr,
 )
-def test_what_is_no_policy_is_refused(policy: Any, message: str) -> None:
-    """Of a session, an adapter and make_resilient alike; a text is not shown, for it may be a token."""
+def test_other_types_of_policies_are_refused(policy: Any, message: str) -> None:
+    """Sessions, adapters and make_resilient refuse a wrong policy; the error shows no text, as it may be a token."""
     for owner in OWNERS:
         assert refusal(owner, policy) == message
         assert refusal(owner, policy=policy) == message
@@ -80,7 +80,7 @@ def test_fields_of_a_policy_are_no_options(owner: type, name: str, told: str) ->
 
 
 def test_an_adapter_cannot_be_untrusted() -> None:
-    """The message names what can be, instead of the fields of a policy."""
+    """The error says that only a session can be untrusted."""
     message = "ResilientAdapter does not accept untrusted=: use ResilientSession(untrusted=True)"
     assert refusal(ResilientAdapter, untrusted=True) == message
 
@@ -94,8 +94,8 @@ def test_an_adapter_cannot_be_untrusted() -> None:
         (("https://", Policy()), ": must be an adapter, such as ResilientAdapter()"),
     ],
 )
-def test_what_cannot_be_mounted_is_refused(arguments: tuple[Any, Any], message: str) -> None:
-    """The arguments in the wrong order, a class or a policy fail at once, and the session is as before."""
+def test_wrong_arguments_of_mount_are_refused(arguments: tuple[Any, Any], message: str) -> None:
+    """Arguments in the wrong order, a class or a policy raise an error, and the session does not change."""
     session = ResilientSession()
     before = dict(session.adapters)
     assert refusal(session.mount, *arguments).endswith(message)
@@ -116,8 +116,8 @@ def test_a_plain_adapter_for_all_calls_is_logged(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("name", ["clock", "wait", "random"])
 @pytest.mark.parametrize("owner", OWNERS)
-def test_what_must_be_a_function_is_checked(owner: type, name: str) -> None:
-    """A number in place of a clock is no error of the first call only."""
+def test_functions_are_checked(owner: type, name: str) -> None:
+    """A number instead of a clock raises an error when it is passed, not at the first call."""
     assert refusal(owner, **{name: 5}) == f"{name}=5: must be a function, or None"
     assert refusal(observe, 5) == "observer=5: must be a function of one event"
 
@@ -205,7 +205,7 @@ def test_within_takes_seconds(seconds: Any) -> None:
     ids=lambda case: "" if callable(case) else case.split(":")[0],
 )
 def test_settings_say_what_to_write(make: Callable[[], object], message: str) -> None:
-    """Fields given by position, under the names of other libraries, or as another type."""
+    """The errors for fields by position, with names of other libraries or of another type say what to write."""
     assert refusal(make) == message
 
 

@@ -41,7 +41,7 @@ def get(request: pytest.FixtureRequest) -> Iterator[Get]:
 
 @pytest.fixture
 def flaky(httpserver: HTTPServer) -> tuple[str, list[str]]:
-    """Start a server that fails twice before it answers; the list is what it has said so far."""
+    """Start a server that fails twice before it answers; the list has its answers so far."""
     said: list[str] = []
 
     def answer(request: Request) -> Response:
@@ -63,8 +63,8 @@ def test_responses_sees_each_attempt(get: Get, clock: FakeClock) -> None:
     assert clock.waits == [1, 2]
 
 
-def test_responses_refuses_what_is_not_registered(get: Get, clock: FakeClock) -> None:
-    """Under `responses` nothing leaks to the network: unknown URLs are ConnectionErrors."""
+def test_responses_refuses_unregistered_urls(get: Get, clock: FakeClock) -> None:
+    """Under `responses`, unregistered URLs raise ConnectionError, and nothing is sent to the network."""
     with responses_library.RequestsMock(), pytest.raises(requests.ConnectionError, match="Connection refused by Resp"):
         get(URL)
 
@@ -78,7 +78,7 @@ def test_responses_works_as_a_decorator() -> None:
 
 
 def test_mock_patch_sees_each_attempt(get: Get, clock: FakeClock) -> None:
-    """mock.patch on HTTPAdapter.send stands in for every attempt."""
+    """mock.patch on HTTPAdapter.send replaces each attempt."""
     answers = [requests.Response(), requests.Response()]
     for answer, status in zip(answers, (503, 200), strict=True):
         answer.status_code = status
@@ -115,8 +115,8 @@ def test_mock_patch_may_raise(get: Get) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_mocks_may_raise_what_a_network_does(error: Exception, attempts: int, session: ResilientSession) -> None:
-    """An error below requests is what requests makes of it, after as many attempts as that takes."""
+def test_mocks_may_raise_errors_of_the_network(error: Exception, attempts: int, session: ResilientSession) -> None:
+    """An OSError of a mock is retried, and raised as the error that requests makes of it."""
     with responses_library.RequestsMock() as mocked:
         mocked.get(URL, body=error)
         with pytest.raises(requests.ConnectionError) as raised:

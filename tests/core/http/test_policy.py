@@ -1,4 +1,4 @@
-"""Policy refuses what makes no sense, and says what would."""
+"""Policy refuses invalid values, and its errors have the allowed ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_defaults_are_the_documented_ones() -> None:
 
 @pytest.mark.parametrize("field", [*NUMBERS, *INTEGERS, *LIMITS])
 @given(value=NOT_NUMBERS)
-def test_what_is_not_a_number_is_refused(field: str, value: Any) -> None:
+def test_wrong_types_are_refused(field: str, value: Any) -> None:
     """A value of the wrong type raises TypeError with the field, the value and what is allowed."""
     with pytest.raises(TypeError) as refused:
         Policy(**{field: value})
@@ -135,8 +135,8 @@ def test_fractions_are_no_counts(field: str, value: float) -> None:
         ({"retry_methods": [{}]}, "retry_methods"),
     ],
 )
-def test_the_message_names_field_value_and_what_is_allowed(values: dict[str, Any], message: str) -> None:
-    """Whoever mistypes a setting reads which one, what it was, and what it may be."""
+def test_the_message_has_field_value_and_allowed_values(values: dict[str, Any], message: str) -> None:
+    """The error has the field, its value and the allowed values."""
     with pytest.raises((TypeError, ValueError)) as refused:
         Policy(**values)
     assert str(refused.value).startswith(message)
@@ -167,7 +167,7 @@ def test_everything_within_its_range_is_accepted(
     concurrency: int | None,
     pace: float | None,
 ) -> None:
-    """What the messages allow is allowed."""
+    """The values that the messages allow are accepted."""
     policy = Policy(
         retries=retries,
         attempt_timeout=seconds[0],

@@ -49,8 +49,8 @@ def test_the_parsed_host_decides(url: str, name: str) -> None:
     assert make().upstream(origin_of(url)).name == name
 
 
-def test_hosts_of_users_push_no_other_out() -> None:
-    """However many hosts users name, what is known of those that code chose stays, and is not theirs to change."""
+def test_untrusted_hosts_displace_no_other() -> None:
+    """Any number of hosts in users' URLs neither displaces nor changes the state of trusted hosts."""
     registry = make()
     ours = origin_of("https://ours.test/")
     known = registry.upstream(ours)
@@ -88,8 +88,8 @@ def test_each_upstream_has_its_policy() -> None:
     assert upstreams.upstream(origin_of("https://elsewhere.test/")).policy.retries == 1
 
 
-def test_hosts_of_one_name_stand_and_fall_together() -> None:
-    """All hosts of an upstream share its state; hosts without a name share only the name `other`."""
+def test_hosts_of_one_upstream_share_its_state() -> None:
+    """All hosts of an upstream share its state; other hosts share only the name `other`."""
     upstreams = make()
     one, same = (upstreams.upstream(origin_of(f"https://{host}/")) for host in ("pypi.example", "files.pypi.example"))
     assert one is same
@@ -148,7 +148,7 @@ def test_a_derived_registry_has_state_of_its_own() -> None:
 
 
 def test_events_can_be_watched_for_a_while() -> None:
-    """A job can count its own calls: it sees what happens meanwhile, along with the observers of the process."""
+    """A job can count its own calls with an observer for a block, in addition to those of the process."""
     seen: list[Event] = []
     watched: list[Event] = []
     upstreams = ProcessRegistry(CONFIG, observers=(seen.append,))
@@ -196,8 +196,8 @@ def test_origins_are_written_the_usual_way(url: str, netloc: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "https://", "/path", "mailto:me@example.org", "http://h:99999/", "http://h:x/"])
-def test_a_url_without_a_sensible_host_is_refused(url: str) -> None:
-    """ValueError, for whoever asks to turn into an error of their client."""
+def test_a_url_with_an_invalid_host_is_refused(url: str) -> None:
+    """An invalid host raises ValueError, which each driver turns into an error of its client."""
     with pytest.raises(ValueError):
         origin_of(url)
 
@@ -218,8 +218,8 @@ def test_the_registry_is_made_on_first_use_and_kept() -> None:
     assert process.current() is process.current()
 
 
-def test_beginning_afresh_keeps_what_is_not_given(outbound_http: OutboundHTTP) -> None:
-    """`use()` replaces the registry when the next call is sent, on the same time."""
+def test_use_keeps_arguments_that_are_not_given(outbound_http: OutboundHTTP) -> None:
+    """`use()` replaces the registry at the next call, and keeps the clock."""
     before = process.current()
     process.use()
     assert process.current() is not before

@@ -28,13 +28,13 @@ FUNCTIONS = ["get", "options", "head", "post", "put", "patch", "delete"]
 
 @pytest.fixture(params=[facade, web], ids=["facade", "web"])
 def requests(request: pytest.FixtureRequest) -> ModuleType:
-    """Return what a file has under the name `requests`."""
+    """Return the module that a file has under the name `requests`."""
     module: ModuleType = request.param
     return module
 
 
 def test_the_import_yields_the_facade_in_a_fresh_process() -> None:
-    """Nothing in core.http binds requests itself to the name, whatever is imported first."""
+    """`from core.http import requests` gives the facade, whatever was imported before."""
     program = """
         from core.http import requests
         import requests as plain
@@ -90,7 +90,7 @@ def test_a_name_that_requests_lacks_is_an_error(requests: ModuleType) -> None:
 
 
 def test_a_star_import_has_the_resilient_names(requests: ModuleType) -> None:
-    """`from core.http.requests import *` brings what it brings of requests."""
+    """`from core.http.requests import *` imports the names of requests."""
     names: dict[str, object] = {}
     exec(f"from {requests.__name__} import *", names)
     assert set(plain.__all__) <= set(names)
@@ -98,7 +98,7 @@ def test_a_star_import_has_the_resilient_names(requests: ModuleType) -> None:
 
 
 def test_a_mock_in_the_module_that_was_swapped_works(requests: ModuleType) -> None:
-    """mock.patch("some.module.requests.get") stands in for the call, and is gone afterwards."""
+    """mock.patch("some.module.requests.get") replaces the call, until it is undone."""
     module = ModuleType("swapped")
     module.requests = requests  # type: ignore[attr-defined]
     before = requests.get
@@ -118,7 +118,7 @@ def test_a_mock_in_the_module_that_was_swapped_works(requests: ModuleType) -> No
 @pytest.mark.parametrize("name", [*FUNCTIONS, "request"])
 @pytest.mark.parametrize("autospec", [False, True])
 def test_a_mock_of_requests_own_function_works(requests: ModuleType, name: str, autospec: bool) -> None:
-    """mock.patch("requests.get") is obeyed, as before the swap."""
+    """mock.patch("requests.get") works as before the import was changed."""
     before = getattr(requests, name)
     with mock.patch(f"requests.{name}", autospec=autospec) as replaced:
         arguments = ("GET", URL) if name == "request" else (URL,)
@@ -128,7 +128,7 @@ def test_a_mock_of_requests_own_function_works(requests: ModuleType, name: str, 
 
 @pytest.mark.parametrize("target", ["requests.api.request", "requests.sessions.Session"])
 def test_a_mock_below_requests_functions_works(requests: ModuleType, target: str) -> None:
-    """requests.get calls requests.api.request, and that a Session: what replaces one of them is reached."""
+    """Mocks of requests.api.request and of Session, which requests.get calls, work too."""
     with mock.patch(target) as replaced:
         assert requests.get(URL) is not None
     assert replaced.called
@@ -180,7 +180,7 @@ def test_web_has_the_policy_for_web_requests(responses: responses_library.Reques
 
 
 def test_the_functions_of_web_share_their_state(responses: responses_library.RequestsMock) -> None:
-    """What one call learns of a server that is down spares the next one."""
+    """After a call opened the breaker of a server, the next call is refused."""
     responses.get(URL, status=503)
     for _ in range(5):
         web.get(URL)

@@ -96,7 +96,7 @@ def test_too_many_redirects_end(httpserver: HTTPServer, session: ResilientSessio
     ids=["undecodable", "truncated", "too large"],
 )
 def test_a_broken_body_of_a_redirect_is_dropped(redirect: Reply, serve: Serve) -> None:
-    """Of a redirect only the Location counts, whatever its body is."""
+    """A broken body of a redirect is ignored."""
     server = serve(redirect, reply(200, b"here"))
     with ResilientSession(Policy(max_response_bytes=1_000)) as session:
         response = session.get(server.url)
@@ -108,10 +108,10 @@ def test_a_broken_body_of_a_redirect_is_dropped(redirect: Reply, serve: Serve) -
 @pytest.mark.parametrize(
     "location", ["http://[bad/", "http://127.0.0.1:99999/", "http://127.0.0.1:x/", "http://", "http:///p", "\xff\xfe"]
 )
-def test_a_senseless_location_is_a_request_exception(
+def test_an_invalid_location_is_a_request_exception(
     location: str, auth: tuple[str, str] | None, serve: Serve, session: ResilientSession
 ) -> None:
-    """Whatever a server writes into Location, existing `except RequestException` clauses catch it."""
+    """Any invalid Location raises a RequestException."""
     server = serve(reply(302, b"", f"Location: {location}"), reply(404))
     try:
         session.get(server.url, auth=auth)
@@ -141,7 +141,7 @@ def test_hops_share_the_total_timeout(
 def test_hops_through_a_second_adapter_share_the_total_timeout(
     first: str, responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
 ) -> None:
-    """A resilient adapter that is mounted for one host gets what the hops through the session's own one have left."""
+    """Requests of a redirect through a second resilient adapter share the total timeout."""
     session.mount("https://other.test/", ResilientAdapter())
 
     def redirect(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
@@ -237,7 +237,7 @@ def test_digest_authentication_works(httpserver: HTTPServer, session: ResilientS
 def test_digest_authentication_shares_the_deadline(
     responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
 ) -> None:
-    """The request that digest authentication adds has what the first one left of the 60 s."""
+    """The second request of digest authentication ends at the deadline of the call."""
 
     def challenge(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         clock.advance(61)
@@ -273,7 +273,7 @@ def test_cookies_are_kept(httpserver: HTTPServer, session: ResilientSession) -> 
 
 
 def test_hooks_see_the_final_response(responses: responses_library.RequestsMock, session: ResilientSession) -> None:
-    """A response hook runs once for a call, on the answer that the caller gets; what it raises passes through."""
+    """A response hook runs once for a call, with the returned response; its errors are raised unchanged."""
     responses.get(URL, status=503)
     responses.get(URL, status=200)
     seen = []
@@ -406,8 +406,8 @@ def test_a_session_with_a_policy_follows_it_everywhere(
     assert clock.waits == [1, 2]
 
 
-def test_clock_wait_and_random_can_be_handed_in(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
-    """A session takes its time and its chance from whoever makes it."""
+def test_clock_wait_and_random_can_be_passed(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
+    """A session uses the clock, the wait and the random function that are passed to it."""
     responses.get(URL, status=503)
     mine, waited = FakeClock(), []
 
@@ -493,8 +493,8 @@ def test_an_interrupted_call_leaves_no_deadline_behind(
     "location",
     ["file:///etc/passwd", "javascript:alert(1)", "data:text/plain,hello", "mailto:user@b.example", "http://./", "//"],
 )
-def test_a_redirect_to_no_page_is_a_request_exception(serve: Serve, session: ResilientSession, location: str) -> None:
-    """Whatever a server names as the next page, existing `except requests.RequestException` clauses catch it."""
+def test_an_unsupported_redirect_is_a_request_exception(serve: Serve, session: ResilientSession, location: str) -> None:
+    """A redirect to an invalid or unsupported URL raises a RequestException."""
     server = serve(*[reply(302, b"", f"Location: {location}")] * 35)
     with pytest.raises(requests.RequestException):
         session.get(server.url)

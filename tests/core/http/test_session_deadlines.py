@@ -40,7 +40,7 @@ def taking(seconds: float, clock: FakeClock, status: int = 200) -> Callable[[Any
 def test_calls_within_share_a_deadline(
     responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
 ) -> None:
-    """What one call used up, the next one does not have; the policy's total timeout starts anew for none of them."""
+    """Calls in the block share its deadline; the policy's total timeout does not extend it."""
     responses.add_callback("GET", URL, taking(25, clock))
     with session.within(60):
         for _ in range(3):
@@ -97,7 +97,7 @@ def test_within_goes_by_the_clock_of_the_session(responses: responses_library.Re
 def test_within_ends_with_an_error_too(
     responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
 ) -> None:
-    """What is raised inside leaves no deadline behind."""
+    """After an error in the block, its deadline no longer applies."""
     responses.add_callback("GET", URL, taking(5, clock))
     with pytest.raises(ZeroDivisionError), session.within(1):
         raise ZeroDivisionError
@@ -118,10 +118,10 @@ def test_the_shorter_of_two_deadlines_holds(
     assert len(responses.calls) == 2
 
 
-def test_a_longer_deadline_inside_another_lengthens_nothing(
+def test_a_longer_deadline_inside_another_does_not_extend_it(
     responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
 ) -> None:
-    """Who gives calls 20 s inside a block of 5 s has what is left of the 5 s."""
+    """In a block of 20 s inside one of 5 s, calls have the rest of the 5 s."""
     responses.add_callback("GET", URL, taking(5, clock))
     with session.within(5), session.within(20):
         session.get(URL)
@@ -155,8 +155,8 @@ def test_an_adapter_that_is_mounted_twice_is_closed_once(
     assert sorted(closed) == ["foreign", "shared"]
 
 
-def test_a_response_tells_its_attempts(session: ResilientSession, responses: responses_library.RequestsMock) -> None:
-    """`attempts` has each attempt of the call, those of its redirects included."""
+def test_a_response_has_its_attempts(session: ResilientSession, responses: responses_library.RequestsMock) -> None:
+    """`attempts` has each attempt of the call, with those of its redirects."""
     responses.get(URL, status=503)
     responses.get(URL, status=302, headers={"Location": "/next"})
     responses.get(f"{URL}next", status=404)
@@ -178,10 +178,10 @@ def test_a_response_tells_its_attempts(session: ResilientSession, responses: res
         ("https://circle.example/", [None] * 4),
     ],
 )
-def test_an_error_tells_its_attempts(
+def test_an_error_has_its_attempts(
     session: ResilientSession, responses: responses_library.RequestsMock, url: str, outcomes: list[Reason | None]
 ) -> None:
-    """Whatever leaves a session has `attempts`, even where nothing was sent."""
+    """Each error of a session has `attempts`, even if nothing was sent."""
     responses.get(URL, body=requests.ConnectionError())
     responses.get("https://circle.example/", status=302, headers={"Location": "/"})
     session.max_redirects = 3
@@ -190,10 +190,8 @@ def test_an_error_tells_its_attempts(
     assert [attempt.outcome.reason for attempt in caught.value.attempts] == outcomes  # type: ignore[attr-defined]
 
 
-def test_a_refused_call_tells_that_nothing_was_sent(
-    session: ResilientSession, responses: responses_library.RequestsMock
-) -> None:
-    """A call that the breaker refuses has no attempts; one except clause serves every driver."""
+def test_a_refused_call_has_no_attempts(session: ResilientSession, responses: responses_library.RequestsMock) -> None:
+    """A call that the breaker refuses has no attempts; the same except clause works with every driver."""
     responses.get(URL, body=requests.ConnectionError())
     for _ in range(3):
         with suppress(requests.ConnectionError):
@@ -207,10 +205,10 @@ LIMITED = {"Retry-After": "120"}
 
 
 @pytest.mark.parametrize(("status", "headers"), [(429, LIMITED), (503, LIMITED), (503, {})])
-def test_what_caught_the_answer_catches_the_refusal(
+def test_a_refusal_is_caught_like_the_answer(
     session: ResilientSession, responses: responses_library.RequestsMock, status: int, headers: dict[str, str]
 ) -> None:
-    """Code that handles the HTTPError of a 429 or a 503 goes on working when the next call is not sent at all."""
+    """Code that handles the HTTPError of a 429 or a 503 also handles the refusal of the next call."""
     responses.get(URL, status=status, headers=headers)
     caught: list[Any] = []
     for _ in range(12):
@@ -263,7 +261,7 @@ def test_an_adapter_on_another_session_answers_too(responses: responses_library.
 
 
 def test_without_the_gate_every_call_is_sent(responses: responses_library.RequestsMock) -> None:
-    """`rate_limit_gate=False`: what one call was asked for holds up no other."""
+    """With `rate_limit_gate=False`, the Retry-After of one call does not delay others."""
     responses.get(URL, status=429, headers=LIMITED)
     with ResilientSession(Policy(rate_limit_gate=False)) as session:
         assert [session.get(URL).status_code for _ in range(4)] == [429] * 4

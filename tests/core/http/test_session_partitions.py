@@ -20,7 +20,7 @@ URL = "https://example.org/"
 
 
 def test_each_partition_has_a_quota_of_its_own(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
-    """A token that is used up shuts neither the other one nor anonymous calls out."""
+    """A token without quota blocks neither the other token nor anonymous calls."""
     responses.get(URL, status=429, headers={"Retry-After": "600"})
     responses.get(URL, status=200)
     one, two, anonymous = ResilientSession(partition="one"), ResilientSession(partition="two"), ResilientSession()

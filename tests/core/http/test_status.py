@@ -1,4 +1,4 @@
-"""How the upstreams stand, as operators see it."""
+"""The state of the upstreams for operators."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UPTIME = 1000.0
 
 
 class Process:
-    """A process of a site, on a clock that a test moves; what its thread would do, `exchange` does."""
+    """A process of a site on a fake clock; `exchange` does the work of its thread."""
 
     def __init__(self, cache: FakeCache | None, wall: FakeClock, uptime: float = UPTIME) -> None:
         booted = wall.now - uptime
@@ -102,7 +102,7 @@ def fresh(cache: FakeCache, wall: FakeClock) -> Process:
 
 
 def test_a_fresh_process_sees_what_the_others_share(process: Process, fresh: Process, wall: FakeClock) -> None:
-    """An open breaker, since when and until when; the error that opened it; the quota of another upstream."""
+    """A new process sees an open breaker with its times and its error, and the quota of another upstream."""
     process.find_down(PYPI)
     limits: dict[str, Any] = {"X_RateLimit_Limit": "5000", "X_RateLimit_Remaining": "12", "X_RateLimit_Reset": "90"}
     process.call(GITHUB, answer(200, **limits, X_RateLimit_Resource="core"))
@@ -172,8 +172,8 @@ def test_a_gate(process: Process, fresh: Process, wall: FakeClock) -> None:
         assert (github.gate_closed, github.closed_until, github.asked_until) == (False, None, NOW + 7200)
 
 
-def test_without_a_cache_a_process_tells_what_it_knows(wall: FakeClock) -> None:
-    """Of upstreams that it used; of the others it says that it does not know."""
+def test_without_a_cache_a_process_shows_its_own_state(wall: FakeClock) -> None:
+    """Without a cache, a process shows the upstreams that it used; the others are unknown."""
     process = Process(None, wall)
     process.find_down(PYPI)
     wall.advance(1)
@@ -185,8 +185,8 @@ def test_without_a_cache_a_process_tells_what_it_knows(wall: FakeClock) -> None:
     assert (github.breaker, github.gate_closed, github.last_error) == (None, None, None)
 
 
-def test_a_cache_that_fails_is_said_and_asked_once(process: Process, cache: FakeCache) -> None:
-    """Without its password; what the process knows itself is there, and it does not wait for each record."""
+def test_a_failing_cache_is_reported_and_read_once(process: Process, cache: FakeCache) -> None:
+    """The error of the cache is shown without its password, with the process's own state, after one read."""
     process.find_down(PYPI)
     cache.error = ConnectionError("redis://user:s3cret@host is down")
     cache.asked.clear()
@@ -196,8 +196,8 @@ def test_a_cache_that_fails_is_said_and_asked_once(process: Process, cache: Fake
     assert found.upstreams[0].breaker is BreakerState.OPEN
 
 
-def test_what_this_process_found_meanwhile_counts(process: Process, fresh: Process, wall: FakeClock) -> None:
-    """Of what is shared and what was found here since, the later holds, within a round of the thread too."""
+def test_later_changes_of_this_process_count(process: Process, fresh: Process, wall: FakeClock) -> None:
+    """Of the shared state and that of this process, the later one is shown, even before the next exchange."""
     process.find_down(PYPI)
     process.exchange()
     wall.advance(1)
@@ -206,8 +206,8 @@ def test_what_this_process_found_meanwhile_counts(process: Process, fresh: Proce
     assert process.standing("github").breaker is BreakerState.CLOSED
 
 
-def test_of_hosts_without_a_name_those_with_something_to_tell(process: Process, fresh: Process) -> None:
-    """Those that are down come first, then the latest errors; never more than twenty, and no path."""
+def test_other_hosts_with_an_outage_or_an_error_are_shown(process: Process, fresh: Process) -> None:
+    """At most twenty other hosts are shown: first those with an open breaker, then the latest errors, without paths."""
     for number in range(40):
         process.call(Origin("https", f"fine{number}.test", 443), OK)
         process.call(Origin("https", f"odd{number}.test", 443))
@@ -226,7 +226,7 @@ def test_of_hosts_without_a_name_those_with_something_to_tell(process: Process, 
         assert {error.path for standing in others if (error := standing.last_error)} == {""}
 
 
-def test_hosts_of_users_push_no_other_out(process: Process, fresh: Process) -> None:
+def test_untrusted_hosts_displace_no_other(process: Process, fresh: Process) -> None:
     """However many of them fail or are down, the hosts that our code chose are shown, in other processes too."""
     ours = Origin("https", "ours.test", 443)
     process.call(ours)
@@ -258,8 +258,8 @@ def test_records_of_another_shape_are_nothing(fresh: Process, cache: FakeCache, 
     assert (pypi.breaker, pypi.since, pypi.last_error) == (BreakerState.CLOSED, None, None)
 
 
-def test_no_time_is_beyond_what_this_process_would_keep_to(fresh: Process, cache: FakeCache) -> None:
-    """A record of a machine whose clock is wrong is shown as it would be heeded."""
+def test_times_of_wrong_clocks_are_limited(fresh: Process, cache: FakeCache) -> None:
+    """Times in a record of a machine with a wrong clock are limited as they would be for a call."""
     cache.values = {key_of("pypi"): (NOW, NOW, NOW + 9000.0, 0.0, NOW + 9000.0, NOW + 9000.0)}
     pypi = fresh.standing("pypi")
     assert (pypi.next_probe, pypi.closed_until) == (NOW + 300, NOW + 3600)

@@ -1,4 +1,4 @@
-"""What adopters' tests get."""
+"""The pytest plugin for projects that use the library."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from core.http.testing import FakeClock, OutboundHTTP
 URL = "https://example.org/"
 
 
-def test_time_passes_at_once(outbound_http: OutboundHTTP, responses: responses_library.RequestsMock) -> None:
-    """The example of the documentation: a call gives up, and the test sees what was waited."""
+def test_waits_take_no_time(outbound_http: OutboundHTTP, responses: responses_library.RequestsMock) -> None:
+    """The example of the documentation: a call fails after its retries, and the test sees the waits."""
     responses.get(URL, status=503)
     began = time.monotonic()
     assert http.get(URL).status_code == 503
@@ -27,8 +27,8 @@ def test_time_passes_at_once(outbound_http: OutboundHTTP, responses: responses_l
     assert time.monotonic() - began < 5
 
 
-def test_a_fake_clock_moves_only_when_told_to() -> None:
-    """advance() moves it, wait() moves it and is noted."""
+def test_a_fake_clock_advances_only_by_its_methods() -> None:
+    """advance() and wait() advance the clock, and waits are recorded."""
     clock = FakeClock(5.0)
     clock.advance(2)
     clock.wait(3)
@@ -36,7 +36,7 @@ def test_a_fake_clock_moves_only_when_told_to() -> None:
 
 
 def test_there_is_no_jitter(outbound_http: OutboundHTTP) -> None:
-    """What a test waits can be told in advance."""
+    """Waits in a test are predictable, because they have no jitter."""
     assert outbound_http.registry.runtime.random() == 0
 
 
@@ -48,7 +48,7 @@ def test_the_registry_is_the_processs(outbound_http: OutboundHTTP) -> None:
 
 
 def test_the_real_clock_returns_and_each_test_is_fresh(pytester: pytest.Pytester) -> None:
-    """A test that uses the fixture leaves nothing of it to the next: neither clock nor upstreams nor settings."""
+    """After a test with the fixture, the clock, the upstreams and the settings are the real ones again."""
     pytester.makeconftest('pytest_plugins = ["core.http.testing"]')
     pytester.makepyfile(
         textwrap.dedent(

@@ -29,7 +29,7 @@ PROPAGATED = {"traceparent", "baggage"}
 
 @pytest.fixture
 def example() -> Iterator[dict[str, Any]]:
-    """Run the example of the page, and return what it defines."""
+    """Run the example of the page, and return its namespace."""
     names: dict[str, Any] = {}
     provided().clear()
     exec(OBSERVER + UNTRUSTED, names)
@@ -44,7 +44,7 @@ def spans(example: object) -> Spans:
 
 @pytest.fixture
 def customer() -> Iterator[None]:
-    """Have something in the baggage that is nobody's business."""
+    """Put private data into the baggage."""
     token = context.attach(baggage.set_baggage("customer", "jane"))
     yield
     context.detach(token)
@@ -129,8 +129,8 @@ def test_redirects_belong_to_their_call(spans: Spans, session: ResilientSession,
     assert spans.attempts_of(spans.call) == [302, 503, 200]
 
 
-def test_calls_of_two_threads_keep_apart(spans: Spans, session: ResilientSession, serve: Serve) -> None:
-    """An attempt is below the call that made it, whatever other threads do meanwhile."""
+def test_spans_of_two_threads_are_separate(spans: Spans, session: ResilientSession, serve: Serve) -> None:
+    """The span of an attempt is below that of its own call, also if several threads make calls."""
     both = threading.Barrier(2, timeout=30)
     servers = [serve(reply(503), reply(status), on_request=both.wait) for status in (200, 404)]
     threads = [threading.Thread(target=session.get, args=(server.url,)) for server in servers]
@@ -175,10 +175,10 @@ def test_a_user_chosen_server_learns_of_the_trace_and_its_redirects_do_not(
 
 
 @pytest.mark.usefixtures("customer")
-def test_a_user_chosen_server_can_be_told_nothing(
+def test_untrusted_sessions_send_no_tracing_headers(
     responses: responses_library.RequestsMock, example: dict[str, Any], spans: Spans
 ) -> None:
-    """With the example for untrusted sessions nothing is carried, and the attempts are below a span all the same."""
+    """With the example for untrusted sessions, no tracing header is sent, and attempts still have spans."""
     responses.get("https://users.example/", status=503)
     responses.get("https://users.example/")
     example["fetch_for_user"](ResilientSession(untrusted=True), "https://users.example/")
@@ -202,8 +202,8 @@ def test_its_duration_is_that_of_calls(session: ResilientSession, serve: Serve) 
     assert [point.count for point in metric.data.data_points] == [1]
 
 
-def test_a_hook_that_raises_leaves_nothing_behind(session: ResilientSession, serve: Serve) -> None:
-    """What a hook raises reaches the caller, and the next call is as ever."""
+def test_a_hook_that_raises_does_not_affect_the_next_call(session: ResilientSession, serve: Serve) -> None:
+    """The error of a hook is raised, and the next call has its spans as usual."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("of the hook")

@@ -1,4 +1,4 @@
-"""Sentry's SDK, with the examples of docs/tracing.md. In processes of their own: what it patches stays patched."""
+"""Sentry's SDK, with the examples of docs/tracing.md; in processes of their own, as its patches cannot be undone."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def get(session):
 
 
 class Sent:
-    """What would have gone to Sentry."""
+    """The data sent to Sentry."""
 
     def __init__(self, lines: str) -> None:
         items: list[tuple[str, dict[str, Any]]] = [json.loads(line) for line in lines.splitlines()]
@@ -86,7 +86,7 @@ def sent_by(script: str, url: str) -> Sent:
 
 
 def test_each_attempt_is_a_span_whatever_the_session(serve: Serve) -> None:
-    """Sessions older and younger than Sentry, http.get, and a mounted adapter: attempts are spans of the caller's."""
+    """Attempts are child spans for any session, made before or after Sentry, http.get and a mounted adapter."""
     sent = sent_by(
         """
 foreign = requests.Session()
@@ -151,7 +151,7 @@ def test_the_log_line_of_a_failed_call_is_a_breadcrumb(serve: Serve) -> None:
 
 
 def test_failed_calls_can_be_events(serve: Serve) -> None:
-    """With the example a failed call is a warning, named by upstream and reason; one that recovers is none."""
+    """With the example, a failed call is a warning with upstream and reason; a call that recovers is none."""
     server = serve(reply(503), reply(), *[reply(503)] * 4)
     sent = sent_by(f"{SESSION}\n{REPORT}\nsentry_sdk.init()\nget(older)\nget(older)", server.url)
     (event,) = sent.events
@@ -172,8 +172,8 @@ def test_secrets_can_be_kept_from_sentry(serve: Serve) -> None:
     assert hidden.attempts() == [None] * 4
 
 
-def test_servers_can_be_told_nothing(serve: Serve) -> None:
-    """With the options of the example only servers of one's own get Sentry's headers; without them all do."""
+def test_tracing_headers_can_be_limited_to_own_servers(serve: Serve) -> None:
+    """With the options of the example, only the project's servers get Sentry's headers; without them, all do."""
     server = serve(reply(503), reply(), reply(503), reply())
     for options in ("sentry_sdk.init()", OPTIONS):
         assert sent_by(f"{SESSION}\n{options}\nget(older)", server.url).attempts() == [503, 200]

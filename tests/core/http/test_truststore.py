@@ -81,8 +81,8 @@ def test_either_may_be_imported_first(first: str, serve: Serve) -> None:
     assert said == ["fine", "AttemptBodyTimeout"]
 
 
-def test_the_systems_store_is_asked(session: requests.Session, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """verify=True trusts what the system trusts, and nothing else."""
+def test_the_systems_store_is_used(session: requests.Session, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """verify=True trusts exactly the certificates of the system's store."""
     server = serve(*[reply(200, b"fine")] * 2, context=SERVED)
     with pytest.raises(requests.exceptions.SSLError):
         session.get(server.url)
@@ -179,16 +179,16 @@ def test_through_a_proxy(injected: None, serve: Serve) -> None:
             session.get("http://127.0.0.1:9/", proxies=proxies)
 
 
-def test_contexts_are_of_the_class_that_there_is_now(injected: None) -> None:
-    """A context that was made before the injection is not used after it, nor the other way round."""
+def test_contexts_made_before_the_injection_are_not_used_after_it(injected: None) -> None:
+    """TLS contexts made before the injection are not used after it, and vice versa."""
     during = tls_contexts.context(CA, None)
     truststore.extract_from_ssl()
     assert isinstance(during, truststore.SSLContext)
     assert not isinstance(tls_contexts.context(CA, None), truststore.SSLContext)
 
 
-def test_a_socket_class_of_somebody_else_keeps_what_it_does(serve: Serve) -> None:
-    """It becomes one of ours, and stays one of theirs: a socket that counts goes on counting."""
+def test_a_custom_socket_class_keeps_its_methods(serve: Serve) -> None:
+    """A custom socket class gets our deadlines, and its own methods are still called."""
 
     class Counting(ssl.SSLSocket):
         sent = 0

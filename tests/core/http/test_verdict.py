@@ -1,4 +1,4 @@
-"""Policy.classify: what an upstream means by an answer, where its status does not say."""
+"""Policy.classify: answers whose meaning differs from that of their status."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_its_seconds_go_before_the_headers(
 
 
 def test_a_rate_limit_closes_the_gate_and_says_why(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
-    """No call is sent while it lasts, and each is told why in the words of the verdict."""
+    """While the limit lasts, no call is sent, and each refusal has the reason of the verdict."""
     responses.get(URL, status=403)
     verdict = Verdict.rate_limited(600, why="refuses the token: renew it")
     session = ResilientSession(Policy(classify=always(verdict)), clock=clock, wait=clock.wait)
@@ -95,7 +95,7 @@ def test_a_rate_limit_closes_the_gate_and_says_why(responses: responses_library.
 def test_a_limit_without_a_time_waits_longer_on_repeats(
     responses: responses_library.RequestsMock, clock: FakeClock
 ) -> None:
-    """GitHub: a minute, then two, then four; an answer begins it anew. What was in flight counts once."""
+    """Repeated limits without a time double the pause, from one minute, until an answer; concurrent ones count once."""
     verdicts: list[Verdict | None] = [Verdict.rate_limited(60, doubled=True)]
     policy = Policy(classify=lambda *_: verdicts[0], retries=0, total_timeout=10)
     session = ResilientSession(policy, clock=clock, wait=clock.wait)
@@ -163,8 +163,8 @@ def test_settings_name_it_by_its_path(responses: responses_library.RequestsMock)
     assert len(responses.calls) == 2
 
 
-def test_seconds_must_make_sense() -> None:
-    """A delay below nothing, or without an end, is a mistake of whoever wrote the function."""
+def test_an_invalid_delay_is_refused() -> None:
+    """A negative or infinite delay in a verdict raises an error."""
     for seconds in (-1.0, float("inf"), float("nan")):
         with pytest.raises(ValueError, match=f"seconds={seconds!r}"):
             Verdict.rate_limited(seconds)

@@ -1,4 +1,4 @@
-"""What can be tested of Windows without one: Python there lacks these modules and names, and the library needs none."""
+"""Windows, simulated: the library works without the modules and names that Python lacks there."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def on_windows(program: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_every_module_is_imported() -> None:
-    """All modules, those of the Django app too, do without what Windows does not have."""
+    """All modules, with those of the Django app, can be imported without them."""
     done = on_windows(
         """
         from importlib import import_module
