@@ -34,9 +34,9 @@ STATISTICS = re.compile(r"https://pypistats\.test/")
 
 
 class CannedPyPI:
-    """PyPI as the tests' settings know it. What it says of a project can be changed at any time.
+    """PyPI at the address in the tests' settings. Its answers for a project can be changed at any time.
 
-    The download statistics are in order, unless a test says otherwise.
+    The download statistics answer, unless a test changes that.
     """
 
     def __init__(self, mock: responses_library.RequestsMock) -> None:

@@ -19,7 +19,7 @@ from package.jobs.stopper import Stopper
 from package.models import Category, Package, PackageExample, SourceStatus, Version
 from tests.package.conftest import CannedPyPI, MakePackage
 
-# Django 5.2 says so wherever a form has an address; what our form does about it has a test of its own below.
+# Django 5.2 warns wherever a form has a URL field; a test below checks how our form handles it.
 pytestmark = pytest.mark.filterwarnings("ignore:The default scheme will be changed")
 MODELS = [Category, Package, PackageExample, SourceStatus, Version]
 EDITED = [Category, Package, PackageExample, Version]
@@ -65,7 +65,7 @@ class TestPages:
         status = 403 if (model, page) == (SourceStatus, "add") else 200
         assert admin_client.get(address(model, page, *args)).status_code == status
 
-    def test_saving_a_form_as_it_is_changes_nothing(self, admin_client: Client, model: type[models.Model]) -> None:
+    def test_saving_an_unchanged_form_changes_nothing(self, admin_client: Client, model: type[models.Model]) -> None:
         """Saving an unchanged form changes neither the row nor the ledger, which is read-only."""
         row, ledger = a(model), list(SourceStatus.objects.values())
         response = admin_client.post(address(model, "change", row.pk), form_of(admin_client, model, row))
@@ -235,7 +235,7 @@ class TestWhatIsDue:
         assert self.run(pypi) == ["fortune"]
 
 
-def test_a_form_that_is_older_than_a_run_does_not_bring_old_data_back_for_good(
+def test_data_that_an_old_form_overwrites_is_fetched_again(
     admin_client: Client, fetched: Package, pypi: CannedPyPI
 ) -> None:
     """An old form overwrites data that was fetched while it was open; the next run fetches it again."""

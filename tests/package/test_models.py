@@ -77,7 +77,7 @@ class TestListFields:
         assert getattr(model(), field) == []
 
 
-def test_info_comes_back_as_it_was(make_package: MakePackage) -> None:
+def test_info_is_stored_unchanged(make_package: MakePackage) -> None:
     """PyPI's metadata is stored unchanged."""
     info = {"a": None, "b": [1, 2.5, True, {"ü": "\u2028"}], "": 2**60}
     package = make_package("fortune", pypi_info=info)
@@ -129,7 +129,7 @@ def test_a_category_in_use_stays(make_package: MakePackage, category: Category) 
         category.delete()
 
 
-def test_deleting_a_package_takes_what_is_its_own_along(make_package: MakePackage) -> None:
+def test_deleting_a_package_deletes_its_rows(make_package: MakePackage) -> None:
     """Deleting a package deletes its versions, ledger and examples, despite the reference to its latest version."""
     package = make_package("fortune")
     package.latest_version = Version.objects.create(package=package, number="1.0")
@@ -152,7 +152,7 @@ def test_deleting_a_package_takes_what_is_its_own_along(make_package: MakePackag
     ],
 )
 def test_pypi_name(url: str, name: str) -> None:
-    """The name comes from whatever the field holds; PyPI is also where the settings say it is."""
+    """The name is read from any form of the field; URLs below the PyPI of the settings are recognized too."""
     assert Package(pypi_url=url).pypi_name == name
 
 

@@ -84,8 +84,8 @@ class TestDetail:
         assert response.status_code == 200
         assert "never" in response.text
 
-    def test_shows_what_is_known(self, client: Client, package: Package, pypi: CannedPyPI) -> None:
-        """Everything that PyPI said and visitors want to know."""
+    def test_shows_the_data_of_pypi(self, client: Client, package: Package, pypi: CannedPyPI) -> None:
+        """The page shows the data of PyPI that visitors want to know."""
         pypi.knows("fortune")
         package.fetch_metadata()
         text = client.get("/packages/p/fortune/").text
@@ -106,7 +106,7 @@ class TestDetail:
         assert "PyPI answered HTTP 503" in text
         assert "Not on PyPI since" in text
 
-    def test_shows_what_became_of_its_repository(self, client: Client, make_package: MakePackage) -> None:
+    def test_shows_if_its_repository_is_gone_or_archived(self, client: Client, make_package: MakePackage) -> None:
         """The page says if the repository is gone or archived."""
         make_package("fortune", repo_missing_since="2026-03-04T12:00Z", date_repo_archived="2026-05-06T12:00Z")
         text = client.get("/packages/p/fortune/").text
@@ -144,7 +144,7 @@ class TestDetail:
         Package.objects.update(pypi_downloads=1234)
         assert "1234 in the last month" in client.get("/packages/p/fortune/").text
 
-    def test_escapes_what_pypi_says(self, client: Client, package: Package, pypi: CannedPyPI) -> None:
+    def test_escapes_text_of_pypi(self, client: Client, package: Package, pypi: CannedPyPI) -> None:
         """Text from PyPI is text, not markup."""
         pypi.knows("fortune", license_expression="<script>alert(1)</script>", classifiers=["<b>x</b>"])
         package.fetch_metadata()
@@ -191,7 +191,7 @@ class TestFetch:
         assert "pypi unchanged" in response.text
         assert '<li class="warning">' not in response.text
 
-    def test_says_what_came_of_each_part(self, visitor: Client, package: Package, parts: list[Part]) -> None:
+    def test_shows_the_result_of_each_part(self, visitor: Client, package: Package, parts: list[Part]) -> None:
         """The results name each part, and the reason if it failed."""
         parts += [
             stub("metadata", Reading({"repo_forks": 5})),
@@ -204,7 +204,7 @@ class TestFetch:
         assert "stub watchers partly updated" in text
         assert "secret" not in text
 
-    def test_says_what_was_skipped(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
+    def test_shows_skipped_fields(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
         """A partly updated part is reported with the fields that were skipped."""
         pypi.knows("fortune", classifiers=5)
         assert "pypi partly updated" in visitor.post(FETCH, follow=True).text
@@ -231,10 +231,10 @@ class TestFetch:
         assert "has no PyPI name" in visitor.post(FETCH, follow=True).text
 
     @pytest.mark.parametrize("answer", [503, 429, "refused", "slow"])
-    def test_does_not_keep_its_visitor_waiting(
+    def test_does_not_make_its_visitor_wait(
         self, visitor: Client, package: Package, pypi: CannedPyPI, outbound_http: OutboundHTTP, answer: int | str
     ) -> None:
-        """At most two attempts and five seconds, whatever PyPI does: a worker is not held for a minute."""
+        """A refresh takes at most two attempts and five seconds, so no worker is busy for a minute."""
 
         def slow(_: object) -> Any:
             outbound_http.clock.advance(2)
@@ -277,7 +277,7 @@ class TestFetch:
         assert outbound_http.clock.now <= 15
         assert SourceStatus.objects.filter(outcome="updated").exists()
 
-    def test_tells_that_what_is_stored_has_to_serve(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
+    def test_counts_fallbacks_to_stored_data(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
         """outbound_http_fallbacks_total counts stored data that is shown because a source failed."""
         labels = {"upstream": "pypi", "source": "database"}
         pypi.knows("fortune")
@@ -288,7 +288,7 @@ class TestFetch:
         assert REGISTRY.get_sample_value("outbound_http_fallbacks_total", labels) == before + 1
 
     @pytest.mark.usefixtures("netrc")
-    def test_sends_nobodys_password(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
+    def test_sends_no_password_of_netrc(self, visitor: Client, package: Package, pypi: CannedPyPI) -> None:
         """No password of the machine's netrc is sent, not even after a redirect."""
         pypi.answers("fortune", 301, headers={"Location": pypi.url("Fortune")})
         pypi.knows("Fortune")

@@ -40,7 +40,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("address", LINKS)
 def test_web_addresses_are_links(address: str) -> None:
-    """In any spelling of their scheme, and whatever their path is."""
+    """Web addresses are links, in any spelling of the scheme and with any path."""
     assert is_web_address(address)
 
 

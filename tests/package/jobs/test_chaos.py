@@ -109,7 +109,9 @@ def site(
         yield site
 
 
-def test_whatever_is_killed(site: Site, upstreams: Upstreams, broker: RedisServer, postgresql: PostgreSQL) -> None:
+def test_after_kills_at_random_times(
+    site: Site, upstreams: Upstreams, broker: RedisServer, postgresql: PostgreSQL
+) -> None:
     """After 20 kills at random times, all packages are up to date, nothing was fetched twice at once or half stored."""
     chance = Random(SEED)
     victims = [victim for victim, times in KILLS.items() for _ in range(times)]

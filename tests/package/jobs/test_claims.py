@@ -31,14 +31,14 @@ def queue(package: Package, source: str) -> Claim:
     return Claim.objects.create(package=package, source=source, queued=timezone.now())
 
 
-def test_what_is_free_is_got(package: Package) -> None:
+def test_free_sources_are_claimed(package: Package) -> None:
     """Free sources are claimed, each with its own claim."""
     got = claims.claim("me", wanted(package))
     assert set(got) == set(wanted(package))
     assert len(set(got.values())) == 2
 
 
-def test_what_somebody_has_is_not_got_by_others(make_package: MakePackage) -> None:
+def test_claimed_sources_are_not_given_to_others(make_package: MakePackage) -> None:
     """A second owner gets only the sources that the first does not have."""
     first, second = make_package("a"), make_package("b")
     claims.claim("me", wanted(first))
@@ -51,15 +51,15 @@ def test_a_source_of_a_package_is_no_other_source_of_it(package: Package) -> Non
     assert set(claims.claim("you", wanted(package))) == {(package.pk, "github")}
 
 
-def test_nobody_gets_what_was_not_asked_for(package: Package) -> None:
-    """Whoever asks for one source leaves another one, which is queued and free, to its worker."""
+def test_only_requested_sources_are_claimed(package: Package) -> None:
+    """A claim of one source does not take another one that is queued and free."""
     queue(package, "github")
     assert set(claims.claim("me", wanted(package, sources=["pypi"]))) == {(package.pk, "pypi")}
     assert set(claims.claim("worker", wanted(package), tickets=True)) == {(package.pk, "github")}
 
 
-def test_an_owner_that_gets_a_part_learns_which(make_package: MakePackage) -> None:
-    """What it has from before, and is at work on, is not given to it again."""
+def test_an_owner_learns_which_sources_it_got(make_package: MakePackage) -> None:
+    """A source that the owner has already claimed is not given to it again."""
     first, second = make_package("a"), make_package("b")
     claims.claim("me", wanted(first))
     claims.claim("you", wanted(second, sources=["pypi"]))
@@ -67,14 +67,14 @@ def test_an_owner_that_gets_a_part_learns_which(make_package: MakePackage) -> No
     assert got == {(second.pk, "github"): Claim.objects.get(package=second, source="github").pk}
 
 
-def test_what_was_released_is_free(package: Package) -> None:
+def test_released_sources_are_free(package: Package) -> None:
     """A released source can be claimed again."""
     claims.release(claims.claim("me", wanted(package)).values())
     assert not Claim.objects.exists()
     assert set(claims.claim("you", wanted(package))) == set(wanted(package))
 
 
-def test_whoever_dies_is_not_waited_for_any_longer_than_the_lease(package: Package) -> None:
+def test_sources_of_a_dead_owner_are_free_after_the_lease(package: Package) -> None:
     """After the lease, another owner can take over, and the first one no longer has the claim."""
     mine = claims.claim("me", wanted(package))
     expire()
@@ -89,7 +89,7 @@ def test_a_lease_outlasts_the_slowest_server() -> None:
     assert timedelta(seconds=LONGEST + 20) <= claims.LEASE
 
 
-def test_a_lease_begins_anew_for_each_owner(package: Package) -> None:
+def test_each_owner_gets_a_full_lease(package: Package) -> None:
     """An owner that takes over gets a full lease."""
     claims.claim("me", wanted(package))
     expire()
@@ -97,13 +97,13 @@ def test_a_lease_begins_anew_for_each_owner(package: Package) -> None:
     assert claims.claim("me", wanted(package)) == {}
 
 
-def test_nobody_is_given_what_nobody_queued(package: Package) -> None:
+def test_a_ticket_that_does_not_exist_is_not_claimed(package: Package) -> None:
     """A message about a ticket that does not exist gets no claim."""
     assert claims.claim("me", wanted(package), tickets=True) == {}
     assert not Claim.objects.exists()
 
 
-def test_what_is_queued_is_free(package: Package) -> None:
+def test_queued_sources_are_free(package: Package) -> None:
     """A queued source can be claimed by a worker, and by a run that is faster."""
     ticket = queue(package, "pypi")
     assert claims.claim("me", wanted(package), tickets=True) == {(package.pk, "pypi"): ticket.pk}
@@ -111,8 +111,8 @@ def test_what_is_queued_is_free(package: Package) -> None:
     assert claims.claim("you", wanted(package))[package.pk, "pypi"] == ticket.pk
 
 
-def test_what_is_given_back_stays_queued(package: Package) -> None:
-    """A ticket that is given back stays queued for its next message."""
+def test_returned_tickets_stay_queued(package: Package) -> None:
+    """A ticket that was returned stays queued for its next message."""
     queue(package, "pypi")
     got = claims.claim("me", wanted(package), tickets=True)
     claims.give_back(got.values(), sent=timezone.now())
@@ -129,7 +129,7 @@ def test_a_deleted_package_leaves_no_claims(make_package: MakePackage) -> None:
     assert not Claim.objects.exists()
 
 
-def test_whoever_aborts_lets_go_of_everything_that_is_its_own(make_package: MakePackage) -> None:
+def test_an_abort_releases_all_claims_of_the_owner(make_package: MakePackage) -> None:
     """An aborted owner releases all its claims, and none of others."""
     claims.claim("me", wanted(make_package("a")))
     others = claims.claim("you", wanted(make_package("b")))
@@ -137,7 +137,7 @@ def test_whoever_aborts_lets_go_of_everything_that_is_its_own(make_package: Make
     assert set(Claim.objects.values_list("pk", flat=True)) == set(others.values())
 
 
-def test_whoever_aborts_loses_nobodys_tickets(package: Package) -> None:
+def test_an_abort_keeps_tickets_queued(package: Package) -> None:
     """Tickets that a run had claimed when it was aborted stay queued and are free."""
     ticket = queue(package, "pypi")
     claims.claim("me", wanted(package))
@@ -161,7 +161,7 @@ class TestRace:
         got = at_once(*(partial(claims.claim, owner, order) for owner, order in zip(self.OWNERS, orders, strict=True)))
         assert Counter(key for each in got for key in each) == Counter(everything)
 
-    def test_what_is_let_go_goes_to_one(self, everything: list[claims.Wanted]) -> None:
+    def test_released_sources_have_one_new_owner(self, everything: list[claims.Wanted]) -> None:
         """Owners that claim and release repeatedly never have the same source at once."""
 
         def work(owner: str, step: int) -> Counter[claims.Wanted]:
@@ -176,7 +176,7 @@ class TestRace:
         assert set().union(*done) == set(everything)
         assert not Claim.objects.exists()
 
-    def test_what_a_dead_one_had_goes_to_one(self, everything: list[claims.Wanted]) -> None:
+    def test_sources_of_a_dead_owner_have_one_new_owner(self, everything: list[claims.Wanted]) -> None:
         """After the lease of a dead owner, exactly one other owner takes over."""
         mine = claims.claim("dead", everything)
         expire()

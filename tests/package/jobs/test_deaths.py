@@ -153,7 +153,7 @@ class TestRun:
         assert row(packages[0], "pypistats").outcome == FetchOutcome.UPDATED
         assert not Claim.objects.exists()
 
-    def test_what_was_put_off_comes_last_and_is_put_off_for_longer(
+    def test_postponed_packages_come_last_and_are_postponed_for_longer(
         self, make_package: MakePackage, pypi: CannedPyPI
     ) -> None:
         """When due again it still comes last, and one death postpones it again, until a fetch succeeds."""

@@ -62,13 +62,13 @@ class TestEnqueue:
         assert sorted(broker) == sources_of(*packages)
         assert Claim.objects.exclude(sent=None).filter(owner="", until=None, everything=False).count() == 6
 
-    def test_what_is_queued_is_not_queued_twice(self, packages: list[Package], broker: Broker) -> None:
+    def test_queued_sources_are_not_queued_twice(self, packages: list[Package], broker: Broker) -> None:
         """Planning again does not queue a source a second time."""
         for _ in range(3):
             enqueue(broker, *packages)
         assert len(broker) == Claim.objects.count() == 6
 
-    def test_what_is_not_due_is_not_queued(self, packages: list[Package], broker: Broker) -> None:
+    def test_only_due_sources_are_queued(self, packages: list[Package], broker: Broker) -> None:
         """Only sources with a part that is due are queued."""
         later = timezone.now() + timedelta(hours=1)
         for part in ("1", "2"):
@@ -92,7 +92,9 @@ class TestEnqueue:
         assert list(Claim.objects.values_list("everything", flat=True)) == [True, True]
         assert len(broker) == 2
 
-    def test_what_a_run_has_in_hand_is_queued_without_a_message(self, packages: list[Package], broker: Broker) -> None:
+    def test_sources_that_a_run_has_claimed_are_queued_without_a_message(
+        self, packages: list[Package], broker: Broker
+    ) -> None:
         """A source that a run has claimed is queued without a message; one is sent if the run dies."""
         claims.claim("run", set(sources_of(packages[0])))
         enqueue(broker, packages[0])
@@ -182,7 +184,7 @@ class TestSendAgain:
         ],
         ids=str,
     )
-    def test_what_nobody_has_taken_for_long(
+    def test_overdue_messages_are_sent_again(
         self, package: Package, broker: Broker, fields: dict[str, timedelta | None], again: bool
     ) -> None:
         """Only queued tickets without a lease whose message is overdue are sent again."""
@@ -204,7 +206,7 @@ class TestSendAgain:
 class TestLeft:
     """left."""
 
-    def test_counts_what_is_queued_until_it_is_done(self, packages: list[Package], broker: Broker) -> None:
+    def test_counts_queued_and_claimed_tickets(self, packages: list[Package], broker: Broker) -> None:
         """Claimed and free tickets count; tickets queued later do not."""
         enqueue(broker, *packages[:2])
         moment = timezone.now()

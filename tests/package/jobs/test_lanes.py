@@ -61,7 +61,7 @@ def test_nothing_is_there_at_first() -> None:
     assert (empty.take(1e9), empty.next_at(0), list(empty.rest()), empty.set_aside()) == (None, None, [], [])
 
 
-def test_what_comes_back_later_stays_until_then() -> None:
+def test_a_unit_is_not_returned_before_its_time() -> None:
     """A unit that was put back is not returned before its time."""
     world = World()
     world.lanes.put_back(unit(1), 5)
@@ -70,7 +70,7 @@ def test_what_comes_back_later_stays_until_then() -> None:
     assert world.taken(5) == [1]
 
 
-def test_what_could_go_for_longest_goes_first() -> None:
+def test_the_unit_that_was_ready_longest_goes_first() -> None:
     """The unit that has been ready longest is next, across all lanes; ties are in order of arrival."""
     world = World()
     for package, key, at in ((1, "pypi", 3), (2, "github", 2), (3, "pypi", 1), (4, "github", 2), (5, "pypi", 2)):
@@ -80,8 +80,8 @@ def test_what_could_go_for_longest_goes_first() -> None:
     assert world.taken(3) == [7, 3, 2, 4, 5, 6, 1]
 
 
-def test_in_one_lane_too_what_could_go_for_longest_goes_first() -> None:
-    """What was put back goes before what came after it could go again; each goes once."""
+def test_the_order_applies_within_a_lane_too() -> None:
+    """A unit that was put back goes before units that came after it was ready again; each goes once."""
     world = World()
     world.lanes.put_back(unit(1), 0)
     world.lanes.put(unit(2), 1)
@@ -184,7 +184,7 @@ def test_only_suspects_come_first() -> None:
     assert world.taken(9) == [8, 9], "it answered since"
 
 
-def test_what_is_set_aside_is_told_of_once() -> None:
+def test_a_unit_that_was_set_aside_is_returned_once() -> None:
     """A unit that was set aside is returned once, and keeps its place."""
     world = World()
     world.paused["pypi"] = 10
@@ -202,7 +202,7 @@ def test_what_is_set_aside_is_told_of_once() -> None:
     assert world.taken(10) == [1, 2, 3]
 
 
-def test_what_is_set_aside_may_be_any_number() -> None:
+def test_any_number_of_units_can_be_set_aside() -> None:
     """Setting aside any number of units is fast."""
     world, began = World(), time.process_time()
     world.paused["pypi"] = 99

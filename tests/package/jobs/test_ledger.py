@@ -49,7 +49,7 @@ class TestNextDue:
         waits = [wait(FetchOutcome.FAILED, failures) / HOUR for failures in range(1, 11)]
         assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 168, 168]
 
-    def test_of_what_is_gone(self) -> None:
+    def test_of_a_part_that_is_gone(self) -> None:
         """A part that is gone is due after a day at first, up to a month later."""
         assert [wait(FetchOutcome.NOT_FOUND, failures) / DAY for failures in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]
 
@@ -111,7 +111,7 @@ class TestRecord:
     """record."""
 
     @pytest.mark.parametrize("outcome", RECORDED)
-    def test_what_the_fetch_cost(self, outcome: FetchOutcome) -> None:
+    def test_the_cost_of_a_fetch(self, outcome: FetchOutcome) -> None:
         """Status, attempts and seconds of the last fetch, and when it was."""
         noted = note(row(), outcome)
         assert (noted.outcome, noted.http_status, noted.attempts, noted.seconds) == (outcome, 503, 2, 1.235)
@@ -136,7 +136,7 @@ class TestRecord:
         """A partly usable response is read and reported again, so its validators are not stored."""
         assert note(row(), FetchOutcome.PARTLY).validators == {}
 
-    def test_what_could_not_be_used_is_said(self) -> None:
+    def test_skipped_fields_are_listed(self) -> None:
         """A partly usable response is not a failure, and the ledger lists the skipped fields."""
         skipped = (SkippedField("repo_forks", "is not a valid count"), SkippedField("repo_watchers", "missing"))
         noted = note(row(), FetchOutcome.PARTLY, skipped=skipped)
@@ -168,8 +168,8 @@ class TestRecord:
         assert status.failures == 1
 
     @pytest.mark.parametrize("outcome", BAD)
-    def test_a_part_that_was_left_alone_and_fails_still_has_one_failure(self, outcome: FetchOutcome) -> None:
-        """Passes of a run in which nothing could be sent do not make two failures of one, nor none of the first."""
+    def test_passes_without_a_request_do_not_change_the_number_of_failures(self, outcome: FetchOutcome) -> None:
+        """Passes in which nothing could be sent neither add a failure nor reset the first one."""
         status = note(row(), outcome)
         note(status, FetchOutcome.LEFT_ALONE)
         assert note(status, outcome, again=True).failures == 1
@@ -178,8 +178,8 @@ class TestRecord:
 
     @pytest.mark.parametrize("before", ["failed", "not found", "left alone"])
     @pytest.mark.parametrize("outcome", BAD)
-    def test_asking_out_of_turn_does_not_put_off_the_turn(self, outcome: FetchOutcome, before: str) -> None:
-        """Whoever presses the button of a package that fails makes it wait no longer than it had to."""
+    def test_a_fetch_before_its_time_does_not_delay_the_next_one(self, outcome: FetchOutcome, before: str) -> None:
+        """A refresh by a visitor does not delay the next fetch of a package that fails."""
         assert note(row(outcome=before, failures=9, next_due=NOW + HOUR), outcome).next_due == NOW + HOUR
 
     def test_a_turn_that_has_come_is_followed_by_a_later_one(self) -> None:
@@ -195,7 +195,7 @@ class TestRecord:
         """A source that is not ready adds no failure and clears none."""
         assert note(row(failures=3), FetchOutcome.NOT_READY).failures == 3
 
-    def test_left_alone_changes_nothing_but_what_is_said(self) -> None:
+    def test_left_alone_changes_only_outcome_error_and_reason(self) -> None:
         """LEFT_ALONE changes only outcome, error and reason, and stores the memory of the part."""
         left = note(row(failures=2), FetchOutcome.LEFT_ALONE, error="it is down", reason="breaker_open")
         before = row(failures=2)

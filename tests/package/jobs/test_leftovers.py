@@ -73,7 +73,7 @@ def ledger() -> dict[str, tuple[str, str, str]]:
     return {row.part: (row.outcome, row.error, row.reason) for row in SourceStatus.objects.all()}
 
 
-def test_what_was_not_asked_for_is_left_alone(package: Package) -> None:
+def test_parts_without_a_request_are_recorded(package: Package) -> None:
     """Each part that was not requested is in the summary and in the ledger, with the reason."""
     summary = left(unit(package, "a", "b"))
     assert summary.outcomes == {"stub": {LEFT_ALONE: 2}}
@@ -82,19 +82,19 @@ def test_what_was_not_asked_for_is_left_alone(package: Package) -> None:
     assert ledger() == dict.fromkeys("ab", ("left alone", DOWN, "left_alone"))
 
 
-def test_what_had_no_turn_is_not_spoken_of(package: Package) -> None:
+def test_units_without_a_turn_are_not_counted(package: Package) -> None:
     """Units that had no turn are not counted, because their whole package is left."""
     assert left(unit(package, "a", told=False)).outcomes == {}
     assert ledger() == {}
 
 
-def test_what_failed_and_was_to_be_tried_again_failed(package: Package) -> None:
+def test_parts_that_waited_for_another_try_count_as_failed(package: Package) -> None:
     """A part that failed and was waiting for another try counts with its last result."""
     assert left(unit(package, "a", last=(last(FAILED),))).outcomes == {"stub": {FAILED: 1}}
     assert ledger() == {}
 
 
-def test_what_was_left_alone_says_why_as_it_is_by_now(package: Package) -> None:
+def test_the_reason_is_that_of_the_current_pause(package: Package) -> None:
     """The reason and time of the current pause are recorded, not those of the last try."""
     assert left(unit(package, "a", last=(last(LEFT_ALONE),))).left_alone == {"stub": Left(1, DOWN, UNTIL)}
     assert ledger() == {"a": ("left alone", DOWN, "other")}
@@ -105,7 +105,7 @@ def test_without_a_reason_of_its_server_it_keeps_its_own(package: Package) -> No
     assert left(unit(package, "a", last=(last(LEFT_ALONE),)), why="").left_alone == {"stub": Left(1, "it said no")}
 
 
-def test_what_another_run_fetched_since_is_not_overwritten(package: Package) -> None:
+def test_newer_results_of_another_run_stay(package: Package) -> None:
     """Newer results of another run stay, and the summary counts the part as skipped."""
     for part, when in (("a", BEGAN), ("b", BEGAN - timedelta(seconds=1))):
         SourceStatus.objects.create(package=package, source="stub", part=part, outcome="updated", last_success=when)
@@ -125,7 +125,7 @@ def test_the_rest_of_the_ledger_stays(package: Package) -> None:
     assert row.http_status == 503
 
 
-def test_a_deleted_package_is_nobodys(make_package: MakePackage) -> None:
+def test_a_deleted_package_is_skipped(make_package: MakePackage) -> None:
     """A deleted package is skipped, and the others are recorded."""
     gone, stays = make_package("gone"), make_package("stays")
     units = [unit(gone, "a"), unit(stays, "a")]
@@ -141,7 +141,7 @@ def test_a_package_with_another_address_has_nothing_left(package: Package, parts
 
 
 @pytest.mark.usefixtures("shared_database")
-def test_what_another_run_stores_at_the_same_moment(make_package: MakePackage) -> None:
+def test_results_that_two_runs_store_at_once(make_package: MakePackage) -> None:
     """In any order, the newer results of another run stay, and there is no deadlock."""
     packages = [make_package(f"p{number}") for number in range(100)]
     units = [unit(package, "a") for package in packages]
@@ -187,14 +187,14 @@ class TestLeaveAlone:
         assert set(SourceStatus.objects.values_list("last_attempt", "next_due")) == {(None, None)}
         assert not Claim.objects.exists()
 
-    def test_of_somebody_else_is_not_touched(self, ticket: Claim, parts: list[Part]) -> None:
+    def test_of_another_owner_is_not_changed(self, ticket: Claim, parts: list[Part]) -> None:
         """A ticket with another owner is not changed."""
         Claim.objects.update(owner="another")
         assert leave_alone(ticket, parts, Pause(99, UNTIL, DOWN)) == []
         assert (ledger(), Claim.objects.count()) == ({}, 1)
 
     def test_of_a_deleted_package_leaves_nothing(self, ticket: Claim, parts: list[Part]) -> None:
-        """Neither a row of the ledger nor the ticket."""
+        """For a deleted package, neither a row of the ledger nor a ticket stays."""
         Package.objects.all().delete()
         Claim.objects.bulk_create([ticket], ignore_conflicts=True)
         leave_alone(ticket, parts, Pause(99, UNTIL, DOWN))

@@ -83,7 +83,7 @@ def test_a_ticket_is_locked_just_now(ticket: Claim, package: Package, sent: Sent
     assert timezone.now() < eta + timedelta(seconds=1) < timezone.now() + timedelta(seconds=10)
 
 
-def test_only_what_did_not_come_is_asked_for_again(package: Package, parts: list[Part], sent: Sent) -> None:
+def test_only_failed_parts_are_requested_again(package: Package, parts: list[Part], sent: Sent) -> None:
     """Another try requests only the parts that failed."""
     now = timezone.now()
     parts += [stub("fresh", Reading({"repo_forks": 1})), stub("other", NotReady("still at it"))]
@@ -103,7 +103,7 @@ def test_only_what_did_not_come_is_asked_for_again(package: Package, parts: list
     assert SourceStatus.objects.get(part="fresh").last_attempt == now - timedelta(hours=3)
 
 
-def test_what_was_fetched_meanwhile_is_not_queued(package: Package, parts: list[Part], sent: Sent) -> None:
+def test_a_part_that_was_fetched_meanwhile_is_not_queued(package: Package, parts: list[Part], sent: Sent) -> None:
     """A part that was fetched between the query of due packages and its ticket is not queued."""
     now = timezone.now()
     parts.append(stub("", Reading()))

@@ -1,4 +1,4 @@
-"""Memory: the process of a run stays below 200 MiB, whatever a server sends."""
+"""Memory: the process of a run stays below 200 MiB for any answers of servers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def upstreams(kind: str) -> Iterator[Upstreams]:
 
 
 def test_of_a_run(kind: str, upstreams: Upstreams, tmp_path: Path, django_db_blocker: Any) -> None:
-    """Whatever JSON PyPI, GitHub and a user's server send, every package has its turn."""
+    """For any JSON of PyPI, GitHub and a user's server, every package has its turn."""
     url = f"sqlite:///{tmp_path / 'site.sqlite3'}"
     with django_db_blocker.unblock(), database(url):
         site = Site(upstreams, tmp_path, url, DJANGO_SETTINGS_MODULE="config.settings")

@@ -74,7 +74,7 @@ def until(pauses: Pauses, part: Part) -> float:
     return 0.0 if pause is None else pause.until
 
 
-# What core.http knows
+# Pauses that core.http knows
 
 
 def test_who_is_well_is_not_left_alone() -> None:
@@ -105,7 +105,7 @@ def test_an_upstream_that_asked_for_it_is_left_alone(why: str, text: str) -> Non
     assert pause.why == f"GitHub {text}; nothing is sent before {pause.retry_at:%H:%M:%S} UTC"
 
 
-def test_what_core_http_knows_is_asked_anew(outbound_http: OutboundHTTP) -> None:
+def test_a_pause_of_core_http_is_queried_each_time(outbound_http: OutboundHTTP) -> None:
     """When a visitor's call or another process opens the gate, the pause of the job ends too."""
     pauses = Pauses()
     close_gate(PYPI, 7200)
@@ -117,7 +117,7 @@ def test_what_core_http_knows_is_asked_anew(outbound_http: OutboundHTTP) -> None
     assert until(pauses, PYPI) == 0
 
 
-def test_quotas_are_told_apart_and_outages_are_not() -> None:
+def test_quotas_are_separate_and_outages_are_common() -> None:
     """Limits are separate for calls with and without a token; outages are common."""
     close_gate(GITHUB)
     assert [until(Pauses(), part) for part in (GITHUB, WITH_TOKEN)] == [70, 0]
@@ -125,7 +125,7 @@ def test_quotas_are_told_apart_and_outages_are_not() -> None:
     assert [until(Pauses(), part) for part in (GITHUB, WITH_TOKEN)] == [70, 15]
 
 
-def test_servers_of_users_are_told_apart() -> None:
+def test_failures_of_users_servers_pause_no_other() -> None:
     """A failure with a user's URL does not pause a configured server."""
     open_breaker(USERS)
     assert [until(Pauses(), part) for part in (USERS, MINE)] == [15, 0]
@@ -190,7 +190,7 @@ def test_each_token_has_a_quota_of_its_own() -> None:
     [seen(None), seen(0, None), seen(0, 0), seen(0, reset=None), seen(0, reset=0), seen(0, name="other")],
     ids=["none left?", "no limit", "limit 0", "no reset", "reset 0", "nobody's"],
 )
-def test_a_quota_that_makes_no_sense_keeps_nobody(event: Event) -> None:
+def test_an_implausible_quota_pauses_nothing(event: Event) -> None:
     """An implausible quota, or one of an unnamed upstream, pauses nothing."""
     pauses = Pauses()
     pauses.observe(event)
@@ -209,10 +209,10 @@ def test_the_longer_of_two_reasons_counts() -> None:
     assert until(pauses, GITHUB) == 90
 
 
-# What answers say
+# Pauses that answers ask for
 
 
-def test_what_core_http_does_not_know_is_kept() -> None:
+def test_a_pause_of_an_answer_is_stored() -> None:
     """An answer that names a time pauses the source, and is reported as new once."""
     pauses = Pauses()
     assert pauses.heed(PYPI, refused("unauthorized", 3600))
@@ -223,7 +223,7 @@ def test_what_core_http_does_not_know_is_kept() -> None:
 
 
 @pytest.mark.parametrize("know", [open_breaker, close_gate])
-def test_what_core_http_knows_is_not_kept(know: Callable[[Part], None], outbound_http: OutboundHTTP) -> None:
+def test_a_pause_of_core_http_is_not_stored(know: Callable[[Part], None], outbound_http: OutboundHTTP) -> None:
     """A pause that core.http knows of is not stored here, so that it ends with core.http's."""
     pauses = Pauses()
     know(PYPI)
@@ -252,7 +252,7 @@ def test_who_was_refused_by_core_http_comes_back_soon(reason: str) -> None:
     ],
     ids=["no time", "over", "failed", "limited", "went well"],
 )
-def test_what_names_no_time_holds_up_nobody(result: FetchResult) -> None:
+def test_a_result_without_a_time_pauses_nothing(result: FetchResult) -> None:
     """A result without a time pauses nothing."""
     pauses = Pauses()
     for _ in range(50):
@@ -277,6 +277,6 @@ def test_what_names_no_time_holds_up_nobody(result: FetchResult) -> None:
     ],
     ids=lambda value: f"{value.outcome} {value.reason}" if isinstance(value, FetchResult) else None,
 )
-def test_tells_who_was_asked(result: FetchResult, asked: bool) -> None:
+def test_which_sources_were_asked(result: FetchResult, asked: bool) -> None:
     """Refusals by core.http and skipped parts do not count as asked; refusals by the server do."""
     assert was_asked(result) is asked

@@ -141,7 +141,7 @@ class TestMoved:
         assert "fortune" in warning
         assert "has moved to https://shelf.test/new/name" in warning
 
-    def test_to_where_nobody_is_asked_stays(
+    def test_an_address_that_is_no_repository_is_not_stored(
         self, package: Package, parts: list[Part], caplog: pytest.LogCaptureFixture
     ) -> None:
         """A new address that is not that of a repository is not stored."""
@@ -162,7 +162,7 @@ def stopped(client: Client) -> Reading:
 class TestStopped:
     """The run ends in the middle of a package."""
 
-    def test_saves_what_had_come(self, package: Package, parts: list[Part]) -> None:
+    def test_stores_results_from_before(self, package: Package, parts: list[Part]) -> None:
         """Results before the stop are stored; the current part and those without a turn are due at once."""
         parts += [stub("a", forks(5)), stub("b", stopped), stub("c", watchers(9))]
         with pytest.raises(Stopped):
@@ -175,7 +175,7 @@ class TestStopped:
         assert (rows["b"].outcome, rows["b"].reason) == ("failed", "stopped")
         assert rows["b"].next_due <= timezone.now()
 
-    def test_notes_nothing_on_what_was_not_asked_for(self, package: Package, parts: list[Part]) -> None:
+    def test_parts_without_a_request_are_not_recorded(self, package: Package, parts: list[Part]) -> None:
         """Parts that were not requested are not recorded."""
         parts += [stub("a", forks(5)), stub("b", Stopped("the time budget is used up"))]
         with pytest.raises(Stopped):
@@ -240,7 +240,7 @@ class TestConditional:
         pypi.answers("fortune", 304)
         assert of(refresh_one(fetched)).outcome is FetchOutcome.UNCHANGED
 
-    def test_what_could_not_be_used_is_read_again(self, fetched: Package, pypi: CannedPyPI) -> None:
+    def test_a_partly_usable_response_is_read_again(self, fetched: Package, pypi: CannedPyPI) -> None:
         """After a partly usable response, the next request is unconditional."""
         pypi.says("fortune", {"info": {"classifiers": 5}}, headers={"ETag": '"2"'})
         for _ in range(2):

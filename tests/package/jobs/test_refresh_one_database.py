@@ -74,7 +74,7 @@ class TestRefusedByTheDatabase:
         assert (kept.pypi_license, kept.latest_version, kept.pypi_downloads) == ("", None, 1000)
         assert not Version.objects.exists()
 
-    def test_and_an_old_address_are_both_dealt_with(self, package: Package, refusing: list[Part]) -> None:
+    def test_rows_of_an_old_address_are_deleted_too(self, package: Package, refusing: list[Part]) -> None:
         """Rows of a previous address are deleted even if the first attempt to store was rolled back."""
         SourceStatus.objects.create(package=package, source="old", part="x")
         refresh_one(package)
@@ -120,7 +120,7 @@ def test_parts_cost_no_queries_of_their_own(package: Package, parts: list[Part])
     assert costs[0] == costs[1] <= 7
 
 
-def test_an_address_that_somebody_changed_meanwhile_stays(package: Package, parts: list[Part]) -> None:
+def test_an_address_that_was_changed_meanwhile_stays(package: Package, parts: list[Part]) -> None:
     """If the address changes during a fetch, nothing is stored, and the package stays due."""
 
     def edited(_: Client) -> Reading:

@@ -62,7 +62,7 @@ class TestWhatThePackageSays:
         assert kept.last_exception == "The stub answered HTTP 400; The stub answered HTTP 503"
         assert kept.last_exception_count == 1, "one refresh that did not go well, whatever it was that did not"
 
-    def test_what_failed_before_and_was_not_asked_for_fails_still(self, package: Package, parts: list[Part]) -> None:
+    def test_failures_of_parts_without_a_request_stay(self, package: Package, parts: list[Part]) -> None:
         """The failure of a part that was not requested now stays."""
         parts += [stub("a", BROKEN), stub("b", forks(1))]
         refresh_one(package)
@@ -81,7 +81,7 @@ class TestWhatThePackageSays:
             refresh_one(package, again=True)
         assert (reloaded(package).last_exception_count, ledger(package)["a"].failures) == (1, 1)
 
-    def test_counts_one_failure_whatever_lies_between(self, package: Package, parts: list[Part]) -> None:
+    def test_passes_without_a_request_do_not_split_a_failure(self, package: Package, parts: list[Part]) -> None:
         """A pass in which nothing was sent does not split one failure into two."""
         parts.append(stub("a", DOWN, left_alone(), DOWN))
         refresh_one(package)
@@ -89,7 +89,7 @@ class TestWhatThePackageSays:
             refresh_one(reloaded(package), again=True)
         assert (reloaded(package).last_exception_count, ledger(package)["a"].failures) == (1, 1)
 
-    def test_what_was_mended_is_not_said_to_fail(self, package: Package, parts: list[Part]) -> None:
+    def test_a_success_ends_a_failure(self, package: Package, parts: list[Part]) -> None:
         """A part that succeeds ends the failure, even if a part that never failed was left alone."""
         parts += [stub("a", BROKEN, forks(5)), stub("b", left_alone(), source="elsewhere")]
         for _ in range(2):
@@ -138,7 +138,7 @@ FIELDS = ("repo_forks", "repo_watchers", "commit_count")
 
 @settings(max_examples=50)
 @given(refreshes=st.lists(st.tuples(*[st.sampled_from(sorted(SAID))] * len(FIELDS)), min_size=1, max_size=6))
-def test_whatever_sources_say_the_package_agrees_with_its_ledger(
+def test_the_package_agrees_with_its_ledger_for_any_results(
     category: Category, refreshes: list[tuple[str, ...]]
 ) -> None:
     """For any results, the package agrees with its ledger: values, errors and when it is due."""
@@ -171,7 +171,7 @@ def test_whatever_sources_say_the_package_agrees_with_its_ledger(
         assert bool(kept.last_exception) == bool(kept.last_exception_at) == bool(kept.last_exception_count)
 
 
-def test_what_is_back_is_fetched_as_a_whole(package: Package, parts: list[Part]) -> None:
+def test_all_parts_of_a_repository_that_is_back_are_due(package: Package, parts: list[Part]) -> None:
     """When a repository is back, all its parts are due."""
     first = replace(stub("a", forks(1), Gone("gone"), forks(2)), missing_since="repo_missing_since")
     parts += [first, stub("b", forks(1))]
@@ -181,11 +181,11 @@ def test_what_is_back_is_fetched_as_a_whole(package: Package, parts: list[Part])
     assert reloaded(package).next_due is None
 
 
-def test_asking_out_of_turn_does_not_put_off_its_turn(package: Package, parts: list[Part]) -> None:
+def test_a_refresh_by_a_visitor_does_not_delay_the_next_one(package: Package, parts: list[Part]) -> None:
     """Refreshes by visitors do not delay when a failing part is due."""
     parts.append(stub("a", DOWN))
     refresh_one(package)
-    due = timezone.now() + timedelta(minutes=30)  # sooner than any pause after a failure, whatever its random share
+    due = timezone.now() + timedelta(minutes=30)  # sooner than any pause after a failure, with any jitter
     SourceStatus.objects.update(next_due=due)
     for _ in range(3):
         refresh_one(reloaded(package), again=True)

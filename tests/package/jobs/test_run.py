@@ -60,7 +60,7 @@ def break_code(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 class TestRun:
     """run."""
 
-    def test_refreshes_each_and_tells(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
+    def test_refreshes_each_and_reports_progress(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
         """Packages are refreshed in the given order, and `progress` is called for each."""
         packages = [make_package(slug) for slug in ("b", "a")]
         for slug in ("a", "b"):
@@ -73,7 +73,7 @@ class TestRun:
         assert (summary.tried, summary.left, summary.stopped, summary.attempts, summary.retries) == (2, 0, "", 4, 0)
         assert not summary.reached_nothing
 
-    def test_counts_what_calls_cost(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
+    def test_counts_attempts_retries_and_backoff(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
         """The summary has attempts, retries, seconds of backoff, and the outcomes by source."""
         packages = [make_package(slug) for slug in ("good", "missing", "down", "odd")]
         packages.append(make_package("bare", pypi_url=""))
@@ -276,7 +276,7 @@ class TestRun:
         refresh(package)
         assert in_transaction == [False, False]
 
-    def test_what_is_due_but_has_no_turn_is_counted(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
+    def test_due_packages_without_a_turn_are_counted(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
         """A run that is stopped says how much it left."""
         packages = [make_package(slug) for slug in ("a", "b", "c")]
         stopper = Stopper()
@@ -320,7 +320,7 @@ class TestRun:
             ({"a": 503, "b": 429}, True),
         ],
     )
-    def test_tells_whether_anything_was_reached(
+    def test_reached_nothing(
         self, make_package: MakePackage, pypi: CannedPyPI, answers: dict[str, int], nothing: bool
     ) -> None:
         """`reached_nothing` is true only if no source answered."""
@@ -337,9 +337,7 @@ class TestRun:
         assert not summary.reached_nothing
 
     @pytest.mark.parametrize("url", ["https://github.com/x/a", "a"])
-    def test_what_is_wrong_with_one_package_is_no_outage(
-        self, make_package: MakePackage, pypi: CannedPyPI, url: str
-    ) -> None:
+    def test_a_problem_of_one_package_is_no_outage(self, make_package: MakePackage, pypi: CannedPyPI, url: str) -> None:
         """An invalid PyPI URL, or an answer that is not JSON, does not count as unreachable."""
         pypi.answers("a", 200, body="<h1>Hello</h1>")
         pypi.statistics_answer(503)
@@ -347,7 +345,7 @@ class TestRun:
         assert not summary.reached_nothing
 
     @pytest.mark.usefixtures("netrc")
-    def test_nobodys_password_is_sent(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
+    def test_no_password_of_netrc_is_sent(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
         """No password of the machine's netrc is sent to any server, not even after a redirect."""
         pypi.answers("a", 301, headers={"Location": pypi.url("A")})
         pypi.knows("A")

@@ -38,18 +38,18 @@ class TestQueue:
         assert slugs(ordered) == ["new", "stale", "recovered", "never-went-well", "fresh", "failing"]
 
     @pytest.mark.usefixtures("queue")
-    def test_what_is_due_goes_by_the_ledger(self) -> None:
+    def test_due_times_are_those_of_the_ledger(self) -> None:
         """Failed parts wait longer each time, successful ones are due tomorrow, new ones at once."""
         assert slugs(due()) == ["new", "stale", "recovered", "never-went-well"]
 
     @pytest.mark.usefixtures("queue")
-    def test_what_is_due_can_be_asked_for_any_moment(self) -> None:
+    def test_due_packages_at_another_time(self) -> None:
         """The packages due at another time can be queried."""
         assert slugs(due(ago(-1))) == ["new", "stale", "recovered", "never-went-well", "fresh", "failing"]
         assert slugs(due(ago(24))) == ["new"]
 
     @pytest.mark.usefixtures("queue")
-    def test_stale_is_what_was_not_refreshed_for_long(self) -> None:
+    def test_stale_packages(self) -> None:
         """`stale` depends on the last success only."""
         assert slugs(stale(ago(20))) == ["new", "stale", "never-went-well", "failing"]
 
@@ -59,8 +59,8 @@ class TestQueue:
             make_package(slug)
         assert slugs(due()) == ["b", "a", "c"]
 
-    def test_every_package_that_was_tried_moves_back(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Every tried package moves to the end of the queue, whatever its result."""
+    def test_every_tried_package_moves_to_the_end(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
+        """Every tried package moves to the end of the queue, with any result."""
         tried = [make_package(slug) for slug in ("good", "missing", "down", "odd")]
         tried += [make_package("bare", pypi_url=""), make_package("elsewhere", pypi_url="https://example.org/x")]
         make_package("waiting")
@@ -112,7 +112,7 @@ class TestWhatIsDue:
         assert (summary.tried, summary.left, summary.outcomes) == (0, 0, {})
         assert told == [Told(package.slug, {}, again=False)]
 
-    def test_is_what_is_due_when_it_is_claimed(
+    def test_is_due_when_it_is_claimed(
         self, make_package: MakePackage, asked: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Parts that another run finishes after this run began are not fetched again."""
@@ -130,7 +130,7 @@ class TestWhatIsDue:
         refresh(package)
         assert asked == ["a", "b"]
 
-    def test_is_what_has_never_been_asked_for(
+    def test_is_a_part_that_was_never_fetched(
         self, make_package: MakePackage, asked: list[str], parts: list[Part]
     ) -> None:
         """A part that was never fetched is due, without the others."""

@@ -99,7 +99,7 @@ class TestEndOfARun:
         assert (summary.left, summary.stopped) == (0, "")
         assert 900 <= outbound_http.clock.now < 1000
 
-    def test_a_stop_in_the_middle_of_the_last_package_is_told(
+    def test_a_stop_during_the_last_package_is_reported(
         self, make_package: MakePackage, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
         """A stop during the last package is in the summary."""
@@ -107,7 +107,7 @@ class TestEndOfARun:
         summary, _ = refresh(make_package("a"), stopper=Stopper(time_budget=5))
         assert (summary.tried, summary.left, summary.stopped) == (0, 1, "the time budget is used up")
 
-    def test_a_stop_in_the_middle_of_a_second_pass_is_told(
+    def test_a_stop_during_a_second_pass_is_reported(
         self, make_package: MakePackage, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
         """A part that is cut short in a second pass counts with its earlier result."""
@@ -116,9 +116,7 @@ class TestEndOfARun:
         assert (summary.tried, summary.left, summary.stopped) == (1, 0, "the time budget is used up")
         assert summary.outcomes["pypi"] == {FAILED: 1}
 
-    def test_what_came_before_a_stop_in_a_second_pass_is_told(
-        self, make_package: MakePackage, parts: list[Part]
-    ) -> None:
+    def test_results_before_a_stop_in_a_second_pass_count(self, make_package: MakePackage, parts: list[Part]) -> None:
         """If a second pass is cut short, fetched parts count as fetched, the others with their earlier result."""
         stopper, not_ready = Stopper(), NotReady("not yet", "not_ready")
 
@@ -155,7 +153,7 @@ class TestEndOfARun:
         [(Package.objects, "filter", 1), (SourceStatus.objects, "bulk_create", 3)],
         ids=["between two packages", "at the end"],
     )
-    def test_a_database_that_is_gone_by_then_is_told(
+    def test_a_database_that_fails_at_the_end_is_reported(
         self, packages: list[Package], monkeypatch: pytest.MonkeyPatch, when: tuple[Any, str, int], error: Exception
     ) -> None:
         """If the database fails at the end, the run still returns its summary."""

@@ -286,7 +286,7 @@ class TestQuota:
         assert outbound_http.clock.now == pytest.approx(7)
 
     @pytest.mark.parametrize(("reset", "limit"), [("", "100"), ("0", "100"), ("3600", ""), ("3600", "0")])
-    def test_that_makes_no_sense_holds_nobody(
+    def test_that_is_implausible_pauses_nothing(
         self, packages: list[Package], pypi: CannedPyPI, reset: str, limit: str
     ) -> None:
         """A quota without a limit or a reset pauses nothing."""

@@ -50,7 +50,7 @@ class TestPutAside:
         assert (kept.pypi_license, kept.last_exception, kept.last_exception_count) == ("MIT", "", 0)
         assert (row("a").failures, row("a").error) == (0, "")
 
-    def test_is_asked_for_at_longer_and_longer_intervals(
+    def test_delays_between_passes_double(
         self, make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP
     ) -> None:
         """The delay between passes doubles, while the run's patience lasts."""
@@ -79,7 +79,9 @@ class TestPutAside:
         assert outbound_http.clock.now == pytest.approx(3 + 6 + 12 + 24 + 48)
         assert (summary.outcomes, summary.stopped) == ({"stub": {NOT_READY: 1}}, "")
 
-    def test_is_not_asked_for_all_day_if_nobody_knows_when(self, make_package: MakePackage, parts: list[Part]) -> None:
+    def test_without_a_known_time_the_number_of_passes_is_limited(
+        self, make_package: MakePackage, parts: list[Part]
+    ) -> None:
         """A part that is left alone without a known time has a limited number of passes."""
         parts.append(stub("a", LeftAlone("there was no time left", "deadline_exceeded")))
         summary, told = refresh(make_package(), stopper=Stopper(time_budget=10_000))
@@ -97,20 +99,20 @@ class TestPutAside:
         assert (row("a").failures, Package.objects.get().last_exception_count) == (1, 1)
         assert 1 < (row("a").next_due - timezone.now()) / timedelta(hours=1) * 1.01 < 1.3
 
-    def test_is_only_what_failed(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
+    def test_requests_only_failed_parts(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
         """A pass requests only the parts that failed."""
         pypi.answers("a", 503)
         refresh(make_package("a"))
         statistics = [call for call in pypi.mock.calls if "pypistats" in call.request.url]
         assert len(statistics) == 1
 
-    def test_is_not_what_would_fail_again(self, make_package: MakePackage, parts: list[Part]) -> None:
+    def test_an_unusable_answer_is_not_tried_again(self, make_package: MakePackage, parts: list[Part]) -> None:
         """A part whose answer is unusable is not tried again."""
         parts.append(stub("a", Unusable("no JSON", "other")))
         summary, told = refresh(make_package())
         assert (len(told), summary.put_aside, summary.outcomes) == (1, 0, {"stub": {FAILED: 1}})
 
-    def test_what_was_not_ready_is_by_then(
+    def test_a_part_that_was_not_ready_is_tried_again(
         self, make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP
     ) -> None:
         """A part that was not ready is tried again after the others."""
@@ -120,7 +122,9 @@ class TestPutAside:
         assert Package.objects.get().repo_forks == 5
         assert outbound_http.clock.now == pytest.approx(3)
 
-    def test_what_was_not_ready_and_then_fails_is_a_failure(self, make_package: MakePackage, parts: list[Part]) -> None:
+    def test_a_part_that_was_not_ready_and_then_fails_counts_as_failed(
+        self, make_package: MakePackage, parts: list[Part]
+    ) -> None:
         """A part that is not ready first and fails later counts as failed."""
         parts.append(stub("a", NotReady("not yet", "not_ready"), Unusable("no JSON", "other")))
         refresh(make_package())

@@ -1,4 +1,4 @@
-"""Storing the results of several packages at once: good results are stored, whatever fails."""
+"""Storing the results of several packages at once: good results are stored even if others fail."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class TestBatch:
         assert (package.last_exception, package.last_exception_count, package.last_fetched) == ("no JSON", 1, NOW)
         assert ledger(package) == {"a": "updated", "b": "updated", "c": "failed"}
 
-    def test_one_of_none_is_fine(self) -> None:
+    def test_an_empty_batch(self) -> None:
         """An empty batch is allowed."""
         store([])
 
@@ -152,10 +152,10 @@ class TestBatch:
         assert Claim.objects.filter(owner="me").count() == 2
 
     @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed")])
-    def test_a_database_that_goes_away_while_each_is_stored_alone_is_no_failure_of_a_package(
+    def test_a_database_failure_during_single_stores_is_no_failure_of_a_package(
         self, make_package: MakePackage, error: Exception
     ) -> None:
-        """What was stored by then is kept; the rest counts as not done, and its owner holds it still."""
+        """Results stored before the failure stay; the others count as not done, and their owner keeps its claims."""
         packages = [make_package(slug) for slug in ("first", "bad", "last")]
         got = claims.claim("me", {(package.pk, "a") for package in packages})
         readings = [Reading({"repo_forks": 1}), Broken(DataError("too long"), error), Reading({"repo_forks": 2})]
@@ -201,9 +201,7 @@ class TestSum:
 
     @pytest.mark.parametrize("together", [True, False], ids=["together", "one by one"])
     @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
-    def test_is_the_same_in_whatever_order_they_come(
-        self, package: Package, order: tuple[int, ...], together: bool
-    ) -> None:
+    def test_is_the_same_in_any_order(self, package: Package, order: tuple[int, ...], together: bool) -> None:
         """The summarizing fields do not depend on the order in which sources are stored."""
         works = [done(package, name, answer, now=NOW + later) for name, answer, later in self.ANSWERS]
         for some in [[works[number] for number in order]] if together else [[works[number]] for number in order]:
@@ -223,7 +221,7 @@ class TestSum:
         store([done(package, "c", NotReady("not yet", "not_ready"))])
         assert self.sums(package)["next_due"] == SourceStatus.objects.get(source="c").next_due
 
-    def test_what_one_of_them_mends_is_not_what_is_wrong_with_another(self, package: Package) -> None:
+    def test_a_success_of_one_source_does_not_clear_the_failure_of_another(self, package: Package) -> None:
         """A source that succeeds does not clear the failure of another."""
         store([done(package, name, Unusable(f"{name} says no", "other")) for name in "ab"])
         store([done(package, "a", Reading())])
@@ -243,7 +241,7 @@ class TestSum:
 class TestChangedMeanwhile:
     """Changes to a package during its fetch."""
 
-    def test_another_address_drops_what_came_of_the_one_before(self, package: Package) -> None:
+    def test_results_of_an_old_address_are_skipped(self, package: Package) -> None:
         """After a change of address, the results of the old address are skipped, and only these."""
         works = [done(package, "a", Reading({"repo_forks": 1})), done(package, "pypi", Reading({"pypi_downloads": 2}))]
         Package.objects.update(repo_url="https://github.com/new/name")
@@ -272,7 +270,7 @@ class TestChangedMeanwhile:
         assert works[0].results[0].error == "was deleted meanwhile"
         assert Package.objects.get().repo_forks == 1
 
-    def test_what_was_typed_in_meanwhile_stays(self, package: Package) -> None:
+    def test_edits_during_a_fetch_stay(self, package: Package) -> None:
         """Storing writes only the fetched fields, so that edits of other fields stay."""
         work = done(package, "a", Reading({"repo_forks": 1}))
         Package.objects.update(title="Better", score=9)

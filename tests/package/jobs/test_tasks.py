@@ -41,7 +41,7 @@ class TestPlan:
             plan()
         assert len(sent) == 2
 
-    def test_sends_again_what_was_lost(self, package: Package, sent: list[Message], queue: Queue) -> None:
+    def test_lost_messages_are_sent_again(self, package: Package, sent: list[Message], queue: Queue) -> None:
         """Lost messages are sent again after a quarter of an hour, even if nothing new is due."""
         queue(package)
         Package.objects.update(next_due=timezone.now() + timedelta(hours=1))
@@ -77,7 +77,7 @@ class TestFetch:
         assert sent == []
 
     @pytest.mark.parametrize("when", ["before it is claimed", "when it is claimed"])
-    def test_a_package_that_was_deleted_is_nobodys(
+    def test_a_message_about_a_deleted_package(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message], when: str
     ) -> None:
         """A message about a deleted package does nothing and leaves nothing."""
@@ -89,7 +89,7 @@ class TestFetch:
         fetch(key, "pypi")
         assert (pypi.asked, sent, Claim.objects.count()) == ([], [], 0)
 
-    def test_what_was_fetched_since_it_was_queued_is_not_fetched_again(
+    def test_parts_fetched_since_they_were_queued_are_not_fetched_again(
         self, package: Package, pypi: CannedPyPI, queue: Queue, sent: list[Message]
     ) -> None:
         """Parts that were fetched since they were queued are not fetched again."""
@@ -101,7 +101,7 @@ class TestFetch:
         assert not Claim.objects.filter(source="pypi").exists()
 
     @pytest.mark.parametrize(("everything", "asked"), [(False, ["2"]), (True, ["1", "2"])])
-    def test_what_is_due_or_everything(
+    def test_fetches_due_parts_or_all(
         self, package: Package, parts: list[Part], queue: Queue, everything: bool, asked: list[str]
     ) -> None:
         """A ticket fetches the parts that are due, or all, as it was queued."""
@@ -126,7 +126,7 @@ class TestFetch:
         assert (ledger(), sent, Claim.objects.count()) == ({}, [], 0)
 
     @pytest.mark.parametrize("error", [Gone("gone", "gone"), Unusable("no JSON", "other")])
-    def test_what_would_be_the_same_again_is_not_tried_again(
+    def test_a_permanent_failure_is_not_tried_again(
         self, package: Package, parts: list[Part], queue: Queue, sent: list[Message], error: Exception
     ) -> None:
         """A permanent failure is recorded and not tried again before it is due."""

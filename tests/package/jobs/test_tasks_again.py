@@ -58,7 +58,7 @@ class TestTryAgain:
         assert (SourceStatus.objects.get().failures, Package.objects.get().last_exception) == (0, "")
         assert len(sent) == 3
 
-    def test_is_only_what_failed(self, package: Package, parts: list[Part], queue: Queue) -> None:
+    def test_requests_only_failed_parts(self, package: Package, parts: list[Part], queue: Queue) -> None:
         """Another try requests only the parts that failed."""
         asked: list[str] = []
         parts += [
@@ -70,7 +70,7 @@ class TestTryAgain:
         fetch_again(package, "stub", 1)
         assert (asked, later.asked) == (["1"], 2)
 
-    def test_is_what_was_not_asked_for_because_another_part_failed(
+    def test_fetches_parts_that_were_not_requested_because_another_failed(
         self, package: Package, parts: list[Part], queue: Queue
     ) -> None:
         """Parts that were not requested because another part failed are fetched with the next try."""
@@ -82,7 +82,9 @@ class TestTryAgain:
         fetch_again(package, "stub", 1)
         assert ledger() == {"stub 1": "updated", "stub 2": "updated"}
 
-    def test_is_not_what_was_gone(self, package: Package, parts: list[Part], queue: Queue) -> None:
+    def test_a_repository_that_is_gone_is_not_requested_again(
+        self, package: Package, parts: list[Part], queue: Queue
+    ) -> None:
         """A repository that is gone is not requested again because one of its parts was not ready."""
         parts += [stub("1", Gone("gone", "gone")), stub("2", NotReadyOnce())]
         queue(package)

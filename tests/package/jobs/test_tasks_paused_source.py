@@ -154,7 +154,7 @@ class TestSourceThatIsDown:
         assert [message.kwargs for message in sent] == [{"tries": 1}] * 3 + [{}] * 3
         assert SourceStatus.objects.count() == 3
 
-    def test_the_end_of_a_quota_lasts_longer_than_patience(
+    def test_a_quota_that_is_used_up_for_more_than_an_hour(
         self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]
     ) -> None:
         """If the quota is still used up after an hour, the ticket is dropped, and the ledger says why."""
@@ -170,7 +170,7 @@ class TestSourceThatIsDown:
         assert "9 of 100 calls are reserved for visitors until " in row.error
         assert Package.objects.get(slug="p1").last_fetched is None
 
-    def test_what_has_to_serve_is_counted_when_the_ticket_goes(
+    def test_a_dropped_ticket_counts_fallbacks(
         self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]
     ) -> None:
         """A dropped ticket counts one fallback for each part with stored data."""

@@ -40,7 +40,7 @@ def world() -> World:
 
 
 class TestSite:
-    """Against stand-ins for all servers."""
+    """Runs against simulated servers of all sources."""
 
     @pytest.fixture
     def upstreams(self, world: World, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstreams]:
@@ -134,7 +134,7 @@ class TestProgress:
         assert (summary.tried, summary.left, summary.put_aside) == (12, 0, 0)
         assert summary.outcomes == {source: {UPDATED: 12} for source in "abc"}
 
-    def test_it_is_told_by_the_thread_of_the_caller(self, packages: list[Package], parts: list[Part]) -> None:
+    def test_it_is_called_in_the_thread_of_the_caller(self, packages: list[Package], parts: list[Part]) -> None:
         """`progress` is called in the thread of the caller."""
         parts.append(stub("", Reading()))
         threads: set[threading.Thread] = set()
@@ -273,7 +273,7 @@ class TestTwoRuns:
         assert SourceStatus.objects.filter(outcome=UPDATED).count() == 120
         assert not Claim.objects.exists()
 
-    def test_what_a_killed_run_had_is_done_by_the_next(
+    def test_the_next_run_does_the_work_of_a_killed_one(
         self, make_package: MakePackage, asked: list[tuple[int, str]]
     ) -> None:
         """The next run skips the sources of a killed run until their leases expire, and says so."""

@@ -79,7 +79,7 @@ def when_all_are_there(meeting: Meeting, *actions: Callable[[], object]) -> thre
 class TestStop:
     """Ctrl-C, SIGTERM and the time budget."""
 
-    def test_what_is_in_hand_is_finished_and_stored(self, packages: list[Package], meeting: Meeting) -> None:
+    def test_current_fetches_are_finished_and_stored(self, packages: list[Package], meeting: Meeting) -> None:
         """After a stop from any thread, nothing new starts, and finished results are stored."""
         stopper = Stopper()
         thread = when_all_are_there(meeting, partial(stopper.stop, "enough"))
@@ -91,7 +91,7 @@ class TestStop:
         assert Package.objects.filter(repo_forks=7).count() == WORKERS
         assert not Claim.objects.exists()
 
-    def test_a_package_that_is_cut_short_keeps_what_came(
+    def test_a_package_that_is_cut_short_keeps_fetched_parts(
         self, packages: list[Package], parts: list[Part], meeting: Meeting
     ) -> None:
         """Parts that were fetched before the stop are stored; the others stay due, and the package counts as left."""
@@ -121,7 +121,7 @@ class TestStop:
         assert (meeting.asked, summary.tried) == (WORKERS, WORKERS)
         assert summary.stopped == "the time budget is used up"
 
-    def test_whoever_aborts_waits_for_nobody(
+    def test_an_abort_does_not_wait_for_threads(
         self,
         packages: list[Package],
         make_package: MakePackage,
@@ -144,7 +144,7 @@ class TestStop:
         assert not Claim.objects.exists()
         assert not Package.objects.exclude(pk=quick.pk).filter(repo_forks=7).exists()
 
-    def test_whoever_aborts_has_no_more_asked(
+    def test_an_abort_starts_no_further_attempt(
         self, packages: list[Package], parts: list[Part], meeting: Meeting, responses: RequestsMock
     ) -> None:
         """After an abort, threads start no further attempt, because no result would be stored."""
@@ -188,7 +188,7 @@ class TestMishaps:
         assert not Claim.objects.exists()
         assert refresh(packages, everything=True).outcomes == {"stub": {UPDATED: 12}}
 
-    def test_a_bug_that_strikes_all_of_them_is_no_success(self, packages: list[Package], parts: list[Part]) -> None:
+    def test_a_bug_in_every_package_fails_the_run(self, packages: list[Package], parts: list[Part]) -> None:
         """A run in which every package raised an unexpected error fails."""
         parts.append(stub("", Reading()))
         self.spoil(*packages)

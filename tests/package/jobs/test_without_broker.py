@@ -44,7 +44,7 @@ def test_threads_need_none(site: Site) -> None:
     assert (site.due, site.claims) == ([], set())
 
 
-def test_queueing_says_so_and_is_made_up_for(site: Site) -> None:
+def test_queueing_fails_and_is_done_later(site: Site) -> None:
     """A run with --celery ends soon and says what is missing; queued work is done when Redis is back."""
     began = time.monotonic()
     with site.start("update_packages", "--celery") as queueing:

@@ -88,13 +88,13 @@ def test_there_are_no_more_threads_than_are_needed(make_pool: MakePool) -> None:
     assert len(threads()) <= 2
 
 
-def test_nothing_under_way_is_nothing_to_wait_for(make_pool: MakePool) -> None:
-    """An idle pool returns at once, whatever the timeout."""
+def test_an_idle_pool_returns_at_once(make_pool: MakePool) -> None:
+    """An idle pool returns at once, with any timeout."""
     pool = make_pool(2, lambda _: None)
     assert pool.finished(None) == pool.finished(DEADLINE) == pool.finished(0) == []
 
 
-def test_whoever_has_no_time_is_not_made_to_wait(make_pool: MakePool) -> None:
+def test_finished_waits_no_longer_than_its_timeout(make_pool: MakePool) -> None:
     """`finished` waits no longer than its timeout."""
     go = threading.Event()
     pool = make_pool(2, lambda _: go.wait(DEADLINE))
@@ -105,7 +105,7 @@ def test_whoever_has_no_time_is_not_made_to_wait(make_pool: MakePool) -> None:
     assert pool.finished(None) == ["a"]
 
 
-def test_what_is_done_together_comes_together(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_done_a_moment_later_is_returned_together(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work that is done a moment later is returned together, so that it can be stored at once."""
     monkeypatch.setattr("package.jobs.workers.GATHER", DEADLINE)
     pool = make_pool(4, lambda _: None)
@@ -115,9 +115,7 @@ def test_what_is_done_together_comes_together(make_pool: MakePool, monkeypatch: 
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_what_raises_comes_back_like_the_rest(
-    make_pool: MakePool, caplog: pytest.LogCaptureFixture, workers: int
-) -> None:
+def test_work_that_raises_is_returned_too(make_pool: MakePool, caplog: pytest.LogCaptureFixture, workers: int) -> None:
     """Work that raises is logged and returned, and its worker continues."""
 
     def do(number: int) -> None:
@@ -132,7 +130,7 @@ def test_what_raises_comes_back_like_the_rest(
     assert sum(record.levelno == logging.ERROR for record in caplog.records) == 5
 
 
-def test_an_interrupt_reaches_whoever_works_alone(make_pool: MakePool) -> None:
+def test_an_interrupt_is_raised_in_the_caller(make_pool: MakePool) -> None:
     """With one worker, Ctrl-C is raised in the caller."""
 
     def do(_: object) -> None:
@@ -142,7 +140,7 @@ def test_an_interrupt_reaches_whoever_works_alone(make_pool: MakePool) -> None:
         make_pool(1, do).give("a")
 
 
-def test_whoever_is_let_go_finishes_first(make_pool: MakePool) -> None:
+def test_close_does_not_wait_for_threads(make_pool: MakePool) -> None:
     """`close` does not wait for busy threads; they end when their work is done."""
     go = threading.Event()
     pool = make_pool(2, lambda _: go.wait(DEADLINE))

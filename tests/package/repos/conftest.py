@@ -1,4 +1,4 @@
-"""Repositories on stand-ins for all hosts, with one set of data and one server per test file."""
+"""Repositories on simulated servers of all hosts, with one set of data and one server per test file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def servers() -> Iterator[Upstreams]:
 
 @pytest.fixture
 def upstreams(servers: Upstreams, settings: Settings) -> Iterator[Upstreams]:
-    """Return the stand-ins, reset, with settings that use them."""
+    """Return the simulated servers, reset, with settings that use them."""
     for name, value in servers.environment.items():
         setattr(settings, name, value)
     servers.clear()

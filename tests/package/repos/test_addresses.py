@@ -77,7 +77,7 @@ OWN = ("gitlab", "https://gitlab.example.org/api/v4", "https://gitlab.example.or
 )
 @pytest.mark.parametrize("host", ["", "forgejo"])
 def test_known_servers(url: str, found: tuple[str, ...], host: str) -> None:
-    """A known server is recognized by the address, whatever `repo_host` says."""
+    """A known server is recognized by the address, for any `repo_host`."""
     repository = get_repo_for_repo_url(url, host)
     assert (repository.source, repository.server.api, repository.web, repository.path) == found
     assert not repository.untrusted

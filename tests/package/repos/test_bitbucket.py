@@ -62,7 +62,7 @@ def test_commits_meanwhile(long: Case) -> None:
     assert fetched.values["commits_over_52w"] == weeks_of(long.fake)
 
 
-def test_afterwards_only_what_is_new(long: Case) -> None:
+def test_later_fetches_read_only_new_commits(long: Case) -> None:
     """The history is read once; after that, each fetch takes two or three requests."""
     fetched = fetch_to_the_end(long)
     long.upstream.requests.clear()
@@ -121,8 +121,8 @@ def test_a_head_that_is_left_behind(responses: responses_library.RequestsMock, c
     assert fetched.client.memory["history"]["head"] == "new2"
 
 
-def test_a_failure_on_the_way(long: Case) -> None:
-    """What was read before a failure is not read again."""
+def test_a_failure_while_the_history_is_read(long: Case) -> None:
+    """Pages that were read before a failure are not read again."""
     client = long.client()
     long.upstream.fault = faults.Sequence([None] * 3 + [faults.Status(501)] * 50)  # branch, first page, again, …
     with pytest.raises(Unreachable):

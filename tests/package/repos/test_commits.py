@@ -88,7 +88,7 @@ def test_both_halves() -> None:
     assert nothing == whole
 
 
-def test_what_is_kept() -> None:
+def test_the_stored_history() -> None:
     """The stored history is JSON, is limited in size, and gives the same figures."""
     history = History()
     for day in range(3000):
@@ -103,7 +103,7 @@ def test_what_is_kept() -> None:
 
 @given(st.lists(st.text()))
 def test_participants(names: list[str]) -> None:
-    """Names with commas or odd characters can be told apart in the stored list."""
+    """Names with commas or odd characters are separate in the stored list."""
     written = participants(names)
     if written is not None:
         found = written.split(",")

@@ -71,7 +71,7 @@ def test_everything(case: Case) -> None:
     assert values.get("date_repo_archived") is None
 
 
-def test_what_is_fetched(case: Case) -> None:
+def test_each_part_fills_its_fields(case: Case) -> None:
     """Each part fills fields of its own."""
     fields = [set(case.fetch(part).values) for part in case.repository.parts]
     assert sum(map(len, fields)) == len(set().union(*fields))
@@ -117,8 +117,8 @@ def test_nothing_new(case: Case) -> None:
         case.upstream.validators = case.upstream.sends_validators
 
 
-def test_something_new(case: Case) -> None:
-    """What has changed is read again."""
+def test_changed_data_is_read_again(case: Case) -> None:
+    """Data that has changed is read again."""
     first = {part: case.fetch(part).client for part in case.repository.parts}
     case.world.change(case.package)
     values: dict[str, Any] = {}
@@ -289,7 +289,7 @@ def test_quota(case: Case) -> None:
 
 
 def test_pages_without_end(case: Case) -> None:
-    """The number of pages is limited, whatever the server sends."""
+    """The number of pages is limited, for any answers of the server."""
     case.upstream.page_endlessly(case.fake.full_name)
     for part in parts_of(case):
         case.upstream.requests.clear()

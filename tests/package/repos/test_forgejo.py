@@ -56,7 +56,7 @@ def test_below_a_path(responses: responses_library.RequestsMock, session: Resili
 @pytest.mark.parametrize(
     "answer", [{"status": 404}, {"body": "<h1>Welcome</h1>"}, {"json": {}}, {"json": [1]}, {"status": 403}]
 )
-def test_what_is_no_forgejo_does_not_say_that_a_repository_is_gone(
+def test_a_404_of_another_server_does_not_mark_a_repository_as_gone(
     responses: responses_library.RequestsMock, session: ResilientSession, answer: dict[str, Any]
 ) -> None:
     """A 404 means that a repository is gone only if the server is Forgejo or Gitea."""
@@ -94,7 +94,7 @@ def test_archived_some_day(case: Case, archived_at: object, reason: str) -> None
     assert fetched.values == ({} if reason else {"date_repo_archived": datetime(2019, 12, 31, 23, tzinfo=UTC)})
 
 
-def test_nobody_committed(long: Case) -> None:
+def test_no_new_commit(long: Case) -> None:
     """While the newest commit is the same, only one page is read; the weeks still move."""
     first = long.fetch("history")
     long.upstream.requests.clear()

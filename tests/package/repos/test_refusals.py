@@ -229,7 +229,7 @@ def test_whom_it_concerns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_core_http_makes_of_it(name: str) -> None:
+def test_the_verdict_for_core_http(name: str) -> None:
     """Refusals that concern all packages pause the upstream; the others are permanent failures."""
     case = CASES[name]
     verdict = case.verdict()
@@ -277,7 +277,7 @@ class TestWait:
             ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": IN_TEN_MINUTES}, None),
         ],
     )
-    def test_is_what_the_headers_say_or_a_minute(
+    def test_is_that_of_the_headers_or_a_minute(
         self, headers: dict[str, str], seconds: float | None, status: int
     ) -> None:
         """Resets in the past and quotas with calls left are ignored."""
@@ -288,7 +288,7 @@ class TestWait:
         assert verdict.doubled is (seconds is not None)
 
     @pytest.mark.parametrize(("asked", "seconds"), [("", 60), ("300", 300), ("86400", 3600)])
-    def test_is_told_to_the_job(self, asked: str, seconds: int) -> None:
+    def test_pauses_the_job(self, asked: str, seconds: int) -> None:
         """The job pauses for at most an hour, as core.http does."""
         headers = {"Retry-After": asked} if asked else {}
         error = Case(GITHUB, 403, json.dumps({"message": SECONDARY}), None, headers=headers).error()
@@ -318,7 +318,7 @@ class TestMessage:
             (b"\xff\xfe", "��"),
         ],
     )
-    def test_is_what_explains(self, body: bytes | None, message: str) -> None:
+    def test_the_message_of_a_refusal(self, body: bytes | None, message: str) -> None:
         """The message is read from known keys of JSON, otherwise it is the whole text; never raises."""
         assert message_of(body) == message
 

@@ -40,7 +40,7 @@ class TestRequest:
         responses.get(URL, json={})
         assert ask(params={"page": 2, "q": "a b"}).url == f"{URL}?page=2&q=a+b"
 
-    def test_says_what_it_wants(self, responses: RequestsMock) -> None:
+    def test_has_the_headers_of_its_server(self, responses: RequestsMock) -> None:
         """Each server gets its own Accept and other headers."""
         responses.get(URL, json={})
         server = Server("GitHub", API, accept="application/vnd.github+json", headers={"X-GitHub-Api-Version": "1"})

@@ -37,9 +37,7 @@ class TestConditions:
             ({}, {}),
         ],
     )
-    def test_are_what_the_server_said(
-        self, responses: RequestsMock, answered: dict[str, str], asks: dict[str, str]
-    ) -> None:
+    def test_are_sent_unchanged(self, responses: RequestsMock, answered: dict[str, str], asks: dict[str, str]) -> None:
         """Validators are sent unchanged, unless they are very long."""
         known = self.known_after(responses, **answered)
         ask(known=known)

@@ -213,7 +213,7 @@ class TestRefusals:
 
     WHY = Unusable("PyPI does not like us (HTTP 403)", "package")
 
-    def test_are_what_the_host_says(self, responses: RequestsMock) -> None:
+    def test_are_those_of_the_host(self, responses: RequestsMock) -> None:
         """`refusal` is called with the server and the response."""
         seen: list[tuple[Server, int]] = []
 
@@ -236,7 +236,7 @@ class TestRefusals:
         responses.replace("GET", URL, json={})
         assert client(server=server).get("thing").data == {}
 
-    def test_with_advice_are_told_once(self, responses: RequestsMock, caplog: pytest.LogCaptureFixture) -> None:
+    def test_with_advice_are_logged_once(self, responses: RequestsMock, caplog: pytest.LogCaptureFixture) -> None:
         """Advice for operators is logged once per pause, however many packages are refused."""
 
         def refusal(*_: object) -> AskError:
@@ -252,7 +252,7 @@ class TestRefusals:
         assert len(told) == 2
         assert told[0].startswith("PyPI refuses us; nothing is sent before ")
 
-    def test_with_advice_are_told_again_when_the_pause_is_over(
+    def test_with_advice_are_logged_again_after_the_pause(
         self, responses: RequestsMock, outbound_http: OutboundHTTP, caplog: pytest.LogCaptureFixture
     ) -> None:
         """After the pause, the advice is logged again."""

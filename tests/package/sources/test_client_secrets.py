@@ -16,7 +16,7 @@ from tests.package.sources.client_calls import API, SERVER, URL, ask, client, re
 
 
 class TestSecrets:
-    """Tokens and passwords reach the server that they are for, and nobody else."""
+    """Tokens and passwords are sent to their own server only."""
 
     TOKEN = "s3cret"
     WITH_TOKEN = Server("PyPI", API, TOKEN)
@@ -31,7 +31,7 @@ class TestSecrets:
         client(server=self.WITH_TOKEN).get("thing")
         assert requested(responses).headers["Authorization"] == f"Bearer {self.TOKEN}"
 
-    def test_nobodys_netrc_is_used(self, responses: RequestsMock) -> None:
+    def test_netrc_is_not_used(self, responses: RequestsMock) -> None:
         """Without a token, no credentials are sent, even if netrc has some for that server."""
         responses.get(URL, json={})
         ask()
@@ -60,7 +60,7 @@ class TestSecrets:
     @pytest.mark.parametrize(
         ("server", "sent"), [(SERVER, None), (WITH_TOKEN, f"Bearer {TOKEN}")], ids=["without", "with"]
     )
-    def test_a_redirect_within_the_server_keeps_what_there_was(
+    def test_a_redirect_within_the_server_keeps_the_token(
         self, responses: RequestsMock, server: Server, sent: str | None
     ) -> None:
         """After a redirect within the server, the token is still sent."""

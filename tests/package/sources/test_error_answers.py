@@ -49,7 +49,7 @@ def servers(world: World) -> Iterator[Upstreams]:
 
 @pytest.fixture
 def upstreams(servers: Upstreams, settings: Settings) -> Iterator[Upstreams]:
-    """Return the stand-ins, reset and without a quota; the settings have a token for each."""
+    """Return the simulated servers, reset and without a quota; the settings have a token for each."""
     settings.GITHUB_TOKEN, settings.GITLAB_TOKEN = "for-github", "for-gitlab"
     named = {}
     for kind in ("github", "gitlab"):
@@ -67,7 +67,7 @@ def upstreams(servers: Upstreams, settings: Settings) -> Iterator[Upstreams]:
 
 @pytest.fixture
 def make(upstreams: Upstreams, world: World, category: Category) -> Make:
-    """Make packages for the stand-ins' repositories: ``make("github")``."""
+    """Make packages for the simulated repositories: ``make("github")``."""
     fakes = {
         kind: iter(
             [each for each in world.packages if each.kind == kind and len(world.repo(kind, each.full_name).commits)]
@@ -271,7 +271,7 @@ class TestOwnerRefusesTheToken:
         assert package.last_exception == ""
 
     @pytest.mark.parametrize(("status", "outcome"), [(404, FetchOutcome.NOT_FOUND), (403, FetchOutcome.FAILED)])
-    def test_what_is_refused_to_everybody_is_the_packages(
+    def test_a_refusal_without_the_token_too_fails_the_package(
         self, upstreams: Upstreams, package: Package, status: int, outcome: FetchOutcome
     ) -> None:
         """If the request without the token is refused too, the package fails."""
@@ -298,7 +298,7 @@ class TestPartThatIsNotOffered:
 
     TOO_LARGE = "The history or contributor list is too large to list contributors for this repository via the API."
 
-    def test_keeps_what_is_stored(self, upstreams: Upstreams, make: Make) -> None:
+    def test_keeps_stored_data(self, upstreams: Upstreams, make: Make) -> None:
         """The part is due in a week, keeps its data, and visitors see no error; other parts are not affected."""
         package = make("github")
         assert refresh(package) == all_parts(UPDATED)

@@ -29,7 +29,7 @@ def test_a_date_may_have_any_offset(written: str, time: datetime) -> None:
     "written",
     ["2026-02-30", "2026-0230", "2011-09-08T02:38:50+5180000:00", "T1+9999:00", "9999-12-31T23:59:59-9999:99"],
 )
-def test_what_is_no_date_is_none(written: str) -> None:
+def test_invalid_dates_are_refused(written: str) -> None:
     """Invalid dates are refused."""
     with pytest.raises(BadField):
         date(written)

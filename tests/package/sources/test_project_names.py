@@ -99,13 +99,13 @@ def test_every_form_in_use_is_understood(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", NO_PROJECT)
-def test_what_names_no_project_on_pypi_gives_nothing(value: str) -> None:
-    """Another site's page, the test index or a user's page never passes for a project."""
+def test_urls_without_a_project_have_no_name(value: str) -> None:
+    """Pages of another site, of the test index or of a user give no name of a project."""
     assert pypi_name(value) == ""
 
 
 @pytest.mark.parametrize("name", ["a", "A1", "zope.interface", "django_x", "django-x", "x" * 200, "0"])
-def test_names_may_hold_what_pypi_allows(name: str) -> None:
+def test_every_name_that_pypi_allows_is_accepted(name: str) -> None:
     """Every name that PyPI allows is accepted, bare and in a URL."""
     assert pypi_name(name) == name
     assert pypi_name(f"https://pypi.org/project/{name}/") == name

@@ -1,4 +1,4 @@
-"""Refreshing one package from PyPI: what is stored, and what stays if PyPI fails."""
+"""Refreshing one package from PyPI: data that is stored, and data that stays if PyPI fails."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_versions_of_packages_are_apart(make_package: MakePackage, pypi: CannedP
     assert Version.objects.filter(number="2.1").count() == 2
 
 
-def test_what_people_decided_about_a_version_stays(package: Package, pypi: CannedPyPI) -> None:
+def test_a_hidden_version_stays_hidden(package: Package, pypi: CannedPyPI) -> None:
     """A version that was hidden by hand does not come back with the next refresh."""
     Version.objects.create(package=package, number="2.1", hidden=True, downloads=7)
     pypi.knows("fortune")
@@ -132,7 +132,7 @@ def test_what_people_decided_about_a_version_stays(package: Package, pypi: Canne
 
 @pytest.mark.parametrize("url", ["fortune", "https://pypi.org/project/fortune/", "https://pypi.test/project/fortune/"])
 def test_any_form_of_the_url_leads_to_the_project(package: Package, pypi: CannedPyPI, url: str) -> None:
-    """The project is requested by its name, whatever form the field has."""
+    """The project is requested by its name, for any form of the field."""
     package.pypi_url = url
     package.save()
     pypi.knows("fortune")
@@ -246,7 +246,7 @@ class TestFailures:
     """PyPI does not answer, or not with a project."""
 
     def test_data_is_kept_and_the_error_recorded(self, fetched: Package, pypi: CannedPyPI, fault: str) -> None:
-        """Whatever PyPI does, the package keeps its data and says when and why it could not be refreshed."""
+        """After any failure of PyPI, the package keeps its data, and records when and why the refresh failed."""
         before, now = snapshot(fetched), timezone.now()
         break_pypi(pypi, fault)
         result = refresh(fetched)
@@ -271,7 +271,7 @@ class TestFailures:
         package = Package.objects.get()
         assert (package.last_exception, package.last_exception_at, package.last_exception_count) == ("", None, 0)
 
-    def test_somebody_is_told(
+    def test_failures_are_logged(
         self, fetched: Package, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture, fault: str
     ) -> None:
         """The log has the failure at WARNING, once."""
@@ -303,7 +303,7 @@ def test_a_name_may_be_written_in_any_way(make_package: MakePackage, pypi: Canne
     assert refresh(package).outcome is FetchOutcome.UPDATED
 
 
-def test_tries_again_what_may_pass(package: Package, pypi: CannedPyPI, outbound_http: OutboundHTTP) -> None:
+def test_transient_failures_are_retried(package: Package, pypi: CannedPyPI, outbound_http: OutboundHTTP) -> None:
     """Transient failures are retried."""
     pypi.mock.get(pypi.url("fortune"), status=503)
     pypi.mock.get(pypi.url("fortune"), body=requests.ConnectionError("reset"))
@@ -330,7 +330,7 @@ def test_a_session_of_the_callers_is_used(package: Package, pypi: CannedPyPI, ou
 
 
 @pytest.mark.parametrize("status", [200, 404, 403])
-def test_what_others_change_meanwhile_stays(package: Package, pypi: CannedPyPI, status: int) -> None:
+def test_edits_during_a_request_stay(package: Package, pypi: CannedPyPI, status: int) -> None:
     """An edit that is saved during a request to PyPI is not overwritten."""
 
     def edit_meanwhile(_: object) -> tuple[int, dict[str, str], str]:
@@ -348,7 +348,7 @@ def json_of(name: str) -> str:
     return json.dumps(project(name))
 
 
-def test_fetch_metadata_goes_on_when_pypi_fails(fetched: Package, pypi: CannedPyPI) -> None:
+def test_fetch_metadata_reports_a_failure_of_pypi(fetched: Package, pypi: CannedPyPI) -> None:
     """The method that djangopackages calls reports a failure instead of raising it."""
     pypi.answers("fortune", 503)
     result = of(fetched.fetch_metadata())

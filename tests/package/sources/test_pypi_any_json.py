@@ -86,7 +86,7 @@ def odd_project(odd: dict[str, Any]) -> Project:
 
 
 @given(ODD_INFO)
-def test_whatever_info_holds_the_good_fields_are_read(odd: dict[str, Any]) -> None:
+def test_good_fields_are_read_from_any_info(odd: dict[str, Any]) -> None:
     """No value of one field can keep another one from being read, or raise."""
     good = read_project(project("x"))
     reading = read_project(odd_project(odd))
@@ -98,7 +98,7 @@ def test_whatever_info_holds_the_good_fields_are_read(odd: dict[str, Any]) -> No
 
 
 @given(releases=ODD_RELEASES | ANY_JSON, urls=ODD_FILES | ANY_JSON, version=ANY_JSON)
-def test_whatever_the_releases_hold_the_package_is_read(releases: Any, urls: Any, version: Any) -> None:
+def test_other_fields_are_read_with_any_releases(releases: Any, urls: Any, version: Any) -> None:
     """Any list of releases leaves the other fields readable."""
     reading = read_project({**project("x", version=version), "releases": releases, "urls": urls})
     for name in SOURCES:
@@ -107,7 +107,7 @@ def test_whatever_the_releases_hold_the_package_is_read(releases: Any, urls: Any
 
 @settings(max_examples=60)
 @given(odd=ODD_INFO, releases=ODD_RELEASES | ANY_JSON)
-def test_whatever_was_read_can_be_stored(
+def test_every_value_that_was_read_can_be_stored(
     make_package: MakePackage, pypi: CannedPyPI, odd: dict[str, Any], releases: Any
 ) -> None:
     """Every value that was read can be stored and loaded again."""

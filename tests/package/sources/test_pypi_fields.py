@@ -241,7 +241,7 @@ WITHDRAWN: dict[str, tuple[Project, Project]] = {
 
 
 @pytest.mark.parametrize("case", WITHDRAWN)
-def test_what_is_withdrawn_is_emptied(
+def test_withdrawn_values_are_emptied(
     package: Package, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
     """A withdrawn value is emptied, and the log has the old one, once."""

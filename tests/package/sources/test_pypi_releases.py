@@ -40,20 +40,20 @@ class TestLatestRelease:
             ({"1.0": files(), "9" * 5000: files()}, "1.0"),
         ],
     )
-    def test_is_the_newest_that_can_be_used(self, releases: dict[str, Any], latest: str) -> None:
-        """By version, not by date or text; neither yanked nor empty; a pre-release only if there is nothing else."""
+    def test_is_the_newest_usable_release(self, releases: dict[str, Any], latest: str) -> None:
+        """The highest version counts, without yanked and empty releases; pre-releases only if there is no other."""
         assert read_project({**project("x"), "releases": releases}).number == latest
 
     @pytest.mark.parametrize(
         "releases", [{"1.0": files(yanked=True), "2.0": files(yanked=True)}, {"1.0": []}, {"final": files()}]
     )
-    def test_is_skipped_where_none_is_left(self, releases: dict[str, Any]) -> None:
+    def test_is_skipped_without_a_usable_release(self, releases: dict[str, Any]) -> None:
         """If all releases were yanked, the latest version is skipped with a reason."""
         reading = read_project({**project("x"), "releases": releases})
         assert reading.number is None
         assert skipped_of(reading) == {"version.number"}
 
-    def test_stays_what_it_was_when_all_is_yanked(self, package: Package, pypi: CannedPyPI) -> None:
+    def test_stays_if_all_releases_were_yanked(self, package: Package, pypi: CannedPyPI) -> None:
         """If all releases were yanked, the stored version stays."""
         pypi.knows("fortune")
         package.fetch_metadata()
@@ -78,7 +78,7 @@ class TestLatestRelease:
         data = {"info": project("x")["info"], "urls": urls}
         assert read_project(data).number == "2.1"
 
-    def test_without_releases_a_yanked_one_is_none(self) -> None:
+    def test_without_releases_a_yanked_one_is_skipped(self) -> None:
         """Without "releases", a yanked release in info is skipped."""
         assert read_project({"info": project("x", yanked=True)["info"]}).number is None
 

@@ -50,7 +50,7 @@ def test_are_those_of_this_project(package: Package, pypi: CannedPyPI, name: obj
     assert Package.objects.get().pypi_downloads == (5 if stored else 0)
 
 
-def test_of_nobody_are_zero(package: Package, pypi: CannedPyPI) -> None:
+def test_zero_downloads_are_stored(package: Package, pypi: CannedPyPI) -> None:
     """0 downloads are stored as 0."""
     refresh(package)
     pypi.statistics_answer(200, json={"data": {"last_month": 0}})

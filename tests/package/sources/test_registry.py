@@ -72,7 +72,7 @@ class TestParts:
         """A package has parts for PyPI and its statistics if it has a name there, and for its repository."""
         assert names(Package(pypi_url=pypi_url, repo_url=repo_url)) == expected
 
-    def test_the_first_of_a_source_tells_whether_it_is_there(self) -> None:
+    def test_only_the_first_part_marks_a_package_as_gone(self) -> None:
         """Only the first part of a source marks a package as gone."""
         parts = parts_of(Package(pypi_url="fortune", repo_url="https://shelf.test/a"))
         assert [part.missing_since for part in parts] == ["pypi_missing_since", "", "repo_missing_since", ""]
@@ -136,7 +136,7 @@ class TestKey:
 class TestSessions:
     """Sessions."""
 
-    def test_are_made_for_what_they_are_for(self) -> None:
+    def test_sessions_of_users_servers_are_untrusted(self) -> None:
         """Users' servers are called through a session that reaches only public addresses."""
         own = Sessions()
         assert own.trusted.trust_env
