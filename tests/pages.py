@@ -1,4 +1,4 @@
-"""The examples on the pages of docs/, for tests that run them as they stand there."""
+"""The examples on the pages of docs/, for tests that run them unchanged."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def text_of(page: str, heading: str) -> str:
 
 
 def documented_keys(where: str) -> set[str]:
-    """Return the keys that docs/operations.md documents of what a run prints as JSON, with threads or with Celery."""
+    """Return the keys of a run's JSON in docs/operations.md, with threads or with Celery."""
     rows = re.findall(r"^\| (`.*?) \| (.*?) \|", text_of("operations.md", "## Machine-readable output"), re.MULTILINE)
     return {key for keys, column in rows if column in {"both", where} for key in re.findall(r"`(\w+)`", keys)}
 

@@ -1,4 +1,4 @@
-"""The site's settings as the tests want them, whatever the environment of the machine says."""
+"""The site's settings for the tests, independent of the environment of the machine."""
 
 import os
 

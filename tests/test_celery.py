@@ -1,4 +1,4 @@
-"""What Celery is told, who listens to which queue, and what is sent by the clock."""
+"""The configuration of Celery: its queues, their workers and its schedule."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def listened_to() -> list[str]:
 
 
 def test_every_source_has_a_queue_with_a_worker() -> None:
-    """What is queued is done; and each queue has one kind of worker."""
+    """Each source has a queue, and each queue has one kind of worker."""
     own = {pypi.SOURCE, pypistats.SOURCE, registry.NOWHERE} | kinds()
     assert sorted(listened_to()) == sorted({*own, settings.CELERY_TASK_DEFAULT_QUEUE})
 
 
 @pytest.mark.parametrize("host", URLS)
-def test_every_package_is_queued_where_somebody_listens(host: str) -> None:
-    """Wherever its code lives, and if that is nowhere."""
+def test_every_package_is_queued_for_a_worker(host: str) -> None:
+    """Packages of every host, and without a repository, are queued for a worker."""
     package = Package(slug="a", pypi_url="a", repo_url=URLS[host], repo_host="forgejo" if host == "forgejo" else "")
     queues = {part.source for part in registry.parts_of(package)}
     assert queues == {"pypi", "pypistats", host}
@@ -69,8 +69,8 @@ def test_tasks_are_known_to_workers() -> None:
 
 
 @pytest.mark.django_db  # Celery has Django check the models
-def test_what_the_clock_sends_is_a_task() -> None:
-    """To the default queue, which has a worker; and it expires before the next one comes."""
+def test_scheduled_tasks_exist() -> None:
+    """Scheduled tasks go to the default queue, which has a worker, and expire before the next one."""
     celery_app.loader.import_default_modules()
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
         assert entry["task"] in celery_app.tasks
@@ -87,8 +87,8 @@ def test_a_task_that_a_worker_did_not_live_to_finish_comes_back() -> None:
     assert celery_app.conf.worker_prefetch_multiplier == 1
 
 
-def test_a_task_is_cut_off_before_its_lease_is_over() -> None:
-    """Nobody takes a ticket over from a worker that is still at it."""
+def test_a_task_ends_before_its_lease() -> None:
+    """A task is ended before its lease, so that no other worker takes over its ticket while it runs."""
     fetch = celery_app.tasks["package.tasks.fetch"]
     assert LONGEST < fetch.soft_time_limit < fetch.time_limit < LEASE.total_seconds()
 
@@ -101,7 +101,7 @@ def test_workers_are_stopped_no_sooner_than_their_task_may_take() -> None:
 
 
 def test_every_source_has_an_upstream_with_a_limit() -> None:
-    """What is asked by many threads or workers at once has a limit of its own for each server."""
+    """Each source that several threads or workers call has an upstream with a limit."""
     default = OUTBOUND_HTTP["default"]
     assert {"pypi", "pypistats", "github"} <= OUTBOUND_HTTP["upstreams"].keys()
     assert all({**default, **upstream}.get("max_concurrency") for upstream in OUTBOUND_HTTP["upstreams"].values())

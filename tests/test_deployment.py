@@ -68,7 +68,7 @@ def test_nothing_starts_without_its_secrets(secret: str) -> None:
 
 
 def test_all_who_use_valkey_have_its_password() -> None:
-    """Broker and cache are reached with it, by the site and by what looks after its health."""
+    """The site and the health checks use the password for broker and cache."""
     done = configured(**{**SECRETS, "VALKEY_PASSWORD": "of-valkey"})
     found = yaml.safe_load(done.stdout)["services"]
     for name in SITE:
@@ -80,7 +80,7 @@ def test_all_who_use_valkey_have_its_password() -> None:
 
 
 def test_valkey_wants_its_password(tmp_path: Path) -> None:
-    """What its service runs, with a Redis server in Valkey's place: a password is needed, and no argument shows it."""
+    """The command of the service, run with a Redis server, needs a password and has it in no argument."""
     stand_ins = {
         "chown": "exit 0",
         "docker-entrypoint.sh": 'exec "$@"',
@@ -115,7 +115,7 @@ def answers(server: redis.Redis) -> bool:
 
 
 def test_no_secret_has_a_value() -> None:
-    """Neither .env.example nor compose.yaml has a key, a token or a password that somebody could forget to change."""
+    """Neither .env.example nor compose.yaml has a value for a key, a token or a password."""
     secret = re.compile(r"_(KEY|TOKENS?|PASSWORD)$")
     assert {value for name, value in example(everything=True).items() if secret.search(name)} == {""}
     defaults = re.findall(r"\$\{([A-Z_]+):?-", COMPOSE.read_text())
@@ -123,7 +123,7 @@ def test_no_secret_has_a_value() -> None:
 
 
 def test_every_variable_of_compose_is_in_the_example() -> None:
-    """What compose.yaml takes from .env is in .env.example, with a value or without."""
+    """Each variable that compose.yaml takes from .env is in .env.example."""
     taken = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", COMPOSE.read_text()))
     for service in services().values():
         taken |= {name for name, value in service.get("environment", {}).items() if value is None}
@@ -131,14 +131,14 @@ def test_every_variable_of_compose_is_in_the_example() -> None:
 
 
 def test_the_example_and_the_documentation_name_the_same_variables() -> None:
-    """.env.example has what docs/settings.md and docs/operations.md describe, and nothing else."""
+    """.env.example has exactly the variables in docs/settings.md and docs/operations.md."""
     names = documented("settings.md", "## The site") | documented("operations.md", "## What is in .env")
     # A process needs PROMETHEUS_MULTIPROC_DIR before it reads .env.
     assert set(example(everything=True)) == names - {"PROMETHEUS_MULTIPROC_DIR"}
 
 
 def test_every_variable_of_the_example_is_explained() -> None:
-    """Above each variable of .env.example stands a line that says what it is for."""
+    """Each variable of .env.example has a comment before it."""
     lines = EXAMPLE.read_text().splitlines()
     variable = re.compile(r"(# )?[A-Z][A-Z_]+=")
     unexplained = [
@@ -151,7 +151,7 @@ def test_every_variable_of_the_example_is_explained() -> None:
 
 @pytest.mark.parametrize("service", sorted(SITE))
 def test_every_setting_reaches_the_site(service: str) -> None:
-    """What docs/settings.md describes can be set by .env, but for what a deployment must not or need not change."""
+    """Each variable in docs/settings.md can be set by .env, except those that a deployment should not change."""
     settings = documented("settings.md", "## The site") - {"DEBUG", "PROMETHEUS_MULTIPROC_DIR"}
     assert settings <= set(services()[service]["environment"])
 
@@ -162,7 +162,7 @@ def test_every_setting_reaches_the_site(service: str) -> None:
     ids=["working copy", "everything"],
 )
 def test_the_site_takes_the_example(variables: dict[str, str]) -> None:
-    """`manage.py check` has no objection to .env.example with DEBUG on, nor to all that it shows."""
+    """`manage.py check` accepts .env.example with DEBUG on, and all of its example values."""
     done = subprocess.run(
         [sys.executable, "manage.py", "check"],
         cwd=ROOT,
@@ -175,7 +175,7 @@ def test_the_site_takes_the_example(variables: dict[str, str]) -> None:
 
 
 def test_every_queue_has_one_group_of_workers() -> None:
-    """No queue is forgotten, and none is shared by two services."""
+    """Each queue has exactly one service with workers."""
     queues = [
         queue
         for name in sorted(WORKERS)
@@ -191,14 +191,14 @@ def test_only_the_site_and_grafana_can_be_reached() -> None:
     assert all(port.startswith("127.0.0.1:") for some in ports.values() for port in some)
 
 
-def test_what_is_mounted_is_there() -> None:
-    """Docker would make an empty directory of a file that is not."""
+def test_mounted_files_exist() -> None:
+    """Each mounted file exists, because Docker would create a directory in its place."""
     mounts = [mount for service in services().values() for mount in service.get("volumes", ())]
     sources = [re.sub(r"\$\{\w+:-(.*?)\}", r"\1", mount).partition(":")[0] for mount in mounts]
     assert [source for source in sources if source.startswith(".") and not (ROOT / source).exists()] == []
 
 
-def test_what_the_image_is_made_of_is_there() -> None:
+def test_sources_of_the_image_exist() -> None:
     """Each source of a COPY in the Dockerfile exists, and .dockerignore lets it through."""
     copied = re.findall(r"^COPY (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
@@ -207,7 +207,7 @@ def test_what_the_image_is_made_of_is_there() -> None:
 
 
 def test_images_are_pinned() -> None:
-    """No image changes because somebody else released something."""
+    """Images are pinned, so that a new release of another project changes no image."""
     images = {service["image"] for service in services().values()} - {"djangopackages"}
     assert [image for image in images if not re.search(r":v?\d+\.\d+", image)] == []
 
@@ -240,7 +240,7 @@ def test_grafana_finds_its_files() -> None:
 
 
 def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
-    """Promtool has no objection to prometheus.yml, nor to the rules that it names."""
+    """Promtool accepts prometheus.yml and its rules."""
     promtool = tool("promtool", "prometheus")
     shutil.copytree(PROMETHEUS, tmp_path, dirs_exist_ok=True)
     config, token = tmp_path / "prometheus.yml", tmp_path / "token"

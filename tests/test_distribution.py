@@ -1,4 +1,4 @@
-"""The distribution `outbound-http`: what pip builds from this repository, and what it installs elsewhere."""
+"""The distribution `outbound-http`: building it from this repository with pip, and installing it elsewhere."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_wheel_holds_the_folder_and_nothing_else(wheel: Path) -> None:
 
 
 def test_the_wheel_needs_little(metadata: Message) -> None:
-    """A script needs four packages; what the site of this repository needs is no part of the distribution."""
+    """The wheel requires four packages, and none that only the site of this repository needs."""
     needs = metadata.get_all("Requires-Dist", [])
     assert {need.split(">")[0] for need in needs if "extra ==" not in need} == {
         "idna",
@@ -103,8 +103,8 @@ def test_the_wheel_needs_little(metadata: Message) -> None:
     assert metadata.get_all("Provides-Extra") == ["django", "httpx", "httpx2", "socks"]
 
 
-def test_the_wheel_says_what_it_is(metadata: Message) -> None:
-    """Name, version, description, license and addresses are what an index of packages shows."""
+def test_the_wheel_has_its_metadata(metadata: Message) -> None:
+    """The metadata has name, version, description, license and URLs."""
     assert (metadata["Name"], metadata["Version"]) == ("outbound-http", core.http.__version__)
     assert metadata["License-Expression"] == "MIT"
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
@@ -151,10 +151,10 @@ def server() -> Iterator[MisbehavingServer]:
     ],
     ids=["alone", "django", "socks", "all", "httpx", "httpx2"],
 )
-def test_it_works_where_nothing_else_is_installed(
+def test_it_works_in_an_empty_environment(
     wheel: Path, extras: str, more: set[str], program: str, server: MisbehavingServer, tmp_path: Path
 ) -> None:
-    """In an empty environment, the wheel brings what each extra needs: a call, a check and a scrape work."""
+    """In an empty environment, each extra of the wheel installs all its needs: a call, a check and a scrape work."""
     environment = tmp_path / "environment"
     python = environment / "bin" / "python"
     uv = (sys.executable, "-m", "uv", "--quiet")

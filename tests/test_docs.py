@@ -1,4 +1,4 @@
-"""The documentation names what there is, all of it, and nothing else."""
+"""The documentation lists exactly the existing settings, metrics, options and values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_documented_default_is_the_real_one() -> None:
 
 
 def test_every_variable_of_the_settings_is_documented() -> None:
-    """docs/settings.md lists what config/settings.py reads from the environment."""
+    """docs/settings.md lists the variables that config/settings.py reads."""
     settings = (ROOT / "config" / "settings.py").read_text()
     read = set(re.findall(r"(?:env\.\w+|_flag|_list|_server)\(\s*\"([A-Z_]+)\"", settings))
     documented = {name for name in table("settings.md", "## The site") if name != "PROMETHEUS_MULTIPROC_DIR"}
@@ -66,7 +66,7 @@ def test_every_check_is_documented() -> None:
 
 
 def test_the_documented_metrics_are_those_of_a_scrape(client: Client, settings: Any) -> None:
-    """docs/metrics.md lists what /metrics shows: name, type and labels."""
+    """docs/metrics.md lists the metrics of /metrics, with name, type and labels."""
     settings.DEBUG = True
     process.current().emit(QuotaSeen("pypi", Quota(limit=1, remaining=1, reset=1.0, resource=None)))
     batch_job_metrics.jobs().know("plan", 300.0)
@@ -84,7 +84,7 @@ def test_the_documented_metrics_are_those_of_a_scrape(client: Client, settings: 
 
 @pytest.mark.parametrize("values", [Result, Reason, Rejection, Suppression, BackoffSource, BreakerState])
 def test_every_value_of_a_label_is_documented(values: type[Result]) -> None:
-    """docs/metrics.md says what outcomes, reasons and sources there are."""
+    """docs/metrics.md lists the outcomes, reasons and sources."""
     text = (ROOT / "docs" / "metrics.md").read_text()
     assert [value for value in values if f"`{value}`" not in text] == []
 
@@ -99,7 +99,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_examples_of_attempts_and_observers_work(
     outbound_http: OutboundHTTP, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What docs/calls.md shows prints each attempt of a call, and keeps the slow calls from then on."""
+    """The examples in docs/calls.md print each attempt of a call, and collect slow calls."""
     attempts, observer = examples("calls.md")
     url = "https://example.org/data.json"
     names: dict[str, Any] = {"session": ResilientSession()}

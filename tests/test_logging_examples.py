@@ -1,4 +1,4 @@
-"""The LOGGING examples of docs/logging.md do what the page says. Each in a process of its own: logging is global."""
+"""The LOGGING examples of docs/logging.md, each in a process of its own, because logging is global."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ except ValueError:
 
 
 def log_of_failed_call(example: str, directory: Path) -> list[str]:
-    """Return what a site logs, into whose settings `example` was pasted, when a call of it fails."""
+    """Return the log of a failed call in a site with `example` in its settings."""
     (directory / "pasted.py").write_text(f"from config.settings import *\n\n{example}", encoding="utf-8")
     environment = os.environ | {
         "ALLOWED_HOSTS": "site.example",
@@ -92,5 +92,5 @@ def test_json_is_as_the_page_shows_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("example", [PLAIN, JSON], ids=["plain", "json"])
 def test_no_example_writes_a_secret(tmp_path: Path, example: str) -> None:
-    """Formatters get what is in the record, and no secret is in the record."""
+    """No secret is in the log records, so no example writes one."""
     assert "s3cret" not in "\n".join(log_of_failed_call(example, tmp_path))

@@ -30,7 +30,7 @@ def test_every_metric_on_the_page_is_one_of_ours() -> None:
 
 
 def test_opentelemetry_knows_the_names() -> None:
-    """What the page calls OpenTelemetry's is in the semantic conventions of the version that it names."""
+    """The names of OpenTelemetry on the page are in the semantic conventions of the version that it names."""
     named = set(re.findall(r"`((?:http|server|error)\.[a-z_.]+)`", PAGE))
     assert "http.client.request.duration" in named
     assert named - OLD <= set(constants(*CONVENTIONS))

@@ -1,4 +1,4 @@
-"""Pickles in the Redis server, put there by somebody else: none runs, and whoever reads there goes on."""
+"""Pickles that another program wrote to the Redis server: none is executed, and readers continue."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def keys(netloc: str) -> list[str]:
 
 
 def test_django_would_run_them(redis_server: RedisServer, stored: redis.Redis, order: Order) -> None:
-    """Without a serializer that is named, its cache does what the pickle says: what follows tests something."""
+    """Django's cache executes the pickles without a configured serializer, so the tests below are effective."""
     stored.set(":1:key", order.pickles[-1])
     cache = RedisCache(redis_server.url, {})
     cache.get("key")
@@ -69,7 +69,7 @@ def test_django_would_run_them(redis_server: RedisServer, stored: redis.Redis, o
 
 
 def test_the_shared_cache_runs_none(redis_server: RedisServer, stored: redis.Redis, order: Order) -> None:
-    """Under every key, in every protocol: the process says once what it ignores, calls, and shares what it finds."""
+    """With pickles under every key, in every protocol, the process logs once that it ignores them, and calls work."""
     with MisbehavingServer(routes={"": reply(200)}) as upstream:
         for number, pickled in enumerate(order.pickles):
             for key in keys(upstream.netloc):

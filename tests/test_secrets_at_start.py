@@ -45,7 +45,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", ADDRESSES)
 def test_settings_refuse_without_the_password(name: str, shape: str) -> None:
-    """In no shape of the address and no spelling of the password; the error names the variable and says what to do."""
+    """For no form of the address, the error repeats the password; it names the variable and says what to do."""
     errors: list[Exception] = []
     for password in PASSWORDS:
         value = SHAPES[shape].format(scheme=ADDRESSES[name], password=password)
@@ -64,15 +64,15 @@ def test_settings_refuse_without_the_password(name: str, shape: str) -> None:
 
 @pytest.mark.parametrize("name", ADDRESSES)
 @pytest.mark.parametrize("password", PASSWORDS)
-def test_a_password_that_is_encoded_is_taken(name: str, password: str) -> None:
-    """What the error says to do helps."""
+def test_an_encoded_password_is_accepted(name: str, password: str) -> None:
+    """A password that is encoded as the error says is accepted."""
     settings_with(**{name: f"{ADDRESSES[name]}://user:{quote(password, safe='')}@127.0.0.1:1/1"})
 
 
 @pytest.mark.parametrize("value", ["redis://s3cret@127.0.0.1:1/s3cret", "redis://user:123/s3cret127.0.0.1:1/1"])
 @pytest.mark.parametrize("name", ["CACHE_URL", "CELERY_BROKER_URL"])
 def test_the_database_of_a_redis_server_is_a_number(name: str, value: str) -> None:
-    """What comes after the slash would be quoted by Celery when it finds that it is none."""
+    """The database of a Redis URL has to be a number, because Celery's error would quote any other text."""
     with pytest.raises(ImproperlyConfigured, match=name):
         settings_with(**{name: value})
 
@@ -111,7 +111,7 @@ COMMANDS = {
 
 
 def run(command: str, password: str) -> tuple[str, int, str]:
-    """Run a command with an address where nobody answers. Returns the variable, the exit status and what it says."""
+    """Run a command with the address of no server. Returns the variable, the exit status and the output."""
     name, arguments = COMMANDS[command]
     address = f"{ADDRESSES[name]}://user:{password}@127.0.0.1:{free_port()}/1"
     environment = {**os.environ, **MINIMAL, "DJANGO_SETTINGS_MODULE": "config.settings", name: address}
@@ -130,7 +130,7 @@ def run(command: str, password: str) -> tuple[str, int, str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_refuse_a_wrong_address(command: str) -> None:
-    """The last line names the variable and says what to do, and nothing repeats the password."""
+    """The last line names the variable and says what to do, and the output does not contain the password."""
     name, status, said = run(command, "s3cret/s3cret")
     assert status != 0
     assert f"{name}: must be the address of a" in said.strip().splitlines()[-1]
@@ -139,7 +139,7 @@ def test_commands_refuse_a_wrong_address(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_keep_the_password_of_a_server_that_does_not_answer(command: str) -> None:
-    """Whether they need it at once or not, neither the password nor its encoded form is said."""
+    """The output of commands contains neither the password nor its encoded form."""
     _, _, said = run(command, "s3cret%2Fs3cret")
     assert "s3cret" not in said
     assert "must be" not in said

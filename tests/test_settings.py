@@ -26,7 +26,7 @@ class TestSecretKey:
     """SECRET_KEY."""
 
     def test_must_be_given(self) -> None:
-        """A site without a secret does not start, and says what it needs."""
+        """A site without a secret does not start, and names the missing variable."""
         with pytest.raises(ImproperlyConfigured, match="SECRET_KEY is not set"):
             settings_with(SECRET_KEY="")
 
@@ -90,7 +90,7 @@ class TestPyPIURL:
     """PYPI_URL, for all of them."""
 
     def test_is_refused_in_every_command(self) -> None:
-        """The last line that an operator sees names the variable and says what it must be."""
+        """The last line of the output names the variable and its allowed values."""
         done = manage("check", PYPI_URL="pypi.org")
         assert done.returncode != 0
         assert "PYPI_URL: must be an http or https address" in done.stderr.strip().splitlines()[-1]
@@ -128,8 +128,8 @@ class TestGitLabServers:
         """Each has a breaker, a gate and metrics of its own, named after its host."""
         assert self.hosts(value) == expected
 
-    def test_are_told_apart(self) -> None:
-        """Two hosts that are spelt alike are two."""
+    def test_are_distinguished(self) -> None:
+        """Two hosts with similar names are different."""
         assert set(self.hosts("https://a.b.example,https://a-b.example")) == {"a.b.example", "a-b.example"}
 
     def test_pass_the_checks(self) -> None:
@@ -157,7 +157,7 @@ class TestGitLabServers:
 
     @pytest.mark.parametrize("value", ["s3cret", "git.example.org=abc,s3cret", "=s3cret"])
     def test_tokens_without_a_host_are_refused(self, value: str) -> None:
-        """By the name of the variable, and without repeating what may be a token."""
+        """The error has the name of the variable, and no value that may be a token."""
         with pytest.raises(ImproperlyConfigured, match="GITLAB_SERVER_TOKENS") as caught:
             settings_with(GITLAB_SERVER_TOKENS=value)
         assert "s3cret" not in str(caught.value)
@@ -171,7 +171,7 @@ def test_tokens_are_optional(name: str) -> None:
 
 
 class TestDefaults:
-    """What holds where nothing is said."""
+    """Defaults of variables that are not set."""
 
     def test_are_safe(self) -> None:
         """Without DEBUG: no hosts, cookies for https only, no metrics for anybody."""
@@ -201,8 +201,8 @@ class TestDefaults:
         assert (database["HOST"], database["PORT"], database["NAME"]) == ("db.example", 5433, "name")
         assert "init_command" not in database.get("OPTIONS", {})
 
-    def test_sqlite_is_in_the_checkout_whatever_its_path(self, tmp_path: Path) -> None:
-        """A checkout below a directory with # or ? in its name keeps its database in itself."""
+    def test_sqlite_is_in_the_checkout_for_any_path(self, tmp_path: Path) -> None:
+        """The database is in the checkout, even below a directory with # or ? in its name."""
         checkout = tmp_path / "a#b?c%d"
         (checkout / "config").mkdir(parents=True)
         (checkout / "config" / "settings.py").write_text((ROOT / "config" / "settings.py").read_text())
@@ -213,7 +213,7 @@ class TestDefaults:
         assert settings["DATABASES"]["default"]["NAME"] == str(checkout / "db.sqlite3")
 
     def test_empty_variables_are_as_if_not_set(self) -> None:
-        """A deployment passes on variables that nobody has set."""
+        """Empty variables count as not set, because a deployment passes on unset ones as empty."""
         settings = settings_with(DEBUG="", SECURE_COOKIES="", SECURE_HSTS_SECONDS="")
         assert (settings["DEBUG"], settings["SESSION_COOKIE_SECURE"]) == (False, True)
         assert settings["SECURE_HSTS_SECONDS"] == 0
@@ -245,7 +245,7 @@ class TestCache:
         assert settings["OUTBOUND_HTTP"]["shared_cache"] is None
 
     def test_of_another_kind_is_refused(self) -> None:
-        """By the name of the variable, and without repeating what may hold a password."""
+        """The error has the name of the variable, and no value that may contain a password."""
         with pytest.raises(ImproperlyConfigured, match="CACHE_URL") as caught:
             settings_with(CACHE_URL="memcached://user:secret@host")
         assert "secret" not in str(caught.value)
@@ -257,15 +257,15 @@ class TestLists:
     @pytest.mark.parametrize("value", ["a,b", "a, b", "a,b,", " a , b "])
     @pytest.mark.parametrize("name", ["METRICS_TOKENS", "ALLOWED_HOSTS"])
     def test_spaces_and_a_comma_too_many_do_not_matter(self, name: str, value: str) -> None:
-        """A blank after a comma is not part of a token, and an empty token is none."""
+        """Spaces around tokens and empty tokens are ignored."""
         assert settings_with(**{name: value})[name] == ["a", "b"]
 
 
 class TestExpectedJobs:
     """EXPECTED_JOBS says which jobs must succeed, and how often."""
 
-    def test_without_it_nobody_expects_any(self) -> None:
-        """All are known all the same: their first run is counted."""
+    def test_without_it_no_job_is_expected(self) -> None:
+        """Without a schedule, no job is expected, but the first run of each is counted."""
         assert set(settings_with()["BATCH_JOBS"].values()) == {None}
 
     def test_units(self) -> None:
@@ -279,8 +279,8 @@ class TestExpectedJobs:
     @pytest.mark.parametrize(
         "value", ["plan", "plan=", "plan=5", "plan=m", "plan=-5m", "plan=0m", "plan=5w", "plna=5m"]
     )
-    def test_what_makes_no_sense_is_refused(self, value: str) -> None:
-        """By the name of the variable, with what it may hold."""
+    def test_invalid_values_are_refused(self, value: str) -> None:
+        """The error has the name of the variable and its allowed values."""
         with pytest.raises(ImproperlyConfigured, match=r"EXPECTED_JOBS: .*such as .*one of update_packages, "):
             settings_with(EXPECTED_JOBS=value)
 
@@ -300,7 +300,7 @@ def test_the_site_passes_the_checks_for_deployment() -> None:
 
 
 class TestCommands:
-    """What an operator can mend is told in one line, and by a traceback where they ask for it."""
+    """An error that an operator can fix is one line, and a traceback with --traceback."""
 
     @pytest.mark.parametrize(
         ("environment", "said"),
@@ -314,7 +314,7 @@ class TestCommands:
         ids=["down", "no file", "not migrated", "no address", "no truth value"],
     )
     def test_say_it_in_one_line(self, environment: dict[str, str], said: str) -> None:
-        """Whatever the command does with its database."""
+        """The error is one line, and does not contain the password."""
         done = manage("update_packages", "--all", **environment)
         assert done.returncode == 1
         [line] = done.stderr.splitlines()

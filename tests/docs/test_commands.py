@@ -36,7 +36,7 @@ def commands_of(page: Path) -> list[str]:
 
 
 def found(pattern: str) -> list[Any]:
-    """Return what matches `pattern` in the commands of all pages, once for each page."""
+    """Return the matches of `pattern` in the commands of all pages, once for each page."""
     return [
         pytest.param(*match.groups(), id=f"{page.stem}: {match[0]}"[:70])
         for page in PAGES
@@ -75,7 +75,7 @@ def test_modules_that_are_run_exist(module: str) -> None:
 
 @pytest.mark.parametrize("names", found(r"^(?:python -m )?pip install (?!-r)([^-].*)"))
 def test_packages_to_install_are_tested_here(names: str) -> None:
-    """What readers are to install is in the lock of the tests, or is this library, by its name or as it is built."""
+    """Each package that a page installs is in the lock of the tests, or is this library."""
     lock = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8").lower()
     for name in re.findall(r"(?:^| )[\"']?(?!dist/)([\w-]+)", names):
         assert name.startswith("outbound-http") or re.search(rf"^{name.lower()}==", lock, re.MULTILINE), name

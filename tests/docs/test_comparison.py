@@ -1,4 +1,4 @@
-"""docs/comparison.md says what `benchmarks.comparison` measures, and of which versions."""
+"""docs/comparison.md has the results of `benchmarks.comparison`, with the versions."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_the_page_names_the_versions_that_are_installed(name: str) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_case_is_on_the_page(case: object) -> None:
-    """No case is left out, whoever does well in it."""
+    """Each case is on the page, whichever library does well in it."""
     assert f"| {getattr(case, 'name', '')} |" in PAGE
 
 
 def test_contenders_that_are_not_installed_are_left_out() -> None:
-    """With the dependencies of the tests alone it still compares what is there, ours last."""
+    """With the dependencies of the tests only, the installed libraries are compared, ours last."""
     names = [contender.name for contender, _ in installed()]
     assert {"requests", "urllib3 Retry", "tenacity"} <= set(names)
     assert names[-1] == OURS.name

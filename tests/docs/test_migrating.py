@@ -1,4 +1,4 @@
-"""What docs/migrating/ says of other libraries is so: its code, run against a server that misbehaves."""
+"""The code in docs/migrating/ for other libraries, run against a server that misbehaves."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def ends(names: dict[str, Any], *script: Reply) -> tuple[Any, int]:
             got = names["fetch"](server.url)
             if inspect.iscoroutine(got):
                 got = asyncio.run(got)
-        except Exception as exc:  # noqa: BLE001 - it is what the test asks for
+        except Exception as exc:  # noqa: BLE001 - the test compares it
             return type(exc), len(server.requests)
         return getattr(got, "status_code", got), len(server.requests)
 
@@ -101,20 +101,20 @@ def test_urllib3_obeys_six_hours(waits: list[float]) -> None:
     assert waits == [6 * 3600]
 
 
-def test_urllib3_retries_post_where_nothing_was_sent(waits: list[float]) -> None:
-    """A connection that cannot be made is tried again whatever the method; an answer is not."""
+def test_urllib3_retries_a_post_that_was_not_sent(waits: list[float]) -> None:
+    """A failed connection is retried with every method; a 503 for a POST is not."""
     session = code("urllib3-retry.md", "Before")["session"]
     with MisbehavingServer([reply(503)]) as server:
         url = server.url
         assert session.post(url, timeout=10).status_code == 503
     assert waits == []
     with pytest.raises(requests.ConnectionError):
-        session.post(url, timeout=10)  # nobody listens there any more
+        session.post(url, timeout=10)  # the port is closed now
     assert waits == [2, 4]
 
 
-def test_tenacity_repeats_what_will_not_get_better(waits: list[float]) -> None:
-    """A 404 and a URL that is none are asked for four times, and end in an error of tenacity's."""
+def test_tenacity_retries_permanent_failures(waits: list[float]) -> None:
+    """A 404 and an invalid URL get four attempts, and end with an error of tenacity."""
     before = code("tenacity.md", "Before")
     assert ends(before, *[reply(404)] * 4) == (tenacity.RetryError, 4)
     assert waits == [1, 2, 4]
@@ -148,8 +148,8 @@ def test_tenacity_does_not_read_retry_after(waits: list[float]) -> None:
     assert waits == [1]
 
 
-def test_pybreaker_opens_for_a_server_that_is_well() -> None:
-    """Five 404s in a row open it, and its error is none of requests'."""
+def test_pybreaker_opens_for_a_healthy_server() -> None:
+    """Five 404s in a row open the breaker, and its error is not one of requests."""
     before = code("pybreaker.md", "Before")
     with MisbehavingServer([reply(404)] * 9) as server:
         for _ in range(4):
@@ -183,8 +183,8 @@ def test_pybreaker_lets_one_thread_in_at_a_time() -> None:
     second.join()
 
 
-def test_the_loop_sleeps_before_it_gives_up(waits: list[float]) -> None:
-    """Three requests for a 404, 7 s, and what went wrong is lost; a mistake of one's own too."""
+def test_the_loop_sleeps_after_the_last_attempt(waits: list[float]) -> None:
+    """A 404 costs three requests and 7 s, and the loop hides the error, even a mistake in the code."""
     before = code("loop.md", "Before")
     assert ends(before, *[reply(404)] * 3) == (None, 3)
     assert waits == [1, 2, 4]

@@ -1,12 +1,12 @@
-"""Every block of Python on a page is run as it stands there, or says in a comment before it why not.
+"""Every block of Python on a page is run unchanged, or a comment before it says why not.
 
 ``<!-- example: … -->`` before a block, or ``<!-- examples: … -->`` for all blocks of a page, is one of
 
 - ``conftest`` and ``test``: a conftest.py and a file of tests, run by pytest;
-- ``test needs NAME``: such a file, run where there is such a module;
-- ``settings``: settings of Django, with which `manage.py check` finds nothing wrong;
+- ``test needs NAME``: such a file, run if there is such a module;
+- ``settings``: settings of Django, with which `manage.py check` succeeds;
 - ``tests/….py``: that file runs it, because it changes the process;
-- ``needs NAME``: run where there is such a module, or such a name in one;
+- ``needs NAME``: run if there is such a module, or such a name in one;
 - ``raises NAME``: run, and ends with that error;
 - ``imported as core.http``: run with that name for `outbound_http`, because a process takes one copy;
 - ``not run: why``.
@@ -105,7 +105,7 @@ def test_the_blocks_of_a_page_run(page: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("block", each_block())
 def test_every_block_is_python_with_a_known_marker(block: Block) -> None:
-    """Also what cannot be run is Python, and its marker is one of those above."""
+    """Blocks that are not run are Python too, and have one of the markers above."""
     ast.parse(block.code)
     assert KNOWN.fullmatch(block.marker), block.marker
     if ELSEWHERE.fullmatch(block.marker):

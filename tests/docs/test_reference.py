@@ -1,4 +1,4 @@
-"""The reference describes every public name: its parameters or fields, with what they mean."""
+"""The reference describes every public name, with its parameters or fields."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def described(kind: Any) -> set[str]:
 
 @pytest.mark.parametrize("name", http.__all__)
 def test_every_public_name_is_in_the_reference(name: str) -> None:
-    """Each name of `core.http` has an entry, and a text that says what it is."""
+    """Each name of `core.http` has an entry with a text."""
     assert re.search(rf"^\.\. auto\w+:: {name}$", REFERENCE, re.MULTILINE)
     assert name in INSTANCES or inspect.getdoc(getattr(http, name))
 
 
 @pytest.mark.parametrize("name", sorted(set(http.__all__) - INSTANCES - HELPERS))
 def test_every_parameter_is_described(name: str) -> None:
-    """Each parameter of a function or class, and each field of a policy, says what it means."""
+    """Each parameter of a function or class, and each field of a policy, has a description."""
     thing = getattr(http, name)
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return
@@ -54,7 +54,7 @@ def test_every_parameter_is_described(name: str) -> None:
 
 
 def test_a_built_site_is_checked(tmp_path: Path) -> None:
-    """`make docs` finds links and anchors that lead nowhere, and what is fetched from another server."""
+    """`make docs` finds broken links and anchors, and files that are loaded from another server."""
     (tmp_path / "good.html").write_text('<h1 id="top"><a href="#top">a</a><a href="https://example.org/">b</a>')
     assert problems(tmp_path) == []
     (tmp_path / "bad.html").write_text(

@@ -1,4 +1,4 @@
-"""docs/versions.md says what is tested, and the changelog has the form that it promises."""
+"""docs/versions.md lists the tested versions, and the changelog has the promised format."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_nothing_to_answer_with(service: Service, github: BreakableServer, libra
 
 
 def test_what_is_wrong_or_missing(service: Service, github: BreakableServer, libraries_io: BreakableServer) -> None:
-    """A field that is nonsense is None, and the others are kept; an answer that is no object is a problem."""
+    """An invalid field is None, and the others are kept; an answer that is no object is a problem."""
     github.answers["/repos/carltongibson/django-filter"] = {**REPOSITORY, "stargazers_count": ["many"]}
     libraries_io.answers["/api/pypi/django-filter"] = "maintenance"
     problem = "sent an unexpected response"

@@ -1,4 +1,4 @@
-"""What mypy says of the example programs."""
+"""mypy accepts the example programs."""
 
 from __future__ import annotations
 

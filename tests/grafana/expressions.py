@@ -1,4 +1,4 @@
-"""Every expression in grafana/, and what it names."""
+"""Every expression in grafana/, with its metrics and labels."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def everything() -> list[Expression]:
 
 
 def chosen(expression: str) -> str:
-    """Put in what Grafana does where all upstreams and roles are chosen."""
+    """Replace Grafana's variables as for all upstreams and roles."""
     for variable, value in _CHOSEN.items():
         expression = expression.replace(variable, value)
     return expression
@@ -86,9 +86,9 @@ class Names(NamedTuple):
 
 
 def names(expression: str) -> Names:
-    """Return what an expression names.
+    """Return the metrics and labels of an expression.
 
-    Prometheus tells nobody how it parses one, before its version 3. This knows enough of the language for ours.
+    Prometheus returns no parsed expressions before its version 3. This parser is enough for ours.
     """
     text = _STRING.sub('""', re.sub(r"#.*", "", expression))
     grouped = {label for labels in _GROUPING.findall(text) for label in re.findall(r"\w+", labels)}
@@ -102,5 +102,7 @@ def names(expression: str) -> Names:
 
 _STRING = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
-_METRIC = re.compile(r"(?<![\w:.])([a-zA-Z_:][\w:]*)\b(?!\s*\()(?:\s*\{([^}]*)\})?")  # what is called is a function
+_METRIC = re.compile(
+    r"(?<![\w:.])([a-zA-Z_:][\w:]*)\b(?!\s*\()(?:\s*\{([^}]*)\})?"
+)  # a name before a parenthesis is a function
 _KEYWORDS = frozenset({"and", "or", "unless", "bool", "offset", "Inf", "NaN", "group_left", "group_right"})

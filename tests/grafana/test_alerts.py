@@ -1,4 +1,4 @@
-"""The alerts: each can fire and be silent, each has a runbook, and what is checked in is what is generated."""
+"""The alerts: each can fire and be silent, each has a runbook, and the files in the repository are up to date."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def looks(*, fires: bool) -> set[str]:
 
 
 def test_generated_files_are_up_to_date() -> None:
-    """Nobody changed a generated file by hand, or forgot to run `python -m grafana.generate`."""
+    """The generated files equal the output of `python -m grafana.generate`."""
     assert generate.outdated() == []
 
 
@@ -55,7 +55,7 @@ def test_prometheus_accepts_the_rules() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_alerts_fire_when_they_should(path: Path) -> None:
-    """What the rule tests expect of the alerts is what they do."""
+    """The rule tests of promtool pass."""
     done = promtool("test", "rules", path)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -71,14 +71,14 @@ def test_every_alert_is_seen_silent() -> None:
 
 
 def test_every_alert_has_a_runbook() -> None:
-    """Each alert has a page that tells what to do, there is no page of another, and the list names all."""
+    """Each alert has a runbook, there are no other runbooks, and the list names all."""
     assert {path.stem for path in PAGES.glob("*.md")} == NAMES | {"README"}
     assert set(re.findall(r"\]\((\w+)\.md\)", (PAGES / "README.md").read_text())) == NAMES
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_runbooks_answer_the_same_questions(alert: Alert) -> None:
-    """A page says what the alert means, what users notice, how to look and what to do, and begins with its name."""
+    """A runbook begins with the name of its alert, and has sections on its meaning, impact, diagnosis and remedy."""
     text = (PAGES / f"{alert.name}.md").read_text()
     assert text.startswith(f"# {alert.name}\n")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
@@ -100,8 +100,8 @@ def test_links_of_runbooks_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for rules in RULES.values() for name in rules])
-def test_names_tell_the_window(name: str) -> None:
-    """A recorded series covers the time that its name says."""
+def test_names_have_the_window(name: str) -> None:
+    """A recorded series covers the time in its name."""
     expression = next(rules[name] for rules in RULES.values() if name in rules)
     windows = set(re.findall(r"\[(\w+)\]", expression)) or set(re.findall(r"\d+[mhd]\b", expression))
     assert windows == set(re.findall(r"\d+[mhd]$", name))
@@ -149,7 +149,7 @@ def test_times_can_be_shortened(tmp_path: Path) -> None:
 
 
 def told(path: Path, tmp_path: Path) -> str:
-    """Return what promtool says that alerts tell in the tests of a file: it expects none, and so shows them all."""
+    """Return the texts of the alerts in the tests of a file: promtool prints them all, because none is expected."""
     content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)  # as texts: 0x10 is ten zeros, not sixteen
     content["rule_files"] = [str(ROOT / rules) for rules in rule_files()]
     content["tests"] = [test for test in content["tests"] if " fires " in test["name"]]
@@ -165,8 +165,8 @@ def told(path: Path, tmp_path: Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_alerts_tell_what_they_are_about(tmp_path: Path) -> None:
-    """No text of an alert has a gap or an error where a name or a number should be."""
+def test_texts_of_alerts_are_complete(tmp_path: Path) -> None:
+    """No text of an alert lacks a name or a number."""
     texts = {path.stem: told(path, tmp_path) for path in FILES}
     everything = "\n".join(texts.values())
     for alert in ALERTS:

@@ -1,4 +1,4 @@
-"""The dashboard is what is generated, has the panels that operators look for, and says what each of them means."""
+"""The dashboard is up to date, has the panels that operators need, and each panel has a description."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ NOW = [
 each = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
 
 
-def test_the_file_is_what_is_generated() -> None:
-    """The dashboard in the repository is up to date: `python -m grafana.generate` would change nothing."""
+def test_the_file_is_up_to_date() -> None:
+    """The dashboard in the repository equals the output of `python -m grafana.generate`."""
     assert {path: (ROOT / path).read_text() for path in dashboard.files()} == dashboard.files()
 
 
@@ -45,12 +45,12 @@ def test_generating_it_again_gives_the_same() -> None:
 
 
 def test_rows_have_their_order() -> None:
-    """How bad it is comes first, then what fails and why; whether the numbers can be trusted comes last."""
+    """The order is: the extent of failures, their causes, and last the quality of the data."""
     assert [panel["title"] for panel in DOCUMENT["panels"] if panel["type"] == "row"] == ROWS
 
 
 def test_the_first_row_answers_the_first_questions() -> None:
-    """Six numbers stand at the top, side by side."""
+    """The first row has six numbers, side by side."""
     assert [panel["title"] for panel in PANELS[:6]] == NOW
     assert {panel["type"] for panel in PANELS[:6]} == {"stat"}
     assert {panel["gridPos"]["y"] for panel in PANELS[:6]} == {1}
@@ -67,8 +67,8 @@ def test_a_panel_explains_itself(panel: dict[str, Any]) -> None:
 
 
 @each
-def test_what_to_do_is_there(panel: dict[str, Any]) -> None:
-    """Each runbook that a panel sends its readers to exists."""
+def test_runbooks_of_panels_exist(panel: dict[str, Any]) -> None:
+    """Each runbook that a panel links to exists."""
     named = re.findall(rf"\[(\w+)\]\({RUNBOOKS}/(\w+)\.md\)", panel["description"])
     assert len(named) == panel["description"].count("[")
     assert [page for text, page in named if text != page or not (ROOT / f"docs/runbooks/{page}.md").exists()] == []
@@ -88,7 +88,7 @@ def test_panels_have_numbers_of_their_own() -> None:
 
 
 def test_variables_are_used_and_known() -> None:
-    """Upstreams and roles can be chosen, and no expression has a variable that nobody defines."""
+    """Upstreams and roles can be selected, and no expression has an undefined variable."""
     defined = {variable["name"] for variable in DOCUMENT["templating"]["list"]}
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(DOCUMENT)))
     assert defined == {"datasource", "upstream", "role"}
@@ -116,7 +116,7 @@ def test_openings_of_breakers_are_marked() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    """docs/metrics.md says what the metrics mean that the dashboard shows; Prometheus' own ones say it themselves."""
+    """docs/metrics.md describes each metric of the dashboard, except Prometheus' own."""
     text = (ROOT / "docs" / "metrics.md").read_text()
     documented = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
     shown = {

@@ -1,4 +1,4 @@
-"""What dashboards and alerts ask, a real Prometheus answers, from a real scrape of the site."""
+"""A real Prometheus evaluates the expressions of dashboards and alerts, on a real scrape of the site."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def get(url):
         pass
 
 with ThreadPoolExecutor(8) as pool:
-    # Of fewer than 1000 the dashboard does not tell what is left of their error budget.
+    # For fewer than 1000 calls, the dashboard does not show the rest of their error budget.
     pool.map(get, [os.environ["GITLAB_URL"] + "/api/v4/none"] * 1050)
     pool.map(get, [os.environ["PYPI_URL"] + "/pypi/none/json"] * 24)
 """
@@ -84,15 +84,15 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
 
 @each
 def test_prometheus_understands_it(scraped: Scraped, expression: Expression) -> None:
-    """It is evaluated without an error or a warning, at one moment and over time; what is no alert finds something."""
+    """Each expression has no error or warning, at one time and over a range; those of the dashboard have results."""
     found = _ask(scraped, "query", query=expression.text, time=f"{scraped.at}")
     _ask(scraped, "query_range", query=expression.text, start=f"{scraped.at - 20}", end=f"{scraped.at}", step="5")
     assert found or expression.is_alert
 
 
 @each
-def test_what_it_names_is_there(scraped: Scraped, expression: Expression) -> None:
-    """Its metrics are scraped, or recorded by a rule, and have the labels that it matches or adds up by."""
+def test_its_metrics_and_labels_exist(scraped: Scraped, expression: Expression) -> None:
+    """The metrics of each expression are scraped or recorded, and have the labels that it matches or groups by."""
     named = names(expression.text)
     labels = {metric: _labels(scraped, metric) for metric in named.metrics}
     assert [metric for metric, there in labels.items() if not there] == []
@@ -124,12 +124,12 @@ def test_what_it_names_is_there(scraped: Scraped, expression: Expression) -> Non
     ],
 )
 def test_names_are_found(expression: str, metrics: dict[str, set[str]], grouped: set[str]) -> None:
-    """What is looked up above is all that an expression names: no function, no text, no number."""
+    """The parser returns all metrics and labels of an expression, and no functions, texts or numbers."""
     assert names(expression) == (metrics, grouped)
 
 
 def test_rules_are_loaded() -> None:
-    """There are rules of both kinds, so that what is tested above is all of them."""
+    """There are alerts and recording rules, so that the tests above include both."""
     assert RULES
     assert ALERTING.exists()
 

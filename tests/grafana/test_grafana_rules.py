@@ -1,4 +1,4 @@
-"""What Grafana reads at its start: there is none in the tests, so this is held against what its documentation says."""
+"""The files that Grafana reads at its start, checked against its documentation, as the tests have no Grafana."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_grafana_has_the_alerts_of_prometheus() -> None:
 
 
 def test_nodes_lead_from_the_query_to_the_condition() -> None:
-    """Each rule asks, makes 1 of what it finds, and fires for that."""
+    """Each rule has a query, a reduction to 1 and a condition."""
     for rule in rules():
         query, found, firing = rule["data"]
         assert [node["model"]["refId"] for node in rule["data"]] == [node["refId"] for node in rule["data"]]
@@ -102,18 +102,18 @@ def test_grafana_asks_the_data_source_that_is_there() -> None:
 
 
 def test_every_receiver_exists() -> None:
-    """Grafana does not start with a rule that tells somebody it does not know."""
+    """Each receiver of a rule exists, because Grafana does not start otherwise."""
     points = {point["name"] for point in document(PROVISIONING / "alerting" / "contact-points.yaml")["contactPoints"]}
     assert {rule["notification_settings"]["receiver"] for rule in rules()} == points
 
 
 def test_grafana_needs_no_recording_rules() -> None:
-    """What Prometheus works out in advance is part of the expression: nobody hears of data that are not there."""
+    """The expressions do not need recording rules, because Grafana would not alert without their data."""
     assert [expression for expression in expressions() if re.search(r"\w:\w", expression)] == []
 
 
-def test_prometheus_understands_what_grafana_asks(tmp_path: Path) -> None:
-    """Promtool has no objection to the expressions of Grafana's rules."""
+def test_promtool_accepts_grafanas_expressions(tmp_path: Path) -> None:
+    """Promtool accepts the expressions of Grafana's rules."""
     asked = [{"record": f"asked_{number}", "expr": expression} for number, expression in enumerate(expressions())]
     path = tmp_path / "asked.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": asked}]}))
@@ -121,6 +121,6 @@ def test_prometheus_understands_what_grafana_asks(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_nothing_replaces_what_was_set_up_by_hand() -> None:
-    """No file holds notification policies: it would replace those of the whole organisation."""
+def test_no_file_replaces_notification_policies() -> None:
+    """No file has notification policies, because it would replace those of the whole organization."""
     assert [path for path in SCHEMA_OF if "policies" in document(path)] == []

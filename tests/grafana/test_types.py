@@ -42,7 +42,7 @@ MISTAKES = (
 
 @pytest.fixture(scope="module")
 def complaints(types: Path) -> str:
-    """Return what the compiler has to say of each dashboard, and of one with each of the mistakes: all in one run."""
+    """Return the compiler's messages for each dashboard, and for one with each of the mistakes, in one run."""
     texts = {path.stem: path.read_text() for path in DASHBOARDS}
     for number, (right, wrong) in enumerate(MISTAKES):
         text = DASHBOARDS[0].read_text()
@@ -55,18 +55,18 @@ def complaints(types: Path) -> str:
 
 
 def test_grafanas_types_hold(complaints: str) -> None:
-    """The files have what Grafana's schema knows, panel by panel."""
+    """Each panel agrees with Grafana's schema."""
     assert [line for line in complaints.splitlines() if not line.startswith(("mistake-", " "))] == []
 
 
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda number: MISTAKES[number][1])
 def test_a_mistake_is_seen(complaints: str, number: int) -> None:
-    """What is misspelt anywhere, or has a value that Grafana does not know, is not let through."""
+    """A misspelled key or a value that Grafana does not know is reported."""
     assert re.search(rf"^mistake-{number}\.ts\(.*error TS", complaints, re.MULTILINE)
 
 
 def test_the_lock_names_no_registry() -> None:
-    """What is installed is pinned by its hash, and comes from wherever the machine has it from."""
+    """Packages are pinned by hash, and the lock names no registry."""
     packages = json.loads(LOCK.read_text())["packages"]
     assert [name for name, package in packages.items() if name and "integrity" not in package] == []
     assert re.findall(r"https?://\S*", LOCK.read_text()) == []

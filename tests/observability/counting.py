@@ -1,9 +1,9 @@
-"""A site of several programs that a Prometheus scrapes, and what it was seen to send by those it sent it to.
+"""A site of several programs that Prometheus scrapes, and servers that count the site's requests.
 
-What `increase()` is to say "± 1 scrape" means: it knows a counter at its scrapes only, so what is sent between the edge
-of the window and the scrape nearest to it may be counted or not, and it guesses that by drawing the line on. Here the
-edges of a window *are* scrapes, each made while nobody sends anything. So nothing is left to guess: `increase()` has to
-say exactly what was sent, however many scrapes were missed in between.
+`increase()` is exact up to one scrape: it knows a counter at its scrapes only, so requests between the edge of the
+window and the nearest scrape may be counted or not, and it extrapolates them. Here the edges of a window *are* scrapes,
+each made while no request is in flight. So nothing is extrapolated: `increase()` has to equal the number of requests,
+however many scrapes were missed in between.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Window:
 
 @dataclass
 class Stand:
-    """Everything there is, and what the tests do with it."""
+    """The site, its servers and Prometheus, with actions on them."""
 
     upstreams: Upstreams
     site: Site
@@ -67,7 +67,7 @@ class Stand:
 
     @contextmanager
     def watched(self) -> Iterator[Window]:
-        """Look at what is done in the block; when it is left, nobody may be sending any more."""
+        """Record the window of the block; at its end, no request may be in flight."""
         before = self.arrived()
         window = Window(self.prometheus.wait_for_scrape())
         assert self.arrived() == before, "somebody sent something at the edge of the window"
@@ -78,8 +78,8 @@ class Stand:
         assert self.arrived() - before == window.sent, "somebody sent something at the edge of the window"
 
     def increase(self, window: Window) -> dict[str, int]:
-        """Return what Prometheus says was sent in `window`, by role; without the zeros."""
-        # A millisecond more: later releases of Prometheus leave out what is on the left edge.
+        """Return the requests in `window` by role according to Prometheus, without zeros."""
+        # One millisecond more: later releases of Prometheus exclude the left edge.
         milliseconds = round((window.ended - window.began) * 1000) + 1
         found = self.prometheus.query(f"sum by (role) (increase({ATTEMPTS}[{milliseconds}ms]))", window.ended)
         return {labels.get("role", ""): round(value) for labels, value in found if round(value)}

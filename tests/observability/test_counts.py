@@ -1,6 +1,6 @@
-"""What a real Prometheus says was sent, and what was: through kills, deployments and containers.
+"""The requests that Prometheus counts equal those that were sent, despite kills, deployments and containers.
 
-How exactly, and why: tests/observability/counting.py.
+tests/observability/counting.py says how exactly, and why.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def celery(stand: Stand, *, executables: Sequence[Sequence[str]] = ((sys.executa
 
 
 def test_visitors(stand: Stand) -> None:
-    """Of what several processes of gunicorn send, each request is counted once, and as the web's."""
+    """Each request of several processes of gunicorn is counted once, with the role web."""
     with stand.watched() as window:
         stand.visit(stand.slugs[:12])
     assert window.sent > 40
@@ -89,7 +89,7 @@ def test_visitors(stand: Stand) -> None:
 
 
 def test_a_job_between_two_scrapes(stand: Stand) -> None:
-    """So is what a command sends that Prometheus never saw anything of while it ran."""
+    """Requests of a command that ran between two scrapes are counted too."""
     with stand.watched() as window:
         stand.prometheus.suspend()
         began = time.time()
@@ -115,7 +115,7 @@ def test_all_at_once(stand: Stand) -> None:
     assert sum(increase.values()) == window.sent
 
 
-# Killed. What is in flight then is lost, for nobody lives to count it; nothing else is.
+# Killed processes. Only requests in flight are lost, because no process is left to count them.
 
 
 def test_a_process_of_gunicorn_is_killed(stand: Stand) -> None:
@@ -136,7 +136,7 @@ def test_a_process_of_gunicorn_is_killed(stand: Stand) -> None:
 
 @pytest.mark.parametrize("victim", ["a process of its pool", "the one that started them"])
 def test_a_worker_of_celery_is_killed(stand: Stand, victim: str) -> None:
-    """What its processes had counted stays, and what those count that live on is added."""
+    """The counts of killed processes stay, and those of the others are added."""
     with stand.watched() as window, celery(stand) as [works]:
         before = stand.arrived()
         stand.site.run("update_packages", "--celery", "--detach", *stand.slugs)
@@ -158,7 +158,7 @@ def test_a_worker_of_celery_is_killed(stand: Stand, victim: str) -> None:
 
 
 def test_a_job_is_killed(stand: Stand) -> None:
-    """In its midst, with several calls in flight; the next run of it goes on counting."""
+    """After a job was killed with several calls in flight, its next run continues its counters."""
     with stand.watched() as window:
         for upstream in stand.upstreams.all:
             upstream.latency = 0.2
@@ -177,12 +177,12 @@ def test_a_job_is_killed(stand: Stand) -> None:
 # Deployed anew, and in containers.
 
 
-def test_a_deployment_wipes_the_files_of_one_role(stand: Stand) -> None:
-    """Counters of that role begin anew, and Prometheus takes it for that: no spike, nothing is lost."""
+def test_a_deployment_deletes_the_files_of_one_role(stand: Stand) -> None:
+    """The counters of that role restart at 0, which Prometheus handles as a reset, without a spike or a loss."""
     with stand.watched() as window:
         stand.visit(stand.slugs[:12])
         stand.site.run("update_packages", *stand.slugs[:6])
-        stand.prometheus.wait_for_scrape()  # what no scrape has seen when the files go is lost: ± 1 scrape
+        stand.prometheus.wait_for_scrape()  # counts since the last scrape are lost with the files: ± 1 scrape
         stand.redeploy_web()
         stand.prometheus.wait_for_scrape()
         stand.visit(stand.slugs[12:])
@@ -201,7 +201,7 @@ def test_containers_with_the_same_process_ids(stand: Stand) -> None:
 
 
 def in_namespace() -> list[str]:
-    """Return what runs Python as process 1 of a namespace of its own."""
+    """Return a command that runs Python as process 1 of a namespace of its own."""
     command = [shutil.which("unshare") or cannot("unshare is not there; Debian's package util-linux has it")]
     command += ["--pid", "--fork", "--mount-proc", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     done = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)

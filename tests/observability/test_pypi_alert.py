@@ -1,6 +1,6 @@
-"""PyPI goes down under a site that is visited, and comes back: what operators are told, by the rules as shipped.
+"""The alerts that operators get, by the rules as shipped, when PyPI goes down under a site with visitors and recovers.
 
-Only their windows are shorter, all by the same factor, as are the times for which Alertmanager gathers alerts.
+Only the windows of the rules and the waits of Alertmanager are shorter, all by the same factor.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def alerting(webhook: Webhook) -> dict[str, Any]:
 
 @contextmanager
 def visits(port: int, slugs: Sequence[str]) -> Iterator[None]:
-    """Let somebody refresh packages all the time, a few at once."""
+    """Let visitors refresh packages continuously, a few at once."""
     visitor, turns, lock, stop = Visitor(port), cycle(slugs), threading.Lock(), threading.Event()
 
     def go_on() -> None:
@@ -83,7 +83,7 @@ def webhook() -> Iterator[Webhook]:
 
 @pytest.fixture
 def prometheus(upstreams: Upstreams, webhook: Webhook, tmp_path: Path, django_db_blocker: Any) -> Iterator[Prometheus]:
-    """Of a site that is visited, with the rules; what it alerts of reaches the webhook."""
+    """Run Prometheus with the rules for a site with visitors; its alerts are sent to the webhook."""
     port = free_port()
     rules = []
     for path, text in rule_files(SCALE).items():

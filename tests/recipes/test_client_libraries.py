@@ -1,4 +1,4 @@
-"""docs/client-libraries.md, with the real packages: each example is run as it stands there."""
+"""Each example of docs/client-libraries.md, run unchanged with the real package."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(name: str) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def clock(outbound_http: OutboundHTTP) -> Iterator[FakeClock]:
-    """No test waits, and nobody else sleeps: a library that does has not been switched off."""
+    """No test waits; a library that sleeps itself fails the test, because its own retries are not disabled."""
     with mock.patch("time.sleep", side_effect=AssertionError("something sleeps")):
         yield outbound_http.clock
 
@@ -75,7 +75,7 @@ def serve() -> Iterator[Any]:
 
 
 def test_the_versions_are_those_that_are_tested() -> None:
-    """The table names what is installed here."""
+    """The table has the installed versions."""
     rows = re.findall(r"^\| `([^`]+)` \| ([\d.]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(rows) == 8
     assert dict(rows) == {name: version(name) for name, _ in rows}
@@ -119,7 +119,7 @@ def pygithub() -> Iterator[Any]:
 
 
 def test_pygithub(pygithub: Any, responses: responses_library.RequestsMock, clock: FakeClock) -> None:
-    """A 503 is retried by the policy, and by nobody else."""
+    """A 503 is retried by the policy only."""
     url = "https://api.github.com:443/repos/django/django"
     responses.get(url, status=503)
     responses.get(url, json={"full_name": "django/django", "stargazers_count": 7})
@@ -144,7 +144,7 @@ def test_pygithub_does_not_retry_on_its_own(
 def test_python_gitlab(
     status: int, headers: dict[str, str], responses: responses_library.RequestsMock, clock: FakeClock
 ) -> None:
-    """Four attempts are made, with our delays, whatever the status; then the error is python-gitlab's."""
+    """For any status, four attempts are made with our delays, and the error is python-gitlab's."""
     gitlab = run("python-gitlab")["gitlab"]
     responses.get("https://gitlab.com/api/v4/version", status=status, headers=headers, json={"message": "busy"})
     with pytest.raises(GitlabHttpError, match="busy"):
@@ -154,7 +154,7 @@ def test_python_gitlab(
 
 
 def test_python_gitlab_gets_its_answer(responses: responses_library.RequestsMock) -> None:
-    """What was retried is parsed, and paged, by python-gitlab."""
+    """python-gitlab parses and pages the answers of retried calls."""
     gitlab = run("python-gitlab")["gitlab"]
     responses.get("https://gitlab.com/api/v4/projects/1", status=502)
     responses.get("https://gitlab.com/api/v4/projects/1", json={"id": 1, "star_count": 7})
@@ -222,7 +222,7 @@ def test_requests_cache(serve: Any, clock: FakeClock) -> None:
 
 
 def test_the_facade_yields_to_requests_cache() -> None:
-    """install_cache() replaces requests.Session, and that is what `core.http.requests` gives."""
+    """install_cache() replaces requests.Session, and `core.http.requests` returns the replacement."""
     with requests_cache.enabled(backend="memory"):
         assert isinstance(facade.Session(), requests_cache.CachedSession)
         assert facade.get is requests.get

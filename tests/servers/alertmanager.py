@@ -43,7 +43,7 @@ class Alertmanager:
 
 @contextmanager
 def running_alertmanager(directory: Path, configuration: Mapping[str, Any]) -> Iterator[Alertmanager]:
-    """Run one, on a free port. Skips where none is installed."""
+    """Run Alertmanager on a free port. Skips if it is not installed."""
     name = "prometheus-alertmanager"  # Debian's; its makers call it alertmanager
     binary = shutil.which(name) or shutil.which("alertmanager") or cannot(f"{name} is not there; Debian has it")
     directory = directory / "alertmanager"

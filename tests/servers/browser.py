@@ -19,7 +19,7 @@ _PATIENCE = 60
 
 @contextmanager
 def running_chromium(directory: Path) -> Iterator[Chrome]:
-    """Run a browser without a window, with a profile below `directory`. Skips where none is installed."""
+    """Run a headless browser with a profile below `directory`. Skips if none is installed."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         cannot("chromium or chromedriver is not installed (Debian: chromium, chromium-driver)")

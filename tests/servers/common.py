@@ -1,4 +1,4 @@
-"""What all servers that tests start have in common."""
+"""Helpers of all servers that tests start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIRECT = build_opener(ProxyHandler({}))
 
 
 def cannot(reason: str) -> NoReturn:
-    """Skip, for nobody needs every server to work on the site; but the gate must not pass without them."""
+    """Skip, because work on the site does not need every server; but with CI set, fail."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""Processes that make calls when told to, and share the state of their upstreams through a Redis server.
+"""Processes that make calls on command, and share the state of their upstreams through a Redis server.
 
 with Member(redis.url, upstream.netloc, retries=0) as member:
     print(member.get("/path"))
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Called:
-    """What a call came to: the status, or the name of the error."""
+    """The result of a call: the status, or the name of the error."""
 
     outcome: str
     seconds: float
@@ -32,7 +32,7 @@ class Member:
     def __init__(
         self, cache_url: str | None, netloc: str, *, socket_timeout: float = 0.5, patience: float = 0.1, **policy: Any
     ) -> None:
-        """Start it. `patience`: how long its calls wait for an election, where a busy machine must not matter."""
+        """Start the process. `patience`: how long its calls wait for an election, longer on a busy machine."""
         setup = {"cache": cache_url, "netloc": netloc, "timeout": socket_timeout, "patience": patience}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.servers.fleet", json.dumps({**setup, "policy": policy})],
@@ -52,7 +52,7 @@ class Member:
         self._process.communicate()
 
     def get(self, path: str = "/") -> Called:
-        """Make a call, and return what it came to."""
+        """Make a call, and return its result."""
         return Called(*self._ask(f"get {path}"))
 
     def begin(self, path: str = "/") -> None:
@@ -67,7 +67,7 @@ class Member:
         return str(self._ask("state"))
 
     def end(self, timeout: float) -> str:
-        """Let it end, and return what it logged: each line its level and its text."""
+        """End the process, and return the level and text of each log line."""
         _, log = self._process.communicate(timeout=timeout)
         assert self._process.returncode == 0, log
         return log
@@ -131,7 +131,7 @@ def main(setup: dict[str, Any]) -> None:
         else:
             upstream = process.current().upstream(origin_of(f"http://{setup['netloc']}/"))
             answer = upstream.breaker.state if upstream.breaker else "none"
-        print(json.dumps(answer), flush=True)  # noqa: T201 - to whoever gave the command
+        print(json.dumps(answer), flush=True)  # noqa: T201 - read by the test
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own, which can be killed and started again on what it has stored."""
+"""A PostgreSQL server of the tests, which can be killed and started again with its data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PostgreSQL:
 
     def start(self) -> None:
         """Start it, and return when it answers. After `kill` it puts its data in order first."""
-        # fsync=off: what a killed process wrote is with the kernel, and safe there; only a power cut loses it.
+        # fsync=off: writes of a killed process are in the kernel, so only a power failure loses them.
         options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self._directory} -c fsync=off"
         options += f" -c max_connections={self._connections}"
         self._run("pg_ctl", "start", "--wait", "--log", str(self._directory / "log"), "--options", options)
@@ -51,7 +51,7 @@ class PostgreSQL:
             with suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
         wait_until(lambda: not any(map(_runs, family)), LONGEST, "PostgreSQL is dead")
-        # Where nobody cleans up after the dead, it would pass for running still.
+        # If no process reaps zombies, a zombie would count as running.
         for lock in (self._data / "postmaster.pid", *self._directory.glob(".s.PGSQL.*")):
             lock.unlink()
 
@@ -73,7 +73,7 @@ class PostgreSQL:
 
 @contextmanager
 def running_postgresql(*, connections: int = 20) -> Iterator[PostgreSQL]:
-    """Run a server, on a free port and in a directory of its own. Skips where none is installed."""
+    """Run a server on a free port and in a directory of its own. Skips if it is not installed."""
     # Not below tmp_path: that is closed to other users, and too long a path for a socket.
     directory = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
@@ -94,7 +94,7 @@ def _newest_binaries() -> Path:
 
 
 def _as_its_user(directory: Path) -> list[str]:
-    """Return what to put before a command: the server refuses to run as root."""
+    """Return the prefix of a command that runs it as another user, because the server refuses to run as root."""
     if os.geteuid() != 0:
         return []
     try:
@@ -106,7 +106,7 @@ def _as_its_user(directory: Path) -> list[str]:
 
 
 def _runs(process: int) -> bool:
-    """Tell whether it is there, and no zombie that waits for its parent to take note."""
+    """Return whether the process exists and is no zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

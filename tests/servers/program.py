@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Program:
-    """`python …`, started at once; what it says goes to a file."""
+    """`python …`, started at once; its output goes to a file."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Program:
         *,
         executable: Sequence[str] = (sys.executable,),
     ) -> None:
-        """Start it. `executable`: something else than Python, or what to run Python with."""
+        """Start the program. `executable`: another program than Python, or a command that runs Python."""
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -75,7 +75,7 @@ class Program:
         self._process.send_signal(number)
 
     def wait_for_answer(self, url: str, seconds: float) -> None:
-        """Wait until `url` is answered with 200. Raises `AssertionError` with what it said where it ends instead."""
+        """Wait until `url` is answered with 200. Raises `AssertionError` with the output if it ends."""
 
         def answers() -> bool:
             assert not self.ended, self.said
@@ -92,7 +92,7 @@ class Program:
         return self._process.wait(seconds)
 
     def stop(self, seconds: float) -> None:
-        """Ask it to end, and wait for that; then end whatever of it is left."""
+        """Send SIGTERM and wait; then kill all processes that are left."""
         if not self.ended:
             self.signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):

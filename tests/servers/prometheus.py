@@ -1,4 +1,4 @@
-"""A Prometheus server of our own, which scrapes what a test runs.
+"""A Prometheus server of the tests, which scrapes the processes of a test.
 
 with running_prometheus(tmp_path, ["127.0.0.1:8000"], token="secret") as prometheus:
     prometheus.wait_for_scrape()
@@ -75,7 +75,7 @@ class Prometheus:
         ]
 
     def targets(self) -> list[dict[str, Any]]:
-        """Return what it scrapes, and how that went the last time."""
+        """Return its targets, with the results of the last scrapes."""
         found: list[dict[str, Any]] = self.ask("targets", state="active")["activeTargets"]
         return found
 
@@ -124,10 +124,10 @@ def running_prometheus(
     rules: Iterable[Path] = (),
     alertmanagers: Sequence[str] = (),
 ) -> Iterator[Prometheus]:
-    """Run a server, on a free port. Skips where none is installed.
+    """Run a server on a free port. Skips if it is not installed.
 
     :param targets: addresses, as `host:port`, whose /metrics it scrapes.
-    :param token: what it shows them.
+    :param token: the token that it sends to them.
     :param interval: seconds between scrapes, and between evaluations of the rules.
     :param alertmanagers: addresses, as `host:port`, that it sends alerts to.
     """

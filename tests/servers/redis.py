@@ -19,7 +19,7 @@ class RedisServer:
     """It listens on this machine only."""
 
     def __init__(self, directory: str, *, keep: bool = False) -> None:
-        """Start it. `keep`: on disk, so that it has what it was told when it is started again."""
+        """Start the server. `keep`: store data on disk, so that they are there after a restart."""
         self._directory = directory
         self._keep = keep
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,13 +61,13 @@ class RedisServer:
         assert self._process.poll() is None, "redis-server ended"
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(7) == b"+PONG\r\n"  # and not that it is still reading what it has on disk
+            return connection.recv(7) == b"+PONG\r\n"  # and no error that it is still loading its data
         return False
 
 
 @contextmanager
 def running_redis(*, keep: bool = False) -> Iterator[RedisServer]:
-    """Run a server, on a free port and in a directory of its own. Skips where none is installed."""
+    """Run a server on a free port and in a directory of its own. Skips if it is not installed."""
     if shutil.which("redis-server") is None:
         cannot("redis-server is not installed")
     with tempfile.TemporaryDirectory(prefix="redis-") as directory:

@@ -23,7 +23,7 @@ _ALIAS = "site"
 
 
 class Site:
-    """What it lists are the packages of a world."""
+    """The site, with the packages of a world."""
 
     def __init__(self, upstreams: Upstreams, directory: Path, database_url: str, **environment: str) -> None:
         """`environment`: variables besides those that every site needs."""
@@ -35,7 +35,7 @@ class Site:
             **upstreams.environment,
             **dict.fromkeys(_TOKENS, ""),
             "CACHE_URL": "",
-            "CELERY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",  # where nobody is
+            "CELERY_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",  # an address without a server
             "DATABASE_URL": database_url,
             "DEBUG": "false",
             "DJANGO_SETTINGS_MODULE": "tests.servers.hurried.settings",
@@ -68,18 +68,18 @@ class Site:
         return Program(["manage.py", *command], {**self.environment, **environment}, self.log(command[0]))
 
     def log(self, name: str) -> Path:
-        """Return where a new program is to write what it says."""
+        """Return the path of the log of a new program."""
         self._programs += 1
         return self._directory / f"{self._programs:02}-{name}.log"
 
     def run(self, *command: str) -> str:
-        """Run a command that is to succeed. Returns what it said."""
+        """Run a command that has to succeed. Returns its output."""
         program = self.start(*command)
         with program:
             assert program.wait(LONGEST) == 0, program.said
         return program.said
 
-    # What is stored
+    # The stored data
 
     @property
     def packages(self) -> list[Package]:
@@ -93,7 +93,7 @@ class Site:
 
     @property
     def claims(self) -> set[tuple[str, str]]:
-        """Which sources of which packages are queued, or in somebody's hand."""
+        """The sources of packages that are queued or claimed."""
         return {(claim.package.slug, claim.source) for claim in Claim.objects.using(_ALIAS).select_related("package")}
 
     @property
@@ -108,7 +108,7 @@ class Site:
 
     @property
     def behind(self) -> list[str]:
-        """Say which packages are not up to date, and what of them."""
+        """Return the packages that are not up to date, with the reasons."""
         stored = {package.slug: package for package in self.packages}
         return [
             f"{package.slug}: {', '.join(wrong)}: {[str(row.in_words) for row in stored[package.slug].sources.all()]}"
@@ -117,7 +117,7 @@ class Site:
         ]
 
     def settled(self) -> bool:
-        """Tell whether nothing is due, queued, or in hand. Not while the database is away."""
+        """Return whether nothing is due, queued or claimed; False while the database is away."""
         try:
             return not self.due and not self.claims
         except (OperationalError, InterfaceError):
@@ -130,7 +130,7 @@ class Site:
         Claim.objects.using(_ALIAS).filter(until__gt=ended).update(until=ended)
 
     def drop_the_queue(self) -> None:
-        """Let nothing be queued or in hand, once all who had it were killed."""
+        """Delete all tickets and claims, after their owners were killed."""
         Claim.objects.using(_ALIAS).all().delete()
 
     def make_everything_due(self) -> None:

@@ -1,4 +1,4 @@
-"""The site as gunicorn serves it, and somebody who visits it."""
+"""The site under gunicorn, and a visitor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKEN = "for scrapes only"
 
 
 def measured_site(upstreams: Upstreams, directory: Path) -> Site:
-    """Make a site whose processes share their metrics, and whose pages somebody may visit; with `TOKEN`, /metrics."""
+    """Make a site whose processes share their metrics, with an account for a visitor and `TOKEN` for /metrics."""
     shared = {"PROMETHEUS_MULTIPROC_DIR": str(directory / "metrics"), "METRICS_TOKENS": TOKEN}
     site = Site(upstreams, directory, f"sqlite:///{directory / 'site.sqlite3'}", **shared, **VISITED)
     site.fill()
@@ -48,7 +48,7 @@ class _Stay(HTTPRedirectHandler):
 
 
 class Visitor:
-    """Somebody with an account. Several threads may send the same one."""
+    """A visitor with an account. Several threads may use the same one."""
 
     def __init__(self, port: int) -> None:
         """Log in, with the account that `measured_site` has made."""

@@ -1,4 +1,4 @@
-"""What type checkers say of code that uses core.http."""
+"""Type checkers accept correct uses of core.http and reject wrong ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_public_name_is_used() -> None:
 
 
 def test_type_checkers_know_all_public_names_of_requests() -> None:
-    """What requests exports, core.http.requests exports as well."""
+    """core.http.requests exports all names of requests."""
     assert http.requests.__file__
     tree = ast.parse(Path(http.requests.__file__).read_text(encoding="utf-8"))
     imported = {alias.asname for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}

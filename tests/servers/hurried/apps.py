@@ -20,7 +20,7 @@ class HurriedConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        """Shorten what nobody can wait for. Their order is that of the real ones: each is longer than the one before.
+        """Shorten times that tests cannot wait for. As with the real ones, each is longer than the one before.
 
         Time of a fetch < soft limit < hard limit < lease < when a message is sent again < when the broker does.
         """

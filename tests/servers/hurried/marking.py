@@ -1,4 +1,4 @@
-"""Let each request tell which fetch it belongs to: so the servers can see whether two were at the same at once."""
+"""Mark each request with its fetch, so that the servers can see if two did the same at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The site's own settings and times, with requests that tell which fetch they belong to."""
+"""The site's own settings and times, with requests that are marked with their fetch."""
 
 from config.settings import *  # noqa: F403 - the environment shapes them
 
