@@ -63,10 +63,10 @@ def test_settings_refuse_without_the_password(name: str, shape: str) -> None:
 
 
 @pytest.mark.parametrize("name", ADDRESSES)
-@pytest.mark.parametrize("password", PASSWORDS)
-def test_an_encoded_password_is_accepted(name: str, password: str) -> None:
+def test_an_encoded_password_is_accepted(name: str) -> None:
     """A password that is encoded as the error says is accepted."""
-    settings_with(**{name: f"{ADDRESSES[name]}://user:{quote(password, safe='')}@127.0.0.1:1/1"})
+    for password in PASSWORDS:
+        settings_with(**{name: f"{ADDRESSES[name]}://user:{quote(password, safe='')}@127.0.0.1:1/1"})
 
 
 @pytest.mark.parametrize("value", ["redis://s3cret@127.0.0.1:1/s3cret", "redis://user:123/s3cret127.0.0.1:1/1"])

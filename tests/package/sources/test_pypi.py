@@ -241,12 +241,14 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault[:30])
 class TestFailures:
     """PyPI does not answer, or not with a project."""
 
-    def test_data_is_kept_and_the_error_recorded(self, fetched: Package, pypi: CannedPyPI, fault: str) -> None:
-        """After any failure of PyPI, the package keeps its data, and records when and why the refresh failed."""
+    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault[:30])
+    def test_data_is_kept_and_the_error_recorded(
+        self, fetched: Package, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture, fault: str
+    ) -> None:
+        """After any failure of PyPI, the package keeps its data, and records and logs when and why it failed."""
         before, now = snapshot(fetched), timezone.now()
         break_pypi(pypi, fault)
         result = refresh(fetched)
@@ -259,7 +261,10 @@ class TestFailures:
         assert package.last_exception_at >= now
         assert package.last_exception_count == 1
         assert package.pypi_missing_since is None
+        [warning] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert "fortune" in warning
 
+    @pytest.mark.parametrize("fault", ["503", "refused", "null"])
     def test_failures_are_counted_until_one_goes_well(self, fetched: Package, pypi: CannedPyPI, fault: str) -> None:
         """Failures in a row are counted until a success."""
         break_pypi(pypi, fault)
@@ -270,16 +275,6 @@ class TestFailures:
         refresh(fetched)
         package = Package.objects.get()
         assert (package.last_exception, package.last_exception_at, package.last_exception_count) == ("", None, 0)
-
-    def test_failures_are_logged(
-        self, fetched: Package, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture, fault: str
-    ) -> None:
-        """The log has the failure at WARNING, once."""
-        break_pypi(pypi, fault)
-        refresh(fetched)
-        warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        assert len(warnings) == 1
-        assert "fortune" in warnings[0]
 
 
 @pytest.mark.parametrize("name", ["misfortune", "fortune2", "for-tune", "fortune\ud800", "x" * 10_000])

@@ -18,8 +18,6 @@ from tests.package.conftest import CannedPyPI, MakePackage, of
 from tests.package.sources.pypi_json import PACKAGE_FIELDS, Project
 from tests.upstreams.pypi import project
 
-pytestmark = pytest.mark.slow
-
 NESTED = pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")], ids=str)
 
 

@@ -14,8 +14,6 @@ from tests.package.conftest import CannedPyPI, of
 from tests.package.sources.pypi_json import LONG, Project, stored
 from tests.upstreams.pypi import project
 
-pytestmark = pytest.mark.slow
-
 Change = Callable[[Project], object]
 
 NUL = "MIT\0"
