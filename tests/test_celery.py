@@ -62,7 +62,7 @@ def test_every_package_is_queued_for_a_worker(host: str) -> None:
 
 @pytest.mark.django_db  # Celery has Django check the models
 def test_tasks_are_known_to_workers() -> None:
-    """By the names that messages have."""
+    """Workers have tasks with the names in the messages."""
     assert current_app == celery_app
     celery_app.loader.import_default_modules()
     assert {"package.tasks.plan", "package.tasks.fetch"} <= set(celery_app.tasks)
@@ -79,7 +79,7 @@ def test_scheduled_tasks_exist() -> None:
 
 
 def test_a_task_that_a_worker_did_not_live_to_finish_comes_back() -> None:
-    """It is acknowledged when it is done, and workers take no more than they do."""
+    """A task is acknowledged when it is done, and workers prefetch no messages."""
     for task in ("package.tasks.plan", "package.tasks.fetch"):
         assert celery_app.tasks[task].acks_late
         assert celery_app.tasks[task].reject_on_worker_lost

@@ -213,7 +213,7 @@ def test_images_are_pinned() -> None:
 
 
 def test_metrics_are_kept_together() -> None:
-    """Who counts calls shares the directory."""
+    """All services that make calls share the directory of metrics."""
     counting = {
         name: service
         for name, service in services().items()

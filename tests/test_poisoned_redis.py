@@ -126,7 +126,7 @@ def test_a_worker_runs_none(redis_server: RedisServer, stored: redis.Redis, orde
 
 
 def test_nothing_else_of_the_site_reads_pickles() -> None:
-    """Its cache is JSON, its tasks and results are JSON, and its sessions are in the database, as JSON."""
+    """Cache, tasks and results of the site are JSON, and so are its sessions, which are in the database."""
     settings = settings_with(CACHE_URL="redis://cache.example:6379/0")
     assert {name: cache["OPTIONS"]["serializer"] for name, cache in settings["CACHES"].items()} == {
         "default": "core.http.django.json_serializer.JSONSerializer"

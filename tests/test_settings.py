@@ -59,7 +59,7 @@ SERVERS = {
 
 @pytest.mark.parametrize("name", SERVERS)
 class TestServers:
-    """Where the sources are: PYPI_URL and its like."""
+    """The addresses of sources: PYPI_URL and others."""
 
     @pytest.mark.parametrize(
         ("url", "host"),
@@ -139,7 +139,7 @@ class TestGitLabServers:
 
     @pytest.mark.parametrize("value", ["git.example.org", "https://git.example.org,ftp://x", "https://[::1"])
     def test_that_make_no_sense_are_refused(self, value: str) -> None:
-        """By the name of the variable."""
+        """Invalid values are refused with the name of the variable."""
         with pytest.raises(ImproperlyConfigured, match="GITLAB_SERVERS"):
             settings_with(GITLAB_SERVERS=value)
 
@@ -152,7 +152,7 @@ class TestGitLabServers:
         ],
     )
     def test_have_tokens(self, value: str, tokens: dict[str, str]) -> None:
-        """By host, however that is written; a token may hold an equals sign."""
+        """Tokens are set by host, in any spelling; a token may contain an equals sign."""
         assert settings_with(GITLAB_SERVER_TOKENS=value)["GITLAB_SERVER_TOKENS"] == tokens
 
     @pytest.mark.parametrize("value", ["s3cret", "git.example.org=abc,s3cret", "=s3cret"])
@@ -286,7 +286,7 @@ class TestExpectedJobs:
 
 
 def test_the_site_passes_the_checks_for_deployment() -> None:
-    """Nothing that Django warns of at deployment is wrong in a site set up as it should be."""
+    """`manage.py check --deploy` reports nothing for a site with the documented settings."""
     done = manage(
         "check",
         "--deploy",

@@ -129,7 +129,7 @@ class TestGetPyPIUrl:
     def test_all_candidates_share_one_time_budget(
         self, responses: responses_library.RequestsMock, outbound_http: OutboundHTTP, timeout: float
     ) -> None:
-        """However many names there are to try, the page that asks waits no longer than `timeout`."""
+        """All candidate names share one time budget, `timeout`."""
 
         def slow(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
             outbound_http.clock.advance(timeout * 0.4)

@@ -62,7 +62,7 @@ def ends(names: dict[str, Any], *script: Reply) -> tuple[Any, int]:
 
 @pytest.mark.parametrize("page", ["urllib3-retry.md", "tenacity.md", "pybreaker.md", "loop.md"])
 def test_before_and_after_fetch_the_same(page: str) -> None:
-    """Where all is well, both get the answer with one request."""
+    """Without failures, both versions get the answer with one request."""
     for heading in ("Before", "After"):
         _, requests_made = ends(code(page, heading), reply(200, b'{"fine": true}'))
         assert requests_made == 1

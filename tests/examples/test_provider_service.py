@@ -51,7 +51,7 @@ def wait_for_problems(service: Service, github: str | None) -> Answer:
 
 
 def test_an_outage_of_one_provider(service: Service, github: BreakableServer, libraries_io: BreakableServer) -> None:
-    """Its last answer is served while it is down, the other's part stays fresh, and it is asked again on its return."""
+    """During an outage, the last answer of a provider is served; after it, the provider is requested again."""
     before = wait_for_problems(service, None)
     assert before.body["github"]["data"] == {
         "stars": 4500,

@@ -11,7 +11,7 @@ from tests.servers.program import ROOT
 
 
 def test_mypy_strict_accepts_them(library: Path, tmp_path: Path) -> None:
-    """They pass with --strict, checked against the types of the installed library."""
+    """The programs pass mypy --strict with the types of the installed library."""
     options = (
         "--strict",
         "--config-file=",

@@ -40,7 +40,7 @@ def test_the_generator_knows_of_it() -> None:
 
 
 def test_generating_it_again_gives_the_same() -> None:
-    """Nothing in the file depends on when or where it was made."""
+    """Generating the file again gives the same content."""
     assert dashboard.files() == dashboard.files()
 
 
@@ -96,7 +96,7 @@ def test_variables_are_used_and_known() -> None:
 
 
 def test_a_site_of_one_process_has_no_role() -> None:
-    """All roles: also series without that label, of a site that has no PROMETHEUS_MULTIPROC_DIR."""
+    """The value for all roles includes series without a role, as of a site without PROMETHEUS_MULTIPROC_DIR."""
     role = next(variable for variable in DOCUMENT["templating"]["list"] if variable["name"] == "role")
     assert (role["includeAll"], role["allValue"], role["current"]["value"]) == (True, ".*", ["$__all"])
     matchers = re.findall(r'\brole\s*(\W+)"', " ".join(_expressions()))

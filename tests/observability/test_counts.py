@@ -119,7 +119,7 @@ def test_all_at_once(stand: Stand) -> None:
 
 
 def test_a_process_of_gunicorn_is_killed(stand: Stand) -> None:
-    """Its counts stay, the others' too, and it does not stay in flight for ever."""
+    """After a process was killed, all counts stay, and its calls are no longer in flight."""
     with stand.watched() as window, ThreadPoolExecutor(1) as pool:
         stand.visit(stand.slugs[:12])
         stand.hang()

@@ -71,7 +71,7 @@ class TestList:
 
     @pytest.mark.django_db
     def test_is_for_reading(self, client: Client) -> None:
-        """Nothing can be posted to it."""
+        """The page cannot be posted to."""
         assert client.post("/").status_code == 405
 
 

@@ -249,7 +249,7 @@ def test_pypistats(serve: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 
 
 def test_boto3(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its retries are its own, and nothing of core.http runs."""
+    """boto3 makes its own retries, without core.http."""
     buckets = b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>"
     server = serve(reply(503), reply(200, buckets))
     for name, value in {

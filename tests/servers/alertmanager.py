@@ -15,7 +15,7 @@ from tests.servers.program import Program
 
 
 class Alertmanager:
-    """It listens on this machine only, and has no peers."""
+    """An Alertmanager that listens on the loopback interface and has no peers."""
 
     def __init__(self, directory: Path, configuration: Mapping[str, Any], binary: str) -> None:
         """Start it, with its data below `directory`."""

@@ -17,7 +17,7 @@ from tests.servers.program import children
 
 
 class PostgreSQL:
-    """It listens on this machine only, and trusts everybody there."""
+    """A PostgreSQL server that listens on the loopback interface, and needs no password."""
 
     def __init__(self, directory: Path, *, connections: int = 20) -> None:
         """Make one that stores below `directory`, and start it."""
@@ -32,7 +32,7 @@ class PostgreSQL:
 
     @property
     def url(self) -> str:
-        """That of a database on it."""
+        """The URL of a database."""
         return f"postgres://tests@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:

@@ -55,7 +55,7 @@ class Prometheus:
 
     @property
     def said(self) -> str:
-        """Its log, to show where a test fails."""
+        """The log, for the message of a failing test."""
         return self._program.said
 
     def query(self, expression: str, at: float | None = None) -> list[Sample]:

@@ -98,7 +98,7 @@ class Site:
 
     @property
     def queue(self) -> list[str]:
-        """All packages, in the order in which they are to be refreshed."""
+        """The slugs of all packages, in the order of their refresh."""
         return list(in_order(Package.objects.using(_ALIAS).all()).values_list("slug", flat=True))
 
     @property

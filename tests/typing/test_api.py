@@ -38,7 +38,7 @@ def test_mypy_strict_accepts_it(tmp_path: Path) -> None:
 
 
 def test_pyright_strict_accepts_it() -> None:
-    """So it is with pyright, in strict mode."""
+    """The code passes pyright in strict mode."""
     if not (find_spec("pyright") and shutil.which("node")):
         cannot("pyright or node is not there; Debian's package nodejs has the latter")
     assert run("pyright", "--pythonpath", sys.executable) == ""

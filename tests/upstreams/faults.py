@@ -199,7 +199,7 @@ def Half(status: int, *, seed: int = 1, on: str = "") -> Sequence:  # noqa: N802
 
 
 class FirstOf(Fault):
-    """Of several faults the first that is on the path."""
+    """Several faults, of which the first that matches the path is used."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__()

@@ -47,7 +47,7 @@ class PyPI(_Index):
 
 
 class PyPIStats(_Index):
-    """It sends neither ETags nor JSON with its errors."""
+    """PyPI Stats, whose errors have neither ETags nor JSON."""
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/api/packages/{name}/recent", self._recent)]

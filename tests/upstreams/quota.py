@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Quota:
-    """So many requests in each `window` of seconds; the first window begins when this is made."""
+    """A limit of requests in each `window` of seconds; the first window begins with the object."""
 
     limit: int
     window: float = 3600.0

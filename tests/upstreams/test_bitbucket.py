@@ -36,7 +36,7 @@ def test_repository(url: str, repo: FakeRepo) -> None:
 
 
 def test_commits(url: str, repo: FakeRepo) -> None:
-    """Who follows the pages sees all commits once, though nobody says how many there are."""
+    """The pages contain all commits once, without their number."""
     seen, following = [], f"{url}/commits?pagelen=100"
     while following:
         data = requests.get(following).json()

@@ -46,7 +46,7 @@ def test_on_a_path(url: str, github: GitHub, upstreams: Upstreams, pick: Pick) -
 
 
 def test_black_hole(url: str, github: GitHub) -> None:
-    """Nothing is answered until the fault is lifted; then all that waited is."""
+    """Requests are not answered until the fault is removed, and then all of them are."""
     github.fault = faults.BlackHole()
     statuses: list[int] = []
     threads = [threading.Thread(target=lambda: statuses.append(requests.get(url).status_code)) for _ in range(3)]

@@ -67,7 +67,7 @@ def test_commit_count(url: str, repo: FakeRepo, github: GitHub) -> None:
 
 
 def test_pages(url: str, repo: FakeRepo) -> None:
-    """Who follows the links sees everything once."""
+    """The linked pages contain every item once."""
     seen, following = [], f"{url}/commits?per_page=100&sha={repo.default_branch}"
     while following:
         response = requests.get(following)
@@ -78,7 +78,7 @@ def test_pages(url: str, repo: FakeRepo) -> None:
 
 
 def test_contributors(url: str, repo: FakeRepo) -> None:
-    """Those without an account are left out, unless they are asked for."""
+    """Contributors without an account are included only on request."""
     known = requests.get(f"{url}/contributors?per_page=100").json()
     everyone = requests.get(f"{url}/contributors?per_page=100&anon=1").json()
     assert sum(one["contributions"] for one in everyone) == len(repo.commits)

@@ -99,7 +99,7 @@ def test_empty_and_missing(url: str, gitlab: GitLab, repo: FakeRepo) -> None:
 
 
 def test_quota(url: str, gitlab: GitLab) -> None:
-    """Who asks too much is told when to come again."""
+    """A request beyond the quota is refused with the time of the next window."""
     gitlab.quota = quota = Quota(2, window=60, clock=lambda: 1_000_000.0)
     assert requests.get(url).headers["RateLimit-Remaining"] == "1"
     quota.set(remaining=0, reset_in=20)

@@ -94,7 +94,7 @@ def raising(error: BaseException, module: str) -> Callable[..., Any]:
 
 
 class Metrics:
-    """By how much the series of the process have grown since the test began."""
+    """The growth of the process's series since the test began."""
 
     def __init__(self) -> None:
         self._before = self._now()

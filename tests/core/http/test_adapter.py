@@ -193,7 +193,7 @@ class PretendedSocket:
 def test_a_pretended_socket_answers(
     answer: bytes, foreign: requests.Session, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a test tool hands out sockets that read from memory, their answers arrive."""
+    """Answers from the in-memory sockets of test tools arrive."""
     monkeypatch.setattr(urllib3.util.connection, "create_connection", lambda *_, **__: PretendedSocket(answer))
     assert foreign.get("http://127.0.0.1:1/").content == b"fine"
     assert clock.waits == []

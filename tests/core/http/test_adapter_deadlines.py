@@ -97,7 +97,7 @@ def test_the_attempt_that_the_total_timeout_cuts_off_raises_deadline_exceeded(
 
 
 def test_a_shorter_connect_timeout_is_no_deadline(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
-    """Where the caller's own connect timeout ended the last attempt, the error says so: the total had time left."""
+    """If the caller's connect timeout ended the last attempt, the error is a connect timeout, not a deadline."""
 
     def give_up_connecting(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         clock.advance(0.5)

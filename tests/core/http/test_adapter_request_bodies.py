@@ -27,7 +27,7 @@ def test_a_post_is_sent_once(serve: Serve, session: ResilientSession) -> None:
 
 
 def test_a_post_that_never_left_is_repeated(closed_port: str, session: ResilientSession, clock: FakeClock) -> None:
-    """Where no connection could be made, a POST is safe to try again."""
+    """A POST is retried if no connection could be made."""
     with pytest.raises(requests.ConnectionError):
         session.post(f"http://{closed_port}/", data=b"order")
     assert clock.waits == [1, 2, 4]

@@ -72,7 +72,7 @@ def test_arguments_are_requests_own(responses: responses_library.RequestsMock) -
 
 
 def test_head_does_not_follow_redirects(responses: responses_library.RequestsMock) -> None:
-    """As requests.head: the redirect itself is the answer, unless one asks to follow it."""
+    """As in requests, http.head returns the redirect, unless allow_redirects is set."""
     responses.head(URL, status=302, headers={"Location": f"{URL}x"})
     responses.head(f"{URL}x", status=200)
     assert http.head(URL).status_code == 302
@@ -140,7 +140,7 @@ def test_the_shared_adapter_belongs_to_all_calls(responses: responses_library.Re
 
 
 def test_a_changed_default_of_requests_is_obeyed(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who replaces the function that makes requests' default headers after the import has others in every call."""
+    """A function that replaces requests' default headers after the import is used for every call."""
     process.use(lambda: process.ProcessRegistry(observers=()))
     monkeypatch.setattr(requests.utils, "default_user_agent", lambda: "mine/1.0")
     httpserver.expect_request("/", headers={"User-Agent": "mine/1.0"}).respond_with_data("fine")

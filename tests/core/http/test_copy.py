@@ -202,7 +202,7 @@ def test_a_second_copy_in_one_process_is_refused(copy: Path) -> None:
 
 
 def test_one_folder_under_two_names_is_refused(copy: Path) -> None:
-    """It would be imported twice, as two copies are."""
+    """One folder under two names would be imported twice, so the second import is refused."""
     done = run("import somewhere.outbound; import outbound", copy, copy / "somewhere")
     assert done.stderr.splitlines()[-1].startswith("ImportError: outbound (")
 

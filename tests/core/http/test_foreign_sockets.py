@@ -29,7 +29,7 @@ DRIPS = reply(200, b"", length=100_000, repeat=b"x", every=0.02)
 
 
 class Wrapper:
-    """As pyOpenSSL's, eventlet's and others' are: no socket, but something around one."""
+    """A wrapper around a socket, like those of pyOpenSSL and eventlet."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.wrapped = sock
@@ -61,7 +61,7 @@ def refused(match: str) -> Iterator[None]:
 @pytest.mark.parametrize("verify", [True, False, CA])
 @pytest.mark.usefixtures("pyopenssl")
 def test_pyopenssl_is_refused(verify: bool | str, serve: Serve, metrics: Metrics) -> None:
-    """Its sockets know no deadline: no connection is made, and the error says how to undo it."""
+    """With pyOpenSSL injected, no connection is made, and the error says how to undo the injection."""
     server = serve(reply(200), context=server_context())
     with ResilientSession(Policy(retries=3)) as session:
         session.trust_env = False
@@ -111,7 +111,7 @@ def test_calls_work_after_pyopenssl_was_extracted(serve: Serve) -> None:
 def test_a_socket_that_cannot_keep_deadlines_is_refused(
     tls: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is closed before a byte of the request is sent on it, and the error names its class."""
+    """A socket without deadlines is closed before the request is sent, and the error names its class."""
     server = serve(reply(200), context=server_context() if tls else None)
     owner, name = (urllib3.connection, "ssl_wrap_socket") if tls else (urllib3.util.connection, "create_connection")
     make = getattr(owner, name)

@@ -81,7 +81,7 @@ def manage(project: Path, *command: str, shipping: str = "shipping.test") -> sub
 
 
 def test_the_check_passes(project: Path) -> None:
-    """Nothing is wrong, and Python warns of nothing."""
+    """`manage.py check` reports no problem, and Python no warning."""
     done = manage(project, "check", "--fail-level", "WARNING")
     assert (done.returncode, done.stdout) == (0, "System check identified no issues (0 silenced).\n"), done.stderr
 

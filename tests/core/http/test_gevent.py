@@ -143,7 +143,7 @@ def test_a_child_calls_for_itself(serve: Serve) -> None:
 
 
 def test_a_socks_proxy_is_used() -> None:
-    """Its negotiation keeps the deadline as well."""
+    """The deadline applies to the negotiation with a SOCKS proxy too."""
     said = run(
         """
         def proxy(peer, said):
@@ -202,7 +202,7 @@ def test_half_a_patch_is_refused(missing: str) -> None:
 
 
 def test_eventlet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its sockets wrap others instead of being some: the import says so."""
+    """Under eventlet, whose sockets are wrappers, the import fails and says so."""
     green = type("GreenSocket", (), {"__module__": "eventlet.greenio.base"})
     monkeypatch.setattr(socket, "socket", green)
     with pytest.raises(ImportError, match="eventlet has replaced socket and ssl"):

@@ -124,7 +124,7 @@ def test_functions_are_checked(owner: type, name: str) -> None:
 
 @pytest.mark.parametrize("partition", [None, 2, b"token", "a token", "x" * 41])
 def test_a_partition_is_a_name(partition: Any) -> None:
-    """It is not shown, for it may be the token itself."""
+    """A wrong partition is not shown in the error, because it may be a token."""
     with pytest.raises(ValueError, match="partition= must be a name of up to 40 letters"):
         ResilientSession(partition=partition)
 
@@ -211,7 +211,7 @@ def test_settings_say_what_to_write(make: Callable[[], object], message: str) ->
 
 @pytest.mark.parametrize("statuses", [[503], (503,), {503}, frozenset({503}), range(503, 504)])
 def test_statuses_may_be_any_collection(statuses: Any) -> None:
-    """They are a frozenset afterwards, so that a policy is immutable and can be compared."""
+    """Statuses are stored as a frozenset, so that a policy is immutable and can be compared."""
     policy = Policy(retry_statuses=statuses, retry_methods=["GET"])
     assert policy == Policy(retry_statuses={503}, retry_methods={"GET"})
     assert isinstance(policy.retry_statuses, frozenset)

@@ -61,7 +61,7 @@ def test_wrong_types_are_refused(field: str, value: Any) -> None:
 
 @pytest.mark.parametrize("field", [*NUMBERS, "retries"])
 def test_none_is_refused(field: str) -> None:
-    """None is not a number: only a limit may be None."""
+    """None is refused for all fields except limits."""
     with pytest.raises(TypeError, match=f"^{field}=None: must be "):
         Policy(**{field: None})
 

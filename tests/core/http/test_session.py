@@ -453,7 +453,7 @@ def test_the_configured_user_agent_replaces_requests_own(responses: responses_li
 
 
 def test_without_configuration_the_user_agent_is_requests_own(responses: responses_library.RequestsMock) -> None:
-    """Nothing configured, nothing changed."""
+    """Without a configured User-Agent, that of requests is sent."""
     use(Config())
     responses.get(URL)
     with ResilientSession() as session:

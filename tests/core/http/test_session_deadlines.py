@@ -226,7 +226,7 @@ def test_a_refusal_is_caught_like_the_answer(
 def test_a_refusal_has_a_response_like_any_other(
     session: ResilientSession, responses: responses_library.RequestsMock
 ) -> None:
-    """Its status, URL, request and empty body can be read, and it can be closed."""
+    """The response of a refusal has status, URL, request and an empty body, and can be closed."""
     responses.get(URL, status=429, headers=LIMITED)
     session.get(URL)
     with pytest.raises(requests.ConnectionError) as caught:

@@ -44,7 +44,7 @@ def test_partitions_share_the_breaker(responses: responses_library.RequestsMock,
 
 
 def test_a_partition_is_pickled_with_its_session(responses: responses_library.RequestsMock, clock: FakeClock) -> None:
-    """Also where a session goes to another process it uses its own quota."""
+    """A pickled session keeps its partition, so its quota is the same in another process."""
     responses.get(URL, status=429, headers={"Retry-After": "600"})
     session = pickle.loads(pickle.dumps(ResilientSession(partition="one")))
     session.get(URL)
@@ -54,6 +54,6 @@ def test_a_partition_is_pickled_with_its_session(responses: responses_library.Re
 
 @pytest.mark.parametrize("name", ["ghp_" + "x" * 40, "a b", "a/b", "a\n"])
 def test_a_partition_is_a_short_name(name: str) -> None:
-    """It becomes a label of metrics and part of cache keys: no secret, and nothing that breaks either."""
+    """A partition is a short name, because it is a label of metrics and a part of cache keys."""
     with pytest.raises(ValueError, match="partition="):
         ResilientSession(partition=name)

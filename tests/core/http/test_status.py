@@ -124,7 +124,7 @@ def test_a_fresh_process_sees_what_the_others_share(process: Process, fresh: Pro
 
 
 def test_looking_changes_nothing(process: Process, fresh: Process, cache: FakeCache) -> None:
-    """Nothing is written, no upstream is made, and each record is read once."""
+    """Reading the state writes nothing, creates no upstream, and reads each record once."""
     process.find_down(PYPI)
     process.exchange()
     before = dict(cache.values)
@@ -227,7 +227,7 @@ def test_other_hosts_with_an_outage_or_an_error_are_shown(process: Process, fres
 
 
 def test_untrusted_hosts_displace_no_other(process: Process, fresh: Process) -> None:
-    """However many of them fail or are down, the hosts that our code chose are shown, in other processes too."""
+    """Trusted hosts are shown however many untrusted ones fail, in other processes too."""
     ours = Origin("https", "ours.test", 443)
     process.call(ours)
     for number in range(2 * MOST_HOSTS):

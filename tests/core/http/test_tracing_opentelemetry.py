@@ -74,7 +74,7 @@ def older_session(request: pytest.FixtureRequest) -> requests.Session:
 def test_a_call_is_one_span_with_its_attempts_below(
     older_session: requests.Session, spans: Spans, serve: Serve
 ) -> None:
-    """However often it is retried, a call is one client span, and good if it ended well."""
+    """A call with any number of retries is one client span, without an error if it succeeded."""
     with older_session as session:
         assert session.get(serve(reply(503), reply(503), reply()).url).ok
     assert spans.call.name == "GET"
@@ -87,7 +87,7 @@ def test_a_call_is_one_span_with_its_attempts_below(
 def test_a_session_made_later_is_traced_as_well(
     spans: Spans, get: Callable[[str], requests.Response], serve: Serve
 ) -> None:
-    """It matters not whether the instrumentation or the session was first; http.get is traced too."""
+    """A session made after the instrumentation and http.get are traced too."""
     assert get(serve(reply(503), reply()).url).ok
     assert spans.attempts_of(spans.call) == [503, 200]
 

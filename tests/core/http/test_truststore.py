@@ -48,7 +48,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[requests.Session]:
 
 
 class _Given(ResilientAdapter):
-    """As truststore's documentation does it for urllib3."""
+    """The adapter in truststore's documentation for urllib3."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT), **kwargs)

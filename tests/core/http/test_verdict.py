@@ -120,7 +120,7 @@ def test_a_limit_without_a_time_waits_longer_on_repeats(
 
 
 def test_it_gets_the_beginning_of_the_body(serve: Serve) -> None:
-    """As read, decoded and capped; nothing of a stream, whose body is the caller's to read."""
+    """The function gets the beginning of the decoded body, but nothing of a stream, which the caller reads."""
     got: list[bytes | None] = []
 
     def classify(status: int, headers: Mapping[str, str], body: bytes | None) -> None:

@@ -51,7 +51,7 @@ def on_windows(program: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_every_module_is_imported() -> None:
-    """All modules, with those of the Django app, can be imported without them."""
+    """All modules, with those of the Django app, can be imported without the modules that Windows lacks."""
     done = on_windows(
         """
         from importlib import import_module

@@ -126,7 +126,7 @@ class TestRun:
     def test_after_two_deaths_it_is_put_off(
         self, make_package: MakePackage, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It is not fetched and goes to the end of the queue; the ledger, the run and the log say why."""
+        """A package is postponed after two deaths of its run; the ledger, the run and the log say why."""
         packages = [make_package(slug) for slug in ("deadly", "a")]
         pypi.knows("a")
         die(packages[0])
@@ -182,7 +182,7 @@ class TestRun:
         assert pypi.asked == ["a", "deadly"] * 2
 
     def test_a_run_that_ends_early_leaves_it_to_the_next(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """It counts as left, and the next run still sees the death."""
+        """A run that ends early counts the package as left, and the next run still knows of the death."""
         packages = [make_package(slug) for slug in ("deadly", "a")]
         pypi.knows("a")
         die(packages[0])

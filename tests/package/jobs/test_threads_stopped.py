@@ -176,7 +176,7 @@ class TestMishaps:
         caplog: pytest.LogCaptureFixture,
         workers: int,
     ) -> None:
-        """It is logged, recorded and counted; the others are refreshed, and the next run can succeed."""
+        """The error is logged, recorded and counted; the others are refreshed, and the next run can succeed."""
         parts.append(stub("", Reading()))
         self.spoil(packages[3])
         summary = refresh(packages, workers=workers)

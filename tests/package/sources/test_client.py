@@ -98,7 +98,7 @@ class TestAnswer:
         assert (answer.status, answer.data, answer.headers["x-total"], answer.next) == (200, {"a": 1}, "5", "")
 
     def test_may_be_a_list(self, responses: RequestsMock) -> None:
-        """Where a list is expected, a list is fine and an object is not."""
+        """If a list is expected, a list is accepted, and an object is refused."""
         responses.get(URL, json=[1])
         assert ask(kind=list).data == [1]
         responses.replace("GET", URL, json={})

@@ -372,7 +372,7 @@ class TestBlockedRepository:
     def test_is_gone(
         self, upstreams: Upstreams, make: Make, caplog: pytest.LogCaptureFixture, status: int, reason: str
     ) -> None:
-        """It is marked, its data is kept, and the log says why."""
+        """A repository that is gone is marked and keeps its data, and the log says why."""
         package = make("github")
         block = {"reason": reason, "created_at": "2022-01-31T14:32:19Z"}
         on = f"/repos/{path_of(package)}"

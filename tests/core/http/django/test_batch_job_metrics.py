@@ -44,7 +44,7 @@ def value(metrics: CollectorRegistry, name: str, **labels: str) -> float | None:
 
 
 def test_a_job_is_known_before_it_first_runs(jobs: BatchJobs, metrics: CollectorRegistry) -> None:
-    """Its counters are there at zero, for increase() to see the first run; and it says since when it waits."""
+    """The counters of a job exist with 0 before its first run, so that increase() counts it, with a start time."""
     jobs.know("tidy", 3600.0)
     assert [value(metrics, "runs_total", outcome=o) for o in ("success", "failure", "interrupted")] == [0, 0, 0]
     assert [value(metrics, "items_total", outcome=o) for o in ("success", "failure", "skipped")] == [0, 0, 0]

@@ -104,7 +104,7 @@ def test_the_command_reports_without_a_traceback(tmp_path: Path) -> None:
 
 
 def test_the_command_passes_the_settings_as_they_are(tmp_path: Path) -> None:
-    """Nothing is wrong with the site as it comes."""
+    """`manage.py check` succeeds with the settings of this repository."""
     done = manage_check(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 

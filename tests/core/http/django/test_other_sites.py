@@ -42,7 +42,7 @@ def urls(settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 class TestASGI:
-    """Where an asynchronous server runs the site."""
+    """The site under an asynchronous server."""
 
     @pytest.fixture(autouse=True)
     def _site(self, urls: list[Any], settings: Any) -> None:
@@ -115,7 +115,7 @@ class TestForgottenApp:
         process.use(process._default_registry)  # the app would have replaced it
 
     def test_the_first_call_warns(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Nothing else would say so, because the checks belong to the app. Later calls say nothing."""
+        """Without the app there are no checks, so the first call logs a warning, and later ones do not."""
         process.current()
         process.current()
         assert [record.getMessage() for record in caplog.records] == [self.WARNING]

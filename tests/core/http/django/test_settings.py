@@ -194,7 +194,7 @@ def test_an_invalid_host_is_refused(host: Any) -> None:
     "host", ["https://user:s3cret@pypi.example", "user:s3cret@pypi.example", "s3c@ret@pypi.example"]
 )
 def test_a_host_with_userinfo_is_refused_without_it(host: str) -> None:
-    """Who took an address for a host does not find its password in the log."""
+    """The error for a URL in place of a host does not contain its password."""
     ((number, message),) = problems(upstreams(pypi={"hosts": [host]}))
     assert number == "E003"
     assert "'hosts' contains '***@pypi.example': must be" in message
@@ -273,7 +273,7 @@ def cache(backend: str, **options: Any) -> dict[str, dict[str, Any]]:
     ],
 )
 def test_a_cache_that_serves_badly_is_a_warning(backends: dict[str, Any], found: list[str]) -> None:
-    """Of one process only, or one that loads pickles: calls work, so it is no error; one that cannot be loaded is."""
+    """A cache of one process or with pickles gives a warning; one that cannot be imported gives an error."""
     with override_settings(CACHES=backends):
         assert [number for number, _ in problems({"shared_cache": "default"})] == found
 

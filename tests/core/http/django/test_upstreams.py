@@ -157,7 +157,7 @@ class TestCommand:
 
     @pytest.mark.usefixtures("shown")
     def test_a_line_for_each_where_there_is_no_terminal(self) -> None:
-        """So that grep finds all of an upstream, however long; brackets and colons stay as they are."""
+        """Without a terminal, each upstream is one line for grep, of any length; brackets and colons stay unchanged."""
         out, err, status = ran()
         heading, pypi, github, other = out.splitlines()
         assert heading == "Upstreams at 2023-11-14 22:13:20 UTC"
@@ -307,7 +307,7 @@ class TestPage:
         assert "No shared cache is configured" in admin_client.get(self.PAGE).text
 
     def test_works_while_the_cache_is_away(self, admin_client: Client, share: Callable[[FakeCache], None]) -> None:
-        """That is when people look."""
+        """The page works while the cache is unavailable."""
         cache = FakeCache()
         cache.error = OSError("down")
         share(cache)
@@ -327,7 +327,7 @@ class TestPage:
 
     @pytest.mark.django_db
     def test_is_for_staff(self, client: Client) -> None:
-        """Who is not logged in is asked to, and who is no staff is refused."""
+        """Users have to log in, and users who are not staff are refused."""
         login = f"{reverse('admin:login')}?next={self.PAGE}"
         assert client.get(self.PAGE).headers["Location"] == login
         client.force_login(User.objects.create_user("visitor"))
@@ -338,7 +338,7 @@ class TestPage:
         assert client.get(self.PAGE).status_code == 200
 
     def test_changes_nothing(self, admin_client: Client) -> None:
-        """It is to be looked at."""
+        """The page changes no state."""
         assert admin_client.post(self.PAGE).status_code == 405
         assert "no-store" in admin_client.get(self.PAGE).headers["Cache-Control"]
 

@@ -34,7 +34,7 @@ def scrape(client: Client) -> Callable[..., Any]:
 
 
 class TestAccess:
-    """Who may read /metrics."""
+    """Access to /metrics."""
 
     def test_closed_without_tokens(self, scrape: Callable[..., Any]) -> None:
         """Without METRICS_TOKENS, /metrics shows nothing."""
@@ -212,7 +212,7 @@ class TestMachines:
 
 
 class TestHealthz:
-    """Whether this process can work."""
+    """/healthz: whether this process can serve requests."""
 
     @pytest.mark.django_db
     def test_alive(self, client: Client) -> None:

@@ -47,7 +47,7 @@ def asked_by(value: str | None, now: datetime) -> float | None:
 
 @given(retry=st.integers(1, 10_000), base=BASES, ceiling=BASES, chance=CHANCES)
 def test_a_delay_stays_under_its_ceiling(retry: int, base: float, ceiling: float, chance: float) -> None:
-    """However many retries there were, no delay is longer than backoff_max, negative or infinite."""
+    """After any number of retries, the delay is between 0 and backoff_max."""
     assert 0 <= delay(retry, base=base, ceiling=ceiling, jitter=0.0, chance=chance) <= ceiling
 
 
@@ -110,7 +110,7 @@ def test_now_may_be_in_any_zone() -> None:
     ["86401", "9" * 5_000, "9" * 400, "1" + "0" * 308 + ".5", "Fri, 31 Dec 9999 23:59:59 GMT"],
 )
 def test_an_absurd_wait_is_a_day(value: str) -> None:
-    """However far away, it is a finite number of seconds, a day at most."""
+    """Any time in the header gives a finite number of seconds, at most one day."""
     assert asked_by(value, NOW) == MAX_DELAY == 86_400
 
 

@@ -151,8 +151,8 @@ def waiting_call(upstream: Upstream, woken: list[Call], stack: ExitStack) -> Cal
     return call
 
 
-def test_a_slot_wakes_the_call_whose_it_is() -> None:
-    """Of those who wait, one is woken: whose turn it is. If that one is cancelled, the next."""
+def test_a_slot_wakes_the_first_waiting_call() -> None:
+    """A free slot wakes the first waiting call; if that call is cancelled, it wakes the next one."""
     upstream = World(Policy(max_concurrency=1)).upstream
     woken: list[Call] = []
     first = Call(upstream, GET)

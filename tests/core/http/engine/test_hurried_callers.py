@@ -166,7 +166,7 @@ def test_a_post_that_may_have_arrived_is_not_repeated() -> None:
 
 
 def test_a_post_that_was_never_sent_is_repeated() -> None:
-    """Where no connection was made, nothing can happen twice."""
+    """A POST is repeated if no connection was made."""
     world = World()
     assert world.play(Call(world.upstream, POST), UNSENT, UNSENT, OK) == 3
 
@@ -179,7 +179,7 @@ def test_the_caller_may_say_that_a_call_is_idempotent() -> None:
 
 
 def test_a_body_that_is_used_up_is_not_sent_again() -> None:
-    """Where the body cannot be sent again, only a request that was never sent is repeated."""
+    """If the body cannot be sent again, only a request that was not sent is repeated."""
     world = World()
     assert world.play(Call(world.upstream, GET, replayable=False), BUSY) == 1
     assert world.play(Call(world.upstream, GET, replayable=False), UNSENT, BUSY) == 2

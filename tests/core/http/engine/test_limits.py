@@ -442,7 +442,7 @@ def test_asking_again_ends_with_the_time() -> None:
 
 
 def test_leaving_gives_back_slot_and_turn() -> None:
-    """Who was not sent leaves nothing behind, and who was sent has used their turn."""
+    """A call that was not sent releases its slot and its turn; one that was sent has used its turn."""
     both = limits(1, 1)
     a, b, c = Place(both), Place(both), Place(both)
     assert a.wait(0) == 0

@@ -170,7 +170,7 @@ def test_a_closed_session_takes_its_breakers_out_of_the_metrics(responses: respo
 
 @override_settings(OUTBOUND_HTTP=EXAMPLE)
 def test_new_settings_take_old_breakers_out_of_the_metrics(responses: responses_library.RequestsMock) -> None:
-    """Where the process starts afresh, the breakers of before are not counted any more."""
+    """After a change of the settings, the breakers from before are no longer counted."""
     before = value("breaker_state", upstream="example", state="open")
     opened(ResilientSession(), responses)
     with override_settings(OUTBOUND_HTTP={**EXAMPLE, "default": {"retries": 1}}):

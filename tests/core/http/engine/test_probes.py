@@ -66,7 +66,7 @@ def test_a_cancelled_probe_is_free_at_once() -> None:
 
 
 def test_a_probe_that_is_rate_limited_is_free_at_once() -> None:
-    """It says nothing of the upstream's health; the next call is the probe."""
+    """A rate limit is no result of a probe, so the next call is the probe."""
     world = World()
     upstream = broken(world)
     world.clock.advance(15)

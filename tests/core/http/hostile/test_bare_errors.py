@@ -241,7 +241,7 @@ def test_errors_of_a_request_body_are_raised(session: ResilientSession, serve: S
 
 
 def test_a_closed_file_as_the_body_of_a_request_passes(session: ResilientSession, serve: Serve, tmp_path: Path) -> None:
-    """So is a file, though http.client reads it."""
+    """The error of a closed file as the body is raised unchanged, although http.client reads it."""
     path = tmp_path / "body"
     path.write_bytes(b"x" * 10)
     with path.open("rb") as file:
@@ -251,12 +251,12 @@ def test_a_closed_file_as_the_body_of_a_request_passes(session: ResilientSession
 
 
 def test_a_header_that_cannot_be_encoded_passes(session: ResilientSession, serve: Serve) -> None:
-    """And a header."""
+    """The error of a header that cannot be encoded is raised unchanged."""
     with pytest.raises(UnicodeEncodeError):
         session.get(serve(FINE).url, headers={"X-Name": "\u20ac"})
 
 
 def test_a_certificate_that_is_not_there_passes(session: ResilientSession, tmp_path: Path) -> None:
-    """And the name of a file."""
+    """The error of a missing certificate file is raised unchanged."""
     with pytest.raises(OSError, match="Could not find the TLS certificate file"):
         session.get("https://127.0.0.1:1/", cert=str(tmp_path / "none.pem"))

@@ -118,7 +118,7 @@ def test_a_look_up_that_hangs(
 def test_unknown_names_that_hang_delay_no_named_upstream(
     many: int, names: Answers, hanging: Callable[[], OSError], serve: Serve, clock: FakeClock
 ) -> None:
-    """However many names of users hang, a named upstream is looked up at once, by threads of its own."""
+    """While look-ups of users' hosts hang, a named upstream is looked up at once, in threads of its own."""
     looking = threading.Semaphore(0)
 
     def look_up() -> OSError:
@@ -210,7 +210,7 @@ def test_addresses_that_refuse(dead: int, names: Answers, closed_port: str, serv
 
 
 def test_all_addresses_refuse(names: Answers, closed_port: str, events: list[Event], serve: Serve) -> None:
-    """Where all refuse, the call fails as with one: tried again, nothing sent."""
+    """If all addresses refuse the connection, the call is retried as with one address, and nothing was sent."""
     host, _, port = closed_port.partition(":")
     names["host.test"] = [(host, int(port))] * 5
     with session_for(PATIENT) as session:
@@ -232,7 +232,7 @@ def test_a_first_address_that_is_dead(names: Answers, black_hole: BlackHole, ser
 def test_dead_addresses(
     dead: int, method: str, names: Answers, black_hole: BlackHole, events: list[Event], serve: Serve
 ) -> None:
-    """However many dead addresses a host has, an attempt takes no longer; it is a ConnectTimeout in stage connect."""
+    """With any number of dead addresses, an attempt ends in time with a ConnectTimeout in stage connect."""
     names["host.test"] = [black_hole() for _ in range(dead)]
     began = time.monotonic()
     with session_for(HASTY) as session:

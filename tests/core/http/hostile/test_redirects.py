@@ -103,7 +103,7 @@ def test_an_odd_location(location: str, session: ResilientSession, serve: Serve)
 
 
 def test_a_redirect_to_a_file(session: ResilientSession, serve: Serve) -> None:
-    """Nothing is read from the disk because a server says so."""
+    """A redirect to a file: URL reads no file."""
     with pytest.raises(requests.exceptions.InvalidSchema):
         session.get(serve(to("file:///etc/hostname")).url)
 

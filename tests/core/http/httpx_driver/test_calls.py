@@ -98,7 +98,7 @@ def test_an_answer_that_is_not_http_is_not_retried(caller: Caller, serve: Serve,
 
 @pytest.mark.parametrize("url", ["example.org", "/path", "ftp://example.org/"])
 def test_a_url_that_leads_nowhere(caller: Caller, library: ModuleType, clock: FakeClock, url: str) -> None:
-    """It is httpx's own error, at once."""
+    """An invalid URL raises the error of httpx at once."""
     with pytest.raises((library.UnsupportedProtocol, library.LocalProtocolError)):
         caller().get(url)
     assert clock.waits == []
@@ -157,7 +157,7 @@ def test_the_gate_refuses(caller: Caller, serve: Serve, library: ModuleType) -> 
 
 
 def test_a_body_that_is_too_large(caller: Caller, serve: Serve, library: ModuleType) -> None:
-    """It is dropped, and not asked for again."""
+    """A body that is too large is dropped, and the call is not retried."""
     server = serve(reply(200, b"x" * 2000))
     with pytest.raises(http.ResponseTooLarge, match="max_response_bytes=1000") as raised:
         caller(Policy(max_response_bytes=1000)).get(server.url)

@@ -206,7 +206,7 @@ def test_hops_share_the_total_deadline(caller: Caller, serve: Serve, clock: Fake
 
 
 def test_a_request_that_is_sent_again_has_a_deadline_of_its_own(caller: Caller, serve: Serve, clock: FakeClock) -> None:
-    """Nothing of an earlier call is left on a request."""
+    """A request object that is sent again has the deadline of the new call."""
     server = serve(reply(200, b"one"), reply(200, b"two"))
     client = caller()._client
     request = client.build_request("GET", server.url)

@@ -46,7 +46,7 @@ def test_it_is_off_by_default(caller: Caller, server: HTTP2Server) -> None:
 
 
 def test_a_call_that_is_cut_off_leaves_its_siblings_alone(run: Run, driver: ModuleType, server: HTTP2Server) -> None:
-    """Of ten calls on one connection one hangs until its deadline; the others, answered after it, succeed."""
+    """If one of ten calls on an HTTP/2 connection hangs until its deadline, the others succeed."""
     ended: list[str] = []
 
     async def main() -> None:

@@ -162,7 +162,7 @@ def test_an_untrusted_client_uses_no_proxy_of_the_environment(
 
 
 def test_a_socks_proxy_that_hangs_is_cut_off(caller: Caller, serve: Serve) -> None:
-    """Nothing was sent to the server by then, so it is a connect timeout, and the connection is closed."""
+    """A SOCKS proxy that hangs causes a connect timeout, because nothing was sent, and its connection is closed."""
     pytest.importorskip("socksio")
     proxy = serve(greetings=[Reply(b"", Then.DRAIN)])
     with pytest.raises(http.AttemptTimeout) as raised:

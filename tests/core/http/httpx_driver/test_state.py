@@ -64,7 +64,7 @@ def test_a_policy_of_its_own_shares_nothing(caller: Caller, serve: Serve) -> Non
 
 
 def test_a_partition_has_a_quota_of_its_own(caller: Caller, serve: Serve) -> None:
-    """Of two credentials, one that is used up closes no gate for the other; for a client or for a call."""
+    """A credential without quota does not close the gate for another, set for a client or for a call."""
     server = serve(reply(429, b"", "Retry-After: 600"), reply(200), reply(200))
     assert caller(partition="token-1").get(server.url).status_code == 429
     with pytest.raises(http.RateLimited):

@@ -41,7 +41,7 @@ def test_a_client_streams(caller: Caller, serve: Serve) -> None:
 
 
 def test_a_stream_is_decoded(caller: Caller, serve: Serve) -> None:
-    """By the same decoders as bodies that are read into memory, in chunks of the size that was asked for."""
+    """A stream is decoded like a body that is read at once, in chunks of the requested size."""
     server = serve(reply(200, gzip.compress(b"abcdefghij"), "Content-Encoding: gzip"))
     assert streamed(caller, caller()._client, server.url) == [b"abcd", b"efgh", b"ij"]
 
@@ -72,7 +72,7 @@ def test_a_stream_that_stops_is_given_up(caller: Caller, serve: Serve, library: 
 
 
 def test_the_last_answer_can_be_read(caller: Caller, serve: Serve) -> None:
-    """Where retries do not help, the body of the last answer is still the caller's to read."""
+    """After failed retries, the caller can read the body of the last answer."""
     server = serve(*[reply(503, b"down")] * 4)
     assert streamed(caller, caller()._client, server.url) == [b"down"]
 

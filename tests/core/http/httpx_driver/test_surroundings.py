@@ -75,7 +75,7 @@ def test_errors_reveal_no_secret(caller: Caller, serve: Serve, closed_port: str,
 
 
 def test_the_configured_user_agent(caller: Caller, serve: Serve, outbound_http: OutboundHTTP) -> None:
-    """It takes the place of httpx's own, and not that of one that the caller chose."""
+    """The configured User-Agent replaces httpx's default, but not the caller's."""
     process.use(lambda: process.ProcessRegistry(Config(user_agent="site/1.0")))
     server = serve(reply(), reply())
     caller().get(server.url)
@@ -101,7 +101,7 @@ def test_a_custom_transport(caller: Caller, clock: FakeClock) -> None:
 def test_servers_are_asked_for_codings_that_are_decoded(
     caller: Caller, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not for one that only httpx has a decoder for, or the caller would get compressed bytes for a text."""
+    """Accept-Encoding has only codings that the driver can decode, not those that only httpx can."""
     monkeypatch.setattr(HTTPResponse, "CONTENT_DECODERS", ["gzip", "x-gzip", "deflate"])
     server = serve(reply(), reply())
     assert "br" in caller.library.Client().headers["Accept-Encoding"]

@@ -27,7 +27,7 @@ class Network:
 
 
 def test_tiny_chunks_are_handed_over_in_pieces(run: Run) -> None:
-    """Nothing is lost, other tasks have a turn before each piece, and the connection is not idle before the last."""
+    """Tiny chunks arrive in larger pieces, other tasks run before each, and the connection is busy until the last."""
     stream = AsyncStream(Network(CHUNKS))
     turns = 0
 
@@ -76,7 +76,7 @@ def test_other_data_is_handed_over_whole(run: Run) -> None:
 
 
 def test_a_body_of_tiny_chunks_is_read(run: Run, driver: ModuleType, serve: Serve) -> None:
-    """Such a body is as good as another, and the next call on its connection too."""
+    """A body of tiny chunks is read, and its connection is used for the next call."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer = Reply(head + CHUNKS + b"0\r\n\r\n", Then.KEEP)
     server = serve(answer, answer)

@@ -54,7 +54,7 @@ def told(spans: Spans) -> str:
 
 
 def test_a_call_is_one_span_with_its_attempts_below(caller: Caller, spans: Spans, serve: Serve) -> None:
-    """However often it is retried, a call is one client span, and good if it ended well."""
+    """A call with any number of retries is one client span, without an error if it succeeded."""
     assert caller().get(serve(reply(503), reply(503), reply()).url).status_code == 200
     assert (spans.call.name, spans.call.status.status_code) == ("GET", StatusCode.UNSET)
     assert spans.attempts_of(spans.call) == [503, 503, 200]
@@ -80,7 +80,7 @@ def test_redirects_belong_to_their_call(caller: Caller, spans: Spans, serve: Ser
 def test_a_client_made_before_is_traced_as_well(
     caller: Caller, name: str, serve: Serve, request: pytest.FixtureRequest
 ) -> None:
-    """It matters not whether the instrumentation or the client was first."""
+    """A client made before the instrumentation is traced too."""
     client = caller()
     spans: Spans = request.getfixturevalue("spans")
     client.get(serve(reply(503), reply()).url)

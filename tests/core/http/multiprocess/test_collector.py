@@ -140,7 +140,7 @@ def test_a_process_that_takes_no_part_is_shown_too(write: Write, scrape: Scrape)
 def test_a_file_that_cannot_be_read_hides_no_other(
     write: Write, scrape: Scrape, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is named in the log; one that was just made has nothing in it yet."""
+    """A file that cannot be read is logged and does not hide others; a new, empty file is not logged."""
     write("counter", "web-a-1", {"calls_total": 2.0})
     (tmp_path / "counter_web-a-2.db").touch()
     (tmp_path / "counter_web-a-3.db").write_bytes(b"\xff\xff\xff\x7f" + bytes(100))
@@ -193,7 +193,7 @@ def test_histograms_can_be_read_as_openmetrics(write: Write, tmp_path: Path) -> 
 
 
 def test_a_help_text_may_be_worded_otherwise(write: Write, scrape: Scrape, tmp_path: Path) -> None:
-    """It is part of the key in the files: the sums of two releases are one series still."""
+    """The help text is part of the key in the files, but series with different texts are merged."""
     write("counter", "web-a-1", {"calls_total": 100.0}, upstream="pypi")
     old = (tmp_path / "counter_web-a-1.db").read_bytes()
     (tmp_path / "counter_web-a-2.db").write_bytes(old.replace(b"Help.", b"HELP!"))

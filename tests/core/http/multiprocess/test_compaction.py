@@ -65,7 +65,7 @@ def test_gauges_in_flight_are_dropped(many: float, scrape: Scrape) -> None:
 
 
 def test_the_living_keep_their_files(many: float, alive: Alive, scrape: Scrape, tmp_path: Path) -> None:
-    """They go on writing to them."""
+    """Files of running processes are not merged."""
     alive("web-a-7")
     assert scrape("calls_total", role="web", upstream="pypi") == many
     assert scrape("active", role="web") == 1.0

@@ -217,7 +217,7 @@ def test_a_name_is_free_again_when_its_process_has_ended(tmp_path: Path) -> None
 def test_while_others_merge_a_process_begins_files_of_its_own(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of a run before may be about to be removed."""
+    """During a merge, a new process creates new files, because those of an earlier run may be removed."""
     monkeypatch.setattr("core.http.multiprocess.directory._PATIENCE", 0.0)
     write("counter", "job-update-packages", {"calls_total": 1.0})
     with locked(tmp_path):
@@ -240,7 +240,7 @@ def test_where_no_lock_can_be_made_no_other_name_is_tried(tmp_path: Path, monkey
 def test_the_lock_of_another_user_may_be_unreadable(
     tmp_path: Path, write: Write, scrape: Scrape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as of a command that root ran: its process is taken to be alive, and all others are shown."""
+    """A process whose lock cannot be read, such as one of root, counts as running, and all others are shown."""
     write("counter", "job-check", {"calls_total": 1.0})
     theirs = tmp_path / "job-check.lock"
     theirs.touch()

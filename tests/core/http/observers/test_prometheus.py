@@ -220,7 +220,7 @@ def limited(limit: int | None, **default: int) -> dict[str, Any]:
 
 @override_settings(OUTBOUND_HTTP=limited(8))
 def test_the_limit_is_that_of_the_settings() -> None:
-    """It is there before any call; a session with a policy of its own does not change it."""
+    """The limit of the settings is exported before any call, and is not changed by a session's own policy."""
     process.current()
     assert concurrency_limit("example") == 8
     with ResilientSession(Policy(max_concurrency=2)) as session:
@@ -295,7 +295,7 @@ def test_buckets_have_edges_at_the_timeouts(fresh: tuple[PrometheusObserver, Col
 
 
 def test_hosts_without_a_name_share_their_series(responses: responses_library.RequestsMock, metrics: Metrics) -> None:
-    """However many hosts are called, only configured names and `other` become labels."""
+    """For any number of hosts, the labels are the configured names and `other`."""
     for host in ("a.test", "b.test"):
         responses.get(f"https://{host}/", status=200)
         http.get(f"https://{host}/")

@@ -187,7 +187,7 @@ class Several:
 
     @property
     def down(self) -> list[int]:
-        """Those that this process knows to be down, by number."""
+        """The numbers of the upstreams whose breakers are open in this process."""
         breakers = [upstream.breaker for upstream in self.upstreams.values()]
         return [number for number, breaker in enumerate(breakers) if breaker and breaker.state is BreakerState.OPEN]
 

@@ -75,7 +75,7 @@ def test_the_second_sends_at_most_two_attempts(start: Start, upstream: Misbehavi
 
 
 def test_a_process_that_starts_during_an_outage_learns_of_it(start: Start, upstream: MisbehavingServer) -> None:
-    """It knows the named upstreams from its first call on, and sends at most two attempts itself."""
+    """A process that starts during an outage knows the state of upstreams after at most two attempts of its own."""
     find_down(start(retries=0), upstream)
     late = start()
     late.get("/second")

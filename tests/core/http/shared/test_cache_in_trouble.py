@@ -98,7 +98,7 @@ def test_a_record_that_makes_no_sense_is_ignored(fleet: Fleet, caplog: pytest.Lo
 
 
 def test_a_cache_that_hangs_is_not_asked_for_each_upstream(fleet: Fleet) -> None:
-    """Where an error takes long to come, the others wait for the next round."""
+    """If the cache's error took long, the other upstreams are read in the next round."""
     several = Several(fleet)
     fleet.cache.error = TimeoutError("no answer")
     ask = fleet.cache._ask
@@ -115,7 +115,7 @@ class Mute(Exception):  # noqa: N818 - its name does not matter
 
 
 def test_an_error_without_words_is_an_error(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
-    """Where its text raises as well, its name is said."""
+    """If the text of an error cannot be read, its class is logged."""
     fleet.cache.error = Mute()
     fleet.process().exchange()
     assert [(level, "(Mute)" in text) for level, text in lines(caplog)] == [("WARNING", True)]

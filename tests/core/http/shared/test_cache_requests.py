@@ -11,7 +11,7 @@ from tests.core.http.shared.fleet import Fleet, Several
 
 
 def test_a_quiet_round_costs_one_look(fleet: Fleet) -> None:
-    """Nothing is written where the cache knows all that this process does, in force or not."""
+    """If the cache has the same state, a round costs one read and no write."""
     first, second = fleet.process(), fleet.process()
     first.exchange()
     assert fleet.cache.asked == ["get"]
@@ -86,7 +86,7 @@ def test_the_cache_is_read_at_once_after_a_failure(fleet: Fleet) -> None:
 
 
 def test_a_failure_asks_about_one_upstream(fleet: Fleet) -> None:
-    """However many upstreams there are, a failure costs one look: at that of the upstream which failed."""
+    """With any number of upstreams, a failure costs one read, of the record of that upstream."""
     several = Several(fleet)
     several.shared.step()
     several.others_find_all_down()

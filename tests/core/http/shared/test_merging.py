@@ -36,13 +36,13 @@ def test_the_later_change_wins_and_then_the_longer_time() -> None:
 
 
 def test_probes_that_failed_at_once_keep_the_breaker_open_for_one_pause() -> None:
-    """Of two probes that two processes date alike, the later one says since when: the pause grows by doubling only."""
+    """Of two failed probes with the same count, the later one sets the start, so the pause only doubles."""
     one, other = BreakerSnapshot(5.0, 5.0, 35.0), BreakerSnapshot(5.0, 8.0, 38.0)
     assert one.merge(other) == other.merge(one) == other
 
 
 def test_the_reason_is_that_of_the_longer_time() -> None:
-    """Of two gates closed for different reasons; and of a later reopening nothing of before is left."""
+    """Of two closed gates, the longer one sets the reason; after a reopening, no earlier reason stays."""
     short, long = GateSnapshot(0.0, 30.0, 90.0, "is busy"), GateSnapshot(0.0, 60.0, 60.0, "limits us")
     assert short.merge(long) == long.merge(short) == GateSnapshot(0.0, 60.0, 90.0, "limits us")
     assert long.merge(GateSnapshot(1.0, 1.0, 1.0)) == GateSnapshot(1.0, 1.0, 1.0)

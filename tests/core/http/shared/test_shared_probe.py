@@ -16,7 +16,7 @@ from tests.core.http.shared.fleet import FRAGILE, Fleet
 
 
 def test_the_fleet_sends_one_probe(fleet: Fleet) -> None:
-    """Of three processes whose breaker may let one through, the first that asks sends it; the others come back."""
+    """Of three processes with half-open breakers, the first one sends the probe, and the others wait."""
     processes = [fleet.process() for _ in range(3)]
     processes[0].find_it_down()
     for process in processes:
@@ -28,7 +28,7 @@ def test_the_fleet_sends_one_probe(fleet: Fleet) -> None:
 
 
 def test_a_process_without_a_free_slot_does_not_ask(fleet: Fleet) -> None:
-    """It could not send the probe, and would keep all others from it for as long as its calls wait."""
+    """A process without a free slot does not take part, because it could not send the probe."""
     busy, idle = (fleet.process(policy=replace(FRAGILE, max_concurrency=1)) for _ in range(2))
     streamed = Call(busy.upstream, GET)
     streamed.begin()
@@ -138,7 +138,7 @@ def test_no_election_is_held_while_the_cache_is_silent(fleet: Fleet) -> None:
 
 
 def test_an_election_that_the_cache_breaks_off_is_won_by_all(fleet: Fleet) -> None:
-    """Where the cache fails while it is asked, the process sends its probe."""
+    """If the cache fails during an election, each process sends its probe."""
     process = fleet.process()
     process.find_it_down()
     fleet.wall.advance(15)

@@ -335,7 +335,7 @@ def test_threads_lose_nothing(recorder: DiagnosticsRecorder) -> None:
 
 
 def test_a_forked_child_has_news_of_its_own() -> None:
-    """It inherits none, and waits for no lock that another thread held."""
+    """A forked child inherits no diagnostics, and does not wait for a lock of another thread."""
     printed = run(
         """
         from core.http.events import AttemptEnded, Target

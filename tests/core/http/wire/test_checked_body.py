@@ -196,7 +196,7 @@ def test_the_last_chunk_has_to_be_whole(
 def test_half_a_body_is_tried_again(
     coding: str, serve: Serve, session: ResilientSession, clock: FakeClock, events: list[Event]
 ) -> None:
-    """It is transient, whichever way it was noticed."""
+    """A truncated body is a transient failure, however it was detected."""
     name, body = CODINGS[coding]
     cut = Reply(FRAMINGS["chunks of the half"](body, 5, f"Content-Encoding: {name}"))
     server = serve(cut, reply(200, body, f"Content-Encoding: {name}"))

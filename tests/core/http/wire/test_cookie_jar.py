@@ -39,7 +39,7 @@ def sent(jar: RequestsCookieJar, host: str) -> str | None:
 
 @pytest.mark.parametrize("where", ["name", "path", "subdomain", "parent"])
 def test_a_site_keeps_as_many_as_in_browsers(jar: BoundedCookieJar, where: str) -> None:
-    """By names, paths, subdomains or for its parent domain: the oldest go first, those of other sites stay."""
+    """The cookies of a site are limited; the oldest are dropped, and those of other sites stay."""
     answered(jar, "example.org", "session=1")
     for number in range(400):
         host = f"h{number}.evil.test" if where == "subdomain" else "www.evil.test"
@@ -51,7 +51,7 @@ def test_a_site_keeps_as_many_as_in_browsers(jar: BoundedCookieJar, where: str) 
 
 
 def test_many_sites_together_have_a_limit_too(jar: BoundedCookieJar, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many names a server has redirects lead to."""
+    """The cookies of all sites together are limited too."""
     monkeypatch.setattr(cookie_jar, "MOST", 300)
     for number in range(500):
         answered(jar, f"evil{number}.test", "a=1")
@@ -61,7 +61,7 @@ def test_many_sites_together_have_a_limit_too(jar: BoundedCookieJar, monkeypatch
 
 
 def test_addresses_are_sites(jar: BoundedCookieJar) -> None:
-    """Of two servers without a name none pushes the cookies of the other out."""
+    """IP addresses are separate sites, so their cookies do not displace each other."""
     answered(jar, "10.0.0.1", "a=1")
     answered(jar, "10.1.0.1", *(f"c{number}=1" for number in range(500)))
     assert sent(jar, "10.0.0.1") == "a=1"
@@ -119,7 +119,7 @@ def test_copies_keep_cookies(jar: BoundedCookieJar) -> None:
 
 
 def test_a_session_keeps_to_that(serve: Serve) -> None:
-    """Its jar is requests' kind; with another of the user's own it is used as it is; `http.get` keeps none."""
+    """A session has a limited jar of requests' class; the user's own jar is unchanged; `http.get` keeps no cookies."""
     session = ResilientSession()
     server = serve(*[reply(200, b"", *(f"Set-Cookie: c{n}-{m}=1" for m in range(90))) for n in range(4)])
     for _ in range(3):

@@ -39,7 +39,7 @@ def test_lines_are_those_of_requests(body: str, size: int, delimiter: str | None
 def test_a_long_line_is_put_together_once(
     chunks: int, delimiter: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was copied for each of its chunks: encode/httpx#2422, boto/botocore#2774 (24 s for 10 MB)."""
+    """A long line is not copied for each chunk, unlike encode/httpx#2422 and boto/botocore#2774 (24 s for 10 MB)."""
     read: list[int] = []
 
     class Buffer(io.BytesIO):
@@ -71,5 +71,5 @@ def test_a_line_without_end_is_too_large(decode: bool, serve: Serve) -> None:
 
 
 def test_nothing_has_no_lines() -> None:
-    """And asks for no type of them."""
+    """An empty body has no lines, of text or of bytes."""
     assert list(line_splitter.split([], None, None, ValueError())) == []

@@ -37,11 +37,11 @@ def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def look(response: requests.Response, **_: object) -> None:
-    """Be a hook."""
+    """Do nothing, as a hook."""
 
 
 def look_again(response: requests.Response, **_: object) -> None:
-    """Be another hook."""
+    """Do nothing, as another hook."""
 
 
 def session_of(kind: type[requests.Session], settings: dict[str, Any]) -> requests.Session:
@@ -274,7 +274,7 @@ def patched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("patched")
 def test_patched_settings_of_the_environment_are_obeyed() -> None:
-    """Who replaces a function of requests that says which proxy is used is asked."""
+    """A function that replaces requests' choice of proxies is called."""
     asked = {"url": URL, "proxies": {}, "stream": None, "verify": None, "cert": None}
     assert settings_by(ResilientSession(), asked) == settings_by(requests.Session(), asked)
     assert settings_by(ResilientSession(), asked)[0]["proxies"] != {"https": "http://proxy.test"}
@@ -297,7 +297,7 @@ def test_patched_settings_of_the_environment_are_obeyed() -> None:
     ],
 )
 def test_patched_preparation_is_obeyed(owner: Any, name: str) -> None:
-    """Who replaces a part of the preparation is called."""
+    """A function that replaces a part of requests' preparation is called."""
     session = ResilientSession()
     with mock.patch.object(owner, name, autospec=True, side_effect=getattr(owner, name)) as replaced:
         session.prepare_request(requests.Request("GET", URL))

@@ -36,7 +36,7 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_without_a_thread_the_look_up_fails_for_now(
     no_threads: pytest.MonkeyPatch, session: ResilientSession, clock: FakeClock, events: list[Event]
 ) -> None:
-    """Where no thread can be started, the call is retried; that no name was looked up is not the upstream's fault."""
+    """If no look-up thread can be started, the call is retried, and does not count as a failure of the upstream."""
     with pytest.raises(requests.ConnectionError):
         session.get("http://localhost:1/")
     assert clock.waits == [1, 2, 4]
@@ -46,7 +46,7 @@ def test_without_a_thread_the_look_up_fails_for_now(
 
 
 def test_with_threads_again_names_are_looked_up_again(no_threads: pytest.MonkeyPatch, serve: Serve) -> None:
-    """However many look-ups found no thread, none of them takes the place of a later one."""
+    """Look-ups that found no thread do not block later ones."""
     server = serve(reply(200, b"fine"))
     url = server.url.replace("127.0.0.1", "localhost")
     session = ResilientSession(Policy(circuit_breaker=None))

@@ -194,7 +194,7 @@ def test_a_body_that_cannot_be_read_gives_its_connection_back(
 
 
 def test_a_body_that_cannot_be_decoded_but_is_whole_costs_no_connection(serve: Serve, once: requests.Session) -> None:
-    """Where all of it was read, the next call goes over the same connection or another, but it goes."""
+    """After a complete body that could not be decoded, the next call works."""
     server = serve(reply(200, b"this is not gzip", "Content-Encoding: gzip", then=Then.KEEP), reply(200, b"fine"))
     with pytest.raises(requests.exceptions.ContentDecodingError):
         once.get(server.url)
@@ -216,7 +216,7 @@ def test_bodies_that_cannot_be_read_hold_no_sockets(serve: Serve) -> None:
 
 
 def test_a_body_over_the_limit_gives_its_connection_back(serve: Serve) -> None:
-    """So does one that is too large."""
+    """The connection of a body that exceeded the limit is released."""
     server = serve(reply(200, b"x" * 100_000, length=10_000_000, then=Then.HOLD), reply(200, b"fine"))
     adapter = ResilientAdapter(
         Policy(retries=0, attempt_timeout=5, max_response_bytes=50), pool_maxsize=1, pool_block=True
@@ -246,7 +246,7 @@ def test_the_last_answer_keeps_its_body_when_time_runs_out(serve: Serve) -> None
 
 
 def test_the_last_answer_of_several_keeps_its_body(serve: Serve) -> None:
-    """It is the last one's that stays."""
+    """Of several answers, the last one keeps its body."""
     server = serve(*[reply(503, f"try {number}".encode()) for number in range(3)])
     clock = FakeClock()
 

@@ -53,7 +53,7 @@ def test_a_socks_proxy_that_is_down_is_a_connection_error(closed_port: str, sess
 def test_a_look_up_for_a_socks_proxy_that_hangs_is_cut_off(
     scheme: str, socks: Callable[..., SocksServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the proxy wants an address, finding that is bounded like every other look-up."""
+    """A look-up for a SOCKS proxy that needs an address ends at the deadline of the attempt."""
     proxy, done, look_up = socks(), threading.Event(), socket.getaddrinfo
 
     def getaddrinfo(host: str, *args: Any) -> Any:

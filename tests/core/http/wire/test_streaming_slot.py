@@ -144,7 +144,7 @@ def test_the_slot_is_held_until_the_body_is_read_or_closed(
 def test_an_answer_without_a_body_holds_nothing(
     method: str, path: str, single: ResilientSession, server: MisbehavingServer
 ) -> None:
-    """Where there is nothing to read, the next call goes through, though the response is kept and was not closed."""
+    """An answer without a body releases its slot, even if the response is kept open."""
     response = single.request(method, f"{server.url}/{path}", stream=True)
     assert is_free(single, server)
     assert response.content == b""
@@ -160,7 +160,7 @@ def test_a_body_that_is_left_in_the_middle_still_holds_it(single: ResilientSessi
 
 
 def test_a_body_that_breaks_off_frees_it(single: ResilientSession, server: MisbehavingServer) -> None:
-    """Of a broken body there is nothing left to read."""
+    """A body that breaks off releases its slot."""
     response = single.get(f"{server.url}/cut", stream=True)
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         pieces(response)
