@@ -1,11 +1,11 @@
-"""Is `ResilientSession` a `requests.Session`, and `ResilientClient` an `httpx.Client`? Their test suites say so.
+"""The test suites of requests, responses, vcrpy and httpx, run with `ResilientSession` and `ResilientClient`.
 
 ``make conformance`` (or, in its environment, ``python -m tests.conformance``) fetches the source distributions of
 requests, responses, vcrpy and httpx, in the versions that requirements/ names and with the hashes that it names, into
 ``.conformance/``, and runs the suite of each (of vcrpy what uses requests) three times. (That of httpx2 has no tests.)
 
 plain
-    as it is;
+    unchanged;
 retries=0
     with `ResilientSession` in the place of `requests.Session`, or `ResilientClient` and `AsyncResilientClient` in the
     place of httpx's clients, and a policy that never tries again. No test may end otherwise than in the plain run;

@@ -39,7 +39,7 @@ class Results(NamedTuple):
         return sum(outcome in outcomes for outcome, _ in self.outcomes.values())
 
 
-class Failed(Exception):  # noqa: N818 - what it says is the whole message
+class Failed(Exception):  # noqa: N818 - its text is the whole message
     """The comparison cannot be made."""
 
 
@@ -57,9 +57,9 @@ class Run:
         return CACHE / f"{self.suite.name}-{self.mode}.{suffix}"
 
     def start(self) -> None:
-        """Start it, in an environment in which nothing of the caller's tells requests or httpx what to do.
+        """Start the suite, in an environment without variables that requests or httpx read.
 
-        Raises `Failed` where its server could not listen.
+        Raises `Failed` if its server could not listen.
         """
         if self.suite.port is not None and _is_taken(self.suite.port):
             raise Failed(f"{self.suite.name}: its tests need port {self.suite.port}, where something listens already")
@@ -100,7 +100,7 @@ class Run:
             self.process.wait()
 
     def results(self) -> Results:
-        """Read what came out. Raises `Failed` where pytest did not get to the end."""
+        """Read the results. Raises `Failed` if pytest did not finish."""
         if self.process is None or self.process.returncode not in {0, 1} or not self._file("json").exists():
             raise Failed(f"{self.suite.name}, {self.mode}: pytest did not run the tests{self._log_tail()}")
         results = Results(**json.loads(self._file("json").read_text()))
@@ -114,7 +114,7 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for. Returns the exit status."""
+    """Run the suites of the command line. Returns the exit status."""
     options = _parser().parse_args(arguments)
     begun = time.monotonic()
     CACHE.mkdir(exist_ok=True)
@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_all(runs: Sequence[Run], jobs: int) -> None:
-    """Run all, some at a time. Whatever ends this early ends them."""
+    """Run all suites, several at a time. An early end stops them."""
     waiting, running = list(runs), list[Run]()
     try:
         while waiting or running:

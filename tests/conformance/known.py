@@ -1,4 +1,4 @@
-"""What may differ when calls are retried, and what is left out; each with its reason."""
+"""Tests whose results may differ when calls are retried, and tests that are skipped, each with its reason."""
 
 from __future__ import annotations
 

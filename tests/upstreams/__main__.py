@@ -2,8 +2,8 @@
 
     python -m tests.upstreams COMMAND …
 
-starts stand-ins for all upstreams, runs COMMAND with their addresses in its environment, and exits as it does. They
-know the packages of `load_sample`.
+starts simulated servers of all upstreams, runs COMMAND with their addresses in its environment, and returns its exit
+status. The servers have the packages of `load_sample`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(command: list[str]) -> int:
         serving(world()) as upstreams,
         subprocess.Popen(command, env={**os.environ, **upstreams.environment}) as process,
     ):
-        # Ctrl-C reaches the command too: it decides what to make of it, and this waits until it has.
+        # Ctrl-C is sent to the command too; this process waits for its end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         status = process.wait()
     return status if status >= 0 else 128 - status  # as shells say that a signal ended it

@@ -1,4 +1,4 @@
-"""What answers are made of: JSON with validators, pages, links."""
+"""Parts of answers: JSON with validators, pages, links."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import web
 from yarl import URL
 
 
-class Answered(Exception):  # noqa: N818 - what it says is in its name
+class Answered(Exception):  # noqa: N818 - its name needs no suffix
     """There is an answer, and nothing more to look up."""
 
     def __init__(self, response: web.Response) -> None:
@@ -53,7 +53,7 @@ def json_answer(
 
 
 def _has_it(request: web.Request, etag: str | None, modified: datetime | None) -> bool:
-    """Tell whether the client has the current answer; RFC 9110, 13.2.2: dates count where there are no tags."""
+    """Return whether the client has the current answer; RFC 9110, 13.2.2: dates count if there are no tags."""
     if tags := request.headers.get("If-None-Match"):
         known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
         return etag is not None and ("*" in known or etag.removeprefix("W/") in known)
@@ -65,13 +65,13 @@ def _has_it(request: web.Request, etag: str | None, modified: datetime | None) -
 
 
 def asked_number(request: web.Request, name: str, default: int) -> int:
-    """Return the number in the query; what is no number, or not positive, is as good as none."""
+    """Return the number in the query, or the default if it is no positive number."""
     value = request.query.get(name, "")
     return int(value) if value.isdecimal() and int(value) else default
 
 
 def behind(request: web.Request, segments: int) -> str:
-    """Return what comes after the first segments of the path, with the query."""
+    """Return the rest of the path after its first segments, with the query."""
     return re.sub(rf"^(/[^/?]+){{{segments}}}", "", request.path_qs)
 
 

@@ -1,7 +1,7 @@
 """Bitbucket Cloud's REST API, version 2.0.
 
-What it does that one might not expect: nobody counts commits, and nothing is ever archived; the next page is a URL to
-be followed as it is; a page must not be too long; a commit's author need not have an account.
+Its peculiarities: there is no number of commits, and no repository is archived; the next page is a URL to
+be followed unchanged; a page must not be too long; a commit's author need not have an account.
 """
 
 from __future__ import annotations

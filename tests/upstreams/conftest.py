@@ -1,4 +1,4 @@
-"""Stand-ins over a small world, in which it is always the same Wednesday."""
+"""Simulated servers of a small world, in which it is always the same Wednesday."""
 
 from __future__ import annotations
 

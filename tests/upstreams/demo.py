@@ -1,8 +1,8 @@
-"""A run over 300 packages against local stand-ins, in which much goes wrong: see how it ends well all the same.
+"""A run over 300 packages against simulated servers with many failures, which succeeds.
 
     python -m tests.upstreams.demo
 
-PyPI breaks down in the middle and comes back, GitHub's quota runs out, and some servers are hostile. Exits with 0
+PyPI fails in the middle and recovers, GitHub's quota is used up, and some servers are hostile. Exits with 0
 only if everything that can be updated was.
 """
 
@@ -179,7 +179,7 @@ class _Demo:
             self._upstreams.pypi.fault = None
 
     def _judge(self) -> int:
-        """Compare what is stored with what the servers have. Returns the exit status."""
+        """Compare the stored data with those of the servers. Returns the exit status."""
         from package.models import Package  # noqa: PLC0415 - as above
 
         stored = {p.slug: p for p in Package.objects.select_related("latest_version").prefetch_related("sources")}
@@ -210,7 +210,7 @@ class _Demo:
 
 @contextmanager
 def _scraped(port: int) -> Iterator[None]:
-    """Serve the site's /metrics. Waits for the first scrape: `increase()` does not see what was counted before."""
+    """Serve the site's /metrics. Waits for the first scrape, because `increase()` ignores counts from before."""
     from django.core.wsgi import get_wsgi_application  # noqa: PLC0415 - needs the settings
 
     site = get_wsgi_application()
@@ -244,7 +244,7 @@ def _say(text: str) -> None:
 
 
 def _let_through(address: str) -> None:
-    """Let untrusted sessions reach the stand-in for a Forgejo server, which is on this machine."""
+    """Allow untrusted sessions to call the simulated Forgejo server, which is on this machine."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - as above
 
     from core.http.wire import address_guard  # noqa: PLC0415 - as above

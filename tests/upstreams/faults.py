@@ -1,11 +1,11 @@
-"""What can be wrong with an answer.
+"""Faults of answers.
 
 It is set on an upstream,
 
     github.fault = Half(503)
     github.fault = FirstOf(BlackHole(on="/repos/a/b"), Truncated(on="/repos/c/d"))
 
-and holds for all requests, or for those `on` a path.
+and applies to all requests, or to those `on` a path.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class NotJSON(Fault):
 
 @dataclass(eq=False)
 class JSON(Fault):
-    """Valid JSON, of whatever type."""
+    """Valid JSON of any type."""
 
     value: Any = None
 
@@ -136,7 +136,7 @@ class Mistyped(Fault):
 
 @dataclass(eq=False)
 class Huge(Fault):
-    """Valid JSON whose length nobody announces."""
+    """Valid JSON without a Content-Length."""
 
     size: int = 2**26
 
@@ -214,7 +214,7 @@ class FirstOf(Fault):
 
 
 def reset(request: web.Request) -> None:
-    """Send an RST, whatever else was to be sent."""
+    """Send an RST instead of the rest of the answer."""
     if request.transport:
         opened = request.transport.get_extra_info("socket")
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -229,7 +229,7 @@ def _close(request: web.Request) -> None:
 async def _begin(
     request: web.Request, response: web.Response, *, promised: int = 0
 ) -> tuple[web.StreamResponse, bytes]:
-    """Send the head of `response`, which promises some more bytes than there are; return what is left to send."""
+    """Send the head of `response`, whose Content-Length is too large; return the rest of the answer."""
     body = response.body if isinstance(response.body, bytes) else b""
     stream = web.StreamResponse(status=response.status, headers=response.headers)
     stream.content_length = len(body) + promised

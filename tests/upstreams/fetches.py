@@ -66,7 +66,7 @@ class Fetches:
             return list(self._spans[package, source].values())
 
     def repeated(self) -> list[tuple[str, str]]:
-        """Return what was fetched more than once."""
+        """Return the fetches that happened more than once."""
         with self._lock:
             return [key for key, spans in self._spans.items() if len(spans) > 1]
 

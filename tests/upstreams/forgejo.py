@@ -1,6 +1,6 @@
-"""Forgejo's API, version 1: Codeberg's, and that of whoever hosts one.
+"""Forgejo's API, version 1, as of Codeberg and of self-hosted servers.
 
-What it does that one might not expect: it sends no ETags; a repository that is not archived was archived in 1970; it
+Its peculiarities: it sends no ETags; a repository that is not archived was archived in 1970; it
 has no list of contributors; pages are of at most 50; times are those of the server's zone.
 """
 

@@ -1,7 +1,7 @@
 """GitHub's REST API.
 
-What it does that one might not expect: the links and redirects it hands out call repositories by number; a repository
-without commits answers 409 to one question and 204 to others; statistics are worked out after they have been asked for.
+Its peculiarities: its links and redirects have the numbers of repositories; a repository
+without commits answers 409 to one request and 204 to others; statistics are computed after the first request for them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ WEEK = 7 * 86400
 
 
 def secondary_limit(retry_after: int | None = 60, on: str = "") -> Status:
-    """Make the fault with which GitHub meets those who ask too much at a time, whatever their quota.
+    """Make GitHub's answer to too many requests at a time, which does not depend on the quota.
 
-    `retry_after`: None: as it often is, only the message tells.
+    `retry_after`: None if only the message says so, as is often the case.
     """
     message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
     return Status(403, retry_after, json.dumps({"documentation_url": DOCS, "message": message}), on=on)
@@ -142,7 +142,7 @@ class GitHub(Upstream):
     async def _participation(self, request: web.Request) -> web.Response:
         repo = self._asked(request)
         self._work_out(repo, "participation")
-        end = self.world.now.replace(hour=0, minute=0, second=0)  # what was done today does not count
+        end = self.world.now.replace(hour=0, minute=0, second=0)  # today's commits do not count
         recent = repo.commits.since(end - timedelta(weeks=52))
         everyone, owner = [0] * 52, [0] * 52
         for time, author in zip(recent.times, recent.authors, strict=True):
@@ -166,7 +166,7 @@ class GitHub(Upstream):
         return self.json(request, data)
 
     def _work_out(self, repo: FakeRepo, statistic: str) -> None:
-        """Take note that somebody wants it. Raises `Answered` while it is not there."""
+        """Record that the statistics were requested. Raises `Answered` while they are not ready."""
         key = (repo.id, repo.commits[0].sha if repo.commits else "", statistic)
         if self._statistics[key] < self.pending:
             self._statistics[key] += 1

@@ -1,6 +1,6 @@
 """GitLab's REST API, version 4.
 
-What it does that one might not expect: those who do not say who they are do not learn whether a project is archived or
+Its peculiarities: anonymous clients do not learn whether a project is archived or
 empty; contributors come with the least busy first, and only of the newest 2,000 commits; a full page of commits always
 names a next one, which may be empty; a moved project redirects, but only a GET.
 """

@@ -1,4 +1,4 @@
-"""What a site has stored, compared with what the servers have."""
+"""The stored data of a site, compared with those of the servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.upstreams.world import FakePackage, World
 
 
 def differences(world: World, package: FakePackage, stored: Any) -> Iterable[str]:
-    """Say what of a package is not up to date. `stored`: the site's `Package`."""
+    """Return the fields of a package that are not up to date. `stored`: the site's `Package`."""
     project = world.project(package.pypi) if package.pypi else None
     version = getattr(stored.latest_version, "number", None)
     if project:
@@ -35,7 +35,7 @@ def differences(world: World, package: FakePackage, stored: Any) -> Iterable[str
 
 
 def state(world: World, package: FakePackage) -> dict[tuple[str, str], dict[str, object]]:
-    """Return what changes with the world, by source and part: the fields and values of the site's `Package`."""
+    """Return the fields of the site's `Package` that change with the world, with their values, by source and part."""
     told: dict[tuple[str, str], dict[str, object]] = {}
     if project := world.project(package.pypi):
         told["pypi", ""] = {"latest_version.number": project.version}

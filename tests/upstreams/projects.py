@@ -1,4 +1,4 @@
-"""A project on PyPI as a few numbers, from which its releases are computed when somebody asks."""
+"""A project on PyPI as a few numbers, from which its releases are computed on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for PyPI on the loopback interface: generated projects, and faults on demand."""
+"""A simulated PyPI on the loopback interface: generated projects, and faults on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals, in whatever words."""
+"""Refusals, with any text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A repository as a few numbers, from which its commits and their authors are computed when somebody asks."""
+"""A repository as a few numbers, from which its commits and their authors are computed on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an upstream was asked."""
+"""The requests to an upstream."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """All upstreams at once, in one thread.
 
-What they know is the world's; how they behave can be changed at any time:
+Their data are those of the world; their behavior can be changed at any time:
 
     with serving(World(100)) as upstreams:
         upstreams.github.latency = 0.05
@@ -51,7 +51,7 @@ class Upstreams:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process has to have in its environment to ask these and no others."""
+        """The environment variables of a process that calls these servers and no others."""
         return {
             "PYPI_URL": self.pypi.url,
             "PYPISTATS_URL": self.pypistats.url,
@@ -67,7 +67,7 @@ class Upstreams:
         return package.repo_url(self.forgejo.url)
 
     def clear(self) -> None:
-        """Forget what was asked so far."""
+        """Delete the recorded requests."""
         for upstream in self.all:
             upstream.requests.clear()
 

@@ -43,7 +43,7 @@ def test_repository(url: str, forgejo: Forgejo, repo: FakeRepo) -> None:
 
 
 def test_archived(url: str, repo: FakeRepo) -> None:
-    """What is not archived was archived in 1970."""
+    """A repository that is not archived has an archive date in 1970."""
     repo.archived_at = None
     data = requests.get(url).json()
     assert data["archived"] is False
@@ -53,7 +53,7 @@ def test_archived(url: str, repo: FakeRepo) -> None:
 
 
 def test_commits(url: str, repo: FakeRepo) -> None:
-    """Each page says how many commits there are; none is longer than 50."""
+    """Each page has the number of commits; no page has more than 50."""
     query = {"limit": "1000", "stat": "false", "verification": "false", "files": "false"}
     response = requests.get(f"{url}/commits", query)
     assert response.headers["X-Total-Count"] == response.headers["X-Total"] == str(len(repo.commits))

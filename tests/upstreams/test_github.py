@@ -34,7 +34,7 @@ def url(github: GitHub, repo: FakeRepo) -> str:
 
 
 def test_repository(url: str, repo: FakeRepo, github: GitHub) -> None:
-    """A repository is described under its name, in whatever case, and under its number."""
+    """A repository is found by its name, in any case, and by its number."""
     data = requests.get(url).json()
     assert (data["full_name"], data["stargazers_count"], data["forks_count"]) == (
         repo.full_name,
@@ -93,7 +93,7 @@ def test_empty(url: str, github: GitHub, repo: FakeRepo) -> None:
 
 
 def test_statistics(url: str, world: World, package: FakePackage, repo: FakeRepo) -> None:
-    """Statistics are there when they are asked for again, until somebody commits."""
+    """Statistics are ready at the second request, until there is a new commit."""
     for statistic in ("participation", "commit_activity"):
         first = requests.get(f"{url}/stats/{statistic}")
         assert (first.status_code, first.json()) == (202, {})
@@ -109,7 +109,7 @@ def test_statistics(url: str, world: World, package: FakePackage, repo: FakeRepo
 
 
 def test_renamed(url: str, github: GitHub, repo: FakeRepo) -> None:
-    """The old name redirects to the number, with whatever comes after it."""
+    """The old name redirects to the number, with the rest of the path."""
     github.rename(repo.full_name, "new/name")
     redirect = requests.get(f"{url}/commits?per_page=1", allow_redirects=False)
     target = f"{github.url}/repositories/{repo.id}/commits?per_page=1"
@@ -128,7 +128,7 @@ def test_removed(url: str, github: GitHub, repo: FakeRepo, status: int) -> None:
 
 
 def test_quota(url: str, github: GitHub) -> None:
-    """Requests count until none is left; a 304 is free for those who say who they are."""
+    """Requests use up the quota; a 304 is free with a token."""
     now = 1_000_000.0
     github.quota = quota = Quota(60, clock=lambda: now)
     first = requests.get(url, headers=TOKEN)

@@ -63,7 +63,7 @@ def test_contributors(url: str, repo: FakeRepo) -> None:
 
 
 def test_commits(url: str, repo: FakeRepo) -> None:
-    """Nobody says how many pages of commits there are; a full one always has a next."""
+    """The number of pages of commits is unknown; a full page always has a next one."""
     count = len(repo.commits)
     full = requests.get(f"{url}/repository/commits?per_page=1&page={count}")
     assert (full.json()[0]["id"], full.headers["X-Next-Page"]) == (repo.commits[-1].sha, str(count + 1))

@@ -37,7 +37,7 @@ def test_spelling(upstreams: Upstreams, pick: Pick) -> None:
 
 
 def test_unknown(upstreams: Upstreams, pick: Pick) -> None:
-    """Nobody knows a project that is not there, or was removed."""
+    """A project that does not exist or was removed is a 404."""
     removed = pick("github").pypi
     upstreams.pypi.remove(removed)
     for name in ("missing", removed):

@@ -15,6 +15,6 @@ except urllib.error.HTTPError as error:
 
 
 def test_runs_a_command() -> None:
-    """The command can ask the stand-ins, and its exit status is passed on."""
+    """The command can call the simulated servers, and its exit status is returned."""
     command = [sys.executable, "-m", "tests.upstreams", sys.executable, "-c", ASK]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 5

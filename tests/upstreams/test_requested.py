@@ -8,7 +8,7 @@ from tests.upstreams.world import World
 
 
 def test_log(upstreams: Upstreams) -> None:
-    """What was asked is taken down as it was sent."""
+    """Requests are recorded as they were sent."""
     pypi = upstreams.pypi
     headers = {"If-None-Match": '"x"', "Authorization": "Bearer secret"}
     requests.get(f"{pypi.url}/pypi/a%2Fb/json?c=d", headers=headers)

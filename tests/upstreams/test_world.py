@@ -57,7 +57,7 @@ def test_contributors(world: World, pick: Pick) -> None:
 
 
 def test_change(world: World, pick: Pick) -> None:
-    """After a change there is one more of everything, and what there was is the same."""
+    """After a change, there is one more of everything, and the rest is unchanged."""
     package = pick("gitlab")
     repo, project = repo_of(world, package), world.project(package.pypi)
     assert project

@@ -1,6 +1,6 @@
-"""One service: where it listens, what it was asked, and how it behaves from now on.
+"""One service: its address, its requests and its behavior.
 
-Its attributes may be set and its methods called from any thread; all that is asked of it is answered in one event loop.
+Its attributes may be set and its methods called from any thread; requests are answered in one event loop.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class Upstream(ABC):
         self._elsewhere[name.lower()] = url
 
     def restore(self) -> None:
-        """Undo what these methods did, but renaming and emptying; lift the fault."""
+        """Undo the changes of these methods, except renaming and emptying; remove the fault."""
         self.fault = None
         self._removed, self._endless, self._elsewhere = {}, set(), {}
 
-    # What a service has to say for itself
+    # Methods of each service
 
     @abstractmethod
     def routes(self) -> list[web.RouteDef]: ...
@@ -99,20 +99,20 @@ class Upstream(ABC):
         raise NotImplementedError
 
     def limits(self, quota: Quota) -> dict[str, str]:
-        """Return the headers that tell of the quota."""
+        """Return the headers about the quota."""
         return {}
 
     def refusal(self, request: web.Request, quota: Quota) -> web.Response:
         return web.Response(status=429, text="Too Many Requests", headers={"Retry-After": str(quota.reset_in)})
 
     def is_free(self, request: web.Request, response: web.Response) -> bool:
-        """Tell whether it does not count against the quota."""
+        """Return whether a request does not count against the quota."""
         return False
 
     def etag(self, request: web.Request, body: bytes) -> str:
         return f'W/"{hashlib.md5(body).hexdigest()}"'
 
-    # Helpers of theirs
+    # Helpers of the services
 
     def find(self, request: web.Request, name: str) -> FakeRepo:
         """Return the repository "owner/name". Raises `Answered`."""
@@ -146,13 +146,13 @@ class Upstream(ABC):
     def page(
         self, request: web.Request, repo: FakeRepo, everything: Sequence[Any], size: str, default: int, most: int
     ) -> Page:
-        """Return the page that the query asks for; `size` is what it calls the length of one."""
+        """Return the requested page; `size` is the name of the parameter for its length."""
         length = min(asked_number(request, size, default), most)
         endless = repo.full_name.lower() in self._endless
         return cut_page(everything, asked_number(request, "page", 1), length, endless=endless)
 
     def next_url(self, page: Page, repo: FakeRepo, address: Callable[[int], str], *, more: bool | None = None) -> str:
-        """Return the URL of the next page; "" where there is none. `more`: what to believe in place of the total."""
+        """Return the URL of the next page, or "". `more`: whether there is one, if not known from the total."""
         name = repo.full_name.lower()
         if name in self._elsewhere:
             return self._elsewhere[name]

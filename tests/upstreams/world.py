@@ -1,4 +1,4 @@
-"""Packages that nobody made, the same at every run; 50,000 of them in a second or two.
+"""Generated packages, the same at every run; 50,000 of them take a second or two.
 
 One thread at a time may change a world; others may read it meanwhile.
 """
@@ -30,7 +30,7 @@ _THINGS = ("admin", "auth", "blog", "cache", "charts", "comments", "fields", "fo
 
 @dataclass(frozen=True, slots=True)
 class FakePackage:
-    """As a site lists it: it goes on naming a repository as it was called when the world began."""
+    """A package as a site lists it, with the first name of its repository."""
 
     slug: str
     title: str
@@ -100,7 +100,7 @@ class World:
         self._repos[kind, new.lower()] = repo
 
     def add(self, pypi: str, kind: str, full_name: str) -> None:
-        """Let there be this project and this repository too; they are none of `packages`."""
+        """Add this project and this repository, which are not in `packages`."""
         chance = Random(full_name)
         self._make_project(chance, re.sub(r"[-_.]+", "-", pypi).lower())
         repo = self._make_repo(chance, 500_000 + len(self._by_id), kind, "django-sample-app", empty=False)

@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class FreshUpstreams:
-    """Renews what core.http knows before and after each test."""
+    """Resets the state of core.http before and after each test."""
 
     def __init__(self, *, retries: bool) -> None:
         self._retries = retries

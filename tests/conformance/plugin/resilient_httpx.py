@@ -27,7 +27,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def _show_what_sends(client: type, plain: type) -> None:
-    """Let the tests see the transport inside of ours: those of proxies look for its class, and into its pool."""
+    """Show the tests the inner transport, because those of proxies check its class and its pool."""
     inner = client._transport_for_url
 
     def transport_for_url(self: object, url: httpx.URL) -> object:
