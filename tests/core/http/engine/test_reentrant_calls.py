@@ -63,7 +63,8 @@ class Caller:
     def _step(self, _frame: FrameType, event: str, _argument: Any) -> Any:
         if event == "opcode":
             self.left -= 1
-            if self.left == 0:  # the interpreter does not trace this call
+            if self.left == 0:
+                sys.settrace(None)  # the rest of the call runs at full speed
                 self.clock.advance(1)
                 self.call(Outcome(Result.SUCCESS, status=200))
         return self._step
