@@ -25,17 +25,14 @@ def open_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address_guard, "PORTS", range(65_536))
 
 
-@pytest.mark.parametrize(
-    "host",
-    ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f000001", "localhost", "10.0.0.1"],
-)
-def test_a_private_address_is_refused(caller: Caller, library: ModuleType, host: str) -> None:
+def test_a_private_address_is_refused(caller: Caller, library: ModuleType) -> None:
     """A private address is refused in any notation, and the error contains no address."""
-    with pytest.raises(http.BlockedAddress) as raised:
-        caller(untrusted=True).get(f"http://{host}/")
-    assert isinstance(raised.value, library.ConnectError)
-    assert not any(character.isdigit() for character in str(raised.value))
-    assert len(raised.value.attempts) == 1
+    for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f000001", "localhost", "10.0.0.1"):
+        with pytest.raises(http.BlockedAddress) as raised:
+            caller(untrusted=True).get(f"http://{host}/")
+        assert isinstance(raised.value, library.ConnectError)
+        assert not any(character.isdigit() for character in str(raised.value))
+        assert len(raised.value.attempts) == 1
 
 
 def test_a_name_that_leads_inside_is_not_dialled(caller: Caller, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
