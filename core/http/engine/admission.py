@@ -50,8 +50,8 @@ class Admission:
         """Ask all rules for permission to make an attempt. None: all rules granted it."""
         upstream = self._upstream
         if upstream.elect is not None and not upstream.gate.is_closed(now):
-            for subject in (upstream,) if upstream.whole is upstream else (upstream.whole, upstream):
-                obstacle = self._elected(subject, call, now) if subject.probe_due(now) else None
+            for subject in upstream.with_probe_due(now):
+                obstacle = self._elected(subject, call, now)
                 if obstacle is not None:
                     return obstacle
         for rule in self._rules:

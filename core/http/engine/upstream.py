@@ -113,10 +113,13 @@ class Upstream:
         breaker = self._own_breaker
         return BreakerSnapshot() if breaker is None else breaker.snapshot, self.gate.snapshot
 
+    def with_probe_due(self, now: float) -> list[Upstream]:
+        """Return the upstreams whose probe a call would send now: `whole` for the breaker, this one for the gate."""
+        due = [self.whole] if self.breaker is not None and self.breaker.probe_due(now) else []
+        return [*due, self] if self not in due and self.gate.probe_due(now) else due
+
     def probe_due(self, now: float) -> bool:
-        """Return whether the next attempt would be the probe of the gate or of the breaker."""
-        if self.gate.is_closed(now):
-            return False
+        """Return whether a probe of the breaker or the gate is due. The breaker of a partition belongs to `whole`."""
         breaker = self._own_breaker
         return self.gate.probe_due(now) or (breaker is not None and breaker.probe_due(now))
 

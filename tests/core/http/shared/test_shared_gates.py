@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from core.http import RateLimited
+from core.http import CircuitOpen, Policy, RateLimited
 from core.http.engine.call import Call
-from core.http.engine.steps import Wait
+from core.http.engine.steps import Send, Wait
+from core.http.upstream_id import UpstreamId
 from tests.core.http.engine.outage import answer
 from tests.core.http.engine.world import GET, OK
-from tests.core.http.shared.fleet import HOUR, Fleet
+from tests.core.http.shared.fleet import FRAGILE, HOUR, Fleet, Process
 
 
 def test_a_pause_of_one_process_applies_to_all(fleet: Fleet) -> None:
@@ -85,3 +86,120 @@ def test_the_probe_at_the_gate_is_one_for_the_fleet(fleet: Fleet) -> None:
     assert step == Wait(0.1)
     second.shared.step()
     assert call.begin() == Wait(1.0)
+    with pytest.raises(RateLimited):  # its time ends within that second
+        Call(second.upstream, GET, deadline=second.clock() + 0.5).begin()
+
+
+def told_to_wait_for_two_hours(fleet: Fleet, policy: Policy = FRAGILE) -> tuple[Process, Process]:
+    """Return two processes that may send the probe of their gate."""
+    first, second = fleet.process(policy=policy), fleet.process(policy=policy)
+    first.attempt(answer(429, Retry_After="7200"))
+    for process in (first, second):
+        process.exchange()
+    fleet.wall.advance(HOUR)
+    return first, second
+
+
+def test_the_probe_at_the_gate_needs_no_breaker(fleet: Fleet) -> None:
+    """A policy without one elects the process that sends the probe all the same."""
+    first, second = told_to_wait_for_two_hours(fleet, Policy(circuit_breaker=None, retries=0))
+    assert first.probe() is not None
+    call, step = second.begin()
+    assert step == Wait(0.1)
+    second.shared.step()
+    assert call.begin() == Wait(1.0)
+
+
+def test_a_probe_at_the_gate_that_takes_its_time_is_not_given_up(fleet: Fleet) -> None:
+    """While it is on its way no other process sends one; when it was cancelled, another may."""
+    first, second = told_to_wait_for_two_hours(fleet)
+    probe = first.probe()
+    assert probe is not None
+    fleet.wall.advance(5)
+    first.exchange()
+    call, _ = second.begin()
+    second.shared.step()
+    assert call.begin() == Wait(1.0)
+    call.cancel()
+    probe.cancel()
+    fleet.wall.advance(1.1)
+    first.exchange()
+    assert second.probe() is not None
+
+
+def test_whoever_loses_at_the_gate_again_and_again_probes_in_the_end(fleet: Fleet) -> None:
+    """As at a breaker: after three probes of others the fourth is its own, though the upstream is not down."""
+    first, second = told_to_wait_for_two_hours(fleet)
+    for _ in range(3):
+        probe = first.probe()
+        assert probe is not None
+        call, _ = second.begin()
+        second.shared.step()
+        assert call.begin() == Wait(1.0)
+        call.cancel()
+        probe.end(answer(429, Retry_After="7200"))
+        for process in (first, second):
+            process.exchange()
+        fleet.wall.advance(HOUR)
+    assert isinstance(second.begin()[1], Send)
+
+
+def test_who_waits_for_the_probe_of_another_holds_no_slot(fleet: Fleet) -> None:
+    """The slot is for a call that may send, for example with another credential."""
+    first, second = told_to_wait_for_two_hours(fleet, replace(FRAGILE, max_concurrency=1))
+    assert first.probe() is not None
+    call, _ = second.begin()
+    second.shared.step()
+    assert call.begin() == Wait(1.0)
+    assert isinstance(Call(second.upstream.part("t"), GET).begin(), Send)
+
+
+def test_who_waits_at_the_gate_holds_no_election(fleet: Fleet) -> None:
+    """A call that may not send keeps no call with another credential from the probe of the breaker."""
+    process = fleet.process()
+    process.shared._upstreams = lambda: {
+        UpstreamId("example"): process.upstream,
+        UpstreamId("example", partition="t"): process.upstream.part("t"),
+    }
+    process.find_it_down()
+    process.upstream.part("t").gate.close(process.clock(), 300)
+    fleet.wall.advance(15)
+    with pytest.raises(RateLimited):
+        Call(process.upstream.part("t"), GET).begin()
+    process.shared.step()
+    assert fleet.probes == []
+
+
+def test_the_pause_of_one_credential_concerns_no_other(fleet: Fleet) -> None:
+    """Neither a wait nor an election, as long as the upstream is up."""
+    process = fleet.process()
+    process.shared._upstreams = lambda: {
+        UpstreamId("example"): process.upstream,
+        UpstreamId("example", partition="t"): process.upstream.part("t"),
+    }
+    process.upstream.gate.close(process.clock(), 300)
+    process.exchange()
+    assert isinstance(Call(process.upstream.part("t"), GET).begin(), Send)
+
+
+def test_of_credentials_one_sends_the_probe_though_the_upstream_limits_another(fleet: Fleet) -> None:
+    """A pause for calls without a credential does not let every process probe with its own."""
+    processes = [fleet.process() for _ in range(2)]
+    for process in processes:
+        both = {
+            UpstreamId("example"): process.upstream,
+            UpstreamId("example", partition="t"): process.upstream.part("t"),
+        }
+        process.shared._upstreams = lambda both=both: both  # type: ignore[misc]
+    processes[0].find_it_down()
+    processes[0].upstream.gate.close(processes[0].clock(), 300)
+    for process in processes:
+        process.exchange()
+    fleet.wall.advance(15)
+    calls = [Call(process.upstream.part("t"), GET) for process in processes]
+    for process, call in zip(processes, calls, strict=True):
+        assert call.begin() == Wait(0.1)
+        process.shared.step()
+    assert isinstance(calls[0].begin(), Send)
+    with pytest.raises(CircuitOpen):
+        calls[1].begin()
