@@ -102,7 +102,7 @@ class Call:
         self._refreshed = 0
         self._not_before = now
         self._retry: RetryScheduled | None = None
-        """The scheduled retry that has not started."""
+        """The retry that was scheduled last."""
         self._waited = 0.0
         self._ended = now
         self._suppressed: Suppression | None = None
@@ -223,7 +223,6 @@ class Call:
         return RetryScheduled(upstream.name, self.target, outcome.reason or Reason.OTHER, seconds, source)
 
     def _start_retry(self, retry: RetryScheduled, now: float) -> None:
-        self._retry = None
         self._waited = now - self._ended
         self.upstream.observe(RetryStarted(retry.upstream, retry.target, retry.reason, self._waited, retry.source))
 

@@ -108,7 +108,7 @@ class Breaker:
     def release(self, permit: Permit) -> None:
         """Take back an unused permit, because the attempt was cancelled."""
         with self._lock:
-            if permit.generation == self._permit.generation and self.state is BreakerState.HALF_OPEN:
+            if permit.generation == self._permit.generation:
                 self._probe_until = 0.0
 
     def adopt(self, seen: BreakerSnapshot, snapshot: BreakerSnapshot) -> BreakerState | None:
@@ -254,7 +254,7 @@ class BreakerGuard:
 
     def tell(self, call: CallContext, outcome: Outcome, now: float) -> None:
         permit, breaker = self._permit, self._breaker
-        if permit is None or breaker.is_retired:
+        if permit is None:
             return
         before = breaker.state
         health = health_of(outcome, any_host=call.upstream.name == OTHER)

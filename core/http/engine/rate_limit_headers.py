@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -108,10 +109,8 @@ def _seconds_until(value: str, now: datetime) -> float | None:
         hours, minutes, whole, thousandths = (float(part or 0) for part in duration.groups())
         return min(hours * 3600 + minutes * 60 + whole + thousandths / 1000, MAX_DELAY)
     for read in (parsedate_to_datetime, datetime.fromisoformat):
-        try:
+        with suppress(ValueError, TypeError, IndexError, OverflowError):
             return min(max((_aware(read(value)) - now).total_seconds(), 0.0), MAX_DELAY)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            continue
     return None
 
 
