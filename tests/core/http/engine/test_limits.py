@@ -6,7 +6,8 @@ import itertools
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
@@ -258,6 +259,29 @@ SlotsMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=4
 TestSlotsMachine = SlotsMachine.TestCase
 
 
+def test_a_slot_that_a_finalizer_releases_during_an_iteration_is_not_lost() -> None:
+    """A ticket that a finalizer releases while another release is in progress frees its slot too."""
+
+    class Surprised(deque[Ticket]):
+        late: Ticket | None = None
+
+        def __iter__(self) -> Iterator[Ticket]:
+            found = super().__iter__()
+            if self.late is not None:
+                self.append(self.late)
+                self.late = None
+            return found
+
+    slots = Slots(2)
+    first, second, third, fourth = (Ticket() for _ in range(4))
+    assert [slots.take(ticket) for ticket in (first, second, third, fourth)] == [True, True, False, False]
+    slots._left = surprised = Surprised()
+    surprised.late = second
+    slots.leave(first)
+    assert slots.holds(third)
+    assert slots.holds(fourth)
+
+
 def test_threads_share_slots_without_losing_one() -> None:
     """Eight threads share three slots: each thread is woken when it gets a slot, and no slot is lost."""
     slots, times = Slots(3), 200
@@ -341,6 +365,14 @@ def test_released_turns_leave_no_gap() -> None:
         for turn in order:
             pace.give_back(turn)
         assert turns(pace, 0.5, 0.5) == [1, 2]
+
+
+def test_the_last_released_turn_leaves_no_gap() -> None:
+    """A call after the time of the released turn need not wait for the turn after it."""
+    pace = Pace(1)
+    turns(pace, 0)
+    pace.give_back(0)
+    assert turns(pace, 0.5) == [0.5]
 
 
 def test_a_turn_that_is_over_is_not_given_out_again() -> None:

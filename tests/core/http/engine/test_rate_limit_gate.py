@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from core.http.engine.mergeable_state import GateSnapshot
 from core.http.engine.rate_limit_gate import MAX_CLOSED, Gate
 
 HOUR = 3600.0
@@ -111,6 +112,15 @@ def test_the_answer_to_a_probe_opens_it_for_all() -> None:
     gate.closed_for(1000 + HOUR, CALLER)
     gate.answered(1001 + HOUR)
     assert [gate.closed_for(1001 + HOUR, CALLER) for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_gate_that_a_probe_opened_keeps_no_reason() -> None:
+    """Given a reason of the pause, when a probe is answered, then no other process hears of it any more."""
+    gate = Gate()
+    gate.close(1000.0, 2 * HOUR, why="is busy")
+    gate.closed_for(1000 + HOUR, CALLER)
+    gate.answered(1001 + HOUR)
+    assert gate.snapshot == GateSnapshot(1001 + HOUR, 1001 + HOUR, 1001 + HOUR)
 
 
 def test_a_probe_that_is_told_to_wait_closes_it_again() -> None:

@@ -31,7 +31,7 @@ def test_answers_below_400_succeed(status: int) -> None:
     assert outcome(status) == Outcome(Result.SUCCESS, status=status, detail=str(status))
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418, 422])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418, 422, 424, 426])
 def test_client_errors_are_answers(status: int) -> None:
     """A 404 is no failure of the upstream, and is not retried."""
     assert outcome(status) == Outcome(Result.CLIENT_ERROR, status=status, detail=str(status))

@@ -128,3 +128,11 @@ def test_the_greatest_is_that_of_all_seconds() -> None:
     maximum.add(102, 3.0)
     assert maximum.greatest(102) == 5.0
     assert maximum.greatest(111) == 3.0
+
+
+def test_the_greatest_is_held_for_the_whole_window() -> None:
+    """A value that is not yet as old as the window counts, and one that is older by two seconds does not."""
+    maximum = WindowMaximum(10)
+    maximum.add(100.9, 5.0)
+    assert maximum.greatest(110.8) == 5.0
+    assert maximum.greatest(112.9) is None

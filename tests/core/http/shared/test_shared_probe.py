@@ -92,7 +92,9 @@ def test_a_decision_wakes_the_waiting_call(fleet: Fleet) -> None:
     process.find_it_down()
     fleet.wall.advance(15)
     woken = threading.Event()
-    process.begin()
+    _, step = process.begin()
+    assert isinstance(step, Wait)
+    assert step.for_turn
     with process.upstream.waking(woken.set):
         process.shared.step()
     assert woken.is_set()
