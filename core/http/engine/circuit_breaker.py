@@ -275,8 +275,8 @@ class BreakerGuard:
             self._breaker.release(permit)
 
     def prefers_others(self, call: CallContext, now: float) -> bool:
-        """Return whether a probe is due that is reserved for calls with a longer timeout than `call`."""
-        return self._breaker.probe_due(now) and self._breaker.prefers_others(now, call.granted)
+        """Return whether the probe that is due is reserved for calls with a longer timeout."""
+        return self._breaker.prefers_others(now, call.granted)
 
     def refused(self, now: float) -> Refused:
         """Return the refusal of an attempt."""
