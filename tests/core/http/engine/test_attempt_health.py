@@ -5,17 +5,23 @@ from __future__ import annotations
 import http.client as http_client
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 import requests
 
+from core.http import Policy
 from core.http.engine.attempt_health import Health, health_of
+from core.http.engine.upstream import Upstream
 from core.http.errors import BlockedAddress, ResponseTooLarge
 from core.http.events import (
     BreakerChanged,
+    BreakerState,
 )
-from core.http.outcome import Outcome
+from core.http.outcome import Outcome, Reason, failed
+from core.http.testing import FakeClock
 from core.http.wire.error_outcomes import diagnose
+from tests.core.http.engine.call_helpers import SILENT
 from tests.core.http.engine.outage import answer, once
 from tests.core.http.engine.world import GONE, OK, World
 
@@ -49,6 +55,8 @@ NAMES_FAIL = requests.ConnectionError(socket.gaierror(socket.EAI_AGAIN, "try aga
         (diagnose(BlockedAddress()), Health.NEITHER),
         (diagnose(ResponseTooLarge()), Health.NEITHER),
         (diagnose(requests.exceptions.InvalidURL()), Health.NEITHER),
+        (failed(Reason.OTHER, "garbage", transient=False), Health.FAILURE),
+        (replace(SILENT, stale=True), Health.NEITHER),
     ],
     ids=lambda value: f"{value.status or value.detail}-{value.reason}" if isinstance(value, Outcome) else None,
 )
@@ -63,6 +71,16 @@ def test_a_name_that_does_not_exist_is_no_outage() -> None:
     assert health_of(diagnose(NAMES_FAIL), any_host=True) is Health.FAILURE
     assert health_of(answer(503), any_host=True) is Health.FAILURE
     assert health_of(answer(404), any_host=True) is Health.SUCCESS
+
+
+@pytest.mark.parametrize(("name", "state"), [("other", BreakerState.CLOSED), ("named", BreakerState.OPEN)])
+def test_names_that_do_not_exist_open_the_breaker_of_a_named_upstream_only(name: str, state: BreakerState) -> None:
+    """Whether the configuration names the upstream is known by its name."""
+    upstream = Upstream(name, Policy(), clock=FakeClock(), random=lambda: 0.0, observe=lambda _: None)
+    for _ in range(10):
+        once(upstream, diagnose(NO_SUCH_NAME))
+    assert upstream.breaker is not None
+    assert upstream.breaker.state is state
 
 
 @pytest.mark.parametrize("outcome", [OK, GONE, answer(429), answer(425), diagnose(BlockedAddress())])

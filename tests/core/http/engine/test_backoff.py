@@ -107,7 +107,7 @@ def test_now_may_be_in_any_zone() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["86401", "9" * 5_000, "9" * 400, "1" + "0" * 308 + ".5", "Fri, 31 Dec 9999 23:59:59 GMT"],
+    ["86401", "3200000000000", "9" * 5_000, "9" * 400, "1" + "0" * 308 + ".5", "Fri, 31 Dec 9999 23:59:59 GMT"],
 )
 def test_an_absurd_wait_is_a_day(value: str) -> None:
     """Any time in the header gives a finite number of seconds, at most one day."""

@@ -166,6 +166,22 @@ def test_a_pause_that_grew_is_reported_in_full() -> None:
         world.clock.advance(pause)
 
 
+def test_answers_that_come_at_once_let_a_pause_grow_once() -> None:
+    """Of several requests that were sent before the pause, all are limited; that is one refusal, not several."""
+    world = World()
+    upstream = world.upstream
+    limited = replace(answer(429), retry_after=60.0, doubled=True)
+    early = Call(upstream, POST)
+    early.begin()
+    once(upstream, limited)
+    world.clock.advance(10)
+    early.end(limited)
+    assert world.seen(GateClosed)[-1] == GateClosed("example", POST, 60)
+    world.clock.advance(50)
+    once(upstream, limited)
+    assert world.seen(GateClosed)[-1] == GateClosed("example", POST, 120)
+
+
 def test_an_answer_from_before_does_not_shorten_the_next_pause() -> None:
     """A late answer to a request sent before the pause does not reset the growing pause."""
     world = World()

@@ -16,6 +16,7 @@ from core.http.events import BreakerState, Target
 from core.http.outcome import Rejection
 from core.http.policy import Policy
 from core.http.testing import FakeClock
+from tests.core.http.engine.world import BUSY
 
 TARGET = Target("GET", "https", "example.org", "/")
 
@@ -188,3 +189,14 @@ def test_an_upstream_whose_state_was_dropped_refuses_nothing(clock: FakeClock) -
     upstream.forget()
     assert refusal(upstream) is None
     assert not upstream.is_suspect(clock.now)
+
+
+def test_a_call_goes_on_after_its_upstream_was_forgotten(clock: FakeClock) -> None:
+    """Given a call that waits for its retry, when the state of its host is given up, then it is sent again."""
+    upstream = an_upstream(clock)
+    call = Call(upstream, TARGET)
+    call.begin()
+    assert call.end(BUSY)
+    upstream.forget()
+    clock.advance(1)
+    assert isinstance(call.begin(), Send)

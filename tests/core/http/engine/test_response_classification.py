@@ -25,7 +25,7 @@ def outcome(status: int, headers: dict[str, str] | None = None, statuses: frozen
     return answered(status, headers or {}, retry_statuses=retried, now=NOW)
 
 
-@pytest.mark.parametrize("status", [200, 204, 206, 301, 304])
+@pytest.mark.parametrize("status", [100, 200, 204, 206, 301, 304, 399])
 def test_answers_below_400_succeed(status: int) -> None:
     """Redirects and "not modified" count as successes."""
     assert outcome(status) == Outcome(Result.SUCCESS, status=status, detail=str(status))

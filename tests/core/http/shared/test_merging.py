@@ -48,6 +48,12 @@ def test_the_reason_is_that_of_the_longer_time() -> None:
     assert long.merge(GateSnapshot(1.0, 1.0, 1.0)) == GateSnapshot(1.0, 1.0, 1.0)
 
 
+def test_the_state_is_the_same_on_another_clock() -> None:
+    """Every moment is as much later as the other clock is ahead."""
+    assert BreakerSnapshot(5.0, 6.0, 20.0).shifted(10.0) == BreakerSnapshot(15.0, 16.0, 30.0)
+    assert GateSnapshot(5.0, 30.0, 90.0, "is busy").shifted(10.0) == GateSnapshot(15.0, 40.0, 100.0, "is busy")
+
+
 @given(
     st.none()
     | st.text()

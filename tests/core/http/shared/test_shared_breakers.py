@@ -97,6 +97,17 @@ def test_closing_is_taken_over(fleet: Fleet) -> None:
     assert first.state is BreakerState.CLOSED
 
 
+def test_closing_is_adopted_before_the_probe_is_due(fleet: Fleet) -> None:
+    """After another process found that the upstream answers, no process waits for the end of the 15 s."""
+    process = fleet.process()
+    process.find_it_down()
+    fleet.wall.advance(5)
+    now = fleet.wall.now
+    fleet.cache.values["core.http:1:example"] = (now, now, now, 0.0, 0.0, 0.0)
+    process.exchange()
+    assert isinstance(process.begin()[1], Send)
+
+
 def test_a_failed_probe_doubles_the_open_time_for_all(fleet: Fleet) -> None:
     """After a failed probe, all processes double the open time, and again after the next one."""
     first, second = fleet.process(), fleet.process()

@@ -117,6 +117,8 @@ def test_a_probe_at_the_gate_that_takes_its_time_is_not_given_up(fleet: Fleet) -
     assert probe is not None
     fleet.wall.advance(5)
     first.exchange()
+    with pytest.raises(RateLimited):  # at once: the process knows of its own probe
+        Call(first.upstream, GET).begin()
     call, _ = second.begin()
     second.shared.step()
     assert call.begin() == Wait(1.0)

@@ -11,6 +11,7 @@ from core.http import CircuitOpen
 from core.http.engine.call import Call
 from core.http.engine.steps import Send, Wait
 from core.http.outcome import Outcome, Reason, failed
+from tests.core.http.engine.call_helpers import SILENT
 from tests.core.http.engine.world import BUSY, GET, OK
 from tests.core.http.shared.fleet import FRAGILE, Fleet
 
@@ -48,6 +49,28 @@ def test_a_process_without_a_free_slot_does_not_ask(fleet: Fleet) -> None:
     busy.shared.step()
     with pytest.raises(CircuitOpen):
         waiting.begin()
+
+
+def test_a_call_in_a_hurry_does_not_ask_for_a_probe_that_is_for_others(fleet: Fleet) -> None:
+    """It is refused at once, and neither waits for a slot nor keeps other processes from the probe."""
+    process = fleet.process(policy=replace(FRAGILE, max_concurrency=1))
+    process.find_it_down()
+    fleet.wall.advance(15)
+    call = Call(process.upstream, GET, attempt_timeout=0.1)
+    assert call.begin() == Wait(0.1)
+    process.shared.step()
+    assert isinstance(call.begin(), Send)
+    place = call.keep_slot()
+    call.end(SILENT)
+    fleet.wall.advance(15)
+    fleet.cache.asked.clear()
+    with pytest.raises(CircuitOpen):
+        Call(process.upstream, GET, attempt_timeout=0.1).begin()
+    process.shared.step()
+    assert "add" not in fleet.cache.asked
+    assert place is not None
+    place.leave()
+    assert process.probe() is not None
 
 
 def test_a_process_that_loses_again_and_again_probes_in_the_end(fleet: Fleet) -> None:
