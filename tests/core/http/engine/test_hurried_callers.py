@@ -8,6 +8,7 @@ import pytest
 
 from core.http import CircuitBreaker, CircuitOpen, DeadlineExceeded, Policy, RateLimited
 from core.http.engine.call import Call
+from core.http.engine.mergeable_state import BreakerSnapshot
 from core.http.engine.steps import Send, Stop, Wait
 from core.http.engine.upstream import Upstream
 from core.http.events import (
@@ -62,6 +63,21 @@ def test_a_failed_probe_with_a_long_timeout_keeps_no_caller_from_probing() -> No
     world.clock.advance(15)
     sends(Call(upstream, GET), world, BUSY)
     world.clock.advance(30)
+    assert isinstance(Call(upstream, GET, attempt_timeout=0.5).begin(), Send)
+
+
+def test_a_probe_that_was_cut_short_bars_none_in_a_hurry_after_the_outage() -> None:
+    """Where another process closed the breaker meanwhile, the next outage begins without a preference."""
+    world = World(Policy(retries=0))
+    upstream = an_open_upstream(world)
+    assert upstream.breaker is not None
+    world.clock.advance(15)
+    sends(Call(upstream, GET, attempt_timeout=0.5), world, SILENT)
+    now = world.clock()
+    upstream.breaker.adopt(upstream.breaker.snapshot, BreakerSnapshot(now, now, now))
+    for _ in range(10):
+        sends(Call(upstream, GET), world, BUSY)
+    world.clock.advance(15)
     assert isinstance(Call(upstream, GET, attempt_timeout=0.5).begin(), Send)
 
 

@@ -19,12 +19,13 @@ from core.http.engine.call import Call
 from core.http.engine.steps import Send, Wait
 from core.http.events import (
     GateClosed,
+    GateWaited,
     Suppression,
 )
 from core.http.outcome import Reason, Result, failed
 from core.http.testing import FakeClock
 from tests.core.http.engine.outage import NOW, URL, answer, ended, once, retry_in
-from tests.core.http.engine.world import GET, OK, POST, World
+from tests.core.http.engine.world import BUSY, GET, OK, POST, World
 
 HOUR = 3600.0
 
@@ -40,6 +41,15 @@ def test_calls_that_can_wait_at_the_gate_do_and_others_do_not() -> None:
         Call(upstream, GET, deadline=20).begin()
     world.clock.advance(30)
     assert isinstance(patient.begin(), Send)
+
+
+def test_a_wait_at_the_gate_is_told_once() -> None:
+    """With its seconds, when it is over; the retries of the call after it have not waited there."""
+    world = World()
+    upstream = world.upstream
+    once(upstream, answer(429, Retry_After="30"))
+    assert world.play(Call(upstream, GET), BUSY, BUSY, OK) == 3
+    assert world.seen(GateWaited) == [GateWaited("example", 30)]
 
 
 @pytest.mark.parametrize("status", [429, 503, 403])

@@ -146,3 +146,9 @@ def test_threads_cannot_exceed_it() -> None:
 
         with ThreadPoolExecutor(8) as pool:
             assert sum(pool.map(work, range(8))) == 10
+
+
+def test_of_no_retries_none_remain() -> None:
+    """A policy that allows none has nothing left, with or without attempts."""
+    budget = Budget(RetryBudget(minimum=0, ratio=0))
+    assert budget.remaining(100.0) == 0.0

@@ -130,6 +130,14 @@ def test_the_greatest_is_that_of_all_seconds() -> None:
     assert maximum.greatest(111) == 3.0
 
 
+def test_the_greatest_of_one_second_is_the_greatest() -> None:
+    """In whatever order the values of a second come."""
+    maximum = WindowMaximum(10)
+    for value in (2.0, 5.0, 1.0):
+        maximum.add(100, value)
+    assert maximum.greatest(100) == 5.0
+
+
 def test_the_greatest_is_held_for_the_whole_window() -> None:
     """A value that is not yet as old as the window counts, and one that is older by two seconds does not."""
     maximum = WindowMaximum(10)

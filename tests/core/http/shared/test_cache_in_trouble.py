@@ -79,6 +79,18 @@ def test_a_record_that_cannot_be_read_stops_no_other(fleet: Fleet, caplog: pytes
     assert [(level, "unsupported pickle protocol: 9" in text) for level, text in lines(caplog)] == [("WARNING", True)]
 
 
+def test_of_several_errors_the_first_is_said(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """Those after it may be its consequence."""
+    several = Several(fleet)
+
+    def get(key: str) -> object:
+        raise ValueError(f"cannot read {key}")
+
+    fleet.cache.get = get  # type: ignore[method-assign]
+    several.shared.step()
+    assert [several.keys[0] in text for _, text in lines(caplog)] == [True]
+
+
 def test_a_record_that_makes_no_sense_is_ignored(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
     """The log says once under which key; the other upstreams are exchanged, and nothing counts as a failure."""
     several = Several(fleet)

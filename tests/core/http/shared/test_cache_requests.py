@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.http.events import BreakerState
+from core.http.events import BreakerState, GateClosed
 from core.http.shared.background_sync import INTERVAL
-from tests.core.http.engine.world import OK
+from tests.core.http.engine.world import GET, OK
 from tests.core.http.shared.fleet import Fleet, Several
 
 
@@ -25,6 +25,20 @@ def test_a_quiet_round_costs_one_look(fleet: Fleet) -> None:
         second.exchange()
         fleet.wall.advance(INTERVAL)
     assert fleet.cache.asked == ["get"] * 10
+
+
+def test_an_election_that_was_lost_costs_nothing_later(fleet: Fleet) -> None:
+    """Only a process that has won looks whether the turn is still its own."""
+    first, second = fleet.process(), fleet.process()
+    first.find_it_down()
+    second.exchange()
+    fleet.wall.advance(15)
+    assert first.probe() is not None
+    assert second.probe() is None
+    fleet.wall.advance(1.1)
+    fleet.cache.asked.clear()
+    second.exchange()
+    assert fleet.cache.asked == ["get"]
 
 
 def test_records_expire_after_their_breaker_may_send_again(fleet: Fleet) -> None:
@@ -83,6 +97,44 @@ def test_the_cache_is_read_at_once_after_a_failure(fleet: Fleet) -> None:
     second.attempt()
     second.shared.step()
     assert second.state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize("what", ["breaker", "gate", "election"])
+def test_the_thread_is_woken_for_news_and_elections(fleet: Fleet, what: str) -> None:
+    """A breaker that opened, a pause and an election do not wait for the next round."""
+    process = fleet.process()
+    process.exchange()
+    process.shared._soonest = process.clock() + 0.05  # as after the exchange for another failure
+    if what == "breaker":
+        process.attempt()
+        process.attempt()
+        process.shared.step()
+        assert fleet.cache.values["core.http:1:example"][2] > fleet.wall.now
+    elif what == "gate":
+        process.upstream.gate.close(process.clock(), 300)
+        process.shared.observe(GateClosed("example", GET, 300.0))
+        fleet.wall.advance(0.06)
+        process.shared.step()
+        assert fleet.cache.values["core.http:1:example"][4] > fleet.wall.now
+    else:
+        process.find_it_down()
+        fleet.wall.advance(15)
+        while not process.shared._wake.empty():
+            process.shared._wake.get()
+        process.begin()
+    assert not process.shared._wake.empty()
+
+
+def test_after_the_end_nothing_is_kept(fleet: Fleet) -> None:
+    """Calls that outlive the sharing of their process ask for no exchange and need no election."""
+    process = fleet.process()
+    process.find_it_down()
+    process.shared.stop()
+    fleet.wall.advance(15)
+    size = process.shared._wake.qsize()
+    process.attempt()
+    assert process.shared._wake.qsize() == size
+    assert process.shared._urgent == set()
 
 
 def test_a_failure_asks_about_one_upstream(fleet: Fleet) -> None:

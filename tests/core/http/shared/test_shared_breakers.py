@@ -30,6 +30,7 @@ def test_an_outage_found_by_one_process_applies_to_all(fleet: Fleet) -> None:
     second.exchange()
     assert second.state is BreakerState.OPEN
     assert second.retry_in == pytest.approx(10)
+    assert second.events == [BreakerFollowed("example", "", BreakerState.CLOSED, BreakerState.OPEN, pytest.approx(10))]
     with pytest.raises(CircuitOpen):
         Call(second.upstream, GET).begin()
 
@@ -106,6 +107,24 @@ def test_closing_is_adopted_before_the_probe_is_due(fleet: Fleet) -> None:
     fleet.cache.values["core.http:1:example"] = (now, now, now, 0.0, 0.0, 0.0)
     process.exchange()
     assert isinstance(process.begin()[1], Send)
+    assert process.events[-2] == BreakerFollowed("example", "", BreakerState.OPEN, BreakerState.CLOSED, 0.0)
+
+
+def test_a_breaker_that_is_forgotten_meanwhile_is_not_counted(fleet: Fleet) -> None:
+    """The end of its state was told already: what it would have followed is no change of any state."""
+    first, second = fleet.process(), fleet.process()
+    first.find_it_down()
+    breaker = second.upstream.breaker
+    assert breaker is not None
+    adopt = breaker.adopt
+
+    def forgotten(seen: BreakerSnapshot, snapshot: BreakerSnapshot) -> BreakerState | None:
+        second.upstream.forget()
+        return adopt(seen, snapshot)
+
+    breaker.adopt = forgotten  # type: ignore[method-assign]
+    second.exchange()
+    assert second.followed == []
 
 
 def test_a_failed_probe_doubles_the_open_time_for_all(fleet: Fleet) -> None:

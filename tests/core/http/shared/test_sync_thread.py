@@ -234,6 +234,23 @@ def test_a_process_that_cannot_start_a_thread(
     upstreams.forget()
 
 
+def test_an_interrupt_that_threading_hides_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where threading cleans up after an exception of a signal handler, that exception ends the call."""
+
+    def start(self: threading.Thread) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise KeyError(self)
+
+    upstreams = real(FakeCache())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(KeyboardInterrupt):
+            upstreams.upstream(ORIGIN)
+    upstreams.forget()
+
+
 def test_sessions_with_a_policy_of_their_own_share_nothing() -> None:
     """The state of a derived registry is not shared."""
     upstreams = real(FakeCache())

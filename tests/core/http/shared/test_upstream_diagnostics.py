@@ -189,6 +189,7 @@ GOOD: Any = ({"": (NOW, *DETAILS)}, {"core": (NOW, 5000, 12, NOW + 9)}, {"": (NO
         ({}, {"core": (NOW, 10**18, 12, None)}, {}),
         ({}, {}, {"": (NOW, 1)}),
         ({}, {}, {3: (NOW, True)}),
+        ({}, {}, {("a",): (NOW, True)}),
     ],
 )
 def test_invalid_records_are_ignored(bad: object) -> None:
