@@ -53,6 +53,11 @@ class TestNextDue:
         """A part that is gone is due after a day at first, up to a month later."""
         assert [wait(FetchOutcome.NOT_FOUND, failures) / DAY for failures in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]
 
+    def test_of_what_the_source_does_not_offer(self) -> None:
+        """A part that the source does not offer is due in a week, or a little later."""
+        assert wait(FetchOutcome.SKIPPED, failures=1) == 7 * DAY
+        assert wait(FetchOutcome.SKIPPED, chance=0.5) == 7.7 * DAY
+
     def test_is_spread(self) -> None:
         """Parts that failed together are due at different times."""
         assert wait(FetchOutcome.FAILED, 1, chance=0.5) == HOUR * 1.1
@@ -194,6 +199,10 @@ class TestRecord:
     def test_not_ready_is_no_failure(self) -> None:
         """A source that is not ready adds no failure and clears none."""
         assert note(row(failures=3), FetchOutcome.NOT_READY).failures == 3
+
+    def test_a_part_that_is_not_offered_is_no_failure(self) -> None:
+        """If the source answers that it does not offer the part, its failures start again at 0."""
+        assert note(row(outcome="failed", failures=3), FetchOutcome.SKIPPED).failures == 0
 
     def test_left_alone_changes_only_outcome_error_and_reason(self) -> None:
         """LEFT_ALONE changes only outcome, error and reason, and stores the memory of the part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from package.sources.errors import NotReady
 from package.sources.fields import Reading
 from package.sources.registry import Part
 from package.sources.results import FetchResult
+from package.sources.sessions import Sessions
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.package.jobs.running import FAILED, LEFT_ALONE, NOT_READY, UPDATED, during_waits, refresh, row
 
@@ -49,6 +51,25 @@ class TestStopper:
         stopper = Stopper()
         outbound_http.clock.advance(1e6)
         assert stopper.reason == ""
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_connections_are_closed(
+    make_package: MakePackage, parts: list[Part], monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> None:
+    """A run closes its sessions when it ends, also if it is aborted."""
+    closed: list[Sessions] = []
+    monkeypatch.setattr(Sessions, "close", lambda self: closed.append(self))
+
+    def ask(_: Client) -> Reading:
+        if error is not None:
+            raise error
+        return Reading()
+
+    parts.append(stub("a", ask))
+    with nullcontext() if error is None else pytest.raises(KeyboardInterrupt):
+        refresh(make_package())
+    assert len(closed) == 1
 
 
 class TestEndOfARun:

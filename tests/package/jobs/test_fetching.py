@@ -1,0 +1,108 @@
+"""Fetching the parts of one package: which parts are not requested, because their source is paused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import pytest
+
+from package.jobs.refresh_one import refresh_one
+from package.models import Package
+from package.sources.client import Client
+from package.sources.errors import LeftAlone
+from package.sources.fields import Reading
+from package.sources.registry import Part
+from package.sources.results import FetchOutcome
+from tests.package.conftest import stub
+
+LEFT_ALONE, UPDATED = FetchOutcome.LEFT_ALONE, FetchOutcome.UPDATED
+HOUR = timedelta(hours=1)
+
+
+class Answering(Protocol):
+    """Makes a part whose source answers."""
+
+    def __call__(self, name: str, source: str = "stub") -> Part: ...
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    """Return the names of the parts that were requested."""
+    return []
+
+
+@pytest.fixture
+def answering(asked: list[str]) -> Answering:
+    """Return a function that makes a part and notes each request for it in `asked`."""
+
+    def make(name: str, source: str = "stub") -> Part:
+        def answer(_: Client) -> Reading:
+            asked.append(name)
+            return Reading({"repo_forks": 5})
+
+        return stub(name, answer, source=source)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("reason", "of_the_others"),
+    [("breaker_open", "breaker_open"), ("rate_limited", "rate_limited"), ("unauthorized", "rate_limited")],
+)
+def test_the_other_parts_of_a_paused_source_are_not_requested(
+    package: Package,
+    parts: list[Part],
+    answering: Answering,
+    asked: list[str],
+    reason: str,
+    of_the_others: str,
+) -> None:
+    """If the answer to one part pauses its source, the other parts get the same result, as calls that were not sent."""
+    until = datetime.now(UTC) + HOUR
+    elsewhere = answering("c", source="elsewhere")
+    parts += [stub("a", LeftAlone("The stub is paused", reason, until)), answering("b"), elsewhere]
+    first, second, third = refresh_one(package)
+    assert asked == ["c"]
+    assert (first.outcome, first.reason) == (LEFT_ALONE, reason)
+    assert (second.outcome, second.reason, second.part) == (LEFT_ALONE, of_the_others, "b")
+    assert (second.error, second.retry_at) == ("The stub is paused", until)
+    assert third.outcome is UPDATED
+
+
+@pytest.mark.parametrize("until", [None, datetime.now(UTC) - HOUR])
+def test_the_other_parts_are_requested_once_the_pause_is_over(
+    package: Package, parts: list[Part], answering: Answering, asked: list[str], until: datetime | None
+) -> None:
+    """A pause that is over by then, or whose end is unknown, does not keep the other parts from being requested."""
+    parts += [stub("a", LeftAlone("The stub is paused", "deadline_exceeded", until)), answering("b")]
+    assert [result.outcome for result in refresh_one(package)] == [LEFT_ALONE, UPDATED]
+    assert asked == ["b"]
+
+
+@pytest.mark.parametrize(("seconds", "outcome"), [(10.0, UPDATED), (10.1, LEFT_ALONE)])
+def test_a_call_waits_ten_seconds_for_the_end_of_a_pause(
+    package: Package,
+    parts: list[Part],
+    answering: Answering,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    outcome: FetchOutcome,
+) -> None:
+    """If core.http refuses calls for longer than 10 s, the part is not requested, so no thread waits for it."""
+    refusal = seconds, LeftAlone("The stub is down", "breaker_open", datetime.now(UTC) + HOUR)
+    monkeypatch.setattr(Part, "refusal", lambda _: refusal)
+    parts.append(answering("a"))
+    [result] = refresh_one(package)
+    assert result.outcome is outcome
+
+
+@pytest.mark.parametrize(("name", "what"), [("commits", "commits"), ("", "data")])
+def test_an_unexpected_error_names_the_part(
+    package: Package, parts: list[Part], caplog: pytest.LogCaptureFixture, name: str, what: str
+) -> None:
+    """The log says which part of which source was fetched when a bug showed; a source with one part has no name."""
+    parts.append(stub(name, ZeroDivisionError()))
+    refresh_one(package)
+    [record] = [record for record in caplog.records if record.exc_info]
+    assert record.getMessage() == f"fortune: unexpected error fetching {what} from stub"
