@@ -106,3 +106,18 @@ def test_an_unexpected_error_names_the_part(
     refresh_one(package)
     [record] = [record for record in caplog.records if record.exc_info]
     assert record.getMessage() == f"fortune: unexpected error fetching {what} from stub"
+
+
+@pytest.mark.parametrize(("before", "told"), [("Tells fortunes", True), ("", False)])
+def test_a_value_that_the_source_no_longer_has_is_logged(
+    package: Package, parts: list[Part], caplog: pytest.LogCaptureFixture, before: str, told: bool
+) -> None:
+    """The log has the old value of a field that is emptied, so that an operator can restore it."""
+    Package.objects.update(repo_description=before)
+    reading = Reading()
+    reading.take("repo_description", lambda: None, withdraw=True)
+    parts.append(stub("a", reading))
+    refresh_one(Package.objects.get())
+    assert Package.objects.get().repo_description == ""
+    line = "fortune: repo_description emptied, as stub no longer has it: 'Tells fortunes'"
+    assert [record.getMessage() for record in caplog.records if "emptied" in record.getMessage()] == [line] * told

@@ -59,7 +59,11 @@ def test_connections_are_closed(
 ) -> None:
     """A run closes its sessions when it ends, also if it is aborted."""
     closed: list[Sessions] = []
-    monkeypatch.setattr(Sessions, "close", lambda self: closed.append(self))
+
+    def close(self: Sessions) -> None:
+        closed.append(self)
+
+    monkeypatch.setattr(Sessions, "close", close)
 
     def ask(_: Client) -> Reading:
         if error is not None:
