@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import pytest
+from django.utils import timezone
 
 from package.jobs.refresh_one import refresh_one
-from package.models import Package
+from package.models import Package, SourceStatus
 from package.sources.client import Client
 from package.sources.errors import LeftAlone
 from package.sources.fields import Reading
@@ -121,3 +122,17 @@ def test_a_value_that_the_source_no_longer_has_is_logged(
     assert Package.objects.get().repo_description == ""
     line = "fortune: repo_description emptied, as stub no longer has it: 'Tells fortunes'"
     assert [record.getMessage() for record in caplog.records if "emptied" in record.getMessage()] == [line] * told
+
+
+def test_when_a_source_knows_the_package_again_its_other_parts_are_due(package: Package, parts: list[Part]) -> None:
+    """Only the other parts of that source become due, because they were not fetched meanwhile."""
+    later = timezone.now() + 5 * HOUR
+    first = stub("a", Reading(), missing_since="repo_missing_since")
+    parts += [first, stub("b", Reading()), stub("c", Reading(), source="elsewhere")]
+    for part in parts:
+        SourceStatus.objects.create(package=package, source=part.source, part=part.name, next_due=later)
+    package.repo_missing_since = later
+    refresh_one(package, parts=[first])
+    due = dict(SourceStatus.objects.values_list("part", "next_due"))
+    assert (due["b"], due["c"]) == (None, later)
+    assert due["a"] > later

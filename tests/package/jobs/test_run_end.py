@@ -46,6 +46,13 @@ class TestStopper:
         assert 3 <= outbound_http.clock.now <= 3.5
         assert stopper.reason
 
+    def test_has_less_time_left_as_time_passes(self, outbound_http: OutboundHTTP) -> None:
+        """`left` counts down from the time budget, and is None without one."""
+        outbound_http.clock.advance(100)
+        stopper = Stopper(time_budget=10)
+        outbound_http.clock.advance(4)
+        assert (stopper.left, Stopper().left) == (6, None)
+
     def test_without_a_budget_time_does_not_matter(self, outbound_http: OutboundHTTP) -> None:
         """A run may take hours."""
         stopper = Stopper()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,6 +114,24 @@ def test_work_done_a_moment_later_is_returned_together(make_pool: MakePool, monk
     for number in range(4):
         pool.give(number)
     assert sorted(pool.finished(DEADLINE)) == [0, 1, 2, 3]
+
+
+def test_a_stream_of_finished_work_is_not_collected_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is collected for `GATHER` seconds after the first, however fast more of it finishes."""
+    now = 0.0
+
+    class Done:
+        def get(self, timeout: float | None) -> str:
+            nonlocal now
+            if timeout is not None and timeout < 0.02:
+                raise queue.Empty
+            now += 0.02
+            return "work"
+
+    monkeypatch.setattr("package.jobs.workers.time", SimpleNamespace(monotonic=lambda: now))
+    crew: Crew[Any] = Crew(9, lambda _: None, busy=9, _done=Done())  # type: ignore[arg-type]
+    assert crew.finished(None) == ["work"] * 2
+    assert crew.busy == 7
 
 
 @pytest.mark.parametrize("workers", [1, 3])
