@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from package.jobs.refresh_one import refresh_one
+from package.jobs.stopper import Stopped
 from package.models import Package, SourceStatus
 from package.sources.client import Client
 from package.sources.errors import LeftAlone
@@ -136,3 +138,18 @@ def test_when_a_source_knows_the_package_again_its_other_parts_are_due(package: 
     due = dict(SourceStatus.objects.values_list("part", "next_due"))
     assert (due["b"], due["c"]) == (None, later)
     assert due["a"] > later
+
+
+def test_a_part_that_a_stop_cut_short_is_not_logged_as_a_failure(
+    package: Package, parts: list[Part], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of the run is in its summary; a WARNING for the part would blame the source."""
+
+    def stop(client: Client) -> Reading:
+        client.asked = True
+        raise Stopped("the time budget is used up")
+
+    parts.append(stub("a", stop))
+    with pytest.raises(Stopped):
+        refresh_one(package)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -131,6 +131,7 @@ class TestBatch:
         store(works, "me")
         assert [outcome(work) for work in works] == [UPDATED, FAILED, UPDATED]
         assert list(Package.objects.order_by("pk").values_list("repo_forks", flat=True)) == [1, 0, 1]
+        assert not works[1].results[0].again, "another request would get the same data"
         assert ledger(packages[1]) == {}
         assert any(record.exc_info and "bad" in record.getMessage() for record in caplog.records)
         assert not Claim.objects.exists()

@@ -6,6 +6,8 @@ import errno
 import logging
 import socket
 import threading
+from functools import partial
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +19,7 @@ from core.http.events import AttemptEnded, Event
 from core.http.outcome import Reason
 from core.http.testing import FakeClock
 from core.http.wire import resolver as resolver_module
-from core.http.wire.resolver import Resolver
+from core.http.wire.resolver import LookUp, Resolver
 from tests.core.http.conftest import Serve
 from tests.core.http.misbehave import reply
 
@@ -113,6 +115,41 @@ def test_an_error_that_takes_other_arguments_is_a_request_exception(
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(requests.ConnectionError):
         session.get("http://odd.example/")
+
+
+def test_a_waiter_sleeps_until_it_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that waits for an answer uses no processor time, and looks after the threads every quarter second."""
+    waits: list[float | None] = []
+    asleep = threading.Event()
+
+    class Mailbox(SimpleQueue[None]):
+        def get(self, block: bool = True, timeout: float | None = None) -> None:
+            waits.append(timeout)
+            asleep.set()
+            return super().get(block, timeout)
+
+    def getaddrinfo(*_: Any) -> Any:
+        asleep.wait(10)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))]
+
+    monkeypatch.setattr(resolver_module, "SimpleQueue", Mailbox)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert Resolver(threads=1).resolve("slow.example", 80, 60)
+    assert set(waits) == {0.25}
+
+
+def test_who_waits_is_woken() -> None:
+    """Each waiter is called once, when the look-up is done: drivers for event loops wait for nothing else."""
+    look_up, woken = LookUp(("localhost", 80)), list[str]()
+    for name in ("first", "second"):
+        look_up.notify(partial(woken.append, name))
+    assert woken == []
+    look_up.run()
+    assert (woken, look_up.done) == (["first", "second"], True)
+    look_up.run()
+    look_up.fail(OSError("too late"))
+    assert look_up.result()
+    assert woken == ["first", "second"]
 
 
 def test_each_who_waits_gets_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
