@@ -1,0 +1,77 @@
+"""Responses as `ResilientResponse`: the text of JSON documents, and the bodies of responses that requests built."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+
+from core.http.wire.checked_body import CheckedBody
+from core.http.wire.requests_response import ResilientResponse, made_resilient
+from tests.core.http.wire.made_response import response
+
+DOCUMENT = {"name": "naïve", "numbers": [1, 2, 3]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+def test_json_is_decoded_by_its_first_bytes(encoding: str) -> None:
+    """Without a charset in the headers, JSON is UTF-8, UTF-16 or UTF-32, and its first bytes say which."""
+    content = json.dumps(DOCUMENT, ensure_ascii=False).encode(encoding)
+    assert response(content, None).json() == DOCUMENT
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\0\0\0", b"{\0\0\0\0\0"])
+def test_what_is_no_json_fails_as_with_requests(content: bytes) -> None:
+    """Bytes of no encoding that JSON allows raise requests' error, not one of a codec."""
+    with pytest.raises(requests.exceptions.JSONDecodeError):
+        response(content, None).json()
+
+
+def built(raw: Any) -> requests.Response:
+    """Return a response as requests builds it, with a compressed body."""
+    made = requests.Response()
+    made.status_code, made.raw = 200, raw
+    made.headers["Content-Encoding"] = "gzip"
+    return made
+
+
+def compressed(body: bytes) -> urllib3.HTTPResponse:
+    return urllib3.HTTPResponse(
+        io.BytesIO(gzip.compress(body)), {"Content-Encoding": "gzip"}, 200, preload_content=False
+    )
+
+
+def test_what_requests_built_is_checked_too() -> None:
+    """Its `raw` raises an error for a truncated body, like that of any other response."""
+    made = made_resilient(built(compressed(b"body")))
+    assert (type(made), type(made.raw)) == (ResilientResponse, CheckedBody)
+
+
+def test_the_raw_of_a_mock_stays() -> None:
+    """A test tool's own class for `raw` is not changed."""
+
+    class Recorded(urllib3.HTTPResponse):
+        pass
+
+    raw = Recorded(io.BytesIO(b"body"), preload_content=False)
+    assert type(made_resilient(built(raw)).raw) is Recorded
+
+
+@pytest.mark.parametrize("size", [10**7, None, -1])
+def test_compressed_bodies_are_decompressed_piece_by_piece(size: Any) -> None:
+    """However large the chunks that the caller asks for, no chunk of a bomb takes more than 64 KiB."""
+    made = made_resilient(built(compressed(bytes(10**6))))
+    chunks = list(made.iter_content(size))
+    assert sum(map(len, chunks)) == 10**6
+    assert max(map(len, chunks)) <= 64 * 1024
+
+
+def test_small_chunks_stay_small() -> None:
+    """A chunk size below the limit is the caller's."""
+    made = made_resilient(built(compressed(b"0123456789")))
+    assert list(made.iter_content(4)) == [b"0123", b"4567", b"89"]
