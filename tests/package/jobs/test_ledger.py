@@ -216,6 +216,10 @@ class TestRecord:
         }
         assert changed == {"outcome", "error", "reason", "memory"}
 
+    def test_a_success_has_no_reason(self) -> None:
+        """The reason of an earlier request for the part, which another one made good, is not kept."""
+        assert note(row(), FetchOutcome.UPDATED, reason="http_5xx").reason == ""
+
     @pytest.mark.parametrize(
         ("result", "clients", "kept"), [("gone", "http_5xx", "gone"), ("", "http_5xx", "http_5xx"), ("", "", "")]
     )

@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from package.jobs import claims
 from package.jobs.due import due, in_order, stale
+from package.jobs.run import run
+from package.jobs.stopper import Stopper
 from package.models import Package, SourceStatus
 from package.sources.client import Client
 from package.sources.fields import Reading
@@ -139,3 +141,10 @@ class TestWhatIsDue:
         parts.append(stub("c", lambda _: asked.append("c") or Reading()))
         refresh(package)
         assert asked == ["a", "b", "c"]
+
+
+def test_only_due_parts_are_fetched_unless_all_are_wanted(package: Package, parts: list[Part]) -> None:
+    """Without `everything`, a run fetches no part that is not due."""
+    parts.append(stub("a", Reading()))
+    SourceStatus.objects.create(package=package, source="stub", part="a", next_due=ago(-1))
+    assert run([package.pk], Stopper(), lambda *_: None).outcomes == {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from core.http.testing import OutboundHTTP
+from package.jobs import another_pass
 from package.jobs.another_pass import PASSES
 from package.jobs.run import PATIENCE, run
 from package.jobs.stopper import Stopper
@@ -166,3 +168,34 @@ def test_a_paused_source_is_logged_once(
     refresh(make_package("a"), make_package("b"))
     lines = [record.getMessage() for record in caplog.records if "paused" in record.getMessage()]
     assert lines == ["Refreshing one paused: one is down", "Refreshing two paused: two is down"]
+
+
+def test_a_part_comes_again_while_another_is_still_fetched(
+    make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several workers, an idle one fetches a part again as soon as it is ready, whatever the others do."""
+    monkeypatch.setattr(another_pass, "FIRST_PAUSE", 0.05)
+    again = threading.Event()
+    answers = iter((NotReady("not yet", "not_ready"), None))
+    in_time: list[bool] = []
+
+    def quick(_: Client) -> Reading:
+        if error := next(answers):
+            raise error
+        again.set()
+        return Reading()
+
+    def long(_: Client) -> Reading:
+        for _step in range(6000):
+            if again.wait(0.01):
+                break
+            outbound_http.clock.advance(0.01)
+        in_time.append(again.is_set())
+        return Reading()
+
+    parts += [
+        stub("a", long, source="one", api="https://one.test"),
+        stub("b", quick, source="two", api="https://two.test"),
+    ]
+    run([make_package().pk], Stopper(), lambda *_: None, workers=2)
+    assert in_time == [True]
