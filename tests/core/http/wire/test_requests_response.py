@@ -11,6 +11,7 @@ import pytest
 import requests
 import urllib3
 
+from core.http.wire import charsets
 from core.http.wire.checked_body import CheckedBody
 from core.http.wire.requests_response import ResilientResponse, made_resilient
 from tests.core.http.wire.made_response import response
@@ -23,6 +24,20 @@ def test_json_is_decoded_by_its_first_bytes(encoding: str) -> None:
     """Without a charset in the headers, JSON is UTF-8, UTF-16 or UTF-32, and its first bytes say which."""
     content = json.dumps(DOCUMENT, ensure_ascii=False).encode(encoding)
     assert response(content, None).json() == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("content", "value"), [(b"1", 1), (b"[]", []), (b"1\0\0\0", 1), (b"\0\0\0001", 1), (b"1\x002\0", 12)]
+)
+def test_the_shortest_documents(content: bytes, value: Any) -> None:
+    """Four bytes are enough to tell the encoding; fewer are UTF-8."""
+    assert response(content, None).json() == value
+
+
+def test_text_whose_charset_cannot_be_guessed_is_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in requests, invalid bytes are replaced, and no error is raised."""
+    monkeypatch.setattr(charsets, "guess", lambda _: None)
+    assert response("naïve".encode() + b"\xff", None).text == "naïve\ufffd"
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0\0\0", b"{\0\0\0\0\0"])

@@ -152,6 +152,28 @@ def test_who_waits_is_woken() -> None:
     assert woken == ["first", "second"]
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(errno.EMFILE, errno.EMFILE), (errno.ENFILE, errno.ENFILE), (errno.EACCES, socket.EAI_NONAME)],
+)
+def test_a_lack_of_descriptors_is_no_missing_name(monkeypatch: pytest.MonkeyPatch, number: int, expected: int) -> None:
+    """Without a free file descriptor, the C library says that the name does not exist: the error says the cause."""
+
+    def getaddrinfo(*_: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    def no_file(*_: Any) -> int:
+        raise OSError(number, "not now")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(resolver_module, "os", SimpleNamespace(open=no_file, close=None, devnull="", O_RDONLY=0))
+    look_up = LookUp(("missing.example", 80))
+    look_up.run()
+    with pytest.raises(OSError) as raised:
+        look_up.result()
+    assert raised.value.errno == expected
+
+
 def test_each_who_waits_gets_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that share a look-up share no exception: each adds its own traceback and its own secrets to it."""
     resolver, asked = Resolver(threads=1), []
