@@ -127,7 +127,7 @@ class _Batch:
         rows.update({key: work.rows[key] for key in work.touched})
         expected = [(part.source, part.name) for part in registry.parts_of(package)]
         if stale := [rows.pop(key).pk for key in rows.keys() - set(expected)]:  # rows of a previous address
-            SourceStatus.objects.filter(pk__in=[pk for pk in stale if pk]).delete()
+            SourceStatus.objects.filter(pk__in=stale).delete()
         for name, value in fetch_fields.after(
             package, work.results, [rows.get(key) for key in expected], work.now
         ).items():
