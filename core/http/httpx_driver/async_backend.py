@@ -7,6 +7,7 @@ cancel scope enforces the timeout of the whole attempt, so single operations hav
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,6 +25,8 @@ _MOST_LINES = 256
 """Maximum number of lines passed to httpcore at once. Data with more lines is passed in pieces of `_PIECE` bytes."""
 _PIECE = 1024
 """Number of bytes of a piece. They contain at most 170 chunks, or 40 responses "100 Continue"."""
+_LONGEST_TURN = 0.01
+"""Seconds for which reads may keep other tasks of the loop from running."""
 
 
 def waker(event: anyio.Event) -> Callable[[], None]:
@@ -110,21 +113,29 @@ class AsyncBackend:
 class AsyncStream:
     """An `httpcore.AsyncNetworkStream` that records the stage of its attempt.
 
-    httpcore parses all received data before the next network operation, where a cancellation takes effect. 64 KiB may
-    contain 10,000 chunks, which take several tenths of a second. So data with many lines is passed to httpcore in
-    pieces.
+    A cancellation takes effect only when the task waits. httpcore parses all received data before its next read, and
+    64 KiB may contain 10,000 chunks, which take several tenths of a second. So data with many lines is passed to
+    httpcore in pieces. And while TLS records have arrived, anyio returns one at each read without waiting, so that a
+    server that sends many small ones keeps the task running. So each read checks the deadline and lets other tasks run.
     """
 
     def __init__(self, stream: Any, socks_replies: int = 0) -> None:
         self._stream = stream
         self._socket: Any = None
         self._socks_replies = socks_replies
+        self._ran = 0.0
+        """When other tasks last ran for certain, in seconds of the monotonic clock."""
         self._rest = b""
         """Received data that has not been passed to httpcore yet."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
-        if self._rest:
+        now, attempt = time.monotonic(), attempt_context.current()
+        if attempt is not None and attempt.expire is not None and now >= attempt.ends:
+            await _expire(attempt.expire)
+        if self._rest or now - self._ran > _LONGEST_TURN:
             await anyio.lowlevel.checkpoint()
+            self._ran = time.monotonic()
+        if self._rest:
             data, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
             return data
         data = await self._received(max_bytes, timeout)
@@ -142,10 +153,7 @@ class AsyncStream:
         with anyio.move_on_after(None if attempt is None else attempt.read_limit) as scope:
             data = await self._stream.read(max_bytes, timeout)
         if scope.cancelled_caught and attempt is not None and attempt.expire is not None:
-            # The attempt is cancelled, because after an error httpcore would end all calls that share an HTTP/2
-            # connection.
-            attempt.expire()
-            await anyio.lowlevel.checkpoint()
+            await _expire(attempt.expire)
         if attempt is not None:
             attempt.received += len(data)
             attempt.hung_up = not data
@@ -162,6 +170,7 @@ class AsyncStream:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
             raise
+        self._ran = time.monotonic()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -200,6 +209,12 @@ class AsyncStream:
         if self._socket is None:
             self._socket = self._stream.get_extra_info("socket")
         return self._socket is None or is_readable(self._socket)
+
+
+async def _expire(expire: Callable[[], object]) -> None:
+    """Cancel the attempt: after an error, httpcore would end all calls that share an HTTP/2 connection."""
+    expire()
+    await anyio.lowlevel.checkpoint()
 
 
 async def _resolve(attempt: AttemptContext, host: str, port: int) -> Sequence[AddressInfo]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from types import ModuleType
 
 import anyio
 
 from core.http import Policy
 from core.http.httpx_driver.async_backend import AsyncStream
+from core.http.wire.attempt_context import AttemptContext
 from tests.core.http.conftest import Serve
 from tests.core.http.httpx_driver.conftest import Run
 from tests.core.http.misbehave import Reply, Then
@@ -17,13 +19,15 @@ PLAIN = b"x" * 65_536
 
 
 class Network:
-    """A fake stream of httpcore whose reads return all data that has arrived."""
+    """A fake stream of httpcore: each read keeps the loop busy for `seconds` and returns all data that has arrived."""
 
-    def __init__(self, *arrived: bytes) -> None:
-        self._arrived = list(arrived)
+    def __init__(self, *arrived: bytes, seconds: float = 0.0) -> None:
+        self.unread = list(arrived)
+        self._seconds = seconds
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
-        return self._arrived.pop(0)
+        time.sleep(self._seconds)  # noqa: ASYNC251 - that is the point
+        return self.unread.pop(0)
 
 
 def test_tiny_chunks_are_handed_over_in_pieces(run: Run) -> None:
@@ -64,6 +68,42 @@ def test_a_cancellation_arrives_between_two_pieces(run: Run) -> None:
         return scope.cancelled_caught
 
     assert run(main)
+
+
+def test_a_deadline_that_has_passed_is_noticed_without_waiting(run: Run) -> None:
+    """A server whose data never makes the task wait does not keep an attempt beyond its deadline."""
+    network = Network(PLAIN)
+
+    async def main() -> bool:
+        with anyio.CancelScope() as scope, AttemptContext(-1) as attempt:
+            attempt.expire = scope.cancel
+            await AsyncStream(network).read(65_536)
+        return scope.cancelled_caught
+
+    assert run(main)
+    assert network.unread == [PLAIN]
+
+
+def test_other_tasks_run_while_data_that_takes_long_keeps_coming(run: Run) -> None:
+    """Many small TLS records are such data: anyio returns one at each read, without waiting."""
+    stream = AsyncStream(Network(*[b"x"] * 5, seconds=0.02))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            for _ in range(5):
+                await stream.read(65_536)
+            tasks.cancel_scope.cancel()
+
+    run(main)
+    assert turns >= 4
 
 
 def test_other_data_is_handed_over_whole(run: Run) -> None:
