@@ -43,6 +43,8 @@ def method_of(transport: Any, name: str) -> Any:
 
 
 def _found(owner: type, name: str) -> Any:
+    if "wrapt" not in sys.modules:
+        return None  # nothing is wrapped
     return next((vars(base)[name] for base in owner.__mro__ if name in vars(base)), None)
 
 
