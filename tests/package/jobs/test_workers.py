@@ -129,9 +129,9 @@ def test_a_stream_of_finished_work_is_not_collected_forever(monkeypatch: pytest.
             return "work"
 
     monkeypatch.setattr("package.jobs.workers.time", SimpleNamespace(monotonic=lambda: now))
-    crew: Crew[Any] = Crew(9, lambda _: None, busy=9, _done=Done())  # type: ignore[arg-type]
-    assert crew.finished(None) == ["work"] * 2
-    assert crew.busy == 7
+    pool: WorkerPool[Any] = WorkerPool(9, lambda _: None, busy=9, _done=Done())  # type: ignore[arg-type]
+    assert pool.finished(None) == ["work"] * 2
+    assert pool.busy == 7
 
 
 @pytest.mark.parametrize("workers", [1, 3])
