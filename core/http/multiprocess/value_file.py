@@ -65,8 +65,7 @@ def read(path: Path) -> Columns:
 def _decode(path: Path, data: bytes) -> Columns:
     entries: list[tuple[str, float, float, int]] = []
     try:
-        for entry in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]  # it has no types
-            entries.append(entry)  # noqa: PERF402 - keeps the entries before an invalid one
+        entries.extend(MmapedDict.read_all_values_from_file(path))  # type: ignore[no-untyped-call]  # it has no types
     except (RuntimeError, ValueError, struct.error) as exc:
         logger.warning("%s: %s: only a part of this file is counted; remove the file", path, exc)
     else:
