@@ -137,6 +137,18 @@ def test_after_the_end_nothing_is_kept(fleet: Fleet) -> None:
     assert process.shared._urgent == set()
 
 
+def test_a_success_asks_for_nothing(fleet: Fleet) -> None:
+    """Neither does a call that is cancelled: only failures are a reason to look before the next round."""
+    process = fleet.process()
+    process.exchange()
+    fleet.cache.asked.clear()
+    process.attempt(OK)
+    process.begin()[0].cancel()
+    fleet.wall.advance(0.1)
+    process.shared.step()
+    assert fleet.cache.asked == []
+
+
 def test_a_failure_asks_about_one_upstream(fleet: Fleet) -> None:
     """With any number of upstreams, a failure costs one read, of the record of that upstream."""
     several = Several(fleet)

@@ -74,7 +74,16 @@ def test_invalid_records_are_ignored() -> None:
     """Records with too few or too many numbers, without numbers or from two hours in the future are ignored."""
     good = (5.0, 5.0, 20.0, 0.0, 0.0, 0.0)
     assert read(good, 10.0) == read(list(good), 10.0) == Record(BreakerSnapshot(5.0, 5.0, 20.0))
-    for bad in (None, "x" * 6, good[:5], (*good, 1.0), (True, *good[1:]), (math.nan, *good[1:]), (2 * HOUR, *good[1:])):
+    for bad in (
+        None,
+        "x" * 6,
+        good[:5],
+        (*good, 1.0),
+        (*good, "", 1.0),
+        (True, *good[1:]),
+        (math.nan, *good[1:]),
+        (2 * HOUR, *good[1:]),
+    ):
         assert read(bad, 10.0) == Record()
     assert read((5.0, 5.0, 1e300, 0.0, 0.0, 0.0), 10.0) == Record()  # of which no key could be made
     assert read((*good, "is busy"), 10.0).gate.why == "is busy"

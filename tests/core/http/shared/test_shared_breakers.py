@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from core.http import CircuitOpen, Policy
 from core.http.engine.call import Call
 from core.http.engine.mergeable_state import BreakerSnapshot, GateSnapshot
-from core.http.engine.steps import Send
+from core.http.engine.steps import Send, Wait
 from core.http.events import Audience, BreakerChanged, BreakerFollowed, BreakerState
 from core.http.observers.logs import log_event
 from core.http.observers.prometheus import PrometheusObserver
@@ -232,3 +232,23 @@ def test_a_breaker_that_is_off_stays_off(fleet: Fleet) -> None:
     second.attempt(OK)
     second.exchange()
     assert fleet.cache.values == before
+
+
+def test_defeats_of_an_outage_that_is_over_do_not_count(fleet: Fleet) -> None:
+    """A process that left three probes to others does not send one of its own at the start of the next outage."""
+    first, second = fleet.process(), fleet.process()
+    for answered in (BUSY, BUSY, OK):
+        if first.state is BreakerState.CLOSED:
+            first.find_it_down()
+            second.exchange()
+        fleet.wall.advance(first.retry_in)
+        probe = first.probe()
+        assert probe is not None
+        assert second.probe() is None
+        probe.end(answered)
+        for process in (first, second):
+            process.exchange()
+    first.find_it_down()
+    second.exchange()
+    fleet.wall.advance(15)
+    assert second.begin()[1] == Wait(0.1)

@@ -143,7 +143,29 @@ def test_whoever_loses_at_the_gate_again_and_again_probes_in_the_end(fleet: Flee
         for process in (first, second):
             process.exchange()
         fleet.wall.advance(HOUR)
-    assert isinstance(second.begin()[1], Send)
+    call, step = second.begin()
+    assert isinstance(step, Send)
+    call.end(answer(429, Retry_After="7200"))
+    second.exchange()
+    fleet.wall.advance(HOUR)
+    assert second.begin()[1] == Wait(0.1)  # it counts from the beginning
+
+
+def test_a_probe_of_its_own_ends_a_row_of_defeats(fleet: Fleet) -> None:
+    """Only a process that leaves three probes in a row to others sends one without being elected."""
+    first, second = told_to_wait_for_two_hours(fleet)
+    for winner, loser in ((first, second), (first, second), (second, first), (first, second)):
+        probe = winner.probe()
+        assert probe is not None
+        call, _ = loser.begin()
+        loser.shared.step()
+        assert call.begin() == Wait(1.0)
+        call.cancel()
+        probe.end(answer(429, Retry_After="7200"))
+        for process in (winner, loser):
+            process.exchange()
+        fleet.wall.advance(HOUR)
+    assert second.begin()[1] == Wait(0.1)
 
 
 def test_who_waits_for_the_probe_of_another_holds_no_slot(fleet: Fleet) -> None:

@@ -254,6 +254,7 @@ def test_a_turn_that_another_process_has_by_now_stays_its_own(fleet: Fleet) -> N
     fleet.wall.advance(1.1)
     first.exchange()
     assert third.probe() is None
+    assert first.probe() is None
 
 
 def test_the_winner_may_send_the_next_probe_too(fleet: Fleet) -> None:

@@ -34,7 +34,7 @@ from core.http.upstream_id import UpstreamId
 from tests.core.http.engine.outage import answer
 from tests.core.http.engine.world import BUSY, GET, OK
 from tests.core.http.forked import run
-from tests.core.http.shared.fleet import FRAGILE, Fleet
+from tests.core.http.shared.fleet import FRAGILE, FakeCache, Fleet
 
 KEY = key_of("example")
 NOW = 1_700_000_000.0
@@ -95,6 +95,13 @@ def test_nothing_grows_without_bound(recorder: DiagnosticsRecorder) -> None:
     assert recorder.of("other").quotas == {}
 
 
+def test_a_host_that_fails_again_is_not_the_oldest(recorder: DiagnosticsRecorder) -> None:
+    """Of too many hosts those are dropped that have not failed for the longest time."""
+    for number in (*range(MOST_HOSTS), 0, MOST_HOSTS):
+        recorder.observe(failure_of("other", host=f"{number}.test"))
+    assert list(recorder.of("other").failures) == [f"https://{number}.test" for number in (*range(2, 20), 0, 20)]
+
+
 def test_hosts_of_users_push_out_no_other(recorder: DiagnosticsRecorder) -> None:
     """Their failures and transitions are bounded apart from those of hosts that code of ours chose."""
     recorder.observe(failure_of("other", host="ours.test"))
@@ -113,12 +120,15 @@ def test_quotas_are_noted_by_resource(recorder: DiagnosticsRecorder) -> None:
     recorder.observe(QuotaSeen("github", Quota(5000, 12, 90.0, "core")))
     recorder.observe(QuotaSeen("github", Quota(None, 3, None, "\x1b[2J")))
     recorder.observe(QuotaSeen("gitlab", Quota(400, 399, 60.0, None)))
+    recorder.observe(QuotaSeen("forge", Quota(400, 399, 60.0, "core"), "token"))
+    recorder.observe(QuotaSeen("forge", Quota(400, 399, 60.0, None), "token"))
     recorder.observe(QuotaSeen("other", Quota(400, 399, 60.0, None)))
     assert recorder.of("github").quotas == {
         "core": Allowance(NOW, 5000, 12, NOW + 90),
         "other": Allowance(NOW, None, 3, None),
     }
     assert recorder.of("gitlab").quotas == {"": Allowance(NOW, 400, 399, NOW + 60)}
+    assert list(recorder.of("forge").quotas) == ["token/core", "token"]
     assert recorder.of("other") == Diagnostics()
 
 
@@ -151,6 +161,8 @@ def test_the_latest_entry_wins_and_old_ones_are_dropped() -> None:
         Diagnostics({"": late}, transitions={"": Transition(NOW, False)}),
     )
     assert one.merge(other, NOW) == Diagnostics({"": late}, transitions={"": Transition(NOW + 5, True)})
+    earlier, later = Diagnostics({"": Failure(9.0, *DETAILS)}), Diagnostics({"": Failure(10.0, *DETAILS)})
+    assert earlier.merge(later, 10.0) == later.merge(earlier, 10.0) == later
     assert one.merge(other, NOW + 1 + KEPT) == Diagnostics(transitions={"": Transition(NOW + 5, True)})
 
 
@@ -167,12 +179,13 @@ def test_whatever_the_cache_holds_can_be_read(value: object) -> None:
     assert all(moment <= NOW + 60 for moment in (each[0] for values in news.plain for each in values.values()))
 
 
-GOOD: Any = ({"": (NOW, *DETAILS)}, {"core": (NOW, 5000, 12, NOW + 9)}, {"": (NOW, True)})
+GOOD: Any = ({"": (NOW, *DETAILS)}, {"core": (NOW, 5000, 0, NOW + 9)}, {"": (NOW, True)})
 
 
 @pytest.mark.parametrize(
     "bad",
     [
+        None,
         (*GOOD, {}),
         GOOD[:2],
         ({"": (NOW + 61, *DETAILS)}, {}, {}),
@@ -282,6 +295,18 @@ def test_errors_during_an_outage_of_the_cache_are_written_later(fleet: Fleet) ->
     fleet.cache.error = None
     process.exchange()
     assert read(fleet.cache.values[KEY], fleet.wall.now).failures[""].status == 503
+
+
+def test_what_could_not_be_written_is_written_later(recorder: DiagnosticsRecorder) -> None:
+    """An error in the middle of a round does not mean that the others know."""
+    cache = FakeCache()
+    recorder.observe(failure_of())
+    cache.error = OSError("down")
+    with pytest.raises(OSError, match="down"):
+        recorder.tell(cache)
+    cache.error = None
+    recorder.tell(cache)
+    assert read(cache.values[key_of("pypi")], NOW) == recorder.of("pypi")
 
 
 def test_news_that_cannot_be_read_stop_nothing(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
