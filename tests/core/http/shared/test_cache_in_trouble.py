@@ -25,6 +25,7 @@ def test_an_outage_of_the_cache_is_said_once(fleet: Fleet, caplog: pytest.LogCap
     process.exchange()
     assert pauses == [1, 2, 4, 5, 5, 5]
     assert process.shared._due - process.clock() == INTERVAL
+    assert process.shared._pause == INTERVAL  # the next outage begins with short pauses again
     why = "ConnectionError: Error 111 connecting to 127.0.0.1:6379"
     assert lines(caplog) == [
         ("WARNING", f"The shared cache failed ({why}): this process continues with its own state"),

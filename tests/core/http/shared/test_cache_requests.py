@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from core.http.engine.steps import Send
 from core.http.events import BreakerState, GateClosed
 from core.http.shared.background_sync import INTERVAL
 from tests.core.http.engine.world import GET, OK
@@ -25,6 +26,23 @@ def test_a_quiet_round_costs_one_look(fleet: Fleet) -> None:
         second.exchange()
         fleet.wall.advance(INTERVAL)
     assert fleet.cache.asked == ["get"] * 10
+
+
+def test_an_election_does_not_wait_for_the_end_of_a_round(fleet: Fleet) -> None:
+    """One that is requested while records are exchanged is decided after the next of them."""
+    process = fleet.process()
+    process.find_it_down()
+    fleet.wall.advance(15)
+    plain, calls = fleet.cache.get, []
+
+    def get(key: str) -> object:
+        fleet.cache.get = plain  # type: ignore[method-assign]
+        calls.append(process.begin()[0])
+        return plain(key)
+
+    fleet.cache.get = get  # type: ignore[method-assign]
+    process.exchange()
+    assert isinstance(calls[0].begin(), Send)
 
 
 def test_an_election_that_was_lost_costs_nothing_later(fleet: Fleet) -> None:

@@ -223,6 +223,15 @@ def test_no_record_closes_for_longer_than_this_process_would(moments: tuple[floa
     assert process.upstream.gate.closed_for(process.clock(), fleet) <= HOUR + 1e-6
 
 
+def test_a_breaker_that_was_forgotten_is_exchanged_no_more(fleet: Fleet) -> None:
+    """After its last change was told there is nothing to tell, and the exchange of the others goes on."""
+    process = fleet.process()
+    process.find_it_down()
+    process.upstream.forget()
+    process.exchange()
+    assert not process.shared._failing
+
+
 def test_a_breaker_that_is_off_stays_off(fleet: Fleet) -> None:
     """A process whose policy has no breaker leaves the record as it is, and sends on."""
     first, second = fleet.process(), fleet.process(policy=Policy(circuit_breaker=None, retries=0))

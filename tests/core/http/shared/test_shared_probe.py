@@ -191,8 +191,9 @@ def test_a_host_that_is_not_shared_has_no_election(fleet: Fleet) -> None:
     """The probe of a host whose state is not shared is sent without waiting for a decision."""
     process = fleet.process()
     process.find_it_down()
-    process.shared._upstreams = list
+    process.shared._upstreams = dict
     process.exchange()
+    assert not process.shared._failing
     fleet.wall.advance(15)
     assert isinstance(process.begin()[1], Send)
 

@@ -66,7 +66,7 @@ def real(cache: FakeCache) -> Registry:
     return ProcessRegistry(config, runtime=registry.Runtime(), observers=())
 
 
-def test_the_thread_begins_with_the_first_call(shy: Shy) -> None:
+def test_the_thread_begins_with_the_first_call(shy: Shy, caplog: pytest.LogCaptureFixture) -> None:
     """Making a registry starts nothing; looking an upstream up for a call does, once, and forgetting ends it."""
     upstreams = real(shy)
     assert sharing_threads() == []
@@ -75,11 +75,14 @@ def test_the_thread_begins_with_the_first_call(shy: Shy) -> None:
     assert shy.was_asked.wait(60)
     (thread,) = sharing_threads()
     assert thread.daemon
+    shared = upstreams._sharing
+    assert shared is not None
     upstreams.forget()
     thread.join(60)
     assert not thread.is_alive()
     upstreams.upstream(ORIGIN)
-    assert sharing_threads() == []
+    assert shared._thread is thread
+    assert lines(caplog) == []
     assert shy.threads == {THREAD}
 
 

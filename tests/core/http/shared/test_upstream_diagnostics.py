@@ -199,6 +199,8 @@ GOOD: Any = ({"": (NOW, *DETAILS)}, {"core": (NOW, 5000, 0, NOW + 9)}, {"": (NOW
         ({f"https://{number}": (NOW, *DETAILS) for number in range(21)}, {}, {}),
         ({}, {"core": (NOW, True, 12, None)}, {}),
         ({}, {"core": (NOW, -1, 12, None)}, {}),
+        ({}, {"core": (NOW, 5000, 12, 1e300)}, {}),
+        ({}, {"core": (NOW, 5000, 12, math.nan)}, {}),
         ({}, {"core": (NOW, 10**18, 12, None)}, {}),
         ({}, {}, {"": (NOW, 1)}),
         ({}, {}, {3: (NOW, True)}),
