@@ -157,15 +157,16 @@ class TestPutAside:
         assert (told, summary.outcomes) == ([False], {})
 
 
+@pytest.mark.parametrize("slugs", ["a", "ab"])
 def test_a_paused_source_is_logged_once(
-    make_package: MakePackage, parts: list[Part], caplog: pytest.LogCaptureFixture
+    make_package: MakePackage, parts: list[Part], caplog: pytest.LogCaptureFixture, slugs: str
 ) -> None:
     """The first part that is put aside because its source is paused is logged with the reason, the others are not."""
     until = timezone.now() + timedelta(hours=1)
     for source in ("one", "two"):
         refusal = LeftAlone(f"{source} is down", "breaker_open", until)
         parts.append(stub("a", refusal, source=source, api=f"https://{source}.test"))
-    refresh(make_package("a"), make_package("b"))
+    refresh(*map(make_package, slugs))
     lines = [record.getMessage() for record in caplog.records if "paused" in record.getMessage()]
     assert lines == ["Refreshing one paused: one is down", "Refreshing two paused: two is down"]
 
