@@ -129,7 +129,7 @@ def test_a_package_whose_address_has_changed_is_passed_over(package: Package, st
 
 
 def test_a_dangerous_unit_waits_for_its_turn(package: Package, stubs: list[Part]) -> None:
-    """A unit whose last fetch died is kept for later, and its claim can be claimed again. Other sources are not."""
+    """A unit whose last fetch died is kept for later, and any run can claim it. Other sources are not."""
     dangerous, harmless = units(package, stubs)
     record(package, stubs[0], outcome="failed", reason=deaths.REASON)
     claimer = Claimer(everything=False)
