@@ -75,7 +75,7 @@ def test_retry_after_in_seconds(seconds: int) -> None:
 
 @pytest.mark.parametrize(("value", "seconds"), [(" 120 ", 120), ("1.5", 1.5), ("007", 7), ("0", 0)])
 def test_retry_after_is_read_leniently(value: str, seconds: float) -> None:
-    """Blanks around it, decimals and leading zeros do no harm."""
+    """Spaces, decimals and leading zeros in Retry-After are accepted."""
     assert asked_by(value, NOW) == seconds
 
 
@@ -137,8 +137,8 @@ def test_an_absurd_wait_is_a_day(value: str) -> None:
         "\x00",
     ],
 )
-def test_a_senseless_retry_after_is_ignored(value: str | None) -> None:
-    """Negative numbers, other notations and garbage ask for nothing."""
+def test_an_invalid_retry_after_is_ignored(value: str | None) -> None:
+    """Negative numbers, other notations and other texts give no delay."""
     assert asked_by(value, NOW) is None
 
 
@@ -181,7 +181,7 @@ def test_a_reset_may_be_a_unix_time() -> None:
     ],
 )
 def test_without_a_readable_number_there_is_no_quota(headers: dict[str, str]) -> None:
-    """Absent, negative, absurd and unreadable values say nothing."""
+    """Missing, negative, implausible and unreadable values give no quota."""
     assert quota(headers, NOW) is None
 
 
@@ -215,7 +215,7 @@ AHEAD = timedelta(minutes=30)
     ids=["seconds", "decimals", "milliseconds", "microseconds", "nanoseconds"],
 )
 def test_a_time_is_read_by_the_servers_clock(skew: timedelta, reset: str) -> None:
-    """A quota that is full again in 600 s is that, however wrong our clock is, in every unit that APIs send."""
+    """A reset is computed with the server's Date, so a wrong clock of ours does not change it, in all units of APIs."""
     there = NOW + skew
     headers = {
         "Date": format_datetime(there, usegmt=True),
@@ -228,7 +228,7 @@ def test_a_time_is_read_by_the_servers_clock(skew: timedelta, reset: str) -> Non
 
 
 def test_a_retry_after_date_is_read_by_the_servers_clock() -> None:
-    """As the reset of a quota; without a Date, by ours."""
+    """A Retry-After date is compared with the server's Date, or with our clock if there is none."""
     at = format_datetime(NOW + AHEAD + timedelta(seconds=30), usegmt=True)
     headers = {"Date": format_datetime(NOW + AHEAD, usegmt=True), "Retry-After": at}
     assert answered(503, headers, retry_statuses=frozenset({503}), now=NOW).retry_after == 30
@@ -245,8 +245,8 @@ def test_a_retry_after_date_is_read_by_the_servers_clock() -> None:
         ({"retry-after-ms": "1" * 400}, MAX_DELAY),
     ],
 )
-def test_milliseconds_go_before_seconds(headers: dict[str, str], seconds: float) -> None:
-    """Azure and OpenAI send both; one that cannot be read does not hide the other."""
+def test_milliseconds_have_priority_over_seconds(headers: dict[str, str], seconds: float) -> None:
+    """Azure and OpenAI send both; if one cannot be read, the other is used."""
     assert retry_after(CaseInsensitiveDict(headers), NOW) == seconds
 
 

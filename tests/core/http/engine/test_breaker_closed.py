@@ -9,13 +9,13 @@ from core.http.policy import CircuitBreaker
 from tests.core.http.engine.breaker_states import FAILURE, NEITHER, SUCCESS, a_closed_one
 
 
-def test_closed_lets_everyone_through() -> None:
-    """Given a closed breaker, when many ask at once, then each gets leave."""
+def test_closed_allows_all_calls() -> None:
+    """Given a closed breaker, when many calls ask at once, then each is allowed."""
     patient = a_closed_one()
     assert [patient.refuses() for _ in range(100)] == [False] * 100
 
 
-def test_closed_probe_at_the_tenth_failure_in_a_row() -> None:
+def test_closed_opens_at_the_tenth_failure_in_a_row() -> None:
     """Given a closed breaker, when nine attempts fail it stays closed, and at the tenth it opens."""
     patient = a_closed_one()
     assert patient.attempt(FAILURE, 9) is None
@@ -125,7 +125,7 @@ def test_closed_takes_back_a_permit_without_counting() -> None:
 
 
 def test_closed_opens_by_the_settings_given() -> None:
-    """Given other settings, when two of two attempts fail, then it opens for the time that they say."""
+    """Given other settings, when two of two attempts fail, then it opens for the configured time."""
     patient = a_closed_one(CircuitBreaker(failures_in_a_row=2, window=5, open_for=1, open_max=2))
     assert patient.attempt(FAILURE, 2) is BreakerState.OPEN
     patient.clock.advance(0.75)
@@ -134,7 +134,7 @@ def test_closed_opens_by_the_settings_given() -> None:
     assert patient.permit()
 
 
-def test_closed_hears_only_permits_that_it_gave() -> None:
+def test_closed_ignores_permits_from_before_it_opened() -> None:
     """Given a breaker that has opened and closed since, when ten old attempts fail, then it stays closed."""
     patient = a_closed_one()
     old = [patient.permit() for _ in range(10)]

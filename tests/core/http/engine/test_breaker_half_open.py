@@ -11,20 +11,20 @@ from tests.core.http.engine.breaker_states import FAILURE, NEITHER, SUCCESS, Pat
 
 
 def a_half_open_one() -> tuple[Patient, Permit]:
-    """Return one whose probe is on its way."""
+    """Return a half-open breaker whose probe is in flight."""
     patient = an_open_one()
     patient.clock.advance(15)
     return patient, patient.permit()
 
 
 def test_half_open_lets_one_probe_through() -> None:
-    """Given a probe on its way, when others ask, then they are refused."""
+    """Given a probe in flight, when other calls ask, then they are refused."""
     patient, _ = a_half_open_one()
     assert [patient.refuses() for _ in range(100)] == [True] * 100
 
 
 def test_half_open_closes_with_a_success() -> None:
-    """Given a probe on its way, when it succeeds, then all may pass again."""
+    """Given a probe in flight, when it succeeds, then all calls are allowed again."""
     patient, probe = a_half_open_one()
     assert patient.report(probe, SUCCESS) is BreakerState.CLOSED
     assert [patient.refuses() for _ in range(100)] == [False] * 100
@@ -39,7 +39,7 @@ def test_half_open_closes_and_resets_the_count() -> None:
 
 
 def test_half_open_opens_again_with_a_failure() -> None:
-    """Given a probe on its way, when it fails, then the breaker is open for twice as long."""
+    """Given a probe in flight, when it fails, then the breaker is open for twice as long."""
     patient, probe = a_half_open_one()
     assert patient.report(probe, FAILURE) is BreakerState.OPEN
     patient.clock.advance(29.9)
@@ -97,8 +97,8 @@ def test_half_open_allows_another_probe_after_one_without_a_result() -> None:
     assert patient.attempt(SUCCESS) is BreakerState.CLOSED
 
 
-def test_half_open_gives_up_a_probe_of_which_nothing_is_heard() -> None:
-    """Given a probe whose thread was killed, when five minutes have passed, then another one goes."""
+def test_half_open_drops_a_probe_without_an_answer() -> None:
+    """Given a probe whose thread was killed, when five minutes have passed, then another probe is allowed."""
     patient, lost = a_half_open_one()
     patient.clock.advance(299)
     assert patient.refuses()
@@ -109,7 +109,7 @@ def test_half_open_gives_up_a_probe_of_which_nothing_is_heard() -> None:
 
 
 @pytest.mark.parametrize("verdict", list(Health))
-def test_half_open_does_not_hear_a_probe_that_was_given_up(verdict: Health) -> None:
+def test_half_open_ignores_a_dropped_probe(verdict: Health) -> None:
     """Given a second probe, when the first one answers after all, then only the second decides."""
     patient, lost = a_half_open_one()
     patient.clock.advance(300)
@@ -122,7 +122,7 @@ def test_half_open_does_not_hear_a_probe_that_was_given_up(verdict: Health) -> N
 
 
 @pytest.mark.parametrize("verdict", list(Health))
-def test_half_open_does_not_hear_attempts_from_before(verdict: Health) -> None:
+def test_half_open_ignores_attempts_from_before(verdict: Health) -> None:
     """Given attempts sent while it was closed, when they answer, then the probe alone decides."""
     patient = a_closed_one()
     late = patient.permit()

@@ -116,7 +116,7 @@ TestBreakerMachine = BreakerMachine.TestCase
 def test_a_closed_breaker_opens_when_and_only_when_it_should(
     verdicts: list[tuple[Health, float]], row: int, minimum: int
 ) -> None:
-    """Against a model that remembers everything, bucket by bucket."""
+    """The breaker opens exactly when a model that keeps all results opens."""
     patient = a_closed_one(CircuitBreaker(failures_in_a_row=row, minimum_attempts=minimum))
     heard: list[tuple[float, Health]] = []
     for verdict, passed in verdicts:

@@ -1,4 +1,4 @@
-"""An open circuit breaker: who is refused, and until when."""
+"""An open circuit breaker: it refuses calls until its time is over."""
 
 from __future__ import annotations
 

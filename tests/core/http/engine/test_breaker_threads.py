@@ -27,7 +27,7 @@ def hammer(work: Callable[[int], int]) -> list[int]:
 
 
 def test_threads_get_one_probe_between_them() -> None:
-    """Given an open breaker whose time is up, when eight threads ask again and again, then one gets leave once."""
+    """Given an open breaker whose time is over, when eight threads ask repeatedly, then one probe is allowed."""
     for _ in range(20):
         patient = an_open_one()
         patient.clock.advance(15)
@@ -42,7 +42,7 @@ def test_threads_get_one_probe_between_them() -> None:
 
 
 def test_threads_get_one_probe_after_another() -> None:
-    """Given probes that come to neither, when eight threads pass them on, then never are two out at once."""
+    """Given probes without a result in eight threads, then there are never two at once."""
     patient = an_open_one()
     patient.clock.advance(15)
     out, most, lock = 0, 0, threading.Lock()
@@ -86,7 +86,7 @@ def test_threads_open_it_once() -> None:
 
 
 def test_threads_lose_no_count() -> None:
-    """Given a breaker that nothing opens, when eight threads report, then the totals are the sum of it all."""
+    """Given a breaker that never opens, when eight threads report, then the totals are the sum of their reports."""
     patient = a_closed_one(CircuitBreaker(failures_in_a_row=10_000, minimum_attempts=1_000_000))
 
     def work(number: int) -> int:
@@ -124,7 +124,7 @@ def test_threads_that_fail_and_recover_keep_the_order_of_states() -> None:
 
 
 def test_no_lock_is_held_while_an_attempt_runs() -> None:
-    """Given eight attempts that each wait for the other seven, when they have leave, then all of them end."""
+    """Given eight attempts that each wait for the other seven, when they are allowed, then all of them end."""
     patient = a_closed_one()
     together = threading.Barrier(THREADS, timeout=30)
 

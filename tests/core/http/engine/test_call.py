@@ -19,7 +19,7 @@ from tests.core.http.engine.world import BUSY, GET, OK, POST, UNSENT, World
 
 
 def test_a_success_is_one_attempt() -> None:
-    """A call that is answered well is sent once and waits for nothing."""
+    """A successful call is sent once, without a wait."""
     world = World()
     assert world.play(Call(world.upstream, GET), OK) == 1
     assert world.clock.waits == []
@@ -67,14 +67,14 @@ def test_a_stale_connection_costs_the_budget() -> None:
 
 
 def test_a_stale_connection_repeats_no_post() -> None:
-    """The request may have arrived, though nothing came back."""
+    """A POST on a stale connection is not repeated, because the server may have received it."""
     world = World()
     sends(Call(world.upstream, POST), world, STALE)
     assert world.seen(RetrySuppressed) == [RetrySuppressed("example", POST, Suppression.NOT_IDEMPOTENT)]
 
 
 def test_stale_connections_open_no_breaker() -> None:
-    """Twelve threads after a pause, each with a connection that a NAT has forgotten: the server is well."""
+    """Twelve stale connections at once, as after a pause behind a NAT, do not open the breaker."""
     world = World(Policy(retries=0))
     upstream = world.upstream
     for _ in range(12):

@@ -142,7 +142,7 @@ def test_two_drivers_decide_alike(
     waits: list[float],
     through_requests: Callable[[str, list[Reaction]], Told],
 ) -> None:
-    """Threads with requests and tasks with asyncio make the same calls of the same answers."""
+    """Threads and asyncio tasks make the same decisions for the same answers."""
     told = through_requests(method, script)
     assert (told.end, told.attempts, told.waits) == (end, len(script), waits)
     assert told == through_asyncio(method, script)

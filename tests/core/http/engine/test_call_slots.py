@@ -50,7 +50,7 @@ def test_a_driver_that_can_be_woken_waits_longer() -> None:
 
 
 def test_a_retry_queues_again() -> None:
-    """In backoff a call has no slot, and after it takes its place behind those who came meanwhile."""
+    """A call in backoff has no slot, and queues behind calls that came meanwhile."""
     world = World(Policy(max_concurrency=1))
     upstream = world.upstream
     first, second, third = Call(upstream, GET), Call(upstream, GET), Call(upstream, GET)
@@ -68,7 +68,7 @@ def test_a_retry_queues_again() -> None:
 
 
 def test_waiting_for_a_slot_counts_towards_the_total() -> None:
-    """A call that gets no slot in its time is rejected, says so, and waited no longer than that."""
+    """A call that gets no slot within its time raises an error that says so, at its deadline."""
     world = World(Policy(max_concurrency=1, total_timeout=10.05))
     upstream = world.upstream
     holder = Call(upstream, GET)
@@ -96,7 +96,7 @@ def test_a_retry_that_gets_no_slot_ends_with_its_answer() -> None:
 
 
 def test_attempts_start_at_the_pace() -> None:
-    """Calls that come at once are sent at even distances; after a pause there is no burst."""
+    """Concurrent calls are sent at the pace; after a pause there is no burst."""
     world = World(Policy(requests_per_second=4))
     upstream = world.upstream
     starts = []
@@ -116,7 +116,7 @@ def test_retries_keep_the_pace_too() -> None:
 
 
 def test_a_turn_beyond_the_deadline_is_not_waited_for() -> None:
-    """A call that knows that its turn comes too late ends at once, and takes no turn from others."""
+    """A call whose turn would come after its deadline ends at once, and takes no turn from others."""
     world = World(Policy(requests_per_second=0.25))
     upstream = world.upstream
     Call(upstream, GET).begin()

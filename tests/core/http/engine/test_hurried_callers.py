@@ -1,4 +1,4 @@
-"""Callers that have less time than the policy gives."""
+"""Callers with shorter timeouts than those of the policy."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_the_policy_names_the_idempotent_methods() -> None:
 
 
 def test_a_longer_retry_after_replaces_the_delay() -> None:
-    """The server's word counts where it asks for more than the formula."""
+    """Retry-After replaces the backoff delay if it is longer."""
     world = World()
     world.play(Call(world.upstream, GET), answer(503, "5"), answer(503, "0.5"), OK)
     assert world.clock.waits == [5, 2]
@@ -218,7 +218,7 @@ def test_a_longer_retry_after_replaces_the_delay() -> None:
 
 
 def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:
-    """There is no point in waiting for a moment that the call will not live to see."""
+    """A Retry-After beyond the call's deadline ends the call at once."""
     world = World()
     assert world.play(Call(world.upstream, GET), answer(429, "60")) == 1
     assert world.clock.waits == []
@@ -227,7 +227,7 @@ def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:
 
 
 def test_jitter_is_drawn_from_the_random_source() -> None:
-    """The random source says how much of the jitter is added."""
+    """The random function determines the jitter."""
     world = World(Policy(jitter=0.5), chance=0.5)
     world.play(Call(world.upstream, GET), BUSY, BUSY, OK)
     assert world.clock.waits == [1.25, 2.5]
@@ -285,7 +285,7 @@ def test_arguments_of_the_call_only_shorten() -> None:
     "policy", [Policy(), Policy(max_concurrency=1), Policy(requests_per_second=1)], ids=["no limit", "slots", "pace"]
 )
 def test_out_of_time_before_anything_was_sent(policy: Policy) -> None:
-    """A call whose time passed before its first attempt is rejected, and says so without path or query."""
+    """A call whose time passed before its first attempt raises an error that says so, without path or query."""
     world = World(policy)
     with pytest.raises(
         DeadlineExceeded, match=r"^GET to example.org was not sent: the total timeout expired before the first attempt$"
@@ -321,7 +321,7 @@ def test_a_cancelled_attempt_is_ended() -> None:
 @pytest.mark.parametrize("kind", [BreakerChanged, AttemptStarted, AttemptEnded])
 @pytest.mark.parametrize("asked_for", [0, 7200])
 def test_an_interrupted_probe_is_left_to_the_next_call(kind: type, asked_for: int) -> None:
-    """Wherever the interrupt comes up, in an observer above all, the breaker and the gate await no answer of it."""
+    """After an interrupt at any point, such as in an observer, the next call may be the probe of breaker and gate."""
     world = World(Policy(retries=0, circuit_breaker=CircuitBreaker(failures_in_a_row=1)))
     interrupting = False
 

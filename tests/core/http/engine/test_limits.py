@@ -1,4 +1,4 @@
-"""Slots and pace: how many at once, and how fast one after the other."""
+"""Slots limit the number of concurrent attempts, and the pace limits their rate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FOREVER = float("inf")
 
 
 def queue(slots: Slots, count: int) -> tuple[list[Ticket], list[int]]:
-    """Have `count` come for a slot; return their tickets, and a list of who is woken, by number."""
+    """Let `count` calls ask for a slot; return their tickets, and a list of the numbers of woken ones."""
     woken: list[int] = []
     tickets = [Ticket() for _ in range(count)]
     for number, ticket in enumerate(tickets):
@@ -181,14 +181,14 @@ assert free == [True], f"held after {interrupted} interrupts"
 
 
 def test_an_interrupt_leaves_the_lock_open() -> None:
-    """Signals come between any two instructions; of hundreds, none leaves the lock held or a slot taken."""
+    """Hundreds of signals between any two instructions leave neither the lock held nor a slot taken."""
     # In a process of its own: coverage has locks too, and would deadlock.
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
 
 
 class SlotsMachine(RuleBasedStateMachine):
-    """People who come, ask, leave and are interrupted, in any order; beside them a plain model of a fair queue."""
+    """Calls that come, ask, leave and are interrupted, in any order, compared with a simple model of a fair queue."""
 
     LIMIT = 3
 
@@ -421,7 +421,7 @@ class Place(Reservation):
         self.call = Call(upstream, Target("GET", "https", "example.org", "/"), deadline=deadline)
 
     def wait(self, now: float) -> float | None:
-        """Ask: seconds to wait; 0: go; None: it is of no use."""
+        """Return the seconds to wait, 0 if the call may be sent, or None if its turn would be too late."""
         step = self.ask(self.call, now)
         if step is None:
             return 0.0
@@ -499,7 +499,7 @@ def test_a_discarded_call_leaves_the_queue() -> None:
 
 
 def test_a_slot_that_comes_before_the_waiting_begins_wakes_at_once() -> None:
-    """Between the decision to wait and the waiting, another thread may leave: no wake-up is lost."""
+    """A slot that another thread releases between the decision to wait and the wait wakes the call."""
     one = limits(1)
     a, b = Place(one), Place(one)
     woken: list[None] = []

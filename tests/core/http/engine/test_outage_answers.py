@@ -26,7 +26,7 @@ from tests.core.http.engine.world import BUSY, GET, POST, UNSENT, World
 
 
 def test_the_attempt_that_opens_the_breaker_is_the_calls_last() -> None:
-    """The call ends with that outcome and says why it was not repeated."""
+    """The attempt that opens the breaker ends its call, which says why it was not retried."""
     world = World(Policy(circuit_breaker=FRAGILE))
     upstream = world.upstream
     assert world.play(Call(upstream, GET), BUSY, UNSENT) == 2
@@ -49,7 +49,7 @@ def test_a_late_failure_is_not_repeated_while_the_breaker_is_open() -> None:
 
 
 def test_a_call_in_backoff_ends_when_the_breaker_opens() -> None:
-    """Asked again, before its time, it stops with its last outcome instead of waiting on."""
+    """A call in backoff ends with its last outcome as soon as the breaker is open."""
     world = World(Policy(circuit_breaker=FRAGILE, backoff=30))
     upstream = world.upstream
     call = waiting(upstream)
@@ -83,7 +83,7 @@ def test_a_used_up_budget_ends_calls_with_their_answer() -> None:
 
 
 def test_the_budget_counts_attempts() -> None:
-    """1,000 failing calls make at most 200 retries and ten, however many each may make."""
+    """1,000 failing calls make at most 210 retries, however many each may make."""
     world = World(Policy(circuit_breaker=None, backoff=0))
     upstream = world.upstream
     made = sum(world.play(Call(upstream, GET), BUSY, BUSY, BUSY, BUSY) for _ in range(1000))

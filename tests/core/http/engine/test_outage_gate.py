@@ -1,4 +1,4 @@
-"""The rate-limit gate: who waits, who is refused, and until when."""
+"""The rate-limit gate: calls that wait, and calls that are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOUR = 3600.0
 
 
 def test_calls_that_can_wait_at_the_gate_do_and_others_do_not() -> None:
-    """After a Retry-After of 30 s: who has 60 s waits and is sent; who has 20 s is refused at once."""
+    """After a Retry-After of 30 s, a call with 60 s waits and is sent; one with 20 s is refused at once."""
     world = World()
     upstream = world.upstream
     once(upstream, answer(429, Retry_After="30"))
@@ -140,7 +140,7 @@ def test_a_cancelled_probe_of_the_gate_is_free_at_once() -> None:
 
 
 def test_a_probe_of_the_gate_that_no_answer_came_to_is_free() -> None:
-    """A transport error is no answer: it opens the gate for one more probe, not for all."""
+    """A transport error of a probe lets one more probe pass, not all calls."""
     world = World()
     upstream = world.upstream
     once(upstream, answer(429, Retry_After="7200"))
@@ -241,7 +241,7 @@ def test_an_answer_from_before_does_not_open_the_gate() -> None:
 
 
 def test_a_probe_of_the_gate_that_the_breaker_refuses_is_free() -> None:
-    """Breaker open and gate closed: the call that the breaker turns away gives the gate's probe back."""
+    """A call that the breaker refuses releases the gate's probe."""
     world = World(Policy(circuit_breaker=CircuitBreaker(failures_in_a_row=1, open_for=7000, open_max=7000)))
     upstream = world.upstream
     once(upstream, answer(503, Retry_After="8000"))
@@ -253,7 +253,7 @@ def test_a_probe_of_the_gate_that_the_breaker_refuses_is_free() -> None:
 
 
 def test_a_new_call_does_not_wait_at_the_gate_of_a_server_that_is_down() -> None:
-    """With the gate closed for 10 s and the breaker open for 15, waiting is in vain: CircuitOpen at once."""
+    """If the breaker is open for longer than the gate is closed, a new call raises CircuitOpen at once."""
     world = World(Policy(circuit_breaker=CircuitBreaker(failures_in_a_row=1)))
     upstream = world.upstream
     once(upstream, answer(503, Retry_After="10"))

@@ -33,7 +33,7 @@ from tests.core.http.engine.world import GET, World
 
 
 def growth() -> Metrics:
-    """Begin to measure, with the series of the configured upstreams in place."""
+    """Return the growth of series from now on, with those of the configured upstreams."""
     assert process.current()
     return Metrics()
 
@@ -60,7 +60,7 @@ def fresh(upstream: str) -> tuple[PrometheusObserver, CollectorRegistry]:
 
 @pytest.mark.parametrize("upstream", ["example", "other"])
 def test_every_series_is_there_from_the_start(upstream: str) -> None:
-    """A series that appears with its first event hides that event: all are there, at zero, budgets full."""
+    """All series exist from the start with 0, or with a full budget, so that their first event is counted."""
     _, metrics = fresh(upstream)
     for name, labels in SERIES:
         assert metrics.get_sample_value(f"outbound_http_{name}", {"upstream": upstream, **labels}) == 0, (name, labels)
@@ -148,7 +148,7 @@ def test_no_state_is_negative_when_sessions_have_breakers_of_their_own(
 def test_a_host_that_is_forgotten_is_not_open_for_ever(
     responses: responses_library.RequestsMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the least recently used host goes, so does its open breaker, and the alert on it."""
+    """When the least recently used host is dropped, its open breaker no longer counts, so the alert ends."""
     metrics = growth()
     monkeypatch.setattr(registry, "MOST_OTHER_HOSTS", 1)
     responses.get(URL, status=503)
@@ -167,7 +167,7 @@ def test_a_host_that_is_forgotten_is_not_open_for_ever(
     }
 )
 def test_a_used_up_budget_in_numbers(responses: responses_library.RequestsMock) -> None:
-    """The ratio falls to nothing, and each retry that was not made is counted."""
+    """The ratio falls to 0, and each suppressed retry is counted."""
     metrics = growth()
     responses.get(URL, status=503)
     http.get(URL)
