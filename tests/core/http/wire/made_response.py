@@ -10,7 +10,7 @@ from core.http.wire import compat, requests_response
 
 
 def response(content: bytes, content_type: str | None = "text/plain", chardet: str | None = None) -> Any:
-    """Make an answer that has been read."""
+    """Return a response whose body has been read."""
     made = requests.Response()
     if content_type:
         made.headers["Content-Type"] = content_type

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 
 class SocksServer:
-    """A SOCKS5 proxy for one connection after the other; one that hangs says nothing."""
+    """A SOCKS5 proxy that serves one connection after the other; with `hang`, it sends nothing."""
 
     def __init__(self, *, hang: bool = False) -> None:
         self.wanted: list[tuple[str, int]] = []

@@ -1,4 +1,4 @@
-"""Which addresses an untrusted URL may reach."""
+"""The addresses that an untrusted URL may reach."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def test_public_addresses_may_be_reached(address: str) -> None:
     ],
 )
 def test_everything_else_is_refused(address: str) -> None:
-    """Private, special, embedded and metadata addresses are out of reach."""
+    """Private, special, embedded and metadata addresses are refused."""
     assert not is_public(address)
     with pytest.raises(Refused):
         check_addresses([address])
 
 
 def test_one_bad_record_refuses_the_name() -> None:
-    """A name that leads to a public and a private address is refused, not dialled by luck."""
+    """A name with a public and a private address is refused."""
     with pytest.raises(Refused):
         check_addresses(["8.8.8.8", "10.0.0.1"])
 

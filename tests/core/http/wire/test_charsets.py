@@ -1,4 +1,4 @@
-"""Text of bytes: as requests decodes it, by no codec that costs more than linear work."""
+"""Text of bytes: it equals that of requests, and no codec takes more than linear time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BODIES = [bytes(range(256)), b"caf\xe9 \xff\xfe\x00\xd8", b"\xff" * 99, random.R
 
 @pytest.fixture
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Note the names that Python is asked to find a codec for."""
+    """Return the names for which Python looks up a codec."""
     names: list[str] = []
 
     def search(name: str) -> None:
@@ -99,7 +99,7 @@ def test_a_charset_is_one_of_the_list_or_unknown(charset: str, codec: str | None
 
 
 def test_every_codec_of_python_is_decided() -> None:
-    """A codec that a new Python brings is measured before a server may choose it."""
+    """Each codec of Python is either in the list or refused, so a new one has to be measured first."""
     refused = {
         "base64_codec", "bz2_codec", "charmap", "hex_codec", "idna", "mbcs", "oem", "punycode", "quopri_codec",
         "raw_unicode_escape", "rot_13", "undefined", "unicode_escape", "utf_7", "uu_codec", "zlib_codec",
@@ -112,7 +112,7 @@ def test_every_codec_of_python_is_decided() -> None:
 
 @pytest.mark.parametrize("charset", ["punycode", "none-such-1", "utf-8" + "-" * 20 + "x", "idna", "unicode_escape"])
 def test_no_codec_outside_of_the_list_is_looked_up(charset: str, looked_up: list[str]) -> None:
-    """Python keeps every name that it was ever asked for, found or not: a server could fill the memory with them."""
+    """Other codecs are not looked up, because Python caches every name, so a server could fill the memory."""
     answer = response(b'"caf\xc3\xa9"', f"application/json; charset={charset}")
     known = len(encodings._cache)  # type: ignore[attr-defined]
     assert answer.text == '"café"'
@@ -143,7 +143,7 @@ def test_the_encoding_that_the_caller_sets_is_used() -> None:
 @pytest.mark.parametrize("charset", ["utf-8", "cp1252", "utf-16", "utf-16-le", "shift_jis", "gb18030", "hz"])
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 512])
 def test_text_in_pieces_is_the_same_text(charset: str, size: int) -> None:
-    """Wherever a chunk ends."""
+    """Text that is decoded in chunks is the same, for any chunks."""
     text = "text テキスト" if charset != "cp1252" else "text é ÿ"
     answer = response(text.encode(charset), f"text/plain; charset={charset}")
     assert "".join(answer.iter_content(size, decode_unicode=True)) == text == answer.text
@@ -198,7 +198,7 @@ def test_a_long_body_in_utf_8_is_not_guessed_at(bom: bytes, encoding: str, detec
 
 
 def test_a_short_body_is_guessed_as_requests_does(detector: Detector) -> None:
-    """All of it."""
+    """The charset of a short body is guessed from all of it, as in requests."""
     body = "слово ".encode("cp1251")
     assert response(body, None).text == "слово "
     assert detector.samples == [body]

@@ -1,4 +1,4 @@
-"""Half a body is no body: in every framing and coding, and by whichever way it is read.
+"""A truncated body is an error, in every framing and coding, however it is read.
 
 The table of docs/calls.md, "Bodies". Public reports: urllib3/urllib3#3008 (zstd in chunks), #2953 (errors of decoders),
 jawah/urllib3.future#385 (half of brotli), ClickHouse/clickhouse-connect#802, psf/requests#3459.
@@ -38,7 +38,7 @@ TEXT = b"".join(_chance.choice([b"alpha ", b"beta\n", b"gamma "]) for _ in range
 
 
 def raw_deflate(text: bytes) -> bytes:
-    """Compress without the head and checksum of zlib, as some servers do."""
+    """Compress without zlib's header and checksum, as some servers do."""
     packer = zlib.compressobj(wbits=-15)
     return packer.compress(text) + packer.flush()
 
@@ -122,7 +122,7 @@ def once() -> Iterator[ResilientSession]:
 def test_half_a_compressed_body_is_an_error_by_every_way(
     framing: str, coding: str, serve: Serve, once: ResilientSession
 ) -> None:
-    """In whichever framing it comes, and wherever it was cut. Of `raw`, the error is urllib3's."""
+    """A compressed body that is truncated anywhere, in any framing, is an error; `raw` raises that of urllib3."""
     name, body = CODINGS[coding]
     cuts = (1, 3, 9, len(body) // 2)
     if framing == "chunks":
@@ -180,7 +180,7 @@ def test_a_truncated_plain_body_is_an_error(framing: str, cut: int, serve: Serve
 def test_the_last_chunk_has_to_be_whole(
     end: bytes, complete: bool, stream: bool, serve: Serve, once: ResilientSession
 ) -> None:
-    """Some servers pad the sizes of chunks with zeros."""
+    """The last chunk may be padded with zeros, as some servers do, but has to be complete."""
     server = serve(*[Reply(head("Transfer-Encoding: chunked") + b"4\r\nhalf\r\n" + end)] * 2)
     if complete:
         assert once.get(server.url, stream=stream).content == b"half"
@@ -218,7 +218,7 @@ def test_a_broken_body_stays_broken(way: str, serve: Serve, once: ResilientSessi
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("framing", ["length of the half", "until it closes", "chunks of the half"])
 def test_nothing_at_all_is_an_empty_body(way: str, framing: str, serve: Serve, once: ResilientSession) -> None:
-    """Servers say "gzip" of bodies that are empty."""
+    """An empty body with Content-Encoding: gzip is accepted, because servers send it."""
     server = serve(Reply(FRAMINGS[framing](b"x", 1, "Content-Encoding: gzip")))
     with once.get(server.url, stream=True) as response:
         assert WAYS[way](response) == b""

@@ -38,7 +38,7 @@ LIBRARY = Path(core.http.__file__).parent
 
 @pytest.fixture
 def again(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Import it again, and once more as it is at the end."""
+    """Import the module again, and once more after the test."""
 
     def load() -> None:
         importlib.reload(supported_versions)
@@ -67,7 +67,7 @@ def test_the_floors_are_those_of_pyproject() -> None:
 
 @pytest.mark.parametrize("package", sorted(set(supported_versions.FLOORS) - {"PySocks", "httpx", "httpx2"}))
 def test_an_old_version_is_refused(package: str, monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]) -> None:
-    """With an old requests `verify=` was lost without a word: better no import."""
+    """Versions below the lowest are refused; with an old requests, `verify=` was ignored."""
     module = {"requests": requests, "urllib3": urllib3, "idna": idna}.get(package)
     if module is None:
         monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.1")
@@ -78,7 +78,7 @@ def test_an_old_version_is_refused(package: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_version_is_compared_as_numbers() -> None:
-    """2.10 is newer than 2.6, and a candidate for a release is taken for it."""
+    """2.10 is newer than 2.6, and a release candidate counts as its release."""
     supported_versions.check_version("urllib3", "2.10")
     supported_versions.check_version("requests", "2.34.0rc1")
     with pytest.raises(ImportError, match=r"urllib3 2\.6\.2 is too old"):
@@ -103,7 +103,7 @@ def test_urllib3_future_is_refused(monkeypatch: pytest.MonkeyPatch, again: Calla
 
 
 class _Renamed(urllib3.response.ContentDecoder):
-    """A decoder whose insides have other names."""
+    """A decoder whose attributes have other names."""
 
 
 def _without(kind: type, *names: str) -> type:
@@ -154,7 +154,7 @@ def test_a_renamed_part_is_refused(
 
 
 def test_a_decoder_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch, again: Callable[[], None]) -> None:
-    """A release of urllib3 with another coding would let its bodies pass for whole ones."""
+    """An unknown decoder in a new urllib3 ends the import, because its truncated bodies would not be detected."""
     monkeypatch.setattr(urllib3.response, "LzmaDecoder", _Renamed, raising=False)
     with pytest.raises(ImportError, match="LzmaDecoder with a known end"):
         again()
@@ -218,27 +218,46 @@ def test_an_unknown_decoder_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", ["_proxy_negotiators", "_write_SOCKS5_address"])
 def test_a_renamed_part_of_pysocks_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """PySocks is looked at when a SOCKS proxy is first used."""
+    """PySocks is checked when a SOCKS proxy is first used."""
     monkeypatch.delattr(socks.socksocket, name)
     with pytest.raises(ImportError, match=rf"PySocks [\d.]+ does not have: socksocket\.{name}\. It supports PySocks>="):
         compat.check_pysocks(socks, SOCKSConnection)
 
 
 def test_other_options_of_a_socks_connection_are_refused() -> None:
-    """urllib3 hands the proxy's address over by a private name."""
+    """Other private names of urllib3's SOCKS connection are refused, because the proxy's address is there."""
     with pytest.raises(ImportError, match=r"SOCKSConnection\._socks_options"):
         compat.check_pysocks(socks, lambda options: None)
 
 
 def test_an_old_pysocks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the others."""
+    """An old PySocks is refused."""
     monkeypatch.setattr(socks, "__version__", "1.6.8")
     with pytest.raises(ImportError, match=r"PySocks 1\.6\.8 is too old"):
         compat.check_pysocks(socks, SOCKSConnection)
 
 
+def test_metrics_are_counted_by_public_methods_where_the_private_names_are_gone() -> None:
+    """If prometheus_client renames its private names, counting is slower, but complete."""
+
+    class Renamed:
+        def __init__(self) -> None:
+            self.counted: list[float] = []
+
+        def observe(self, amount: float) -> None:
+            self.counted.append(amount)
+
+        inc = set = observe
+
+    metric = Renamed()
+    compat.inner(metric, "inc")(1)
+    compat.inner(metric, "set")(2)
+    compat.inner_observe(metric)(3)
+    assert metric.counted == [1, 2, 3]
+
+
 def test_only_compat_touches_private_names() -> None:
-    """Elsewhere no linter's rule about them is switched off, and no class of another library is exchanged."""
+    """No other module disables the linter's rule on private names, or replaces a class of another library."""
     # The class of the logger is `logging`'s own business: it asks for subclasses, but not for a logger that exists.
     modules = [LIBRARY / package / "compat.py" for package in ("wire", "observers", "httpx_driver")]
     excepted = {*modules, LIBRARY / "log.py"}
@@ -248,7 +267,7 @@ def test_only_compat_touches_private_names() -> None:
 
 
 def test_every_private_name_that_compat_touches_is_asserted() -> None:
-    """Each is named in one of the checks, too."""
+    """Each private name that compat uses is in one of its checks."""
     tree = ast.parse(Path(compat.__file__).read_text("utf-8"))
     texts = " ".join(
         node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -259,7 +278,7 @@ def test_every_private_name_that_compat_touches_is_asserted() -> None:
 
 
 def test_every_private_method_that_is_overridden_is_asserted() -> None:
-    """A method that the base no longer calls would be overridden in vain."""
+    """Each overridden private method is checked, because an override that is no longer called has no effect."""
     overridden = set()
     for module in pkgutil.walk_packages([str(LIBRARY / "wire")], "core.http.wire."):
         for kind in vars(importlib.import_module(module.name)).values():

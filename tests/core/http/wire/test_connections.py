@@ -1,4 +1,4 @@
-"""Connections that are used again, and those that had better not be."""
+"""Connections that are reused, and stale ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def context(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
 def test_a_connection_that_died_in_the_pool_costs_one_retry(
     silence: Reply, context: ssl.SSLContext | None, serve: Serve, session: ResilientSession, events: list[Event]
 ) -> None:
-    """The request goes out once more, at once, on a new connection; nothing is held against the server."""
+    """A request on a stale connection is repeated at once on a new one, and does not count as a failure."""
     session.verify = str(TLS / "ca.pem")
     server = serve(KEPT, silence, KEPT, context=context)
     assert session.get(server.url, timeout=0.3).ok
@@ -41,7 +41,7 @@ def test_a_connection_that_died_in_the_pool_costs_one_retry(
 
 
 def test_dead_connections_of_a_pool_are_not_tried_one_after_the_other(serve: Serve) -> None:
-    """The retry takes none of the other connections that are in the pool, for they may be as dead."""
+    """The retry uses a new connection, because the others in the pool may be stale too."""
     server = serve(*[reply(200, then=Then.KEEP)] * 4, HOLD, KEPT)
     with ResilientSession(IMPATIENT) as session:
         streams = [session.get(server.url, stream=True) for _ in range(4)]
@@ -55,7 +55,7 @@ def test_dead_connections_of_a_pool_are_not_tried_one_after_the_other(serve: Ser
 def test_a_new_connection_that_stays_silent_is_a_failure(
     serve: Serve, session: ResilientSession, events: list[Event]
 ) -> None:
-    """Only a connection that had been used before may have been forgotten."""
+    """A timeout on a new connection is a failure, because only reused connections can be stale."""
     server = serve(*[HOLD] * 4)
     with pytest.raises(requests.ReadTimeout) as raised:
         session.get(server.url, timeout=0.05)
@@ -84,7 +84,7 @@ def test_stale_connections_of_a_healthy_server_open_no_breaker(
 def test_a_connection_idle_for_thirty_seconds_is_not_used_again(
     idle: float, made: int, serve: Serve, session: ResilientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NATs and load balancers forget them without a word, the strictest after a minute."""
+    """Connections idle for 30 s are closed, because NATs and load balancers drop idle ones, some after a minute."""
     server = serve(KEPT, KEPT)
     session.get(server.url)
     later = time.monotonic() + idle

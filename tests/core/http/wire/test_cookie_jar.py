@@ -24,7 +24,7 @@ def jar() -> BoundedCookieJar:
 
 
 def answered(jar: RequestsCookieJar, host: str, *cookies: str) -> None:
-    """Let the server `host` set cookies, as requests does it."""
+    """Store the cookies of an answer of `host`, as requests does."""
     message = Message()
     for cookie in cookies:
         message["Set-Cookie"] = cookie
@@ -68,15 +68,15 @@ def test_addresses_are_sites(jar: BoundedCookieJar) -> None:
     assert len(jar) == MOST_OF_SITE + 1
 
 
-def test_a_cookie_that_is_too_large_is_not_taken(jar: BoundedCookieJar) -> None:
-    """One of just 4096 bytes is; those beside it are as well."""
+def test_a_cookie_that_is_too_large_is_refused(jar: BoundedCookieJar) -> None:
+    """A cookie above 4096 bytes is refused; other cookies of the answer are stored."""
     value = "v" * (MOST_BYTES - len("large" + "example.org" + "/"))
     answered(jar, "example.org", f"large={value}", f"larger={value}", "small=1", f"path=1; Path=/{'p' * 5000}")
     assert {cookie.name for cookie in jar} == {"large", "small"}
 
 
 def test_a_cookie_that_is_set_again_is_young(jar: BoundedCookieJar) -> None:
-    """A session cookie that each answer renews outlives a flood of others."""
+    """A cookie that each answer sets again is not displaced by many others."""
     for number in range(500):
         answered(jar, "example.org", "session=1", f"c{number}=1")
     assert "session" in jar
@@ -134,7 +134,7 @@ def test_a_session_keeps_to_that(serve: Serve) -> None:
 
 
 def test_calls_without_a_session_send_no_cookie_of_the_last(serve: Serve) -> None:
-    """Each has a jar of its own."""
+    """Each call without a session has a cookie jar of its own."""
     server = serve(reply(200, b"", "Set-Cookie: a=1"), reply(200))
     http.get(server.url)
     http.get(server.url)

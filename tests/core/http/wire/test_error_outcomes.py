@@ -108,7 +108,7 @@ def test_the_detail_is_the_kind_of_error_only() -> None:
 
 
 def test_errors_that_wrap_each_other_end() -> None:
-    """A circle of causes does not hang."""
+    """A cycle of causes does not cause an endless loop."""
     one, two = requests.ConnectionError(), requests.ConnectionError()
     one.__cause__, two.__cause__ = two, one
     assert diagnose(one).reason is Reason.CONNECT

@@ -25,7 +25,7 @@ DOCUMENTS = st.recursive(
 
 
 def by_the_book(document: Any) -> int:
-    """Count the signs that a document is written with."""
+    """Count the nodes of a document by its punctuation."""
     if isinstance(document, list):
         return max(len(document), 1) + sum(map(by_the_book, document))
     if isinstance(document, dict):
@@ -80,7 +80,7 @@ def limited(body: bytes, most: int | None = 1_000, content_type: str = "applicat
 )
 @pytest.mark.parametrize("content_type", ["application/json", "text/html", "application/octet-stream"])
 def test_a_document_of_too_many_nodes_is_too_large(body: bytes, content_type: str) -> None:
-    """In every encoding that requests reads JSON in, and before anything is built."""
+    """Too many nodes are an error in every encoding of JSON, before the document is parsed."""
     made = limited(body, content_type=content_type)
     if made.encoding is None or body.startswith((b"[", b"{")):
         with pytest.raises(ResponseTooLarge, match="more than max_json_nodes=1000 nodes") as raised:
@@ -91,12 +91,12 @@ def test_a_document_of_too_many_nodes_is_too_large(body: bytes, content_type: st
 
 @pytest.mark.parametrize("text", [",[{:" * 5_000, '\\",' * 5_000, "\\\\" * 5_000, "é😀," * 5_000])
 def test_long_text_is_never_too_large(text: str) -> None:
-    """Commas, braces and escapes inside of strings are text."""
+    """Commas, braces and escapes in strings do not count as nodes."""
     assert limited(json.dumps({"a": text, text: [text]}).encode(), most=10).json() == {"a": text, text: [text]}
 
 
 def test_arguments_for_the_parser_are_kept_and_change_nothing() -> None:
-    """`parse_float` and the others work as in requests; the bound holds with them too."""
+    """`parse_float` and other arguments work as in requests, with the same limit."""
     assert limited(b"[1.5]").json(parse_float=Decimal) == [Decimal("1.5")]
     with pytest.raises(ResponseTooLarge):
         limited(b"[" + b"1.5," * 1_001 + b"1]").json(parse_float=Decimal)

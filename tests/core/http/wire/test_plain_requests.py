@@ -1,4 +1,4 @@
-"""Requests that are prepared without requests' generic way are the same as those that requests prepares."""
+"""Requests that are prepared by the fast path equal those that requests prepares."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NETRC = "machine example.org login me password secret\n"
 
 
 def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Authenticate as OAuth libraries do: a header, and a hook that looks at the answer."""
+    """Authenticate as OAuth libraries do, with a header and a response hook."""
     request.headers["Authorization"] = f"Signed {request.method} {request.url} {request.body!r}"
     request.register_hook("response", look)
     return request
@@ -197,7 +197,7 @@ variables = st.dictionaries(
 
 @pytest.fixture(autouse=True)
 def default_user_agent(outbound_http: OutboundHTTP) -> None:
-    """Let no setting of this site change a header."""
+    """Use the default User-Agent, without the settings of this site."""
     process.use(lambda: process.ProcessRegistry(observers=()))
 
 
@@ -305,7 +305,7 @@ def test_patched_preparation_is_obeyed(owner: Any, name: str) -> None:
 
 
 def test_another_base_of_a_subclass_is_obeyed() -> None:
-    """A class between ours and requests' own, as caching libraries bring, gets the calls."""
+    """A base class between ours and that of requests, as in caching libraries, gets the calls."""
 
     class Between(requests.Session):
         def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
@@ -324,7 +324,7 @@ def test_another_base_of_a_subclass_is_obeyed() -> None:
 
 
 def test_a_netrc_file_is_found_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is written while the process runs counts for the next request, and one that is removed no more."""
+    """A netrc that is created or removed while the process runs applies to the next request."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NETRC", raising=False)
     session, request = ResilientSession(), requests.Request("GET", URL)

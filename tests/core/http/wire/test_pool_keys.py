@@ -1,4 +1,4 @@
-"""Pools are found by a key that is kept, and are the ones that urllib3 itself would find."""
+"""Pools are found by a cached key, and are the same that urllib3 would find."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pool(adapter: ResilientAdapter, url: str, verify: Any = True) -> Any:
 
 @pytest.mark.parametrize("url", ["http://a.test/x", "http://a.test:8080/", "https://a.test/y", "https://A.test:8443/"])
 def test_the_pool_is_the_one_that_urllib3_finds(url: str) -> None:
-    """The kept key leads to the pool of urllib3's own way, and to no second one."""
+    """The cached key finds the pool that urllib3 finds."""
     adapter = ResilientAdapter()
     first, again = pool(adapter, url), pool(adapter, url)
     host, options = adapter.build_connection_pool_key_attributes(requests.Request("GET", url).prepare(), True)
@@ -30,7 +30,7 @@ def test_the_pool_is_the_one_that_urllib3_finds(url: str) -> None:
 
 
 def test_the_pool_that_was_used_last_stays() -> None:
-    """A use by the kept key counts: of two pools, the one that is used again outlives the other."""
+    """A use by the cached key counts as a use, so the least recently used pool is dropped first."""
     adapter = ResilientAdapter(pool_connections=2)
     kept, dropped = pool(adapter, "http://a.test/"), pool(adapter, "http://b.test/")
     assert pool(adapter, "http://a.test/") is kept
@@ -40,7 +40,7 @@ def test_the_pool_that_was_used_last_stays() -> None:
 
 
 def test_a_closed_adapter_makes_its_pools_anew() -> None:
-    """After `close` no call gets a pool that was closed."""
+    """After `close`, calls get new pools."""
     adapter = ResilientAdapter()
     before = pool(adapter, "https://a.test/")
     adapter.close()
@@ -78,7 +78,7 @@ def test_a_subclass_chooses_the_pool_of_each_call() -> None:
 
 
 def test_a_patch_of_urllib3_is_obeyed() -> None:
-    """A test tool that replaces `PoolManager.connection_from_host` sees calls to origins that were asked before."""
+    """A replaced `PoolManager.connection_from_host` is called for known origins too."""
     adapter = ResilientAdapter()
     pool(adapter, "http://a.test/")
     with mock.patch.object(PoolManager, "connection_from_host", return_value="patched"):

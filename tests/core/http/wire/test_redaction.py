@@ -1,4 +1,4 @@
-"""No secret in the text of an error."""
+"""Errors contain no secret."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_other_errors_are_not_changed(closed_port: str, session: ResilientSessio
 
 
 def test_status_errors_say_where_without_the_query(responses: RequestsMock, session: ResilientSession) -> None:
-    """raise_for_status() names the page, not the query."""
+    """The error of raise_for_status() has the path, but not the query."""
     responses.get("https://example.org/page", status=404)
     with pytest.raises(requests.HTTPError, match=r"404 .* for url: https://example\.org/page\?\*\*\*$"):
         session.get("https://example.org/page?token=t0ken").raise_for_status()
@@ -98,7 +98,7 @@ def test_status_errors_say_where_without_the_query(responses: RequestsMock, sess
 def test_line_breaks_and_nuls_are_refused_before_a_byte_is_sent(
     where: str, value: str, serve: Callable[..., MisbehavingServer], session: ResilientSession, clock: FakeClock
 ) -> None:
-    """One request cannot be made into two."""
+    """Line breaks and NULs are refused, so that one request cannot become two."""
     server = serve(reply())
     request = requests.Request("GET", server.url).prepare()
     if where == "url":
@@ -121,7 +121,7 @@ def test_line_breaks_and_nuls_are_refused_before_a_byte_is_sent(
     ],
 )
 def test_urls_are_masked(text: str, masked: str) -> None:
-    """A URL keeps everything but userinfo and query."""
+    """Of a URL, only userinfo and query are masked."""
     assert redaction.url(text) == masked
 
 
@@ -139,7 +139,7 @@ def told_by(call: Callable[[], object]) -> str:
 def test_a_header_that_cannot_be_sent_is_not_quoted(
     where: str, name: str, value: str | bytes, session: ResilientSession
 ) -> None:
-    """A token that was read from a file with its line break does not end up in the log."""
+    """The error for an invalid header, such as a token with a line break, does not contain its value."""
     if where == "call":
         told = told_by(lambda: session.get("http://127.0.0.1:1/", headers={name: value}))
     else:

@@ -26,7 +26,7 @@ from tests.core.http.misbehave import reply
 
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Let no look-up begin a thread, as in a process that has as many as it may have; ``undo()`` ends it."""
+    """Make starting look-up threads fail, as in a process at its limit of threads, until ``undo()``."""
 
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -60,7 +60,7 @@ def test_with_threads_again_names_are_looked_up_again(no_threads: pytest.MonkeyP
 
 
 def test_a_look_up_without_a_thread_leaves_nothing_behind(no_threads: pytest.MonkeyPatch) -> None:
-    """The same name can be asked for again at once."""
+    """After a look-up without a thread, the same name can be looked up again at once."""
     resolver = Resolver(threads=1)
     for _ in range(3):
         with pytest.raises(OSError, match="can't start new thread") as raised:
@@ -103,7 +103,7 @@ def test_any_error_of_a_look_up_is_a_request_exception(
 def test_an_error_that_takes_other_arguments_is_a_request_exception(
     session: ResilientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An OSError of a class that cannot be made from its arguments is a ConnectionError all the same."""
+    """An OSError of a class with other arguments is a ConnectionError too."""
 
     class ForbiddenError(OSError):
         def __init__(self, *, host: str) -> None:
@@ -175,7 +175,7 @@ def test_a_lack_of_descriptors_is_no_missing_name(monkeypatch: pytest.MonkeyPatc
 
 
 def test_each_who_waits_gets_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads that share a look-up share no exception: each adds its own traceback and its own secrets to it."""
+    """Threads that share a look-up get separate exceptions, because each adds its own traceback to it."""
     resolver, asked = Resolver(threads=1), []
     all_there = threading.Barrier(4)
     ask = resolver._ask

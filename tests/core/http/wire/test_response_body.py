@@ -1,4 +1,4 @@
-"""Bodies of answers: within their limit, whole, and off the wire when they fail."""
+"""Bodies of answers: their limit, their completeness, and their connection after a failure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def once() -> Any:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_tiny_chunks_take_no_more_memory_than_large_ones(stream: bool, serve: Serve) -> None:
-    """A server that sends its body two bytes at a time, without end, is cut off at the limit of the body."""
+    """An endless body in chunks of two bytes ends at the limit of bodies, and takes little memory."""
     limit = 100_000
     server = serve(Reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", repeat=b"2\r\nab\r\n" * 1_000))
     with ResilientSession(Policy(retries=0, attempt_timeout=60, max_response_bytes=limit)) as session:
@@ -75,7 +75,7 @@ def test_a_streamed_body_that_breaks_stays_broken(serve: Serve, session: Resilie
 
 
 def test_a_streamed_body_within_the_limit_stays(serve: Serve) -> None:
-    """Read once, it is there for as often as it is wanted."""
+    """A streamed body that was read once can be read again."""
     server = serve(reply(200, b"0123456789" * 10))
     with (
         ResilientSession(Policy(max_response_bytes=100)) as session,
@@ -161,7 +161,7 @@ def test_what_requests_accepts_is_accepted(
 def test_a_compressed_body_that_lacks_its_end_is_tried_again(
     body: bytes, coding: str, serve: Serve, session: ResilientSession, clock: FakeClock
 ) -> None:
-    """Whichever of its codings was cut short, half of a text is not taken for the whole."""
+    """A body that is truncated in any of its codings is retried."""
     server = serve(reply(200, body, f"Content-Encoding: {coding}"), reply(200, b"fine"))
     assert session.get(server.url).content == b"fine"
     assert clock.waits == [1]
@@ -184,7 +184,7 @@ BROKEN = [
 def test_a_body_that_cannot_be_read_gives_its_connection_back(
     broken: Reply, stream: bool, serve: Serve, once: requests.Session
 ) -> None:
-    """The only connection of a pool is free for the next call, and the kept error holds no socket."""
+    """After a body that could not be read, the connection is released, and the error holds no socket."""
     server = serve(broken, reply(200, b"fine"))
     with pytest.raises(requests.RequestException) as kept:
         _ = once.get(server.url, stream=stream).content
@@ -235,7 +235,7 @@ def test_a_body_over_the_limit_gives_its_connection_back(serve: Serve) -> None:
 
 
 def test_the_last_answer_keeps_its_body_when_time_runs_out(serve: Serve) -> None:
-    """A 503 that was to be followed by another attempt, which never came, can still be read."""
+    """A 503 whose retry was not made for lack of time can still be read."""
     server = serve(reply(503, b"explained", then=Then.KEEP))
     clock = FakeClock()
     with ResilientSession(clock=clock, wait=lambda _: clock.advance(1000)) as session:

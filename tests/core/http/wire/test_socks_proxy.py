@@ -24,7 +24,7 @@ def test_a_socks_proxy_is_used(
     serve: Callable[..., MisbehavingServer],
     session: ResilientSession,
 ) -> None:
-    """With "h" the proxy resolves the name, without it we do."""
+    """With "socks5h", the proxy resolves the name; with "socks5", this process does."""
     proxy, server = socks(), serve(reply(200, b"fine"))
     port = int(server.netloc.rpartition(":")[2])
     response = session.get(f"http://localhost:{port}/", proxies={"http": f"{scheme}://{proxy.netloc}"})
@@ -33,7 +33,7 @@ def test_a_socks_proxy_is_used(
 
 
 def test_a_socks_proxy_that_hangs_is_cut_off(socks: Callable[..., SocksServer]) -> None:
-    """The negotiation with a proxy is part of connecting, and ends with the attempt."""
+    """The negotiation with a SOCKS proxy ends at the deadline of the attempt."""
     proxy = socks(hang=True)
     with (
         ResilientSession(Policy(retries=0, attempt_timeout=0.2)) as session,
@@ -44,7 +44,7 @@ def test_a_socks_proxy_that_hangs_is_cut_off(socks: Callable[..., SocksServer]) 
 
 
 def test_a_socks_proxy_that_is_down_is_a_connection_error(closed_port: str, session: ResilientSession) -> None:
-    """As with every other server."""
+    """A SOCKS proxy that is down raises ConnectionError."""
     with pytest.raises(requests.ConnectionError):
         session.get("http://localhost/", proxies={"http": f"socks5h://{closed_port}"})
 
@@ -75,7 +75,7 @@ def test_a_look_up_for_a_socks_proxy_that_hangs_is_cut_off(
 def test_an_unknown_name_through_a_socks_proxy_is_not_retried(
     socks: Callable[..., SocksServer], session: ResilientSession, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that does not exist does not exist through a proxy either."""
+    """An unknown name is a permanent failure through a proxy too."""
     proxy, look_up = socks(), socket.getaddrinfo
 
     def getaddrinfo(host: str, *args: Any) -> Any:

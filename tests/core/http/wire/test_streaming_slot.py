@@ -1,4 +1,4 @@
-"""How long an answer holds its slot: for as long as there is something to read of it."""
+"""An answer keeps its slot until its body was read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def server(serve: Serve) -> MisbehavingServer:
 
 @pytest.fixture
 def single(clock: FakeClock) -> Iterator[ResilientSession]:
-    """Make a session with one slot, and time that passes at once."""
+    """Return a session with one slot, on a fake clock."""
     policy = Policy(max_concurrency=1, retry_statuses=frozenset({503}), retries=1)
     with ResilientSession(policy, clock=clock, wait=clock.wait) as session:
         session.trust_env = False
@@ -60,7 +60,7 @@ def single(clock: FakeClock) -> Iterator[ResilientSession]:
 
 
 def is_free(session: ResilientSession, server: MisbehavingServer) -> bool:
-    """Say whether another call gets the slot."""
+    """Return whether another call gets the slot."""
     sent = len(server.requests)
     try:
         session.get(server.url)
@@ -151,7 +151,7 @@ def test_an_answer_without_a_body_holds_nothing(
 
 
 def test_a_body_that_is_left_in_the_middle_still_holds_it(single: ResilientSession, server: MisbehavingServer) -> None:
-    """A loop that is left before the end has not closed anything."""
+    """A body that was read in part keeps its slot."""
     response = single.get(f"{server.url}/plain", stream=True)
     for _ in response.iter_content(10):
         break
@@ -247,7 +247,7 @@ def test_digest_authentication_needs_one_slot(
 
 
 def test_an_error_frees_it(single: ResilientSession, server: MisbehavingServer) -> None:
-    """An attempt that failed holds no slot, though its error is kept."""
+    """A failed attempt releases its slot, even if its error is kept."""
     with pytest.raises(requests.exceptions.ChunkedEncodingError) as caught:
         single.get(f"{server.url}/cut")
     assert is_free(single, server)
@@ -258,7 +258,7 @@ def test_an_error_frees_it(single: ResilientSession, server: MisbehavingServer) 
 def test_a_mocked_answer_frees_it_too(
     stream: bool, responses: responses_library.RequestsMock, single: ResilientSession
 ) -> None:
-    """An answer of a mock has no connection; its slot comes back all the same."""
+    """An answer of a mock, which has no connection, releases its slot."""
     responses.get("https://example.org/", body=BODY)
     for _ in range(3):
         with single.get("https://example.org/", stream=stream) as response:
@@ -280,6 +280,6 @@ def test_other_responses_keep_no_slot(single: ResilientSession, monkeypatch: pyt
 
 
 def test_the_answers_of_an_unlimited_upstream_hold_no_slot(server: MisbehavingServer) -> None:
-    """Without a limit there is nothing to hold."""
+    """Without a limit, answers hold no slot."""
     with ResilientSession(Policy()) as session, session.get(f"{server.url}/plain", stream=True) as response:
         assert type(response.raw) is CheckedBody

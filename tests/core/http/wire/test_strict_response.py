@@ -95,14 +95,14 @@ def test_a_head_is_read_as_http_client_reads_it(first: bytes, lines: list[bytes]
 
 @given(st.integers(0, len(PLAIN) - 1), st.binary(min_size=1, max_size=3))
 def test_a_damaged_head_is_read_as_http_client_reads_it(place: int, bytes_: bytes) -> None:
-    """Wherever other bytes are in place of some of it."""
+    """A head with damaged bytes anywhere is read as http.client reads it."""
     data = PLAIN[:place] + bytes_ + PLAIN[place + len(bytes_) :]
     assert read(data, "GET") == read_line_by_line(data, "GET")
 
 
 @pytest.mark.parametrize("count", [98, 99, 100, 101])
 def test_a_head_of_many_headers_is_read_as_http_client_reads_it(count: int) -> None:
-    """Up to as many as http.client accepts, and no more."""
+    """The number of headers has the same limit as in http.client."""
     data = PLAIN.replace(b"Server: nginx\r\n", b"X-Many: 1\r\n" * (count - 1))
     assert read(data, "GET") == read_line_by_line(data, "GET")
 

@@ -1,4 +1,4 @@
-"""TLS contexts: shared, and made anew when their files change."""
+"""TLS contexts are shared, and created again when their files change."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CA = str(TLS / "ca.pem")
 
 
 def test_connections_with_the_same_settings_share_a_context() -> None:
-    """A bundle is parsed once, not for every connection."""
+    """Connections with the same settings share a context, so a CA bundle is parsed once."""
     assert tls_contexts.context(CA, None) is tls_contexts.context(CA, None)
     assert tls_contexts.context(False, None) is tls_contexts.context(None, None)
 
 
 def test_connections_with_other_settings_do_not() -> None:
-    """verify=False must not switch verification off for others."""
+    """A context without verification is not shared with verified connections."""
     contexts = [tls_contexts.context(True, None), tls_contexts.context(False, None), tls_contexts.context(CA, None)]
     assert len({id(context) for context in contexts}) == 3
     assert [context.verify_mode for context in contexts] == [ssl.CERT_REQUIRED, ssl.CERT_NONE, ssl.CERT_REQUIRED]
