@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
 
 import pytest
 import requests
@@ -19,18 +16,12 @@ from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 from requests.utils import default_user_agent
 from werkzeug import Request, Response
 
-from core.http import (
-    DeadlineExceeded,
-    Policy,
-    ResilientAdapter,
-    ResilientSession,
-    process,
-)
+from core.http import DeadlineExceeded, Policy, ResilientAdapter, ResilientSession, process
 from core.http.process import ProcessRegistry
 from core.http.registry import Config
 from core.http.testing import FakeClock
 from tests.core.http.conftest import Metrics, Serve
-from tests.core.http.misbehave import Reply, Then, reply
+from tests.core.http.misbehave import Then, reply
 
 URL = "https://example.org/"
 
@@ -59,116 +50,6 @@ def test_every_method_works(method: str, httpserver: HTTPServer, session: Resili
     """Each method of a session sends that method."""
     httpserver.expect_request("/", method=method.upper()).respond_with_data("", headers={"X-Seen": method})
     assert getattr(session, method)(httpserver.url_for("/")).headers["X-Seen"] == method
-
-
-def test_redirects_are_followed(httpserver: HTTPServer, session: ResilientSession) -> None:
-    """Redirects are followed, recorded, and can be declined."""
-    httpserver.expect_request("/old").respond_with_data("moved", 301, {"Location": "/new"})
-    httpserver.expect_request("/new").respond_with_data("here")
-    response = session.get(httpserver.url_for("/old"))
-    assert (response.text, [hop.status_code for hop in response.history]) == ("here", [301])
-    assert session.get(httpserver.url_for("/old"), allow_redirects=False).text == "moved"
-
-
-def test_each_hop_is_retried(responses: responses_library.RequestsMock, session: ResilientSession) -> None:
-    """A redirect target that fails once is asked again, without asking the first server again."""
-    responses.get(f"{URL}old", status=302, headers={"Location": f"{URL}new"})
-    responses.get(f"{URL}new", status=503)
-    responses.get(f"{URL}new", status=200)
-    assert session.get(f"{URL}old").status_code == 200
-    assert [call.request.path_url for call in responses.calls] == ["/old", "/new", "/new"]
-
-
-def test_too_many_redirects_end(httpserver: HTTPServer, session: ResilientSession) -> None:
-    """A loop of redirects ends as it does in requests."""
-    httpserver.expect_request("/loop").respond_with_data("", 302, {"Location": "/loop"})
-    with pytest.raises(requests.TooManyRedirects):
-        session.get(httpserver.url_for("/loop"))
-
-
-@pytest.mark.parametrize(
-    "redirect",
-    [
-        reply(302, b"not gzip", "Content-Encoding: gzip", "Location: /new"),
-        reply(302, b"half", "Location: /new", length=9),
-        reply(302, b"0" * 2_000, "Location: /new"),
-    ],
-    ids=["undecodable", "truncated", "too large"],
-)
-def test_a_broken_body_of_a_redirect_is_dropped(redirect: Reply, serve: Serve) -> None:
-    """A broken body of a redirect is ignored."""
-    server = serve(redirect, reply(200, b"here"))
-    with ResilientSession(Policy(max_response_bytes=1_000)) as session:
-        response = session.get(server.url)
-    assert (response.content, response.history[0].content) == (b"here", b"")
-    assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize("auth", [None, ("user", "passw0rd")], ids=["anonymous", "with credentials"])
-@pytest.mark.parametrize(
-    "location", ["http://[bad/", "http://127.0.0.1:99999/", "http://127.0.0.1:x/", "http://", "http:///p", "\xff\xfe"]
-)
-def test_an_invalid_location_is_a_request_exception(
-    location: str, auth: tuple[str, str] | None, serve: Serve, session: ResilientSession
-) -> None:
-    """Any invalid Location raises a RequestException."""
-    server = serve(reply(302, b"", f"Location: {location}"), reply(404))
-    try:
-        session.get(server.url, auth=auth)
-    except requests.RequestException:
-        return
-    assert len(server.requests) == 2, "a Location that makes sense as a path may be followed"
-
-
-def test_hops_share_the_total_timeout(
-    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
-) -> None:
-    """All redirects of a call have 60 s together: a hop that begins too late is not sent."""
-
-    def redirect(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
-        clock.advance(35)
-        return 302, {"Location": f"{request.url}x"}, ""
-
-    responses.add_callback("GET", URL, redirect)
-    responses.add_callback("GET", f"{URL}x", redirect)
-    with pytest.raises(DeadlineExceeded, match="was not sent"):
-        session.get(URL)
-    assert clock.now == 70
-    assert len(responses.calls) == 2
-
-
-@pytest.mark.parametrize("first", ["https://example.org/", "https://other.test/"])
-def test_hops_through_a_second_adapter_share_the_total_timeout(
-    first: str, responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
-) -> None:
-    """Requests of a redirect through a second resilient adapter share the total timeout."""
-    session.mount("https://other.test/", ResilientAdapter())
-
-    def redirect(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
-        clock.advance(35)
-        there, back = "https://other.test/", "https://example.org/"
-        return 302, {"Location": back if (request.url or "").startswith(there) else there}, ""
-
-    responses.add_callback("GET", "https://example.org/", redirect)
-    responses.add_callback("GET", "https://other.test/", redirect)
-    with pytest.raises(DeadlineExceeded, match="was not sent"):
-        session.get(first)
-    assert len(responses.calls) == 2
-
-
-def test_a_retry_of_a_later_hop_stays_within_the_total_timeout(
-    responses: responses_library.RequestsMock, session: ResilientSession, clock: FakeClock
-) -> None:
-    """A Retry-After on the second hop counts from the beginning of the first."""
-
-    def redirect(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
-        clock.advance(40)
-        return 302, {"Location": f"{URL}x"}, ""
-
-    responses.add_callback("GET", URL, redirect)
-    responses.get(f"{URL}x", status=429, headers={"Retry-After": "30"})
-    assert session.get(URL).status_code == 429
-    assert clock.waits == []
 
 
 def test_calls_one_after_another_have_their_own_time(
@@ -285,87 +166,6 @@ def test_hooks_see_the_final_response(responses: responses_library.RequestsMock,
     with pytest.raises(LookupError, match="the hook's own"):
         session.get(URL, hooks={"response": hook})
     assert seen == [200]
-
-
-class Proxy(BaseHTTPRequestHandler):
-    """Forwards GET requests, and notes them."""
-
-    seen: list[tuple[str, str | None]]
-
-    def do_GET(self) -> None:
-        self.seen.append((self.path, self.headers.get("Proxy-Authorization")))
-        with build_opener(ProxyHandler({})).open(self.path, timeout=5) as answer:
-            body = answer.read()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_CONNECT(self) -> None:
-        self.seen.append((self.path, self.headers.get("Proxy-Authorization")))
-        self.send_error(503 if len(self.seen) == 1 else 403)
-
-    def log_message(self, *args: Any) -> None:
-        """Stay silent."""
-
-
-@pytest.fixture
-def proxy() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
-    class Handler(Proxy):
-        seen: list[tuple[str, str | None]] = []  # noqa: RUF012 - one for each test
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}", Handler.seen
-        server.shutdown()
-        thread.join()
-
-
-def test_a_proxy_is_used(
-    proxy: tuple[str, list[tuple[str, str | None]]], serve: Serve, session: ResilientSession
-) -> None:
-    """proxies= sends plain HTTP through the proxy, with the proxy's credentials."""
-    address, seen = proxy
-    server = serve(reply(200, b"through"))
-    response = session.get(f"{server.url}/x", proxies={"http": f"http://user:passw0rd@{address}"})
-    assert response.content == b"through"
-    assert seen == [(f"{server.url}/x", "Basic dXNlcjpwYXNzdzByZA==")]
-
-
-def test_a_proxy_of_the_environment_is_used(
-    proxy: tuple[str, list[tuple[str, str | None]]],
-    serve: Serve,
-    session: ResilientSession,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Proxies that the environment names are honoured, unless trust_env is off."""
-    address, seen = proxy
-    server = serve(reply(200), reply(200))
-    monkeypatch.setenv("http_proxy", f"http://{address}")
-    session.get(server.url)
-    assert seen == []
-    session.trust_env = True
-    session.get(server.url)
-    assert [path for path, _ in seen] == [f"{server.url}/"]
-
-
-def test_a_proxy_that_is_busy_is_tried_again_and_one_that_refuses_is_not(
-    proxy: tuple[str, list[tuple[str, str | None]]], session: ResilientSession, clock: FakeClock
-) -> None:
-    """A tunnel refused with 503 may come about later; with 403 it never will."""
-    address, seen = proxy
-    with pytest.raises(requests.exceptions.ProxyError):
-        session.post("https://tunnelled.invalid/", proxies={"https": f"http://{address}"})
-    assert [path for path, _ in seen] == ["tunnelled.invalid:443"] * 2
-    assert clock.waits == [1]
-
-
-def test_a_proxy_that_is_down_is_tried_again(closed_port: str, session: ResilientSession, clock: FakeClock) -> None:
-    """A proxy that refuses connections is a ProxyError, after four attempts, for a POST too."""
-    with pytest.raises(requests.exceptions.ProxyError):
-        session.post("http://behind.invalid/", proxies={"http": f"http://{closed_port}"})
-    assert clock.waits == [1, 2, 4]
 
 
 COPIES: list[Callable[[ResilientSession], ResilientSession]] = [
@@ -487,14 +287,3 @@ def test_an_interrupted_call_leaves_no_deadline_behind(
     with pytest.raises(requests.ConnectionError):
         session.get(URL)
     assert clock.waits == [1, 2, 4] * 2
-
-
-@pytest.mark.parametrize(
-    "location",
-    ["file:///etc/passwd", "javascript:alert(1)", "data:text/plain,hello", "mailto:user@b.example", "http://./", "//"],
-)
-def test_an_unsupported_redirect_is_a_request_exception(serve: Serve, session: ResilientSession, location: str) -> None:
-    """A redirect to an invalid or unsupported URL raises a RequestException."""
-    server = serve(*[reply(302, b"", f"Location: {location}")] * 35)
-    with pytest.raises(requests.RequestException):
-        session.get(server.url)
