@@ -66,13 +66,13 @@ def test_an_incomplete_challenge(value: str, session: ResilientSession, serve: S
 
 @pytest.mark.parametrize("options", ["algorithm=FOO", 'algorithm=""', "algorithm", "qop", 'qop="auth-int"', "opaque"])
 def test_a_challenge_that_cannot_be_met(options: str, session: ResilientSession, serve: Serve) -> None:
-    """A challenge that requests does not know how to answer comes back as the 401 that it is."""
+    """A challenge that requests does not support is returned as a 401."""
     server = serve(*[challenge(f'Digest realm="a", nonce="b", {options}')] * 2)
     assert session.get(server.url, auth=HTTPDigestAuth("user", "passw0rd")).status_code == 401
 
 
 def test_a_bad_challenge_after_a_good_one(session: ResilientSession, serve: Serve) -> None:
-    """HTTPDigestAuth keeps the last challenge, and fails on it before the next request: an InvalidHeader as well."""
+    """An invalid challenge after a valid one raises InvalidHeader at the next request too."""
     good = challenge('Digest realm="a", nonce="b", qop="auth"')
     server = serve(good, good, challenge('Digest realm="a"'))
     session.auth = HTTPDigestAuth("user", "passw0rd")
@@ -84,7 +84,7 @@ def test_a_bad_challenge_after_a_good_one(session: ResilientSession, serve: Serv
 
 
 def test_credentials_that_digest_cannot_encode_pass(session: ResilientSession, serve: Serve) -> None:
-    """A user name that is no text is an argument of the caller's."""
+    """The error for a user name that is no text is raised unchanged."""
     server = serve(challenge('Digest realm="a", nonce="b"'))
     with pytest.raises(UnicodeEncodeError):
         session.get(server.url, auth=HTTPDigestAuth("\ud800", "passw0rd"))
@@ -123,7 +123,7 @@ def test_errors_of_hooks_are_raised(session: ResilientSession, serve: Serve) -> 
 def test_a_host_that_only_a_proxy_would_look_up(
     scheme: str, proxy: str, host: str, session: ResilientSession, serve: Serve, events: list[Event]
 ) -> None:
-    """A name that cannot be one is an InvalidURL through a proxy too, and no proxy is asked for it."""
+    """An invalid host name raises InvalidURL with a proxy too, and the proxy gets no request."""
     server = serve()
     with pytest.raises(InvalidURL):
         session.get(f"{scheme}://{host}/", proxies={scheme: f"{proxy}://{server.netloc}"})
@@ -146,7 +146,7 @@ def test_a_redirect_to_a_host_that_only_a_proxy_would_look_up(
 
 @pytest.mark.parametrize("user", ["us%E2%82%ACer", "us\u20acer", "%ff"])
 def test_a_url_with_a_user_that_basic_authentication_cannot_encode(user: str, session: ResilientSession) -> None:
-    """A URL is nothing that one could rely on, so it raises an InvalidURL, in which no password is."""
+    """A URL whose user cannot be encoded raises InvalidURL, without the password."""
     with pytest.raises(InvalidURL) as raised:
         session.get(f"http://{user}:passw0rd@127.0.0.1/")
     assert "passw0rd" not in str(raised.value)
@@ -154,7 +154,7 @@ def test_a_url_with_a_user_that_basic_authentication_cannot_encode(user: str, se
 
 
 def test_a_user_argument_that_basic_authentication_cannot_encode_passes(session: ResilientSession) -> None:
-    """``auth=`` is an argument."""
+    """The error for an ``auth`` that cannot be encoded is raised unchanged."""
     with pytest.raises(UnicodeEncodeError):
         session.get("http://user:passw0rd@127.0.0.1/", auth=("us\u20acer", "passw0rd"))
 

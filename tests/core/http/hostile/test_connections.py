@@ -97,7 +97,7 @@ def test_a_server_that_breaks_off(
     slow("stalls in the body", "body", SIZED + b"half"),
 )
 def test_a_server_that_stalls(scenario: Scenario, method: str, scheme: str, serve: Serve, events: list[Event]) -> None:
-    """A silent server is given up at the attempt's end, which says how far it got; a POST is not repeated."""
+    """An attempt to a silent server ends at its timeout, with the reached stage; a POST is not repeated."""
     meet(scenario, serve, events, scheme, method)
 
 
@@ -120,7 +120,7 @@ def test_a_server_that_stalls(scenario: Scenario, method: str, scheme: str, serv
     slow("drips a compressed body", "body", HEAD + b"Content-Encoding: gzip\r\n\r\n\x1f\x8b\x08\0\0\0\0\0\0\3", b"\0"),
 )
 def test_a_server_that_drips(scenario: Scenario, scheme: str, serve: Serve, events: list[Event]) -> None:
-    """A byte now and then, which holds other clients for ever, does not hold an attempt beyond its end."""
+    """A server that sends a byte now and then does not extend an attempt beyond its timeout."""
     meet(scenario, serve, events, scheme)
 
 
@@ -147,7 +147,7 @@ def test_a_server_that_does_not_listen(scenario: Scenario, method: str, serve: S
 
 
 def test_a_server_that_resets_at_once(serve: Serve, events: list[Event]) -> None:
-    """A reset is tried again, whether it overtakes the request or not."""
+    """A reset is retried, before or after the request arrived."""
     server = serve(FINE, FINE, greetings=[RESET])
     with session_for(PATIENT) as session:
         assert session.get(server.url).content == b"fine"
@@ -164,7 +164,7 @@ def test_a_server_that_resets_at_once(serve: Serve, events: list[Event]) -> None
 def test_a_connection_that_ends_while_idle(
     how: Then, method: str, scheme: str, serve: Serve, events: list[Event]
 ) -> None:
-    """A connection that the server ended between two calls is noticed, and no attempt is wasted on it."""
+    """A connection that the server closed between two calls is not used for an attempt."""
     gate = threading.Event()
     kept = replace(reply(200, b"first", then=Then.KEEP), then=how, gate=gate)
     server = serve(kept, FINE, context=certificate() if scheme == "https" else None)

@@ -164,7 +164,7 @@ def test_four_names_that_hang_delay_no_other_unknown_name(
 
 
 def test_callers_of_one_hanging_name_share_a_look_up(names: Answers, hanging: Callable[[], OSError]) -> None:
-    """A name that hangs keeps one thread, however often it is asked for."""
+    """A name whose look-up hangs uses one thread, for any number of callers."""
     looked_up = []
 
     def look_up() -> OSError:
@@ -180,7 +180,7 @@ def test_callers_of_one_hanging_name_share_a_look_up(names: Answers, hanging: Ca
 
 
 def test_the_end_of_the_process_waits_for_no_look_up() -> None:
-    """A process ends although a look-up of its hangs."""
+    """A hanging look-up does not keep the process from ending."""
     code = """
 import socket, threading
 socket.getaddrinfo = lambda *args, **kwargs: threading.Event().wait()
@@ -202,7 +202,7 @@ except requests.ConnectTimeout:
 
 @pytest.mark.parametrize("dead", [1, 5])
 def test_addresses_that_refuse(dead: int, names: Answers, closed_port: str, serve: Serve) -> None:
-    """Addresses that refuse are passed over."""
+    """If an address refuses the connection, the next one is tried."""
     host, _, port = closed_port.partition(":")
     names["host.test"] = [(host, int(port))] * dead + [address_of(serve(FINE))]
     with session_for(PATIENT, retries=0) as session:
@@ -221,7 +221,7 @@ def test_all_addresses_refuse(names: Answers, closed_port: str, events: list[Eve
 
 
 def test_a_first_address_that_is_dead(names: Answers, black_hole: BlackHole, serve: Serve) -> None:
-    """An address that does not answer has its share of the time, and leaves the rest to the next one."""
+    """An address that does not answer gets a share of the time, and the next one gets the rest."""
     names["host.test"] = [black_hole(), address_of(serve(FINE))]
     with session_for(2.0, retries=0) as session:
         assert session.get("http://host.test/").content == b"fine"

@@ -47,7 +47,7 @@ def sane(name: str, data: bytes, content: bytes | None = None, then: Then = Then
     malformed("no line at all", b"", b"\0" * 4096),
 )
 def test_a_head_without_end(scenario: Scenario, scheme: str, serve: Serve, events: list[Event]) -> None:
-    """Endless heads, as fast as the server can send them, end early, and asking again would be no better."""
+    """An endless head raises an error early, and is not retried."""
     meet(scenario, serve, events, scheme)
 
 
@@ -57,7 +57,7 @@ def test_a_head_without_end(scenario: Scenario, scheme: str, serve: Serve, event
     malformed("a status line of 1 MB", b"HTTP/1.1 200 " + b"O" * 2**20 + b"\r\n\r\n"),
 )
 def test_a_head_that_is_too_long(scenario: Scenario, serve: Serve, events: list[Event]) -> None:
-    """More than any honest server sends is malformed."""
+    """A head with too many or too long headers is malformed."""
     meet(scenario, serve, events)
 
 
@@ -231,7 +231,7 @@ def test_an_answer_that_has_no_body_with_one(
 @schemes
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_without_body_that_promises_chunks(status: int, scheme: str, serve: Serve) -> None:
-    """A 204 or 304 is complete after its head, even if that speaks of chunks: nothing is waited for."""
+    """A 204 or 304 is complete after its head, even with Transfer-Encoding: chunked."""
     head = f"HTTP/1.1 {status} None\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     server = serve(Reply(head, Then.KEEP), FINE, FINE, context=context_for(scheme))
     with session_for(1.0, retries=0) as session:

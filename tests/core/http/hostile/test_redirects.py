@@ -83,7 +83,7 @@ def test_a_loop(locations: list[str], session: ResilientSession, serve: Serve, c
     ],
 )
 def test_a_bad_location(location: str, session: ResilientSession, serve: Serve, clock: FakeClock) -> None:
-    """A Location that leads nowhere raises a RequestException, or stays on the server; nothing else is tried."""
+    """A bad Location raises a RequestException, or is requested from the same server; it is not retried."""
     server = serve(to(location), reply(404, then=Then.KEEP), FINE)
     try:
         assert session.get(server.url).status_code == 404
@@ -176,7 +176,7 @@ NOW = datetime.now(UTC)
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_retry_after(value: str, waited: float | None, status: int, serve: Serve, clock: FakeClock) -> None:
-    """A Retry-After is waited for if it is longer than the delay and within the deadline; nonsense is ignored."""
+    """A Retry-After is used if it is longer than the delay and within the deadline; invalid ones are ignored."""
     server = serve(reply(status, b"later", f"Retry-After: {value}"), FINE, FINE)
     with ResilientSession() as session:
         response = session.get(server.url)
@@ -187,7 +187,7 @@ def test_a_retry_after(value: str, waited: float | None, status: int, serve: Ser
 
 
 def test_a_retry_after_that_is_a_date(session: ResilientSession, serve: Serve, clock: FakeClock) -> None:
-    """A date is waited for until it comes."""
+    """A Retry-After date is waited for."""
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
     server = serve(reply(503, b"later", f"Retry-After: {soon}"), FINE, FINE)
     assert session.get(server.url).content == b"fine"

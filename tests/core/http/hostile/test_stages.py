@@ -91,7 +91,7 @@ def test_an_upload_to_a_server_that(kind: str, then: Then, scheme: str, serve: S
 
 
 def test_a_post_that_was_cut_off_while_it_was_sent_is_not_sent_again(serve: Serve, clock: FakeClock) -> None:
-    """The server may have acted on the part that it got."""
+    """A POST that timed out while it was sent is not repeated, because the server may have acted on a part."""
     server = serve(welcome=Reply(b"", Then.IGNORE))
     with session_for(HASTY, retries=3) as session, pytest.raises(requests.ReadTimeout):
         session.post(server.url, data=b"0" * MUCH)
@@ -210,7 +210,7 @@ def test_a_stream_that_stalls(scheme: str, serve: Serve) -> None:
 
 @schemes
 def test_a_stream_outlives_its_attempt(scheme: str, serve: Serve) -> None:
-    """The attempt ends at the headers: reading for longer than it would have lasted is the caller's business."""
+    """The attempt ends with the headers, so reading a stream may take longer than the attempt's timeout."""
     slow = reply(200, b"", length=8, repeat=b"x", every=HASTY / 4, times=8)
     with (
         session_for(HASTY, retries=0) as session,

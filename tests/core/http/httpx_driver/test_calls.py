@@ -118,7 +118,7 @@ def test_a_url_that_nothing_can_be_connected_to(
 @pytest.mark.parametrize("name", ["httpx"], indirect=True)  # httpx2 sends such a name to the resolver
 @pytest.mark.parametrize("host", ["xn--a.example", "xn--"])
 def test_a_host_name_that_is_no_idna(caller: Caller, library: ModuleType, serve: Serve, host: str, name: str) -> None:
-    """Given or named by a server, it is an error of httpx's, not one of the package idna."""
+    """An invalid host name, of the caller or of a redirect, raises an error of httpx, not one of idna."""
     with pytest.raises(library.InvalidURL):
         caller().get(f"http://{host}/")
     server = serve(*[reply(302, b"", f"Location: http://{host}/")] * 2)
@@ -173,7 +173,7 @@ def test_json_of_too_many_nodes(caller: Caller, serve: Serve) -> None:
 
 
 def test_a_codec_that_is_no_charset_is_not_run(caller: Caller, serve: Serve) -> None:
-    """The codec punycode takes quadratic time: a server does not choose it."""
+    """A server cannot choose the codec punycode, which takes quadratic time."""
     server = serve(reply(200, b"abc-", "Content-Type: text/plain; charset=punycode"))
     assert caller().get(server.url).text == "abc-"
 

@@ -10,14 +10,14 @@ from core.http.httpx_driver import compat
 
 
 def test_an_old_version_is_refused(library: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Better no import than a deadline that nothing keeps."""
+    """With an old version, on which deadlines would not work, the import fails."""
     monkeypatch.setattr(library, "__version__", "0.27.2")
     with pytest.raises(ImportError, match=rf"{name} 0\.27\.2 is too old for core\.http"):
         compat.check(library)
 
 
 def test_a_release_that_renames_insides_is_refused(library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client whose transports are made in another way would go through plain ones."""
+    """A release that renames the methods which make transports ends the import."""
     monkeypatch.delattr(library.AsyncClient, "_init_proxy_transport")
     with pytest.raises(ImportError, match=r"AsyncClient\._init_proxy_transport"):
         compat.check(library)

@@ -38,8 +38,10 @@ STAGES = {
 
 
 @pytest.mark.parametrize(("does", "reached"), STAGES.values(), ids=list(STAGES))
-def test_an_attempt_is_cut_off(caller: Caller, serve: Serve, library: ModuleType, does: Reply, reached: str) -> None:
-    """A timeout of httpx bounds each operation; the attempt's bounds all of it, and says how far it got."""
+def test_an_attempt_ends_at_its_timeout(
+    caller: Caller, serve: Serve, library: ModuleType, does: Reply, reached: str
+) -> None:
+    """The timeout of an attempt limits all of its operations together, and the error names the reached stage."""
     started = time.monotonic()
     with pytest.raises(http.AttemptTimeout) as raised:
         caller(ONCE).get(serve(does).url)
@@ -96,7 +98,7 @@ def test_connecting_is_cut_off(
 def test_an_address_that_is_dead_leaves_time_for_the_next(
     caller: Caller, serve: Serve, black_hole: Callable[[], tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A host of which one address answers nothing is reached by the other, in the same attempt."""
+    """If one address of a host does not answer, the same attempt reaches the other."""
     server = serve(reply(200, b"fine"))
     real = socket.getaddrinfo
     port = int(server.netloc.rpartition(":")[2])
@@ -174,7 +176,7 @@ def test_calls_share_a_look_up(run: Run, driver: ModuleType, serve: Serve, monke
 
 
 def test_a_timeout_of_the_call_shortens_the_attempt(caller: Caller, serve: Serve) -> None:
-    """A number bounds the attempt as a whole; httpx's default of 5 s is not ours, so the policy's holds without one."""
+    """A number as timeout limits the whole attempt; without one, the policy's applies, not httpx's 5 s."""
     server = serve(reply(200, b"", length=100_000, repeat=b"x", every=0.02), HOLD)
     with pytest.raises(http.AttemptTimeout):
         caller(Policy(retries=0)).get(server.url, timeout=HASTY)
@@ -227,7 +229,7 @@ def test_a_request_that_is_sent_again_has_a_deadline_of_its_own(caller: Caller, 
 
 
 def test_a_bomb_is_decoded_no_further_than_its_limit(caller: Caller, serve: Serve) -> None:
-    """Half a megabyte that would be half a gigabyte."""
+    """A body of 0.5 MB that would decompress to 0.5 GB is decompressed only up to the limit."""
     bomb = gzip.compress(b"\0" * (200 * 2**20), 9)
     server = serve(reply(200, bomb, "Content-Encoding: gzip"))
     with pytest.raises(http.ResponseTooLarge):
@@ -236,7 +238,7 @@ def test_a_bomb_is_decoded_no_further_than_its_limit(caller: Caller, serve: Serv
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, gzip"])
 def test_a_compressed_body(caller: Caller, serve: Serve, coding: str) -> None:
-    """Every coding that urllib3 knows is decoded, and one that lacks its end is no whole body."""
+    """Every coding that urllib3 knows is decoded, and a truncated body is an error."""
     body = _encoded(b"fine " * 1000, coding)
     server = serve(
         reply(200, body, f"Content-Encoding: {coding}"), reply(200, body[:-9], f"Content-Encoding: {coding}")

@@ -39,7 +39,7 @@ def test_a_call_over_http2(caller: Caller, server: HTTP2Server) -> None:
 
 
 def test_it_is_off_by_default(caller: Caller, server: HTTP2Server) -> None:
-    """A server that speaks nothing else is not understood."""
+    """By default, an answer in HTTP/2 is an error."""
     with pytest.raises(caller.library.TransportError):
         caller(ONCE, verify=trusting()).get(f"{server.url}/fine")
     assert server.asked == []
@@ -76,7 +76,7 @@ def test_a_call_that_is_cut_off_leaves_its_siblings_alone(run: Run, driver: Modu
 def test_a_part_of_a_timeout_harms_no_sibling(
     run: Run, driver: ModuleType, library: ModuleType, server: HTTP2Server
 ) -> None:
-    """The limit of each read, which httpcore knows, ends only the call that has it."""
+    """A read timeout ends only the call that has it, not others on the same connection."""
     answers: list[Any] = []
 
     async def main() -> None:
@@ -98,7 +98,7 @@ def test_a_part_of_a_timeout_harms_no_sibling(
 
 
 def test_threads_share_no_connection(driver: ModuleType, server: HTTP2Server) -> None:
-    """The threads of one client wait for no read of another: the call that hangs ends on time, the others succeed."""
+    """Threads of one client do not share a connection, so a call that hangs does not delay the others."""
     ended: list[Any] = []
     with driver.ResilientClient(ONCE, http2=True, verify=trusting()) as client:
 

@@ -53,7 +53,7 @@ def test_a_tunnel(
     over_tls: bool,
     of_environment: bool,
 ) -> None:
-    """A URL of https goes through a tunnel, also of a proxy that is spoken to over TLS; it alone gets its password."""
+    """An https URL goes through a tunnel, also of a proxy over TLS; only the proxy gets its password."""
     server = serve(reply(200, b"fine"), context=server_context())
     proxy = tunnel(context=server_context() if over_tls else None)
     url = proxy.url.replace("//", "//ada:s3cret@")
@@ -89,7 +89,7 @@ def test_a_socks_proxy(
     monkeypatch: pytest.MonkeyPatch,
     of_environment: bool,
 ) -> None:
-    """Both http and https go through it, and it resolves the name."""
+    """Requests go through a SOCKS proxy, which resolves the name."""
     pytest.importorskip("socksio")
     proxy = socks()
     options: dict[str, Any] = {}

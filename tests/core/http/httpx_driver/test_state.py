@@ -92,7 +92,7 @@ def test_classify_sees_the_body(caller: Caller, serve: Serve, clock: FakeClock) 
 
 
 def test_fields_of_the_policy_are_no_options(driver: ModuleType) -> None:
-    """The message says where they belong."""
+    """Policy fields as options of a client raise an error that says where they belong."""
     with pytest.raises(TypeError, match=r"write ResilientClient\(Policy\(retries=…\)\)"):
         driver.ResilientClient(retries=3)
     with pytest.raises(TypeError, match=r"write AsyncResilientTransport\(Policy\(retries=…\)\)"):
@@ -104,7 +104,7 @@ def test_fields_of_the_policy_are_no_options(driver: ModuleType) -> None:
 def test_tasks_wait_for_a_slot_without_blocking_the_loop(
     run: Run, driver: ModuleType, serve: Serve, real_time: None
 ) -> None:
-    """With one slot, ten tasks get their answers one after the other: a loop that blocked would get none."""
+    """With one slot, ten tasks get their answers one after the other, without blocking the event loop."""
     server = serve(*[reply(200, b"fine")] * 10)
     upstream("one", server, Policy(max_concurrency=1, attempt_timeout=30))
 
@@ -123,7 +123,7 @@ def test_tasks_wait_for_a_slot_without_blocking_the_loop(
 
 
 def test_a_cancelled_task_gives_back_its_slot(run: Run, driver: ModuleType, serve: Serve, real_time: None) -> None:
-    """Cancelled in an attempt or in the queue for one, a call leaves slot, permit and connection behind for others."""
+    """A task that is cancelled in an attempt or in the queue releases slot, permit and connection."""
     server = serve(HOLD, HOLD, HOLD, reply(200, b"fine"))
     upstream("one", server, Policy(max_concurrency=1, attempt_timeout=30, retries=0))
 
@@ -184,7 +184,7 @@ def test_backoff_ends_when_the_breaker_opens(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_one_client_on_two_loops_in_turn(run: Run, driver: ModuleType, serve: Serve) -> None:
-    """A client that outlives `asyncio.run` has a pool in the next loop, where httpx finds its event loop closed."""
+    """A client that is used in two event loops in turn has a pool in each, unlike in httpx."""
     server = serve(reply(200, b"one", then=Then.KEEP), reply(200, b"two", then=Then.KEEP))
     client = driver.AsyncResilientClient()
 
@@ -203,7 +203,7 @@ def test_one_client_on_two_loops_in_turn(run: Run, driver: ModuleType, serve: Se
 
 
 def test_a_connection_is_used_again(caller: Caller, serve: Serve) -> None:
-    """Keep-alive works as ever."""
+    """A connection is reused for the next call."""
     server = serve(reply(200, b"one", then=Then.KEEP), reply(200, b"two", then=Then.KEEP))
 
     async def atwice(client: Any) -> Any:
@@ -217,7 +217,7 @@ def test_a_connection_is_used_again(caller: Caller, serve: Serve) -> None:
 
 
 def test_a_silent_connection_is_replaced_at_once(caller: Caller, serve: Serve, clock: FakeClock) -> None:
-    """A reused connection that stays silent is retried on a new one, without a delay and without blame."""
+    """A timeout on a stale connection is retried at once on a new one, and does not count as a failure."""
     server = serve(reply(200, b"one", then=Then.KEEP), Reply(b"", Then.HOLD), reply(200, b"two"))
     policy = Policy(attempt_timeout=1)
 

@@ -91,7 +91,7 @@ def test_a_transport_reads_bodies_by_default(caller: Caller, serve: Serve, libra
 def test_a_stream_holds_its_slot_until_it_is_closed(
     run: Run, driver: ModuleType, serve: Serve, outbound_http: OutboundHTTP
 ) -> None:
-    """As long as a body is read, it counts among the attempts in flight."""
+    """A streamed call keeps its slot until its body was read or closed."""
     server = serve(reply(200, b"12345678", then=Then.KEEP), reply(200, b"fine"))
     policy = Policy(max_concurrency=1, total_timeout=20)
 

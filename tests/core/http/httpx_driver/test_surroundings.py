@@ -27,7 +27,7 @@ from tests.core.http.misbehave import reply
 def test_a_proxy_of_the_environment_is_used(
     caller: Caller, serve: Serve, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls through it are as resilient as others; with a transport alone, httpx would not look for one."""
+    """Calls through a proxy of the environment are retried like others."""
     proxy = serve(reply(503), reply(200, b"by proxy"))
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     assert caller().get("http://example.org/").content == b"by proxy"
@@ -36,7 +36,7 @@ def test_a_proxy_of_the_environment_is_used(
 
 
 def test_a_proxy_that_refuses(caller: Caller, serve: Serve, clock: FakeClock, library: ModuleType) -> None:
-    """A tunnel that the proxy forbids is not asked for again."""
+    """A tunnel that the proxy refuses is not retried."""
     proxy = serve(reply(407))
     with pytest.raises(library.ProxyError):
         caller(proxy=proxy.url).get("https://example.org/")
@@ -211,7 +211,7 @@ def test_respx_sees_every_attempt(caller: Caller, name: str, clock: FakeClock) -
 
 @pytest.mark.parametrize("name", ["httpx"], indirect=True)
 def test_respx_in_place_of_the_transport_sees_a_call_once(caller: Caller, name: str, clock: FakeClock) -> None:
-    """`using="httpx"` answers where the attempts would be made."""
+    """With `using="httpx"`, respx replaces the transport, so it sees one request for each call."""
     respx = pytest.importorskip("respx")
     with respx.mock(using="httpx") as mock:
         route = mock.get("https://example.org/").respond(503)
@@ -251,7 +251,7 @@ def test_tasks_share_the_clock_of_a_test(run: Run, driver: ModuleType, library: 
 
 
 def test_clients_share_tls_contexts(driver: ModuleType) -> None:
-    """A client made for each call loads no certificates; other settings have a context of their own."""
+    """Clients with the same settings share a TLS context, so that a new client loads no certificates."""
     made = [driver.ResilientTransport(), driver.AsyncResilientTransport(), driver.ResilientTransport(verify=False)]
     contexts = [transport.options["verify"] for transport in made]
     assert contexts[0] is contexts[1]

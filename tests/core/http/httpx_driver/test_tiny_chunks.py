@@ -114,7 +114,7 @@ def test_other_tasks_run_while_data_that_takes_long_keeps_coming(run: Run) -> No
 
 
 def test_other_data_is_handed_over_whole(run: Run) -> None:
-    """Bodies that are no such chunks are not made slower."""
+    """Data other than tiny chunks is passed on at once."""
 
     async def main() -> bytes:
         return await made(Network(PLAIN)).read(65_536)

@@ -178,7 +178,7 @@ def test_a_refusal_is_no_answer_of_a_server(caller: Caller, spans: Spans, closed
 
 
 def test_a_transport_on_another_client(caller: Caller, spans: Spans, serve: Serve, closed_port: str) -> None:
-    """There each hop is a client span, with its attempts below it; and a refusal has its response."""
+    """With the transport on a plain client, each request of a redirect is a client span with its attempts."""
     kind, transport = caller.library.AsyncClient, caller.driver.AsyncResilientTransport
     if caller.is_sync:
         kind, transport = caller.library.Client, caller.driver.ResilientTransport
@@ -238,7 +238,7 @@ def test_a_mock_still_sees_every_attempt(caller: Caller, name: str, request: pyt
     assert spans.attempts_of(spans.call) == [503, 200]
 
 
-def test_calls_of_two_tasks_keep_apart(run: Run, driver: ModuleType, spans: Spans, serve: Serve) -> None:
+def test_spans_of_two_tasks_are_separate(run: Run, driver: ModuleType, spans: Spans, serve: Serve) -> None:
     """The span of an attempt is below that of its own call, also if several tasks make calls."""
     servers = [serve(reply(503), reply(status)) for status in (200, 404)]
 
@@ -255,7 +255,7 @@ def test_calls_of_two_tasks_keep_apart(run: Run, driver: ModuleType, spans: Span
 def test_a_redirect_of_an_untrusted_client_learns_of_no_trace(
     caller: Caller, spans: Spans, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An untrusted client takes traceparent along to no other origin; the first one gets it."""
+    """An untrusted client sends traceparent to the first origin only."""
     monkeypatch.setattr(address_guard, "is_public", lambda address: True)
     monkeypatch.setattr(address_guard, "PORTS", range(65_536))
     second = serve(reply())
@@ -267,7 +267,7 @@ def test_a_redirect_of_an_untrusted_client_learns_of_no_trace(
 def test_the_instrumentation_can_be_suppressed(
     caller: Caller, example: dict[str, Any], spans: Spans, serve: Serve
 ) -> None:
-    """As in the example for untrusted sessions: nothing is carried, and the attempts are below a span all the same."""
+    """With the suppressed instrumentation, no tracing header is sent, and attempts still have spans."""
     server = serve(reply(503), reply())
     example["fetch_for_user"](caller(), server.url)
     assert not any(b"traceparent" in request.lower() for request in server.requests)

@@ -35,8 +35,10 @@ def test_a_private_address_is_refused(caller: Caller, library: ModuleType) -> No
         assert len(raised.value.attempts) == 1
 
 
-def test_a_name_that_leads_inside_is_not_dialled(caller: Caller, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One bad record spoils the name."""
+def test_no_connection_to_a_name_with_a_private_address(
+    caller: Caller, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with a public and a private address is refused without a connection."""
     server = serve(reply())
     info = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("8.8.8.8", "127.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: info)
@@ -46,7 +48,7 @@ def test_a_name_that_leads_inside_is_not_dialled(caller: Caller, serve: Serve, m
 
 
 def test_a_port_that_is_no_web_servers_is_refused(caller: Caller) -> None:
-    """Databases and mail servers answer too."""
+    """Ports other than those of web servers are refused."""
     with pytest.raises(http.BlockedAddress):
         caller(untrusted=True).get("http://example.org:6379/")
 
@@ -63,7 +65,7 @@ def test_credentials_are_not_sent_to_another_origin(caller: Caller, serve: Serve
 
 
 def test_at_the_same_origin_headers_stay(caller: Caller, serve: Serve, open_guard: None) -> None:
-    """A redirect within one server is no reason to lose them."""
+    """After a redirect within the origin, the caller's headers are sent."""
     server = serve(reply(302, b"", "Location: /next"), reply(200))
     caller(untrusted=True).get(server.url, headers=SECRETS, follow_redirects=True)
     assert b"Bearer s3cret" in server.requests[1]
@@ -80,7 +82,7 @@ def test_a_body_goes_to_no_other_origin(caller: Caller, serve: Serve, open_guard
 
 
 def test_redirects_are_checked_and_few(caller: Caller, serve: Serve, library: ModuleType, open_guard: None) -> None:
-    """At most five, each through the same guard."""
+    """At most five redirects are followed, and each URL is checked."""
     server = serve(*[reply(302, b"", "Location: /next")] * 9)
     with pytest.raises(library.TooManyRedirects):
         caller(untrusted=True).get(server.url, follow_redirects=True)
@@ -116,7 +118,7 @@ def test_options_that_disable_the_protection_are_refused(driver: ModuleType, lib
 
 
 def test_a_body_has_two_mebibytes_at_most(caller: Caller, serve: Serve, open_guard: None) -> None:
-    """Unless the client's own policy says otherwise."""
+    """The limit of a body is 2 MiB, unless the policy of the client has another one."""
     server = serve(*[reply(200, b"x" * (2**21 + 1))] * 2)
     with pytest.raises(http.ResponseTooLarge):
         caller(untrusted=True).get(server.url)

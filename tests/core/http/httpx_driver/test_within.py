@@ -55,7 +55,7 @@ def test_calls_within_share_a_deadline(caller: Caller, serve: Serve, clock: Fake
 
 
 def test_retries_within_keep_the_deadline(caller: Caller, serve: Serve, clock: FakeClock) -> None:
-    """A retry that would come after the end of all of them is not waited for."""
+    """A retry that would come after the deadline of the block is not made."""
     server = serve(*[reply(503)] * 9)
     client = caller()._client
 
@@ -103,7 +103,7 @@ def test_the_shorter_of_two_deadlines_holds(caller: Caller, serve: Serve, clock:
 
 
 def test_within_is_for_its_client(caller: Caller, serve: Serve, clock: FakeClock) -> None:
-    """Another client that is used meanwhile has its own time, and a client its own clock."""
+    """The deadline of a block applies only to its client, on that client's clock."""
     server = serve(*[reply()] * 9, on_request=lambda: clock.advance(5))
     own = FakeClock()
     client, other = caller(clock=own, wait=own.wait)._client, caller()._client
@@ -162,7 +162,7 @@ def test_tasks_that_are_started_within_share_it(run: Run, driver: ModuleType, se
 
 
 def test_seconds_must_be_a_number(driver: ModuleType) -> None:
-    """The error names the argument."""
+    """An invalid number of seconds raises an error with the name of the argument."""
     with pytest.raises(TypeError, match="seconds="), driver.ResilientClient() as client:
         client.within("5")
 

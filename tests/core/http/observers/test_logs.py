@@ -120,7 +120,7 @@ def test_an_answered_call_is_a_debug_line(
 def test_a_rejected_call_is_a_debug_line(
     responses: responses_library.RequestsMock, records: list[logging.LogRecord], clock: FakeClock
 ) -> None:
-    """A hop that was never sent raises; that is news enough."""
+    """A call that was not sent raises an error and is a DEBUG line."""
 
     def slow(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         clock.advance(61)
@@ -217,7 +217,7 @@ def test_nothing_secret_is_logged(
 def test_a_path_is_cut_to_a_sensible_length(
     responses: responses_library.RequestsMock, records: list[logging.LogRecord]
 ) -> None:
-    """An endless path does not fill the log."""
+    """A long path is shortened in the log."""
     responses.get("https://example.org/" + "x" * 5_000, status=501)
     with override_settings(OUTBOUND_HTTP=NAMED):
         http.get("https://example.org/" + "x" * 5_000)
@@ -243,7 +243,7 @@ def test_an_observer_that_raises_affects_no_call(
 
 
 def test_an_interrupt_in_an_observer_is_an_interrupt() -> None:
-    """Ctrl-C is obeyed wherever it arrives."""
+    """Ctrl-C in an observer is raised."""
 
     def interrupted(event: object) -> None:
         raise KeyboardInterrupt
@@ -255,7 +255,7 @@ def test_an_interrupt_in_an_observer_is_an_interrupt() -> None:
 def test_a_session_with_a_policy_is_logged_too(
     responses: responses_library.RequestsMock, records: list[logging.LogRecord]
 ) -> None:
-    """State of one's own does not mean silence."""
+    """A session with a policy of its own is logged too."""
     responses.get(URL, status=503)
     with ResilientSession(Policy(retries=0)) as session:
         session.get(URL)

@@ -38,7 +38,7 @@ def fresh() -> tuple[PrometheusObserver, CollectorRegistry]:
 
 
 def test_the_names_are_the_documented_ones(fresh: tuple[PrometheusObserver, CollectorRegistry]) -> None:
-    """Dashboards and alerts depend on names and labels: they are pinned."""
+    """Names and labels are fixed, because dashboards and alerts depend on them."""
     observer, metrics = fresh
     observer.prepare("example")
     observer(QuotaSeen("example", Quota(limit=1, remaining=1, reset=1.0, resource=None)))
@@ -73,7 +73,7 @@ def test_the_names_are_the_documented_ones(fresh: tuple[PrometheusObserver, Coll
 @pytest.mark.parametrize("upstream", ["other", "example"])
 @override_settings(OUTBOUND_HTTP=NAMED)
 def test_every_series_is_there_from_the_start(upstream: str) -> None:
-    """A series that appears with its first failure hides that failure: all are there, at zero, before any call."""
+    """All series exist with 0 before any call, so that their first failure is counted."""
     process.current()
     value = Metrics()
     series: list[tuple[str, dict[str, str]]] = [
@@ -344,7 +344,7 @@ def test_ten_thousand_hosts_of_users_add_no_series() -> None:
 def test_a_session_with_a_policy_counts_under_the_same_names(
     responses: responses_library.RequestsMock,
 ) -> None:
-    """State of one's own, names of the settings."""
+    """A session with a policy of its own counts under the names in the settings."""
     responses.get(URL, status=200)
     with override_settings(OUTBOUND_HTTP=NAMED), ResilientSession(Policy(retries=0)) as session:
         metrics = Metrics()

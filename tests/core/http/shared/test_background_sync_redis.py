@@ -61,7 +61,7 @@ def requests_to(upstream: MisbehavingServer, path: str) -> int:
 
 
 def test_the_second_sends_at_most_two_attempts(start: Start, upstream: MisbehavingServer) -> None:
-    """A call of another process, with its retries, ends as soon as that has heard; those after it send nothing."""
+    """A call of another process ends as soon as the process knows of the outage; later calls send nothing."""
     first, second = start(retries=0), start()
     assert (first.get("/first").outcome, second.get("/second").outcome) == ("200", "200")
     find_down(first, upstream)
@@ -93,7 +93,7 @@ def test_a_rate_limit_of_one_process_applies_to_all(start: Start, upstream: Misb
 
 
 def test_one_of_them_probes_and_its_answer_holds_for_all(start: Start, upstream: MisbehavingServer) -> None:
-    """While the probe of one is on its way, the others send nothing; when it succeeds, all do."""
+    """While one process sends a probe, the others send nothing; after its success, all do."""
     options = {"retries": 0, "circuit_breaker": {"open_for": 1}, "patience": DEADLINE}
     first, *others = (start(**options) for _ in range(3))
     find_down(first, upstream)
@@ -153,7 +153,7 @@ def test_a_redis_that_fails_delays_no_call(
 def test_a_process_ends_quietly_while_redis_is_stopped(
     start: Start, upstream: MisbehavingServer, redis_server: RedisServer
 ) -> None:
-    """The thread that waits for the cache holds up nothing, and says nothing."""
+    """The thread that waits for the cache neither delays the end of the process nor writes to stderr."""
     member = start(socket_timeout=600.0)
     redis_server.suspend()
     assert member.get("/first").outcome == "200"

@@ -12,7 +12,7 @@ from tests.core.http.shared.fleet import Fleet, Several, lines
 
 
 def test_an_outage_of_the_cache_is_said_once(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
-    """One WARNING when it begins, one INFO when it ends, and ever longer pauses between."""
+    """An outage of the cache is one WARNING and one INFO, with growing pauses between requests to it."""
     caplog.set_level(logging.INFO, "core.http")
     process = fleet.process()
     fleet.cache.error = ConnectionError("Error 111 connecting to 127.0.0.1:6379")
@@ -34,7 +34,7 @@ def test_an_outage_of_the_cache_is_said_once(fleet: Fleet, caplog: pytest.LogCap
 
 
 def test_nothing_secret_is_said(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
-    """A client that quotes its address in an error does not bring its password into the log."""
+    """A cache client's error with its address does not write the password to the log."""
     fleet.cache.error = ValueError("cannot reach redis://user:pass/w@rd@host:1/0?password=s3cret")
     fleet.process().exchange()
     assert "pass/w" not in caplog.text
@@ -50,7 +50,7 @@ def test_part_of_a_password_is_not_logged(fleet: Fleet, caplog: pytest.LogCaptur
 
 
 def test_failures_do_not_hurry_a_cache_that_is_down(fleet: Fleet) -> None:
-    """While it fails it is asked in ever longer pauses, however much goes wrong upstream."""
+    """A failing cache is read with growing pauses, however many upstream failures there are."""
     process = fleet.process()
     fleet.cache.error = OSError("down")
     process.exchange()
@@ -71,7 +71,7 @@ def test_a_slow_cache_is_said(fleet: Fleet, caplog: pytest.LogCaptureFixture) ->
 
 
 def test_a_record_that_cannot_be_read_stops_no_other(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
-    """The upstreams after it are exchanged all the same; that it fails is said."""
+    """A record that cannot be read is logged, and the other upstreams are exchanged."""
     several = Several(fleet)
     several.others_find_all_down()
     fleet.cache.unreadable = several.keys[0]

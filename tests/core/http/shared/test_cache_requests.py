@@ -183,7 +183,7 @@ def test_a_failure_asks_about_one_upstream(fleet: Fleet) -> None:
 
 
 def test_failures_ask_twenty_times_a_second_at_most(fleet: Fleet) -> None:
-    """Failures that come at once are asked about together; the round of all keeps its time."""
+    """The state of several failing upstreams is read together, at most twenty times a second."""
     several = Several(fleet)
     several.shared.step()
     fleet.cache.asked.clear()

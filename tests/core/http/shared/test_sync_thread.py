@@ -116,7 +116,7 @@ def test_a_thread_that_has_a_successor_ends(fleet: Fleet) -> None:
 
 
 def test_an_interrupt_while_the_thread_starts_leaves_none_unknown(shy: Shy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C right after it was started: the next call does not start a second one."""
+    """After Ctrl-C during its start, the next call does not start a second thread."""
     start = threading.Thread.start
 
     def interrupted(self: threading.Thread) -> None:
@@ -134,7 +134,7 @@ def test_an_interrupt_while_the_thread_starts_leaves_none_unknown(shy: Shy, monk
 
 
 def test_named_upstreams_are_exchanged_before_they_are_used() -> None:
-    """A fresh process learns of all that the configuration names, and of the 50 other hosts that it used last."""
+    """A new process reads the state of all configured upstreams, and of the 50 other hosts it used last."""
     cache = FakeCache()
     upstreams = real(cache)
     assert upstreams._sharing is not None
@@ -196,7 +196,7 @@ def test_the_quota_of_a_resource_is_shared(fleet: Fleet) -> None:
 
 
 def test_a_cache_that_hangs_holds_no_call_up(shy: Shy, caplog: pytest.LogCaptureFixture) -> None:
-    """Calls go on, probes too; when it has not answered for five seconds, that is said, once."""
+    """A cache that hangs delays neither calls nor probes; after five seconds, it is logged once."""
     shy.may_answer.clear()
     upstreams = real(shy)
     upstream = upstreams.upstream(ORIGIN)
@@ -271,7 +271,7 @@ def test_nothing_is_shared_on_a_fake_clock(outbound_http: OutboundHTTP) -> None:
 
 
 def test_without_a_cache_nothing_is_shared() -> None:
-    """No thread, no election."""
+    """Without a cache, there is no thread and no election."""
     upstreams = ProcessRegistry(CONFIG, runtime=registry.Runtime(), observers=())
     assert upstreams.upstream(ORIGIN).elect is None
     assert sharing_threads() == []

@@ -77,7 +77,7 @@ def test_the_last_failed_attempt_is_recorded(recorder: DiagnosticsRecorder) -> N
 
 
 def test_of_hosts_without_a_name_no_path_is_noted(recorder: DiagnosticsRecorder) -> None:
-    """As in the log: in the addresses of webhooks it is the secret. Each host has its own last error."""
+    """Errors of unnamed hosts have no path, because it may be a secret; each host has its own last error."""
     recorder.observe(failure_of("other", host="hooks.test:8443", path="/T0/secret"))
     recorder.observe(failure_of("other", host="b.test"))
     noted = recorder.of("other").failures
@@ -86,7 +86,7 @@ def test_of_hosts_without_a_name_no_path_is_noted(recorder: DiagnosticsRecorder)
 
 
 def test_nothing_grows_without_bound(recorder: DiagnosticsRecorder) -> None:
-    """Ten thousand hosts and as many resources leave the last twenty of each."""
+    """Of any number of hosts and resources, the last twenty of each are kept."""
     for number in range(10_000):
         recorder.observe(failure_of("other", host=f"{number}.test"))
         recorder.observe(QuotaSeen("github", Quota(5000, number, 60.0, f"r{number}")))
@@ -103,7 +103,7 @@ def test_a_host_that_fails_again_is_not_the_oldest(recorder: DiagnosticsRecorder
 
 
 def test_hosts_of_users_push_out_no_other(recorder: DiagnosticsRecorder) -> None:
-    """Their failures and transitions are bounded apart from those of hosts that code of ours chose."""
+    """Failures of untrusted hosts have limits of their own, so they do not displace those of trusted ones."""
     recorder.observe(failure_of("other", host="ours.test"))
     recorder.note_transition(UpstreamId("other", "https://ours.test"), Transition(NOW, True))
     for number in range(1000):
@@ -116,7 +116,7 @@ def test_hosts_of_users_push_out_no_other(recorder: DiagnosticsRecorder) -> None
 
 
 def test_quotas_are_noted_by_resource(recorder: DiagnosticsRecorder) -> None:
-    """With the moment of their reset. A resource that is no plain word is `other`; a host without a name has none."""
+    """Quotas are recorded by resource, with their reset; odd names are `other`, and unnamed hosts have none."""
     recorder.observe(QuotaSeen("github", Quota(5000, 12, 90.0, "core")))
     recorder.observe(QuotaSeen("github", Quota(None, 3, None, "\x1b[2J")))
     recorder.observe(QuotaSeen("gitlab", Quota(400, 399, 60.0, None)))
@@ -312,7 +312,7 @@ def test_what_could_not_be_written_is_written_later(recorder: DiagnosticsRecorde
 
 
 def test_news_that_cannot_be_read_stop_nothing(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
-    """A record that another release wrote, and this one cannot load, is replaced; breakers are shared all the same."""
+    """Diagnostics in another format are replaced, and breakers are still shared."""
     first, second = fleet.process(), fleet.process()
     fleet.cache.values[KEY] = "something else"
     fleet.cache.unreadable = KEY
@@ -348,7 +348,7 @@ def test_errors_of_sessions_with_a_policy_of_their_own_are_recorded_too() -> Non
 
 
 def test_threads_lose_nothing(recorder: DiagnosticsRecorder) -> None:
-    """Eight threads note at once, and another reads."""
+    """Eight threads that record errors at once lose none."""
 
     def note(thread: int) -> None:
         for number in range(500):
