@@ -32,4 +32,4 @@ OUTBOUND_HTTP = {**OUTBOUND_HTTP, "default": {}}  # noqa: F405 - it is there
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 WHITENOISE_AUTOREFRESH = True
-"""Static files are looked up when asked for, not all of them for each test client; nobody ran collectstatic."""
+"""Static files are looked up on request, not all of them for each test client, as collectstatic did not run."""

@@ -14,7 +14,7 @@ import pytest
 LONGEST = 180.0
 """Seconds after which what a test waits for will not come any more. The machine may be busy."""
 DIRECT = build_opener(ProxyHandler({}))
-"""Opens what is on this machine, whatever proxy the environment names."""
+"""Opens URLs of this machine, without the proxies of the environment."""
 
 
 def cannot(reason: str) -> NoReturn:

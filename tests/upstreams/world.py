@@ -22,7 +22,7 @@ HOSTS = {
     "codeberg": "https://codeberg.org",
     "forgejo": "https://forgejo.example",
 }
-"""Where people see the repositories; the last one stands for whatever address the stand-in has."""
+"""Addresses of the repositories' pages; the last one is replaced by the address of the simulated server."""
 
 _QUALITIES = ("amber", "brisk", "calm", "dapper", "eager", "fancy", "gentle", "humble", "jolly", "keen", "lucid")
 _THINGS = ("admin", "auth", "blog", "cache", "charts", "comments", "fields", "forms", "gallery", "menus", "polls")

@@ -85,7 +85,7 @@ def sent_by(script: str, url: str) -> Sent:
     return Sent(done.stdout)
 
 
-def test_each_attempt_is_a_span_whatever_the_session(serve: Serve) -> None:
+def test_each_attempt_is_a_span_with_any_session(serve: Serve) -> None:
     """Attempts are child spans for any session, made before or after Sentry, http.get and a mounted adapter."""
     sent = sent_by(
         """

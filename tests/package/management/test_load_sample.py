@@ -58,7 +58,7 @@ def test_leaves_other_packages(capsys: pytest.CaptureFixture[str], make_package:
 
 
 def test_finds_categories_by_slug(capsys: pytest.CaptureFixture[str]) -> None:
-    """An existing category is found by its slug, whatever its primary key."""
+    """An existing category is found by its slug, with any primary key."""
     Category.objects.create(title="Other", slug="other")
     framework = Category.objects.create(pk=77, title="Framework", slug="framework")
     load(capsys)

@@ -43,7 +43,7 @@ class TestAccess:
         assert b"METRICS_TOKENS" in response.content
         assert b"outbound_http" not in response.content
 
-    def test_closed_without_tokens_whatever_is_sent(self, scrape: Callable[..., Any]) -> None:
+    def test_closed_without_tokens_for_any_header(self, scrape: Callable[..., Any]) -> None:
         """Without METRICS_TOKENS, no token is accepted."""
         assert scrape("Bearer ").status_code == 403
         assert scrape("Bearer x").status_code == 403

@@ -54,7 +54,7 @@ class Scenario:
     """The stage that a timeout names. Such an attempt has `HASTY` seconds."""
     status: int = 200
     content: bytes | None = None
-    """What a response holds; None: whatever it is."""
+    """The expected content of the response; None: any."""
     greeting: bool = False
     """It is done before the request is read, and before TLS."""
 

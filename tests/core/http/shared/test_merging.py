@@ -62,7 +62,7 @@ def test_the_state_is_the_same_on_another_clock() -> None:
     | st.tuples(*[st.floats()] * 6, st.text())
     | st.dictionaries(st.text(), st.floats())
 )
-def test_whatever_the_cache_holds_can_be_read(value: object) -> None:
+def test_any_content_of_the_cache_can_be_read(value: object) -> None:
     """For any content of the cache, the record has finite numbers and plausible times, or is ignored."""
     record = read(value, 1_700_000_000.0)
     assert all(math.isfinite(moment) for moment in (*record.breaker, *record.gate[:3]))

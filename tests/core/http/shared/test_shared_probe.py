@@ -286,7 +286,7 @@ def test_a_winner_renews_its_key(fleet: Fleet) -> None:
     assert fleet.cache.asked.count("set") == 1
 
 
-def test_a_killed_winner_blocks_nobody_for_long(fleet: Fleet) -> None:
+def test_a_killed_winner_does_not_block_others_for_long(fleet: Fleet) -> None:
     """The key of a killed winner expires soon after the end of its attempt."""
     first = fleet.process()
     first.find_it_down()

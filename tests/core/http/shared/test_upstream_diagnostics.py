@@ -173,7 +173,7 @@ _JSON = st.recursive(
 
 
 @given(_JSON | st.tuples(*[st.dictionaries(st.text(max_size=5), _JSON, max_size=2)] * 3))
-def test_whatever_the_cache_holds_can_be_read(value: object) -> None:
+def test_any_content_of_the_cache_can_be_read(value: object) -> None:
     """For any content of the cache, the record has plausible times, or is ignored."""
     news = read(value, NOW)
     assert all(moment <= NOW + 60 for moment in (each[0] for values in news.plain for each in values.values()))
