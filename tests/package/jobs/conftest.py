@@ -12,7 +12,7 @@ from package import tasks
 from package.jobs import dispatch
 from package.models import Package
 from tests.package.conftest import DEADLINE, MakePackage
-from tests.package.jobs.crews import pool_threads
+from tests.package.jobs.thread_runs import pool_threads
 from tests.package.jobs.tickets import Message, Queue
 
 

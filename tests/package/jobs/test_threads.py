@@ -26,7 +26,7 @@ from package.sources.fields import Reading
 from package.sources.registry import Part
 from package.sources.results import FetchResult
 from tests.package.conftest import DEADLINE, MakePackage, at_once, stub
-from tests.package.jobs.crews import SKIPPED, UPDATED, WORKERS, refresh
+from tests.package.jobs.thread_runs import SKIPPED, UPDATED, WORKERS, refresh
 from tests.upstreams.faults import BlackHole
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World

@@ -21,7 +21,7 @@ from package.sources.fields import Reading
 from package.sources.registry import Part
 from package.sources.results import FetchOutcome
 from tests.package.conftest import DEADLINE, MakePackage, stub
-from tests.package.jobs.crews import UPDATED, WORKERS, pool_threads, refresh
+from tests.package.jobs.thread_runs import UPDATED, WORKERS, pool_threads, refresh
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("threads_end")]
 

@@ -237,25 +237,6 @@ def test_an_old_pysocks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         compat.check_pysocks(socks, SOCKSConnection)
 
 
-def test_metrics_are_counted_by_public_methods_where_the_private_names_are_gone() -> None:
-    """If prometheus_client renames its private names, counting is slower, but complete."""
-
-    class Renamed:
-        def __init__(self) -> None:
-            self.counted: list[float] = []
-
-        def observe(self, amount: float) -> None:
-            self.counted.append(amount)
-
-        inc = set = observe
-
-    metric = Renamed()
-    compat.inner(metric, "inc")(1)
-    compat.inner(metric, "set")(2)
-    compat.inner_observe(metric)(3)
-    assert metric.counted == [1, 2, 3]
-
-
 def test_only_compat_touches_private_names() -> None:
     """No other module disables the linter's rule on private names, or replaces a class of another library."""
     # The class of the logger is `logging`'s own business: it asks for subclasses, but not for a logger that exists.
