@@ -1,7 +1,7 @@
-"""httpcore's network stream for event loops, on a stream of anyio.
+"""The network stream that httpcore uses in an event loop, on a stream of anyio.
 
-In place of httpcore's own stream, which creates a cancel scope for each operation, with or without a timeout. In an
-attempt, most operations have none, because a single cancel scope bounds the attempt.
+It replaces httpcore's own stream, which creates a cancel scope for each operation, with or without a timeout. Most
+operations of an attempt have no timeout of their own, because one cancel scope bounds the whole attempt.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .library import MOST_OF_HEAD
 from .readability import is_readable
 
 _MOST_LINES = 256
-"""Maximum lines passed to httpcore at once; data with more lines is passed in pieces of `_PIECE` bytes."""
+"""Maximum number of lines passed to httpcore at once. Data with more lines is passed in pieces of `_PIECE` bytes."""
 _PIECE = 1024
-"""Bytes: at most 170 chunks, or 40 responses "100 Continue"."""
+"""Number of bytes of a piece. They contain at most 170 chunks, or 40 responses "100 Continue"."""
 _LONGEST_TURN = 0.01
 """Seconds for which reads may keep other tasks of the loop from running."""
 _LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
@@ -136,7 +136,7 @@ class AsyncStream:
                     ssl_context=ssl_context,
                     standard_compatible=False,  # as HTTP does: the server may close without TLS's own end
                 )
-        except BaseException:  # httpcore closes it after errors, but not after a cancellation
+        except BaseException:  # httpcore closes the stream after errors, but not after a cancellation
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
             raise
@@ -154,14 +154,14 @@ class AsyncStream:
             return extra(self._stream, info)
         if self._rest:
             return True  # data without a request means that the connection cannot be reused
-        # httpcore asks this for every idle connection at every call, and anyio is slow at finding the socket.
+        # httpcore calls this for every idle connection at every call, and anyio takes long to find the socket.
         if self._socket is None:
             self._socket = extra(self._stream, "socket")
         return self._socket is None or is_readable(self._socket)
 
 
 def extra(stream: ByteStream, info: str) -> Any:
-    """Return what httpcore calls `info` of a stream; None if it is unknown, or if the stream has no such thing."""
+    """Return the attribute of a stream that httpcore names `info`; None if the name or the attribute is unknown."""
     attribute: Any = _ATTRIBUTES.get(info)
     return None if attribute is None else stream.extra(attribute, None)  # noqa: S610 - it is not Django's `extra`
 
