@@ -115,7 +115,8 @@ def test_a_worker_runs_none(redis_server: RedisServer, stored: redis.Redis, orde
     }
     with worker(environment, tmp_path / "worker.log", queues=("updates", "pypi"), concurrency=1) as running:
         wait_until(lambda: "worker@tests ready" in running.said, LONGEST, "the worker is ready")
-        stored.publish("/0.celery.pidbox", json.dumps(message))
+        # The worker subscribes to remote control a moment after it is ready.
+        wait_until(lambda: stored.publish("/0.celery.pidbox", json.dumps(message)), LONGEST, "the worker has the order")
         for queue in ("updates", "pypi"):
             stored.lpush(queue, json.dumps(message))
         refused = "Received invalid task message: Refusing to deserialize untrusted content of type pickle"

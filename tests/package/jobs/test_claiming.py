@@ -50,7 +50,7 @@ def tasks(claimed: Claimed) -> dict[str, list[str]]:
 
 def test_all_that_is_free_and_due_is_a_task(package: Package, stubs: list[Part]) -> None:
     """Each source becomes a task of its own, with the parts of that source and its claim."""
-    claimed = Claimer(everything=False).claim(units(package, stubs), Treatment.NONE)
+    claimed = Claimer(everything=False).claim(units(package, stubs), Treatment.NORMAL)
     assert tasks(claimed) == {"stub": ["a", "b"], "other": ["c"]}
     assert {task.work.claim for task in claimed.tasks} == set(Claim.objects.values_list("pk", flat=True))
     assert not claimed.later
@@ -65,7 +65,7 @@ def test_a_part_that_another_run_has_tried_since_is_not_fetched(
     claimer = Claimer(everything=True)
     record(package, stubs[0], last_attempt=claimer.began - ago)
     record(package, stubs[2], last_attempt=claimer.began - SECOND)
-    assert tasks(claimer.claim(units(package, stubs), Treatment.NONE)) == {"stub": names, "other": ["c"]}
+    assert tasks(claimer.claim(units(package, stubs), Treatment.NORMAL)) == {"stub": names, "other": ["c"]}
 
 
 @pytest.mark.parametrize(("success", "names"), [(None, ["a", "b"]), (-SECOND, ["a", "b"]), (SECOND, ["b"])])
@@ -82,14 +82,14 @@ def test_in_a_second_pass_only_a_success_of_another_run_counts(
         next_due=timezone.now() + timedelta(hours=1),
         last_success=None if success is None else claimer.began + success,
     )
-    claimed = claimer.claim(units(package, stubs, tries=1)[:1], Treatment.NONE)
+    claimed = claimer.claim(units(package, stubs, tries=1)[:1], Treatment.NORMAL)
     assert tasks(claimed) == {"stub": names}
 
 
 @pytest.mark.parametrize(("tries", "again"), [(0, False), (1, True)])
 def test_a_second_pass_is_marked(package: Package, stubs: list[Part], tries: int, again: bool) -> None:
     """From the second pass on, another failure does not count as a further one."""
-    [task] = Claimer(everything=False).claim(units(package, stubs, tries=tries)[:1], Treatment.NONE).tasks
+    [task] = Claimer(everything=False).claim(units(package, stubs, tries=tries)[:1], Treatment.NORMAL).tasks
     assert task.work._again is again
 
 
@@ -97,9 +97,9 @@ def test_a_part_that_is_no_longer_due_is_not_fetched(package: Package, stubs: li
     """Parts that a run which began earlier has fetched by now are left out, unless everything is to be fetched."""
     record(package, stubs[0], next_due=timezone.now() + timedelta(hours=1))
     first = Claimer(everything=False)
-    assert tasks(first.claim(units(package, stubs), Treatment.NONE)) == {"stub": ["b"], "other": ["c"]}
+    assert tasks(first.claim(units(package, stubs), Treatment.NORMAL)) == {"stub": ["b"], "other": ["c"]}
     claims.release_all(first.owner)
-    assert tasks(Claimer(everything=True).claim(units(package, stubs), Treatment.NONE))["stub"] == ["a", "b"]
+    assert tasks(Claimer(everything=True).claim(units(package, stubs), Treatment.NORMAL))["stub"] == ["a", "b"]
 
 
 def test_a_unit_that_another_run_has_fetched_is_passed_over(package: Package, stubs: list[Part]) -> None:
@@ -107,15 +107,15 @@ def test_a_unit_that_another_run_has_fetched_is_passed_over(package: Package, st
     claimer = Claimer(everything=False)
     unit = units(package, stubs)[1]
     record(package, stubs[2], last_attempt=claimer.began + SECOND)
-    assert claimer.claim([unit], Treatment.NONE).others == [(unit, "was fetched by another run")]
+    assert claimer.claim([unit], Treatment.NORMAL).others == [(unit, "was fetched by another run")]
     assert not Claim.objects.exists()
 
 
 def test_a_unit_that_another_run_fetches_is_passed_over(package: Package, stubs: list[Part]) -> None:
     """The claim of the other run stays."""
     mine, other = units(package, stubs)
-    Claimer(everything=False).claim([other], Treatment.NONE)
-    claimed = Claimer(everything=False).claim([mine, other], Treatment.NONE)
+    Claimer(everything=False).claim([other], Treatment.NORMAL)
+    claimed = Claimer(everything=False).claim([mine, other], Treatment.NORMAL)
     assert set(tasks(claimed)) == {"stub"}
     assert claimed.others == [(other, "is being fetched by another run")]
 
@@ -124,7 +124,7 @@ def test_a_package_whose_address_has_changed_is_passed_over(package: Package, st
     """No reason is given, because no other run has fetched the unit: nothing is counted for it."""
     unit = units(package, stubs)[1]
     stubs.pop()
-    assert Claimer(everything=False).claim([unit], Treatment.NONE).others == [(unit, "")]
+    assert Claimer(everything=False).claim([unit], Treatment.NORMAL).others == [(unit, "")]
     assert not Claim.objects.exists()
 
 
@@ -133,7 +133,7 @@ def test_a_dangerous_unit_waits_for_its_turn(package: Package, stubs: list[Part]
     dangerous, harmless = units(package, stubs)
     record(package, stubs[0], outcome="failed", reason=deaths.REASON)
     claimer = Claimer(everything=False)
-    claimed = claimer.claim([dangerous, harmless], Treatment.NONE)
+    claimed = claimer.claim([dangerous, harmless], Treatment.NORMAL)
     assert set(tasks(claimed)) == {"other"}
-    assert claimed.later == [(Treatment.RISKY, dangerous)]
-    assert set(tasks(claimer.claim([dangerous], Treatment.RISKY))) == {"stub"}
+    assert claimed.later == [(Treatment.ALONE, dangerous)]
+    assert set(tasks(claimer.claim([dangerous], Treatment.ALONE))) == {"stub"}
