@@ -26,6 +26,9 @@ _MOST_LINES = 256
 """Maximum number of lines passed to httpcore at once. Data with more lines is passed in pieces of `_PIECE` bytes."""
 _PIECE = 1024
 """Number of bytes of a piece. They contain at most 170 chunks, or 40 responses "100 Continue"."""
+_MOST_SENT = 256 * 1024
+"""Bytes sent at once. The event loop of Python 3.11 copies all data that the network does not take at once, and TLS
+encrypts it at once, while no other task runs."""
 _LONGEST_TURN = 0.01
 """Seconds for which reads may keep other tasks of the loop from running."""
 _LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
@@ -102,11 +105,10 @@ class AsyncStream:
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
         _reach(Stage.SEND)
         self._negotiated()
-        if not buffer:
-            return
         try:
             with mapped(self._httpcore.WriteTimeout, self._httpcore.WriteError), within(timeout):
-                await self._stream.send(buffer)
+                for start in range(0, len(buffer), _MOST_SENT):
+                    await self._stream.send(buffer[start : start + _MOST_SENT])
         except BaseException:
             # The data may be incomplete, so the server would misread all further data, over HTTP/2 of other calls too.
             with anyio.CancelScope(shield=True):
