@@ -1,4 +1,7 @@
-"""`http.get` and similar functions, for code that calls `requests.get`. They need no session and reuse connections."""
+"""`http.get` and similar functions, which replace `requests.get` and so on.
+
+They need no session, and they reuse connections.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ def request(method: str, url: str, *, _adapter: ResilientAdapter = _adapter, **k
 
     :param method: such as "GET".
     :param url: an http or https URL.
-    :param kwargs: the arguments of `requests.request`. ``timeout=``, in seconds, can only shorten the policy's timeout.
+    :param kwargs: the arguments of `requests.request`. ``timeout=``, in seconds, limits each attempt and can only
+        shorten the policy's `attempt_timeout`.
     """
     session = ResilientSession.__new__(ResilientSession)  # never closed, because it does not own the connections
     # `default_headers` is called for each request, because programs replace it, for example to change the User-Agent.

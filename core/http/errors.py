@@ -21,11 +21,11 @@ from .outcome import Attempt
 
 
 class NotSent(Exception):  # noqa: N818 - the name says what happened, as do the names below
-    """The call sent nothing, because the upstream is down or has asked for a pause."""
+    """The request was not sent, because the upstream is down or has asked for a pause."""
 
     attempts: tuple[Attempt, ...] = ()
-    """Every attempt of the call, redirects included: a redirect before the refusal was sent. All errors below have this
-    attribute."""
+    """All attempts of the call. If the request that was not sent follows a redirect, these are the attempts before that
+    redirect; otherwise there are none. All errors below have this attribute."""
 
     def __init__(self, message: str, retry_at: datetime) -> None:
         super().__init__(message)

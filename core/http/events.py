@@ -1,8 +1,8 @@
 """The events of a call, which observers receive. Metrics and logging are two observers.
 
-An observer is any callable that takes an event. It runs in the thread of the call, so it must be fast. Its exceptions
-never reach the caller. If it has an attribute `kinds`, a set or tuple of event classes, it receives only events of
-those classes.
+An observer is any callable that takes an event. It runs in the thread that emits the event, usually the thread of the
+call, so it must be fast. Its exceptions never reach the caller. If it has an attribute `kinds`, a set or tuple of event
+classes, it receives only events of those classes.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class RetrySuppressed:
 
 @value
 class CallEnded:
-    """The caller gets a response or an error."""
+    """A request, with its retries, ended with a response or an error. Each redirect of a call is another request."""
 
     upstream: str
     target: Target
@@ -121,9 +121,9 @@ class CallEnded:
     reason: Reason | Rejection | None
     """None unless the result is a failure or a rejection."""
     attempts: tuple[Attempt, ...]
-    """The attempts since the last redirect; empty: nothing was sent."""
+    """The attempts of this request, without those before a redirect; empty: it was not sent."""
     seconds: float
-    """Duration of the call, including delays and waiting."""
+    """Duration of this request with its retries, including delays and waiting."""
     suppressed: Suppression | None
     """Why another retry was suppressed; None: no retry was suppressed."""
     budget_remaining: float | None = None
@@ -158,7 +158,11 @@ class BreakerFollowed:
 
 @value
 class BreakerForgotten:
-    """A circuit breaker was removed, because its host had not been called for a long time or the settings changed."""
+    """A circuit breaker that was open or half-open was discarded.
+
+    Its host was the least recently used of more than 1,024 hosts outside the settings, or the settings changed, or the
+    session that the breaker belonged to was closed.
+    """
 
     upstream: str
     state: BreakerState
@@ -173,7 +177,7 @@ class GateClosed:
     seconds: float
     """Length of the pause."""
     partition: str = ""
-    """The credential that the pause applies to, by the partition name of its session."""
+    """The partition whose calls the pause applies to (see `ResilientSession`); "": calls without a partition."""
 
 
 @value
@@ -192,7 +196,7 @@ class QuotaSeen:
     upstream: str
     quota: Quota
     partition: str = ""
-    """The credential that the quota belongs to, by the partition name of its session."""
+    """The partition that the quota belongs to (see `ResilientSession`); "": calls without a partition."""
 
 
 @value
@@ -224,7 +228,7 @@ Observer: TypeAlias = Callable[[Event], None]
 
 
 class Audience:
-    """Observers, and an index of them by class of event, so that an event does not test each observer."""
+    """Observers, and an index of them by class of event, so that not every observer is checked for each event."""
 
     __slots__ = ("_by_kind", "observers")
 

@@ -20,8 +20,9 @@ def make_resilient(session: requests.Session, policy: Policy | None = None) -> t
     128 connections). An adapter of another class is kept, because it does something that `ResilientAdapter` would not.
     A `ResilientAdapter` is kept too, with its policy.
 
-    Returns a sentence for each kept adapter that is not resilient or, if `policy` is given, does not use it. Each
-    sentence is also issued as a `UserWarning`. An empty tuple means that all calls are resilient, with `policy`.
+    Returns a sentence for each kept adapter that is not resilient. If `policy` is given, each kept `ResilientAdapter`
+    gets a sentence too, because it keeps its own policy. Each sentence is also issued as a `UserWarning`. An empty
+    tuple means that all calls are resilient and, if `policy` is given, use it.
 
     The session itself is unchanged: `Policy.total_timeout` limits each request of a chain of redirects, not the whole
     chain, and URLs that users submit still need a `ResilientSession`.

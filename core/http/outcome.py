@@ -8,7 +8,12 @@ from .value import value
 
 
 class Result(StrEnum):
-    """The kind of result of an attempt or a call. A client error is not a failure: the server answered."""
+    """The kind of result of an attempt or a call.
+
+    A client error is a status from 400 to 499, for example 404. It is not a failure, because it shows that the server
+    works. Some of these statuses are failures: 408, 425, 429, and 403 with Retry-After or an exhausted quota.
+    `Policy.classify` may decide otherwise.
+    """
 
     SUCCESS = "success"
     CLIENT_ERROR = "client_error"

@@ -87,7 +87,8 @@ class CircuitBreaker(NamedFields):
     """Seconds for which an attempt counts. From 1 to 3,600."""
     open_for: float = 15.0
     """Seconds for which nothing is sent after the breaker has opened. Then one probe is sent. Each time that the probe
-    fails, the seconds until the next probe double, up to `open_max`. Above 0, up to 86,400."""
+    fails, the seconds until the next probe double, up to `open_max`. Exception: after a probe that timed out because
+    its caller had shortened the timeout, they are `open_for` again. Above 0, up to 86,400."""
     open_max: float = 300.0
     """Maximum number of seconds until the next probe. Not below `open_for`, up to 86,400."""
 
@@ -106,8 +107,9 @@ class CircuitBreaker(NamedFields):
 class RetryBudget(NamedFields):
     """How many retries are allowed: at most ``minimum + ratio * attempts`` within the last `window` seconds.
 
-    The model and the defaults are those of Finagle's RetryBudget. Raises `TypeError` and `ValueError` for wrong values,
-    as `Policy` does.
+    The model and the defaults of `ratio` and `window` are those of Finagle's RetryBudget. There are two differences:
+    Finagle's minimum is ten times as high (10 per second), and its ratio applies to requests, not to attempts. Raises
+    `TypeError` and `ValueError` for wrong values, as `Policy` does.
     """
 
     ratio: float = 0.2
@@ -136,8 +138,8 @@ class Policy(NamedFields):
     """Maximum number of attempts after the first one. A whole number from 0 to 100."""
     backoff: float = 1.0
     """Seconds before the first retry. The delay before retry n is ``min(backoff * 2**(n - 1), backoff_max)``: 1, 2, 4 s
-    by default. This is truncated binary exponential backoff, as in IEEE 802.3; RFC 9110 leaves the choice to the
-    client. From 0 to 86,400."""
+    by default. This is truncated binary exponential backoff, but without the random choice of IEEE 802.3: see `jitter`.
+    (RFC 9110 specifies no delay for responses without Retry-After.) From 0 to 86,400."""
     backoff_max: float = 30.0
     """Maximum number of seconds before a retry, without jitter. Jitter is added after the limit, so that delays at the
     limit still vary. Not below `backoff`, up to 86,400."""
@@ -249,7 +251,7 @@ def check_policy(value: object) -> None:
 
 
 def refuse_options(owner: type, options: Mapping[str, Any]) -> None:
-    """Raise `TypeError` if there are `options`, keyword arguments that `owner` does not accept."""
+    """Raise `TypeError` unless `options`, the keyword arguments that `owner` does not accept, is empty."""
     known = [field.name for field in fields(Policy)]
     for name in options:
         if name in known:

@@ -90,8 +90,9 @@ class observe:  # noqa: N801 - used like a function
 
     ``observe(observer)`` adds the observer permanently, ``with observe(observer):`` until the end of the block. The
     observer receives the events of all sessions, also after a change of the settings. If the observer has an attribute
-    ``kinds``, a set or tuple of event classes, it receives only events of those classes. It runs in the thread of the
-    call that the event belongs to, so it must be fast. Its exceptions are logged and never reach the caller.
+    ``kinds``, a set or tuple of event classes, it receives only events of those classes. It runs in the thread that
+    emits the event, usually the thread of the call, so it must be fast. Its exceptions are logged and never reach the
+    caller.
 
     :param observer: a callable that takes an event. Its return value is ignored.
     """

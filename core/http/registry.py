@@ -118,7 +118,9 @@ class Registry:
     def derive(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> Registry:
         """Return a registry with separate state, the same names of upstreams and the same observers.
 
-        `policy`, `clock` and `random`: for the new registry; None: as in this one.
+        :param policy: replaces the configured policy of every upstream; None: the configured policies apply.
+        :param clock: None: the clock of this registry.
+        :param random: None: the source of random numbers of this registry.
         """
         runtime = replace(self.runtime, clock=clock or self.runtime.clock, random=random or self.runtime.random)
         config = replace(self.config, shared_cache=None)

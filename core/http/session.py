@@ -47,11 +47,12 @@ class ResilientSession(requests.Session):
 
     :param policy: for all calls of the session; default: the policy of each upstream in the settings.
     :param untrusted: for URLs that users submit. Connects only to public addresses, by http and https, on ports 80,
-        443, 8080 and 8443. Follows at most 5 redirects, none from https to http. Redirects to another origin carry
-        no body, and no header, cookie or hook that may contain or add a credential. Keeps no cookies. Ignores
-        the environment's proxies and netrc. Limits bodies to 2 MiB, unless `policy` sets `max_response_bytes` to
-        another value than the default. Raises `BlockedAddress` for a URL that breaks these rules, and `ValueError`
-        for ``verify=False`` and ``proxies=``.
+        443, 8080 and 8443. Follows at most 5 redirects, none from https to http, and none that would send a request
+        body to another origin. From redirects to another origin, removes all headers, cookies and hooks that may
+        contain or add a credential. Keeps no cookies. Ignores the environment's proxies and netrc. Limits bodies to
+        2 MiB, unless `policy` sets `max_response_bytes` to another value than the default. Raises `BlockedAddress` for
+        a URL or redirect that breaks these rules, `TooManyRedirects` for the sixth redirect, and `ValueError` for
+        ``verify=False`` and ``proxies=``.
     :param partition: name of the credential whose quota the calls use, for example "token-2". Never the credential
         itself, because the name is a metric label. Each partition has its own rate-limit gate, retry budget and quota
         metrics; all partitions share the upstream's breaker. Default: "", for calls with no or only one credential.
@@ -159,7 +160,8 @@ class ResilientSession(requests.Session):
     def within(self, seconds: float) -> AbstractContextManager[object]:
         """Return a context manager: the calls of the session in its block share one total deadline.
 
-        Calls of other threads or tasks are not affected. After the deadline, calls raise `DeadlineExceeded`.
+        So do the calls of tasks that are started in the block, also through `asyncio.to_thread`. Calls of other threads
+        or tasks are not affected. After the deadline, calls raise `DeadlineExceeded`.
 
         :param seconds: seconds from now until the deadline. It can only shorten the policy's `total_timeout`.
         """

@@ -38,8 +38,8 @@ class UpstreamStatus:
     untrusted: bool = False
     """True: the state for URLs that users submit, which is separate even for the same host."""
     partition: str = ""
-    """The credential whose gate this is; "": the upstream itself. A partition has no breaker and no last error of its
-    own."""
+    """Name of the credential whose gate the object describes; "": the object describes the upstream itself. A partition
+    has no breaker and no last error of its own."""
     breaker: BreakerState | None
     """Half-open: the next call is the probe, or a probe is in flight."""
     has_breaker: bool
@@ -51,9 +51,11 @@ class UpstreamStatus:
     closed_until: float | None
     """None unless the gate is closed."""
     asked_until: float | None
-    """End of the pause that the upstream asked for. After at most an hour, the gate allows one call at a time."""
+    """End of the pause that the upstream asked for; None: there is no such pause. After at most an hour, the gate
+    allows one call at a time."""
     quotas: Mapping[str, Allowance]
-    """Quotas by the name that the upstream gives the resource; "" if it gives none."""
+    """Quotas of all partitions; empty in the status of a partition. Keys: the name that the upstream gives the resource
+    ("" if it gives none), after the partition and "/" if there is a partition."""
     last_error: Failure | None
 
     @property

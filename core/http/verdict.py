@@ -30,7 +30,7 @@ class Verdict:
     meaning: Meaning
     """The kind of verdict."""
     seconds: float | None = None
-    """Seconds until the next attempt; None: the headers of the response determine them."""
+    """Minimum number of seconds until the next attempt; None: the headers of the response determine it."""
     doubled: bool = False
     """Whether `seconds` is doubled each time that the upstream still refuses after the pause, up to an hour."""
     why: str = ""
@@ -60,14 +60,17 @@ class Verdict:
     def transient(cls, seconds: float | None = None) -> Verdict:
         """Return the verdict that the same request may succeed later.
 
-        :param seconds: the delay before the retry; None: the delay of the response's headers or, without such headers,
-            the backoff of the policy.
+        :param seconds: the length of the pause before the retry; None: the headers of the response determine it. If the
+            backoff of the policy is longer, the retry waits for the backoff. As after Retry-After, the rate-limit gate
+            closes for the pause, so other calls wait too.
         """
         return cls(Meaning.TRANSIENT, seconds)
 
     @classmethod
     def rate_limited(cls, seconds: float | None = None, *, doubled: bool = False, why: str = "") -> Verdict:
         """Return the verdict that the upstream wants a pause from all requests: the rate-limit gate closes.
+
+        The attempt has the reason `http_429`, which the circuit breaker does not count as a failure.
 
         :param seconds: the length of the pause; None: the headers of the response determine it. Without such headers,
             only this call is delayed.

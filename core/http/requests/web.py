@@ -1,8 +1,9 @@
 """`core.http.requests` for code that runs inside a web request: ``from core.http.requests import web as requests``.
 
-Every call uses the policy `WEB_REQUEST` (two attempts, 5 s in total), whatever the settings of its upstream are. The
-calls of `get` and the other functions share breakers, gates and budgets with each other, but not with other calls of
-the process. Each `Session` has its own state, so create one session per process, not one per web request.
+Calls use the policy `WEB_REQUEST` (two attempts, 5 s in total), whatever the settings of their upstream are. Only a
+`Session` can be created with another policy. The calls of `get` and the other functions share breakers, gates and
+budgets with each other, but not with other calls of the process. Each `Session` has its own state, so create one
+session per process, not one per web request.
 """
 
 from __future__ import annotations
