@@ -19,7 +19,8 @@ A driver asks `Call.begin` for the next step, performs it with its HTTP client, 
 Besides this loop, a driver must
 
 - after any exception in the loop, call `Call.cancel`, which releases everything that the call holds;
-- with the real clock, wait inside `Call.waking`, so that a free slot or an opened breaker ends the wait;
+- with the real clock, wait inside `Call.waking`, so that a free slot, a decided probe election or an opened breaker
+  ends the wait;
 - if the caller reads the body, take the slot with `Call.keep_slot`, and release it after the body was read;
 - limit every attempt to the seconds of its `Send`: DNS, connection, TLS, sending, headers and body together;
 - keep the last response readable until the next attempt is made, because the call returns it if no attempt follows;
@@ -174,7 +175,9 @@ class Call:
 
     @contextmanager
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
-        """Inside the block, call `wake` when `begin` should be called again: a slot is free, or the breaker has opened.
+        """Inside the block, call `wake` when `begin` should be called again.
+
+        This is when a slot is free, a probe election is decided, or the breaker has opened.
 
         `wake` may run in any thread, and in a finalizer between any two lines of a program. So it must not acquire a
         lock, as `threading.Event.set` does. `queue.SimpleQueue.put` is safe.

@@ -4,6 +4,8 @@ closed ── too many failures ──> open ── `probe_at` is reached ──
                                   ^                                   │
                                   └───────── the probe fails ─────────┘   (and the time until the next probe doubles)
 
+The time does not double if the probe timed out because its caller had shortened the timeout.
+
 Each transition starts a new generation, and a permit contains the generation in which it was granted. So the outcome of
 an attempt that started before a transition has no effect after it.
 """
@@ -141,7 +143,8 @@ class Breaker:
         """Return whether the probe is reserved for calls with a longer timeout than a call with `patience` seconds.
 
         It is reserved if the last probe timed out because its caller had shortened the timeout, and `patience` is not
-        longer than that timeout. The reservation ends after `open_for` seconds, because there may be no other calls.
+        longer than that timeout. The reservation ends `open_for` seconds after the probe became due, because there may
+        be no other calls.
         """
         return patience <= self._hasty and now < self.probe_at + self._settings.open_for
 

@@ -1,9 +1,9 @@
 """The retry budget of an upstream: it limits retries to a fraction of the attempts.
 
 The model is Finagle's RetryBudget: a fraction of the requests of the last 10 s, plus a few retries for times with few
-requests. In gRPC's throttling (proposal A6), failures lower a counter and successes raise it slowly, so it takes a long
-time to recover after an outage. Envoy's budget is a fraction of the requests in flight; in a job with few workers, that
-would be less than one retry.
+requests. (`policy.RetryBudget` lists the differences.) Two other models were rejected. In gRPC's throttling (proposal
+A6), failures lower a counter and successes raise it slowly, so retries stay off for some time after an outage. Envoy's
+budget is a fraction of the requests in flight; in a job with few workers, that would be less than one retry.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class Upstream:
 
     @contextmanager
     def waking(self, wake: Callable[[], object]) -> Iterator[None]:
-        """Inside the block, call `wake` when the breaker opens, because waiting is then pointless."""
+        """Inside the block, call `wake` when the breaker opens or a probe election is decided."""
         self.waiters.add(wake)
         breaker = self.breaker
         if breaker is not None and breaker.is_open(self.clock()):  # it opened after the caller decided to wait

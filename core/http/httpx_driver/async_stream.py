@@ -46,8 +46,9 @@ class AsyncStream:
 
     A cancellation takes effect only when the task waits. httpcore parses all received data before its next read, and
     64 KiB may contain 10,000 chunks, which take several tenths of a second. So data with many lines is passed to
-    httpcore in pieces. And while TLS records have arrived, anyio returns one at each read without waiting, so that a
-    server that sends many small ones keeps the task running. So each read checks the deadline and lets other tasks run.
+    httpcore in pieces, and other tasks run before each further piece. anyio returns one TLS record per read, without
+    waiting if a record has already arrived, so a server that sends many small records would keep the task running.
+    Therefore each read checks the deadline, and lets other tasks run if they have not run for 10 ms.
     """
 
     def __init__(self, stream: ByteStream, httpcore: Any, socks_replies: int = 0) -> None:

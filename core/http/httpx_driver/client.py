@@ -1,4 +1,4 @@
-"""The clients. They send all requests through the transports of this package, also with a proxy of the environment."""
+"""The clients. All requests use the transports of this package, even if an environment variable sets a proxy."""
 
 from __future__ import annotations
 

@@ -87,7 +87,10 @@ class Transport:
         return 2 if proxy.raw_auth is None else 3
 
     def outgoing(self, request: Any, call: ClientCall | None) -> Outgoing:
-        """Start a call of the engine for `request`, which belongs to `call` if a resilient client sends it."""
+        """Start the engine's call for `request`.
+
+        :param call: the client's call that `request` is part of; None: the client is not resilient.
+        """
         return Outgoing(self.library, self.settings, self.registries.find(), request, call)
 
     def traced(self, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
-"""Collects the metrics of a directory for a scrape, with separate sums for each role.
+"""Collects, for a scrape, the metrics that processes have written to a shared directory.
 
+The sums are separate for each role of a process: web, worker or job (see `process_role`).
 If there were one sum of all roles, a deployment that resets the counters of one role would look like a reset of the
 sum, and Prometheus would count the values of the other roles again. A role without a process is shown with zeros,
 because Prometheus would otherwise ignore its first count.

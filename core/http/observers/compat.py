@@ -1,8 +1,8 @@
 """Changes the values of prometheus_client without its checks and locks, which cost more than the change itself.
 
-Each call changes ten values. Only this module uses private names of prometheus_client. If a value does not have these
-names in the form that this module knows, the public methods are used instead. The functions are not thread-safe: the
-caller must hold one lock for all changes of a value.
+An HTTP call without retries changes ten values of metrics. Only this module uses private names of prometheus_client.
+If a value does not have these names in the form that this module knows, the public methods are used instead. The
+functions are not thread-safe: the caller must hold one lock for all changes of a value.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Exchanges breaker and gate state with all processes that share a cache.
 
-A background thread does this, so no call waits for the cache. It exchanges the state of all upstreams twice a second,
-and the state of one upstream immediately after a failed attempt. Each round also writes diagnostics for operators: see
+A background thread does this, so calls do not wait for the cache, with one exception: when a probe is due, a call waits
+up to 0.1 s for the election (`probe_election`). The thread exchanges the state of all upstreams twice a second, and the
+state of one upstream immediately after a failed attempt. Each round also writes diagnostics for operators: see
 `upstream_diagnostics_recorder`. If the cache fails, each process continues with its own state, as without a cache.
 """
 
