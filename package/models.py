@@ -1,4 +1,4 @@
-"""The models of the site. Their fields have the same names and meanings as those of djangopackages."""
+"""The models of the site. Fields that djangopackages.org has too have the same names and meanings there."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Package(TimestampedModel):
         return pypi_name(self.pypi_url, urlsplit(settings.PYPI_URL).hostname)
 
     def fetch_metadata(self) -> list[FetchResult]:
-        """Refresh this package from all its sources, also if one of them fails. Returns the results."""
+        """Refresh this package from all its sources, even if one of them fails. Returns the results."""
         # Imported by name, because the module imports the models.
         refresh_one: Callable[[Package], list[FetchResult]] = import_string("package.jobs.refresh_one.refresh_one")
         return refresh_one(self)
@@ -132,7 +132,10 @@ class Version(TimestampedModel):
 
 
 class SourceStatus(models.Model):
-    """A row of the ledger: the last fetch of one part of a package from one source, and when the part is due again."""
+    """The last fetch of one part of a package from one source, and when the part is due again.
+
+    The table of these rows is called the ledger.
+    """
 
     package = models.ForeignKey(Package, models.CASCADE, related_name="sources")
     source = models.CharField(max_length=50)

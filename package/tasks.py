@@ -1,7 +1,7 @@
 """The Celery tasks. `plan` queues packages, and `fetch` fetches one source of one package.
 
-The message of a task contains only ids; the task reads everything else from the database. So a message that arrives
-twice or late does no harm.
+The message of `fetch` contains only the id of the package, the name of the source and the number of tries; the task
+reads everything else from the database. So a message that arrives twice or late does no harm.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A run over packages. It fetches each source of each package.
 
 Parts that failed for a transient reason are fetched again later in the run. The main thread of the run plans, claims,
-stores and counts. The threads of the pool only fetch. So the threads share only the queues of tasks, and only the main
-thread writes to the database.
+stores and counts. The threads of the pool only fetch, so only the main thread writes to the database. The threads share
+the queues of tasks, the sessions, the stopper, and two observers of events: the pauses and the counters of the summary.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class _Upstreams:
 
 
 class Run:
-    """Refreshes packages. The results of each source of each package are saved separately."""
+    """Refreshes packages. The results of a source are saved without waiting for the other sources of the package."""
 
     def __init__(
         self, primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool, workers: int

@@ -41,7 +41,8 @@ def store(works: Sequence[Work], owner: str = "", end: Callable[[Iterable[int]],
 
     :param owner: the owner of the claims of `works`.
     :param end: called with the primary keys of those claims, in the same transaction.
-    :raises OperationalError, InterfaceError: if the database is unavailable. Nothing was stored.
+    :raises OperationalError, InterfaceError: if the database is unavailable. Then nothing was stored. Exception: if the
+        database had refused a value before, some of `works` may have been stored.
     """
     try:
         with transaction.atomic():

@@ -1,4 +1,7 @@
-"""Requests one part of a package from a server, conditionally. Every failure raises an `AskError`."""
+"""Requests one part of a package from a server. Every failure raises an `AskError`.
+
+The requests are conditional (If-None-Match, If-Modified-Since), so that an unchanged part is not sent again.
+"""
 
 from __future__ import annotations
 
