@@ -23,7 +23,7 @@ from core.http import BlockedAddress, CircuitOpen, RateLimited, ResilientSession
 from core.http.django.batch_job_metrics import ItemOutcome
 from core.http.origin import origin_of
 from core.http.wire import redaction
-from package.jobs.batch import RunSummary, each, printable
+from package.jobs.run_base import RunSummary, each, printable
 from package.jobs.stopper import Stopped, Stopper
 from package.models import PackageExample
 

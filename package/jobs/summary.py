@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from core.http.django.batch_job_metrics import ItemOutcome
-from package.jobs.batch import RunSummary
 from package.jobs.refresh_one import tell_of_fallback
+from package.jobs.run_base import RunSummary
 from package.sources.results import FetchOutcome, FetchResult
 
 

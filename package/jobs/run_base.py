@@ -1,4 +1,7 @@
-"""Runs that process many rows, one after the other. A run can be stopped, and ends with a summary."""
+"""The common base of all runs over many rows: the figures that they report, and the loop of runs without threads.
+
+A run can be stopped, and ends with a summary.
+"""
 
 from __future__ import annotations
 

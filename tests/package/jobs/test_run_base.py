@@ -9,7 +9,7 @@ from core.http import process
 from core.http.events import AttemptEnded, BackoffSource, RetryStarted, Target
 from core.http.outcome import Outcome, Reason, Result
 from core.http.testing import OutboundHTTP
-from package.jobs.batch import RunSummary, each, printable
+from package.jobs.run_base import RunSummary, each, printable
 from package.jobs.stopper import Stopped, Stopper
 
 TARGET = Target("GET", "https", "a.test", "/")
