@@ -18,10 +18,10 @@ from django.db import InterfaceError, OperationalError, connection
 
 from core.http import observe, process
 from package.jobs import claims, deaths
-from package.jobs.another_pass import comes_again, pause_before, waits
 from package.jobs.claiming import Claimer, Task, read
 from package.jobs.deaths import Treatment
 from package.jobs.due import parts_due
+from package.jobs.fetch_again import comes_again, pause_before, waits
 from package.jobs.fetching import LONGEST
 from package.jobs.lanes import Lanes, Unit
 from package.jobs.leftovers import leave
@@ -358,7 +358,7 @@ class Run:
             self._lanes.put_back(replace(unit, parts=parts, last=last), now)
 
     def _put_aside(self, unit: Unit, later: list[FetchResult], now: float) -> None:
-        """Keep parts of a unit, and their results, for another pass.
+        """Keep parts of a unit, which are fetched again later in the run, and their results.
 
         If all parts only wait for the end of a pause, the fetch does not count as a try, and there is no further delay.
         """

@@ -166,7 +166,7 @@ class TestRecord:
 
     @pytest.mark.parametrize("outcome", BAD)
     def test_a_failure_is_one_however_many_passes_it_took(self, outcome: FetchOutcome) -> None:
-        """Several passes of one run count as one failure."""
+        """Several fetches in one run count as one failure."""
         status = note(row(), outcome)
         for _ in range(5):
             note(status, outcome, again=True)

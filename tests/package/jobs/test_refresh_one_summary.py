@@ -74,7 +74,7 @@ class TestWhatThePackageSays:
         assert (kept.last_exception, kept.last_exception_at, kept.last_exception_count) == ("", None, 0)
 
     def test_counts_one_failure_however_often_it_is_tried_again(self, package: Package, parts: list[Part]) -> None:
-        """The passes of one run are one failure."""
+        """The failed fetches of one run are one failure."""
         parts.append(stub("a", DOWN))
         refresh_one(package)
         for _ in range(4):

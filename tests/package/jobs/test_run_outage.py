@@ -304,7 +304,7 @@ class TestFallbacks:
         return REGISTRY.get_sample_value("outbound_http_fallbacks_total", labels) or 0.0
 
     def test_are_counted_once_for_each_part(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """A part with stored data counts once, however many passes there were."""
+        """A part with stored data counts once, however often it was fetched."""
         packages = [make_package(f"p{number}") for number in range(6)]
         for package in packages:
             pypi.knows(package.slug)

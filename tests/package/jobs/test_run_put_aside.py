@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from core.http.testing import OutboundHTTP
-from package.jobs import another_pass
-from package.jobs.another_pass import PASSES
+from package.jobs import fetch_again
+from package.jobs.fetch_again import MOST_FETCHES
 from package.jobs.run import PATIENCE, run
 from package.jobs.stopper import Stopper
 from package.models import Package, SourceStatus
@@ -55,7 +55,7 @@ class TestPutAside:
     def test_delays_between_passes_double(
         self, make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP
     ) -> None:
-        """The delay between passes doubles, while the run's patience lasts."""
+        """The delay between fetches doubles, while the run's patience lasts."""
         asked: list[float] = []
 
         def fail(_: Client) -> Reading:
@@ -72,27 +72,27 @@ class TestPutAside:
     def test_is_asked_for_so_often_and_no_more(
         self, make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP
     ) -> None:
-        """The number of passes of a part is limited, even if time is left."""
+        """The number of fetches of a part is limited, even if time is left."""
         part = stub("a", NotReady("not yet", "not_ready"))
         parts.append(part)
         summary, told = refresh(make_package(), stopper=Stopper(time_budget=10_000))
-        assert len(told) == PASSES
+        assert len(told) == MOST_FETCHES
         assert told[-1].outcomes == {"stub": NOT_READY}
         assert outbound_http.clock.now == pytest.approx(3 + 6 + 12 + 24 + 48)
         assert (summary.outcomes, summary.stopped) == ({"stub": {NOT_READY: 1}}, "")
 
-    def test_without_a_known_time_the_number_of_passes_is_limited(
+    def test_without_a_known_time_the_number_of_fetches_is_limited(
         self, make_package: MakePackage, parts: list[Part]
     ) -> None:
-        """A part that is left alone without a known time has a limited number of passes."""
+        """A part that is left alone without a known time has a limited number of fetches."""
         parts.append(stub("a", LeftAlone("there was no time left", "deadline_exceeded")))
         summary, told = refresh(make_package(), stopper=Stopper(time_budget=10_000))
-        assert len(told) == PASSES
+        assert len(told) == MOST_FETCHES
         assert (summary.outcomes, summary.stopped) == ({"stub": {LEFT_ALONE: 1}}, "")
         assert SourceStatus.objects.get().error == "there was no time left"
 
     def test_is_one_failure(self, make_package: MakePackage, pypi: CannedPyPI) -> None:
-        """Several failed passes count as one failure, and the summary has the last result."""
+        """Several failed fetches count as one failure, and the summary has the last result."""
         pypi.answers("a", 429)
         package = make_package("a")
         summary, told = refresh(package)
@@ -175,7 +175,7 @@ def test_a_part_comes_again_while_another_is_still_fetched(
     make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With several workers, an idle one fetches a part again as soon as it is ready, whatever the others do."""
-    monkeypatch.setattr(another_pass, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(fetch_again, "FIRST_PAUSE", 0.05)
     again = threading.Event()
     answers = iter((NotReady("not yet", "not_ready"), None))
     in_time: list[bool] = []

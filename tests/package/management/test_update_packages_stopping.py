@@ -61,7 +61,7 @@ class TestStopping:
         assert outbound_http.clock.now <= 8.5
         assert set(Package.objects.filter(next_due=None).values_list("slug", flat=True)) == {"b", "c"}
 
-    def test_time_budget_allows_another_pass(
+    def test_time_budget_allows_another_fetch(
         self, update_packages: Command, pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
         """A run waits for parts that were put aside as long as its time budget allows, and no longer."""

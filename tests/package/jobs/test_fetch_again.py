@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.http.outcome import Rejection
-from package.jobs.another_pass import PASSES, comes_again, pause_before, waits
+from package.jobs.fetch_again import MOST_FETCHES, comes_again, pause_before, waits
 from package.sources.results import FetchOutcome, FetchResult
 
 LATER, EARLIER = datetime.now(UTC) + timedelta(days=9), datetime.now(UTC) - timedelta(days=9)
@@ -34,18 +34,18 @@ def test_a_part_waits_only_for_a_known_end_of_a_pause(result: FetchResult, expec
     ("result", "tries", "expected"),
     [
         (FetchResult("a", LEFT_ALONE, reason=NOT_SENT, retry_at=LATER), 99, True),
-        (FetchResult("a", LEFT_ALONE, reason="unauthorized"), PASSES - 2, True),
-        (FetchResult("a", LEFT_ALONE, reason="unauthorized"), PASSES - 1, False),
+        (FetchResult("a", LEFT_ALONE, reason="unauthorized"), MOST_FETCHES - 2, True),
+        (FetchResult("a", LEFT_ALONE, reason="unauthorized"), MOST_FETCHES - 1, False),
         (FetchResult("a", FAILED, again=True), 0, True),
-        (FetchResult("a", FAILED, again=True), PASSES - 2, True),
-        (FetchResult("a", FAILED, again=True), PASSES - 1, False),
+        (FetchResult("a", FAILED, again=True), MOST_FETCHES - 2, True),
+        (FetchResult("a", FAILED, again=True), MOST_FETCHES - 1, False),
         (FetchResult("a", FAILED), 0, False),
         (FetchResult("a", FetchOutcome.UPDATED), 0, False),
     ],
 )
 def test_a_part_is_fetched_six_times_at_most(result: FetchResult, tries: int, expected: bool) -> None:
     """Only waiting for the end of a pause does not count."""
-    assert PASSES == 6
+    assert MOST_FETCHES == 6
     assert comes_again(result, tries) is expected
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from package.jobs.pauses import was_asked
 from package.sources.results import FetchOutcome, FetchResult
 
-PASSES = 6
+MOST_FETCHES = 6
 """Maximum number of times that a part is fetched in a run."""
 FIRST_PAUSE = 3.0
 """Seconds before a part that failed, or was not ready, is fetched a second time. The delay doubles each time."""
@@ -23,7 +23,7 @@ def comes_again(result: FetchResult, tries: int) -> bool:
     =======================================================  ===========================
     no request was sent, because the source is paused until  yes, at that time
     a known time
-    left alone, or `again`: another request may succeed      up to `PASSES` fetches
+    left alone, or `again`: another request may succeed      up to `MOST_FETCHES` times
     any other result                                         no, the result is final
     =======================================================  ===========================
 
@@ -31,7 +31,7 @@ def comes_again(result: FetchResult, tries: int) -> bool:
     """
     if waits(result):
         return True
-    return (result.outcome is FetchOutcome.LEFT_ALONE or result.again) and tries + 1 < PASSES
+    return (result.outcome is FetchOutcome.LEFT_ALONE or result.again) and tries + 1 < MOST_FETCHES
 
 
 def waits(result: FetchResult) -> bool:
