@@ -102,6 +102,14 @@ class Process:
     def elect(self, upstream: Upstream, now: float) -> bool | Wait:
         return self.shared.elect(upstream, now)
 
+    def share_partition(self, name: str) -> None:
+        """Share the state of this partition too."""
+        upstreams = {
+            UpstreamId("example"): self.upstream,
+            UpstreamId("example", partition=name): self.upstream.part(name),
+        }
+        self.shared._upstreams = lambda: upstreams
+
     def exchange(self) -> None:
         """Run the exchange that its thread runs each half second."""
         self.shared._due = 0.0

@@ -9,7 +9,6 @@ import pytest
 from core.http import CircuitOpen, Policy, RateLimited
 from core.http.engine.call import Call
 from core.http.engine.steps import Send, Wait
-from core.http.upstream_id import UpstreamId
 from tests.core.http.engine.outage import answer
 from tests.core.http.engine.world import GET, OK
 from tests.core.http.shared.fleet import FRAGILE, HOUR, Fleet, Process
@@ -129,8 +128,8 @@ def test_a_probe_at_the_gate_that_takes_its_time_is_not_given_up(fleet: Fleet) -
     assert second.probe() is not None
 
 
-def test_whoever_loses_at_the_gate_again_and_again_probes_in_the_end(fleet: Fleet) -> None:
-    """As at a breaker: after three probes of others the fourth is its own, though the upstream is not down."""
+def test_after_three_lost_elections_at_the_gate_a_process_probes(fleet: Fleet) -> None:
+    """As at a breaker: after three probes of other processes, a process sends the fourth without an election."""
     first, second = told_to_wait_for_two_hours(fleet)
     for _ in range(3):
         probe = first.probe()
@@ -151,8 +150,8 @@ def test_whoever_loses_at_the_gate_again_and_again_probes_in_the_end(fleet: Flee
     assert second.begin()[1] == Wait(0.1)  # it counts from the beginning
 
 
-def test_a_probe_of_its_own_ends_a_row_of_defeats(fleet: Fleet) -> None:
-    """Only a process that leaves three probes in a row to others sends one without being elected."""
+def test_a_won_election_resets_the_count_of_lost_ones(fleet: Fleet) -> None:
+    """Only a process that lost three elections in a row sends a probe without having won one."""
     first, second = told_to_wait_for_two_hours(fleet)
     for winner, loser in ((first, second), (first, second), (second, first), (first, second)):
         probe = winner.probe()
@@ -181,10 +180,7 @@ def test_who_waits_for_the_probe_of_another_holds_no_slot(fleet: Fleet) -> None:
 def test_who_waits_at_the_gate_holds_no_election(fleet: Fleet) -> None:
     """A call that may not send keeps no call with another credential from the probe of the breaker."""
     process = fleet.process()
-    process.shared._upstreams = lambda: {
-        UpstreamId("example"): process.upstream,
-        UpstreamId("example", partition="t"): process.upstream.part("t"),
-    }
+    process.share_partition("t")
     process.find_it_down()
     process.upstream.part("t").gate.close(process.clock(), 300)
     fleet.wall.advance(15)
@@ -195,26 +191,19 @@ def test_who_waits_at_the_gate_holds_no_election(fleet: Fleet) -> None:
 
 
 def test_the_pause_of_one_credential_concerns_no_other(fleet: Fleet) -> None:
-    """Neither a wait nor an election, as long as the upstream is up."""
+    """While the upstream is up, a call with another credential neither waits nor holds an election."""
     process = fleet.process()
-    process.shared._upstreams = lambda: {
-        UpstreamId("example"): process.upstream,
-        UpstreamId("example", partition="t"): process.upstream.part("t"),
-    }
+    process.share_partition("t")
     process.upstream.gate.close(process.clock(), 300)
     process.exchange()
     assert isinstance(Call(process.upstream.part("t"), GET).begin(), Send)
 
 
-def test_of_credentials_one_sends_the_probe_though_the_upstream_limits_another(fleet: Fleet) -> None:
-    """A pause for calls without a credential does not let every process probe with its own."""
+def test_one_process_probes_with_a_credential_while_calls_without_one_pause(fleet: Fleet) -> None:
+    """A pause of calls without a credential does not let every process send a probe with its credential."""
     processes = [fleet.process() for _ in range(2)]
     for process in processes:
-        both = {
-            UpstreamId("example"): process.upstream,
-            UpstreamId("example", partition="t"): process.upstream.part("t"),
-        }
-        process.shared._upstreams = lambda both=both: both  # type: ignore[misc]
+        process.share_partition("t")
     processes[0].find_it_down()
     processes[0].upstream.gate.close(processes[0].clock(), 300)
     for process in processes:

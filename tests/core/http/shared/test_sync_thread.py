@@ -168,11 +168,7 @@ def test_the_quota_of_a_resource_is_shared(fleet: Fleet) -> None:
     """A quota that one process has used up counts as used up in all, and the breaker is that of the upstream."""
     processes = [fleet.process() for _ in range(2)]
     for process in processes:
-        both = {
-            UpstreamId("example"): process.upstream,
-            UpstreamId("example", partition="t"): process.upstream.part("t"),
-        }
-        process.shared._upstreams = lambda both=both: both  # type: ignore[misc]
+        process.share_partition("t")
     call = Call(processes[0].upstream.part("t"), GET)
     assert isinstance(call.begin(), Send)
     call.end(replace(BUSY, reason=Reason.HTTP_429, retry_after=100.0))
