@@ -268,7 +268,10 @@ class TestTwoRuns:
         assert 60 <= sum(summary.tried for summary in summaries) <= 120, "each by one of them, or a source by each"
         for source in ("a", "b"):
             first, second = (summary.outcomes[source] for summary in summaries)
-            assert first + second == {UPDATED: 60, SKIPPED: 60}
+            # Fewer if one run lists what is due after the other has fetched some packages.
+            assert first[SKIPPED] + second[SKIPPED] <= 60
+            assert first[UPDATED] + second[UPDATED] == 60
+            assert {*first, *second} <= {UPDATED, SKIPPED}
         assert Package.objects.filter(repo_forks=7, repo_watchers=8, last_exception="").count() == 60
         assert SourceStatus.objects.filter(outcome=UPDATED).count() == 120
         assert not Claim.objects.exists()
