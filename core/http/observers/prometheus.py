@@ -65,8 +65,7 @@ class PrometheusObserver:
                 return
             try:
                 self._is_changing = True
-                if self._inherited:
-                    self.renew()
+                self._renew()
                 how(self._children.get(event.upstream) or self._prepare(event.upstream), event)
             finally:
                 self._is_changing = False
@@ -126,11 +125,15 @@ class PrometheusObserver:
 
     def renew(self) -> None:
         """Reset the gauges if they still have the values of the parent process."""
-        with self._lock:
-            if self._inherited:
-                for children in self._children.values():
-                    children.begin()
-                self._inherited = False
+        with self._changing() as already:
+            if not already:
+                self._renew()
+
+    def _renew(self) -> None:
+        if self._inherited:
+            for children in self._children.values():
+                children.begin()
+            self._inherited = False
 
 
 _HOW: dict[type, Callable[[UpstreamSeries, Any], None]] = {
