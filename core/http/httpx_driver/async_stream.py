@@ -66,8 +66,8 @@ class AsyncStream:
         """Received data that has not been passed to httpcore yet."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
-        _reach(Stage.HEADERS)
         now, attempt = time.monotonic(), attempt_context.current()
+        _reach(attempt, Stage.HEADERS)
         if attempt is not None and now >= attempt.ends:
             await _expire(attempt)
         if self._rest or now - self._ran > _LONGEST_TURN:
@@ -76,14 +76,18 @@ class AsyncStream:
         if self._rest:
             data, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
             return data
-        data = await self._received(max_bytes, timeout)
+        data = await self._received(attempt, max_bytes, timeout)
         self._socks_replies -= self._socks_replies > 0
         if data.count(b"\r\n") > _MOST_LINES:  # each chunk and each head has at least one
             data, self._rest = data[:_PIECE], data[_PIECE:]
         return data
 
-    async def _received(self, max_bytes: int, timeout: float | None) -> bytes:  # noqa: ASYNC109 - httpcore's
-        attempt = attempt_context.current()
+    async def _received(
+        self,
+        attempt: AttemptContext | None,
+        max_bytes: int,
+        timeout: float | None,  # noqa: ASYNC109 - httpcore's
+    ) -> bytes:
         if attempt is not None and attempt.stage is Stage.HEADERS:
             max_bytes = min(max_bytes, MOST_OF_HEAD)
         data = b""
@@ -96,7 +100,7 @@ class AsyncStream:
             if attempt is None or attempt.read_limit is None:
                 raise self._httpcore.ReadTimeout(str(exc)) from exc
             await _expire(attempt)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+        except _LOST as exc:
             raise self._httpcore.ReadError(str(exc)) from exc
         if attempt is not None:
             attempt.received += len(data)
@@ -104,8 +108,9 @@ class AsyncStream:
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
-        _reach(Stage.SEND)
-        self._negotiated()
+        attempt = attempt_context.current()
+        _reach(attempt, Stage.SEND)
+        self._negotiated(attempt)
         try:
             with mapped(self._httpcore.WriteTimeout, self._httpcore.WriteError), within(timeout):
                 for start in range(0, len(buffer), _MOST_SENT):
@@ -126,8 +131,8 @@ class AsyncStream:
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's
     ) -> AsyncStream:
-        self._negotiated()
         attempt = attempt_context.current()
+        self._negotiated(attempt)
         if attempt is not None:
             attempt.stage = Stage.TLS
         try:
@@ -147,8 +152,7 @@ class AsyncStream:
             attempt.stage = Stage.SEND
         return AsyncStream(stream, self._httpcore)
 
-    def _negotiated(self) -> None:
-        attempt = attempt_context.current()
+    def _negotiated(self, attempt: AttemptContext | None) -> None:
         if attempt is not None and attempt.negotiation is self and not self._socks_replies:
             attempt.negotiation = None
 
@@ -192,7 +196,6 @@ async def _expire(attempt: AttemptContext) -> None:
     await anyio.lowlevel.checkpoint()
 
 
-def _reach(stage: Stage) -> None:
-    attempt = attempt_context.current()
+def _reach(attempt: AttemptContext | None, stage: Stage) -> None:
     if attempt is not None and attempt.stage < stage:
         attempt.stage = stage
