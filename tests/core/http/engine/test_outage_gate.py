@@ -17,11 +17,7 @@ from core.http import (
 )
 from core.http.engine.call import Call
 from core.http.engine.steps import Send, Wait
-from core.http.events import (
-    GateClosed,
-    GateWaited,
-    Suppression,
-)
+from core.http.events import GateClosed, GateWaited, Suppression, Target
 from core.http.outcome import Reason, Result, failed
 from core.http.testing import FakeClock
 from tests.core.http.engine.outage import NOW, URL, answer, ended, once, retry_in
@@ -165,45 +161,46 @@ def test_a_call_repeats_its_probe_of_the_gate_that_no_answer_came_to() -> None:
     assert isinstance(probe.begin(), Send)
 
 
+LIMITED = replace(answer(429), retry_after=60.0, doubled=True)
+"""An answer that asks for a pause of a minute, which grows if the next one asks again."""
+
+
+def paused_during_a_call(target: Target) -> tuple[World, Call]:
+    """Return a world whose upstream has been paused for 10 s, and a call that was sent before the pause."""
+    world = World()
+    early = Call(world.upstream, target)
+    early.begin()
+    once(early.upstream, LIMITED)
+    world.clock.advance(10)
+    return world, early
+
+
 def test_a_pause_that_grew_is_reported_in_full() -> None:
     """Log and metrics have the time for which the gate is closed, not the time in the last answer."""
     world = World()
     upstream = world.upstream
-    limited = replace(answer(429), retry_after=60.0, doubled=True)
     for pause in (60, 120, 240):
-        once(upstream, limited)
+        once(upstream, LIMITED)
         assert world.seen(GateClosed)[-1] == GateClosed("example", POST, pause)
         world.clock.advance(pause)
 
 
 def test_answers_that_come_at_once_let_a_pause_grow_once() -> None:
     """Of several requests that were sent before the pause, all are limited; that is one refusal, not several."""
-    world = World()
-    upstream = world.upstream
-    limited = replace(answer(429), retry_after=60.0, doubled=True)
-    early = Call(upstream, POST)
-    early.begin()
-    once(upstream, limited)
-    world.clock.advance(10)
-    early.end(limited)
+    world, early = paused_during_a_call(POST)
+    early.end(LIMITED)
     assert world.seen(GateClosed)[-1] == GateClosed("example", POST, 60)
     world.clock.advance(50)
-    once(upstream, limited)
+    once(early.upstream, LIMITED)
     assert world.seen(GateClosed)[-1] == GateClosed("example", POST, 120)
 
 
 def test_an_answer_from_before_does_not_shorten_the_next_pause() -> None:
     """A late answer to a request sent before the pause does not reset the growing pause."""
-    world = World()
-    upstream = world.upstream
-    limited = replace(answer(429), retry_after=60.0, doubled=True)
-    early = Call(upstream, GET)
-    early.begin()
-    once(upstream, limited)
-    world.clock.advance(10)
+    world, early = paused_during_a_call(GET)
     early.end(OK)
     world.clock.advance(50)
-    once(upstream, limited)
+    once(early.upstream, LIMITED)
     assert world.seen(GateClosed)[-1] == GateClosed("example", POST, 120)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from types import ModuleType
+from collections.abc import Awaitable, Callable
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import anyio
 import httpcore
+import pytest
 
 from core.http import Policy
 from core.http.httpx_driver.async_stream import AsyncStream
+from core.http.testing import FakeClock
 from core.http.wire.attempt_context import AttemptContext, Stage
 from tests.core.http.conftest import Serve
 from tests.core.http.httpx_driver.conftest import Run
@@ -21,14 +23,14 @@ PLAIN = b"x" * 65_536
 
 
 class Network:
-    """Stands in for a stream of anyio: each read keeps the loop busy for `seconds` and returns what has arrived."""
+    """Stands in for a stream of anyio: each read calls `busy` and returns what has arrived."""
 
-    def __init__(self, *arrived: bytes, seconds: float = 0.0) -> None:
+    def __init__(self, *arrived: bytes, busy: Callable[[], object] = bool) -> None:
         self.unread = list(arrived)
-        self._seconds = seconds
+        self._busy = busy
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
-        time.sleep(self._seconds)  # noqa: ASYNC251 - that is the point
+        self._busy()
         return self.unread.pop(0)
 
 
@@ -36,9 +38,8 @@ def made(network: Any) -> AsyncStream:
     return AsyncStream(network, httpcore)
 
 
-def test_tiny_chunks_are_handed_over_in_pieces(run: Run) -> None:
-    """Nothing is lost, other tasks have a turn before each piece, and the connection is not idle before the last."""
-    stream = made(Network(CHUNKS))
+def turns_during(run: Run, reading: Callable[[], Awaitable[None]]) -> int:
+    """Return how often another task of the loop ran while `reading` did."""
     turns = 0
 
     async def count() -> None:
@@ -47,19 +48,31 @@ def test_tiny_chunks_are_handed_over_in_pieces(run: Run) -> None:
             await anyio.lowlevel.checkpoint()
             turns += 1
 
-    async def main() -> bytes:
+    async def main() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(count)
-            received = await stream.read(65_536)
-            while len(received) < len(CHUNKS):
-                piece = await stream.read(65_536)
-                assert len(piece) <= 1024
-                received += piece
+            await reading()
             tasks.cancel_scope.cancel()
-        return received
 
-    assert run(main) == CHUNKS
-    assert turns >= 40
+    run(main)
+    return turns
+
+
+def test_tiny_chunks_are_handed_over_in_pieces(run: Run) -> None:
+    """Nothing is lost, other tasks have a turn before each piece, and the connection is not idle before the last."""
+    stream = made(Network(CHUNKS))
+    received = b""
+
+    async def reading() -> None:
+        nonlocal received
+        received = await stream.read(65_536)
+        while len(received) < len(CHUNKS):
+            piece = await stream.read(65_536)
+            assert len(piece) <= 1024
+            received += piece
+
+    assert turns_during(run, reading) >= 40
+    assert received == CHUNKS
 
 
 def test_a_cancellation_arrives_between_two_pieces(run: Run) -> None:
@@ -91,26 +104,17 @@ def test_a_deadline_that_has_passed_is_noticed_without_waiting(run: Run) -> None
     assert attempt.stage is Stage.HEADERS  # the request was sent, so it is a read timeout
 
 
-def test_other_tasks_run_while_data_that_takes_long_keeps_coming(run: Run) -> None:
+def test_other_tasks_run_while_data_that_takes_long_keeps_coming(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small TLS records are such data: anyio returns one at each read, without waiting."""
-    stream = made(Network(*[b"x"] * 5, seconds=0.02))
-    turns = 0
+    clock = FakeClock()
+    monkeypatch.setattr("core.http.httpx_driver.async_stream.time", SimpleNamespace(monotonic=clock))
+    stream = made(Network(*[b"x"] * 5, busy=lambda: clock.advance(0.02)))
 
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            await anyio.lowlevel.checkpoint()
-            turns += 1
+    async def reading() -> None:
+        for _ in range(5):
+            await stream.read(65_536)
 
-    async def main() -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(count)
-            for _ in range(5):
-                await stream.read(65_536)
-            tasks.cancel_scope.cancel()
-
-    run(main)
-    assert turns >= 2
+    assert turns_during(run, reading) >= 2
 
 
 def test_other_data_is_handed_over_whole(run: Run) -> None:

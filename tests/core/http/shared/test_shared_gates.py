@@ -128,20 +128,25 @@ def test_a_probe_at_the_gate_that_takes_its_time_is_not_given_up(fleet: Fleet) -
     assert second.probe() is not None
 
 
+def probe_in_vain(fleet: Fleet, *, winner: Process, loser: Process) -> None:
+    """Let `winner` send the probe of the gate, which is limited again, while `loser` waits for it."""
+    probe = winner.probe()
+    assert probe is not None
+    call, _ = loser.begin()
+    loser.shared.step()
+    assert call.begin() == Wait(1.0)
+    call.cancel()
+    probe.end(answer(429, Retry_After="7200"))
+    for process in (winner, loser):
+        process.exchange()
+    fleet.wall.advance(HOUR)
+
+
 def test_after_three_lost_elections_at_the_gate_a_process_probes(fleet: Fleet) -> None:
     """As at a breaker: after three probes of other processes, a process sends the fourth without an election."""
     first, second = told_to_wait_for_two_hours(fleet)
     for _ in range(3):
-        probe = first.probe()
-        assert probe is not None
-        call, _ = second.begin()
-        second.shared.step()
-        assert call.begin() == Wait(1.0)
-        call.cancel()
-        probe.end(answer(429, Retry_After="7200"))
-        for process in (first, second):
-            process.exchange()
-        fleet.wall.advance(HOUR)
+        probe_in_vain(fleet, winner=first, loser=second)
     call, step = second.begin()
     assert isinstance(step, Send)
     call.end(answer(429, Retry_After="7200"))
@@ -154,16 +159,7 @@ def test_a_won_election_resets_the_count_of_lost_ones(fleet: Fleet) -> None:
     """Only a process that lost three elections in a row sends a probe without having won one."""
     first, second = told_to_wait_for_two_hours(fleet)
     for winner, loser in ((first, second), (first, second), (second, first), (first, second)):
-        probe = winner.probe()
-        assert probe is not None
-        call, _ = loser.begin()
-        loser.shared.step()
-        assert call.begin() == Wait(1.0)
-        call.cancel()
-        probe.end(answer(429, Retry_After="7200"))
-        for process in (winner, loser):
-            process.exchange()
-        fleet.wall.advance(HOUR)
+        probe_in_vain(fleet, winner=winner, loser=loser)
     assert second.begin()[1] == Wait(0.1)
 
 
