@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from package.models import Category, Package, PackageExample, SourceStatus, Version
+from package.safe_links import is_web_address, link
 from package.sources.fields import model_field
-from package.web_addresses import is_web_address, link
 
 
 class JSONOrDefault(forms.JSONField):

@@ -12,8 +12,8 @@ from django.utils.module_loading import import_string
 from django.utils.timesince import timesince
 
 from core.utils import PackageStatus
-from package.sources.project_names import pypi_name
-from package.sources.results import FetchResult
+from package.sources.fetch_results import FetchResult
+from package.sources.pypi_names import pypi_name
 
 
 class TimestampedModel(models.Model):

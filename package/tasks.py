@@ -19,18 +19,19 @@ from django.utils import timezone
 
 from core.http import observe
 from core.http.django import batch_job_metrics
-from package.jobs import claims, deaths, dispatch
-from package.jobs.deaths import Treatment
+from package.jobs import claims, crash_isolation, dispatch
+from package.jobs.crash_isolation import Treatment
 from package.jobs.due import due, parts_due
+from package.jobs.fallback import count_fallback
 from package.jobs.fetching import LONGEST, Work
-from package.jobs.leftovers import leave_alone
 from package.jobs.pauses import Pauses, was_asked
-from package.jobs.refresh_one import sessions, tell_of_fallback
 from package.jobs.storing import store
+from package.jobs.unfetched import leave_alone
 from package.models import Claim, Package
-from package.sources import registry
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome
+from package.sources import package_parts
+from package.sources.fetch_results import FetchOutcome
+from package.sources.package_parts import Part
+from package.sources.sessions import sessions
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +99,9 @@ def _fetch_claimed(owner: str, package_id: int, source: str, tries: int) -> None
         claims.release([claim])
         return
     rows = [row for row in package.sources.all() if row.source == source]
-    if deaths.treatment(ticket.deaths, rows) is Treatment.POSTPONED:
+    if crash_isolation.treatment(ticket.deaths, rows) is Treatment.POSTPONED:
         work = Work(package, parts, claim=claim)
-        deaths.put_off(work, sessions())
+        crash_isolation.put_off(work, sessions())
         store([work], owner)
         return
     pause, at = _pauses().of(parts[0]), _awaited(ticket)
@@ -111,7 +112,7 @@ def _fetch_claimed(owner: str, package_id: int, source: str, tries: int) -> None
         send(package_id, source, tries, eta=at)
     elif pause is not None:
         for result in leave_alone(ticket, parts, pause):
-            tell_of_fallback(result)
+            count_fallback(result)
 
 
 def _fetch(package: Package, parts: list[Part], ticket: Claim, tries: int) -> None:
@@ -131,7 +132,7 @@ def _fetch(package: Package, parts: list[Part], ticket: Claim, tries: int) -> No
         send(package.pk, ticket.source, tries + any(map(was_asked, left)), eta=at)
         return
     for result in work.results:
-        tell_of_fallback(result)
+        count_fallback(result)
 
 
 def _wanted(package: Package, ticket: Claim) -> list[Part]:
@@ -145,7 +146,7 @@ def _wanted(package: Package, ticket: Claim) -> list[Part]:
     tried = any(row.source == ticket.source and _is_since(row.last_attempt, since) for row in rows.values())
     due = {(part.source, part.name) for part in parts_due(package, everything=ticket.everything)}
     wanted = []
-    for part in registry.parts_of(package):
+    for part in package_parts.parts_of(package):
         key = (part.source, part.name)
         row = rows.get(key)
         # Parts that were not requested because another part failed count as tried too.

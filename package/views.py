@@ -8,9 +8,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from core.http import WEB_REQUEST
-from package.jobs.refresh_one import refresh_one, tell_of_fallback
+from package.jobs.fallback import count_fallback
+from package.jobs.refresh_one import refresh_one
 from package.models import Package
-from package.sources.results import GOOD
+from package.sources.fetch_results import GOOD
 from package.sources.sessions import Sessions
 
 _sessions = Sessions.made(WEB_REQUEST)
@@ -39,7 +40,7 @@ def fetch_package(request: HttpRequest, slug: str) -> HttpResponse:
     with _sessions.within(_PATIENCE):
         results = refresh_one(package, _sessions, again=True)
     for result in results:
-        tell_of_fallback(result)
+        count_fallback(result)
         if result.outcome in GOOD:
             messages.success(request, str(result))
         else:

@@ -15,7 +15,7 @@ from package.jobs.claims import LEASE
 from package.jobs.fetching import LONGEST
 from package.models import Package
 from package.repos import base
-from package.sources import pypi, pypistats, registry
+from package.sources import package_parts, pypi, pypistats
 from tests.deployment import WORKERS, services
 
 URLS = {
@@ -47,7 +47,7 @@ def listened_to() -> list[str]:
 
 def test_every_source_has_a_queue_with_a_worker() -> None:
     """Each source has a queue, and each queue has one kind of worker."""
-    own = {pypi.SOURCE, pypistats.SOURCE, registry.NOWHERE} | kinds()
+    own = {pypi.SOURCE, pypistats.SOURCE, package_parts.NOWHERE} | kinds()
     assert sorted(listened_to()) == sorted({*own, settings.CELERY_TASK_DEFAULT_QUEUE})
 
 
@@ -55,7 +55,7 @@ def test_every_source_has_a_queue_with_a_worker() -> None:
 def test_every_package_is_queued_for_a_worker(host: str) -> None:
     """Packages of every host, and without a repository, are queued for a worker."""
     package = Package(slug="a", pypi_url="a", repo_url=URLS[host], repo_host="forgejo" if host == "forgejo" else "")
-    queues = {part.source for part in registry.parts_of(package)}
+    queues = {part.source for part in package_parts.parts_of(package)}
     assert queues == {"pypi", "pypistats", host}
     assert queues <= set(listened_to())
 

@@ -4,12 +4,13 @@ A run over packages is in `run`. It uses these modules:
 
 - `due` decides which packages and parts are refreshed;
 - `lanes` has a queue for each upstream, and `pauses` determines until when an upstream is paused;
-- `claiming`, `claims` and `deaths`: a source of a package is claimed in the database before it is fetched;
-- `workers` has the threads, and `fetching` fetches in them;
-- `storing`, `ledger` and `fetch_fields` store the results;
-- `fetch_again` decides what is fetched again in the same run, and `leftovers` records what is left for the next run;
-- `summary` has the figures of the run.
+- `claimer` and `claims`: a source of a package is claimed in the database before it is fetched;
+- `crash_isolation` decides how a source is fetched whose fetch may have killed its process;
+- `worker_pool` has the threads, and `fetching` fetches in them;
+- `storing`, `source_status` and `fetch_fields` store the results;
+- `fetch_again` decides what is fetched again in the same run, and `unfetched` records what is left for the next run;
+- `summary` has the figures of the run, and `fallback` counts where stored data is shown instead of new data.
 
 `refresh_one` refreshes one package immediately, and `dispatch` queues packages for the Celery workers. The other jobs
-are `example_checks` and `repository_cleanup`. All runs use `run_base` and `stopper`.
+are `example_checks` and `repository_cleanup`, which process `row_by_row`. All runs use `run_summary` and `stopper`.
 """

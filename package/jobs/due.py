@@ -9,8 +9,8 @@ from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from package.models import Package
-from package.sources import registry
-from package.sources.registry import Part
+from package.sources import package_parts
+from package.sources.package_parts import Part
 
 
 def due(now: datetime | None = None) -> QuerySet[Package]:
@@ -43,7 +43,7 @@ def parts_due(package: Package, *, everything: bool) -> list[Part]:
 
     :param everything: whether to return all parts.
     """
-    parts = registry.parts_of(package)
+    parts = package_parts.parts_of(package)
     if everything:
         return parts
     now = timezone.now()

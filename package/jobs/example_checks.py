@@ -23,7 +23,8 @@ from core.http import BlockedAddress, CircuitOpen, RateLimited, ResilientSession
 from core.http.django.batch_job_metrics import ItemOutcome
 from core.http.origin import origin_of
 from core.http.wire import redaction
-from package.jobs.run_base import RunSummary, each, printable
+from package.jobs.row_by_row import each
+from package.jobs.run_summary import RunSummary, printable
 from package.jobs.stopper import Stopped, Stopper
 from package.models import PackageExample
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from package.jobs.pauses import was_asked
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.fetch_results import FetchOutcome, FetchResult
 
 MOST_FETCHES = 6
 """Maximum number of times that a part is fetched in a run."""

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Any
 
 from package.models import Package, SourceStatus
-from package.sources.results import GOOD, FetchOutcome, FetchResult
+from package.sources.fetch_results import GOOD, FetchOutcome, FetchResult
 
 FETCH_FIELDS = ("next_due", "last_fetched", "last_exception", "last_exception_at", "last_exception_count")
 _ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}

@@ -9,16 +9,16 @@ from dataclasses import replace
 from django.utils import timezone
 
 from core.http.outcome import Rejection
-from package.jobs import ledger
+from package.jobs import source_status
 from package.jobs.stopper import Stopped
 from package.models import Package, SourceStatus
 from package.repos import NotARepository, get_repo_for_repo_url
 from package.repos.address import shown
 from package.sources.client import Client
 from package.sources.errors import AskError, Gone, LeftAlone, NotModified, NotOffered, NotReady
+from package.sources.fetch_results import GOOD, FetchOutcome, FetchResult
 from package.sources.fields import Reading
-from package.sources.registry import Part, address_of
-from package.sources.results import GOOD, FetchOutcome, FetchResult
+from package.sources.package_parts import Part, address_of
 from package.sources.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class Work:
         result = FetchResult(part.source, FetchOutcome.FAILED, part.name, upstream=upstream, stored=stored)
         if part.source in self._gone:
             result = replace(result, outcome=FetchOutcome.NOT_FOUND)
-            ledger.record(row, result, client, self.now, again=self._again, asked=False)
+            source_status.record(row, result, client, self.now, again=self._again, asked=False)
             return
         known = self._silent.get(part.source)  # the source would not respond to this request either
         if known is None and part.source in self._alone and _is_left_alone(self._alone[part.source]):
@@ -138,7 +138,7 @@ class Work:
                 self.touched.discard((part.source, part.name))
                 raise
             error = f"the run ended before an attempt succeeded: {exc}"
-            result = replace(result, error=error, reason=ledger.STOPPED, reached=False)
+            result = replace(result, error=error, reason=source_status.STOPPED, reached=False)
             self._note(part, row, client, result, again=True)
             row.next_due = self.now
             raise
@@ -176,7 +176,7 @@ class Work:
         self, part: Part, row: SourceStatus, client: Client, result: FetchResult, *, again: bool, asked: bool = True
     ) -> None:
         self.results.append(result)
-        ledger.record(row, result, client, self.now, again=again, asked=asked)
+        source_status.record(row, result, client, self.now, again=again, asked=asked)
         if result.outcome is FetchOutcome.NOT_FOUND and part.missing_since:
             self._gone.add(part.source)
             if getattr(self.package, part.missing_since) is None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Protocol
 
 from package.jobs.pauses import Pause
-from package.sources.results import FetchResult
+from package.sources.fetch_results import FetchResult
+from package.sources.package_parts import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class Unit:
     """The results of the last fetch in this run; empty: there was none."""
     told: bool = False
     """Whether the unit was put aside, and this was reported. Its package is reported without waiting for the unit."""
+
+    def among(self, parts: Iterable[Part]) -> list[Part]:
+        """Return those of `parts`, the parts of a package, that belong to this unit.
+
+        The list is empty if the address of the package has changed.
+        """
+        return [
+            part for part in parts if (part.source, part.key) == (self.source, self.key) and part.name in self.parts
+        ]
 
 
 class Upstreams(Protocol):

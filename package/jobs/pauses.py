@@ -13,8 +13,8 @@ from typing import NamedTuple
 from core.http import process
 from core.http.events import OTHER, Event, QuotaSeen
 from core.http.outcome import Rejection
-from package.sources.registry import NOWHERE, Part
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.fetch_results import FetchOutcome, FetchResult
+from package.sources.package_parts import NOWHERE, Part
 
 RESERVE = 0.1
 """Fraction of a quota that is reserved for visitors."""

@@ -20,7 +20,8 @@ from django.utils import timezone
 from core.http import process
 from core.http.django.batch_job_metrics import ItemOutcome
 from core.http.wire import redaction
-from package.jobs.run_base import RunSummary, each, printable
+from package.jobs.row_by_row import each
+from package.jobs.run_summary import RunSummary, printable
 from package.jobs.stopper import Stopped, Stopper
 from package.models import Package
 from package.repos.address import NotARepository, split

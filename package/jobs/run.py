@@ -17,24 +17,23 @@ from itertools import islice
 from django.db import InterfaceError, OperationalError, connection
 
 from core.http import observe, process
-from package.jobs import claims, deaths
-from package.jobs.claiming import Claimer, Task, read
-from package.jobs.deaths import Treatment
+from package.jobs import claims, crash_isolation
+from package.jobs.claimer import Claimer, Task, read
+from package.jobs.crash_isolation import Treatment
 from package.jobs.due import parts_due
 from package.jobs.fetch_again import comes_again, pause_before, waits
 from package.jobs.fetching import LONGEST
 from package.jobs.lanes import Lanes, Unit
-from package.jobs.leftovers import leave
 from package.jobs.pauses import Pause, Pauses, is_suspect, was_asked
-from package.jobs.refresh_one import nothing_to_ask
 from package.jobs.stopper import Stopped, Stopper
-from package.jobs.storing import store
+from package.jobs.storing import store, store_without_sources
 from package.jobs.summary import Summary
-from package.jobs.workers import WorkerPool
+from package.jobs.unfetched import leave
+from package.jobs.worker_pool import WorkerPool
 from package.models import Package, SourceStatus
-from package.sources import registry
-from package.sources.registry import Part
-from package.sources.results import GOOD, FetchOutcome, FetchResult
+from package.sources import package_parts
+from package.sources.fetch_results import GOOD, FetchOutcome, FetchResult
+from package.sources.package_parts import Part
 from package.sources.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -215,7 +214,7 @@ class Run:
             by_source.setdefault((part.source, part.key), []).append(part)
         self._in_hand[package.pk] = _InHand(package, max(len(by_source), 1))
         if not by_source:
-            results = [] if registry.parts_of(package) else [nothing_to_ask(package)]
+            results = [] if package_parts.parts_of(package) else [store_without_sources(package)]
             for result in results:
                 self.summary.count(result)
             self._had_its_turn(package.pk, results)
@@ -277,7 +276,7 @@ class Run:
             return
         claimed = self._claimer.claim(units, Treatment.POSTPONED)
         for task in claimed.tasks:
-            deaths.put_off(task.work, self._sessions)
+            crash_isolation.put_off(task.work, self._sessions)
         store([task.work for task in claimed.tasks], self._claimer.owner)
         for task in claimed.tasks:
             self._count_unasked(task.unit, task.work.results)

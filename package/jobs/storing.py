@@ -10,13 +10,13 @@ from dataclasses import replace
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from package.jobs import claims, fetch_fields, ledger
+from package.jobs import claims, fetch_fields, source_status
 from package.jobs.fetch_fields import FETCH_FIELDS
 from package.jobs.fetching import Work
 from package.models import Package, SourceStatus
-from package.sources import registry
+from package.sources import package_parts
+from package.sources.fetch_results import FetchOutcome, FetchResult
 from package.sources.fields import Reading
-from package.sources.results import FetchOutcome, FetchResult
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,15 @@ def store(works: Sequence[Work], owner: str = "", end: Callable[[Iterable[int]],
     except Exception:  # noqa: BLE001 - logged for each work separately, below
         for work in works:
             _store_alone(work, owner, end)
+
+
+def store_without_sources(package: Package) -> FetchResult:
+    """Move a package without sources to the end of the queue, and clear its last error. Returns the result."""
+    package.next_due = timezone.now() + source_status.FRESH
+    package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
+    values = {name: getattr(package, name) for name in FETCH_FIELDS}
+    Package.objects.filter(pk=package.pk).update(**values, modified=timezone.now())  # it may have been deleted
+    return FetchResult("pypi", FetchOutcome.SKIPPED, error="has no PyPI name and no repository")
 
 
 def _store_alone(work: Work, owner: str, end: Callable[[Iterable[int]], None]) -> None:
@@ -105,7 +114,7 @@ class _Batch:
                 _put_off(work, "was deleted meanwhile")
             elif work.claim is not None and work.claim not in self._held:
                 _put_off(work, "another run took it over")
-            elif any(registry.address_of(package, source) != before for source, before in work.addresses.items()):
+            elif any(package_parts.address_of(package, source) != before for source, before in work.addresses.items()):
                 _put_off(work, "its address was changed meanwhile")
             else:
                 kept += self._store(work, package)
@@ -126,7 +135,7 @@ class _Batch:
             setattr(package, name, getattr(work.package, name))
         rows = self._rows[package.pk]
         rows.update({key: work.rows[key] for key in work.touched})
-        expected = [(part.source, part.name) for part in registry.parts_of(package)]
+        expected = [(part.source, part.name) for part in package_parts.parts_of(package)]
         if stale := [rows.pop(key).pk for key in rows.keys() - set(expected)]:  # rows of a previous address
             SourceStatus.objects.filter(pk__in=stale).delete()
         for name, value in fetch_fields.after(
@@ -178,4 +187,4 @@ def _refused(work: Work, index: int, error: str) -> None:
     row.outcome, row.error, row.reason = FetchOutcome.FAILED.value, error, _REASON
     row.validators, row.memory, row.last_success = {}, {}, result.stored
     row.failures = work.failures.get((result.source, result.part), 0) + 1
-    row.next_due = ledger.next_due(FetchOutcome.FAILED, row.failures, work.now)
+    row.next_due = source_status.next_due(FetchOutcome.FAILED, row.failures, work.now)

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from core.http.django.batch_job_metrics import ItemOutcome
-from package.jobs.refresh_one import tell_of_fallback
-from package.jobs.run_base import RunSummary
-from package.sources.results import FetchOutcome, FetchResult
+from package.jobs.fallback import count_fallback
+from package.jobs.run_summary import RunSummary
+from package.sources.fetch_results import FetchOutcome, FetchResult
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Summary(RunSummary):
         self.unreachable += alone or not result.reached or result.reason == "unexpected"
         if alone:
             self.left_alone.setdefault(result.source, Left()).add(result)
-        tell_of_fallback(result)
+        count_fallback(result)
 
     @property
     def items(self) -> Mapping[ItemOutcome, int]:

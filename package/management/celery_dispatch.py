@@ -22,7 +22,7 @@ from package.jobs import dispatch
 from package.jobs.stopper import Stopped, Stopper
 from package.jobs.summary import Left
 from package.models import SourceStatus
-from package.sources.results import FetchOutcome
+from package.sources.fetch_results import FetchOutcome
 
 logger = logging.getLogger(__name__)
 LOOK = 1.0

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 
 from package.models import Package
 from package.repos.address import Address, NotARepository, split
+from package.sources.api_server import Server
 from package.sources.client import Client
 from package.sources.fields import BadField, Json, Malformed, Reading, can_be_right, count_of, get, text_of, time_at
-from package.sources.server import Server
 
 __all__ = ["Address", "NotARepository", "Repository", "split"]
 

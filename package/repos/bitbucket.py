@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 from django.conf import settings
 
 from package.repos.base import Address, Repository
-from package.repos.commits import Commit, History, commits_in, recall, remember
+from package.repos.commit_history import Commit, History, commits_in, recall, remember
 from package.repos.refusals import Concern, Refusal, Refusals, statuses, token_refused
+from package.sources.api_server import Server
 from package.sources.client import Client
 from package.sources.errors import Gone, Unusable
 from package.sources.fields import BadField, Reading, count, count_of, date, get, text_at, text_of, time_at
-from package.sources.server import Server
 
 WEB = "https://bitbucket.org"
 _PAGES = 20

@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Self
 from django.conf import settings
 
 from package.repos.base import Address, Repository, take_archived
-from package.repos.commits import Commit, counted, recent
+from package.repos.commit_history import Commit, counted, recent
 from package.repos.refusals import Concern, Refusal, Refusals, statuses, token_refused
+from package.sources.api_server import Server
 from package.sources.client import Answer, Client
 from package.sources.errors import Gone, Unusable
 from package.sources.fields import Reading, date_of, inside, text_at, time_at
-from package.sources.server import Server
 
 _WEB = "https://codeberg.org"
 _BRIEF = {"stat": "false", "verification": "false", "files": "false"}

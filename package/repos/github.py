@@ -10,11 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 from django.conf import settings
 
 from package.repos.base import Address, Repository, take_archived
-from package.repos.commits import WEEKS, counted, names_in
+from package.repos.commit_history import WEEKS, counted, names_in
 from package.repos.github_refusals import REFUSALS
+from package.sources.api_server import Server
 from package.sources.client import Answer, Client
 from package.sources.fields import BadField, Json, Reading, count, date_of, get, inside
-from package.sources.server import Server
 
 WEB = "https://github.com"
 _VERSION = {"X-GitHub-Api-Version": "2022-11-28"}

@@ -12,12 +12,12 @@ from urllib.parse import quote, urlsplit
 from django.conf import settings
 
 from package.repos.base import Address, Repository, take_archived
-from package.repos.commits import Commit, names_in, recent
+from package.repos.commit_history import Commit, names_in, recent
 from package.repos.gitlab_refusals import REFUSALS
+from package.sources.api_server import Server
 from package.sources.client import Answer, Client
 from package.sources.errors import Gone
 from package.sources.fields import Reading, count_of, date_of, inside, text_at, time_at
-from package.sources.server import Server
 
 WEB = "https://gitlab.com"
 _PAGES = 2

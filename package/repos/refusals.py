@@ -21,9 +21,9 @@ from core.http import Verdict
 from core.http.engine.rate_limit_gate import MAX_CLOSED
 from core.http.engine.rate_limit_headers import longest, quota, retry_after, server_time
 from core.http.verdict import MOST_BODY_BYTES
-from package.sources.credentials import asking_with_token
+from package.sources.api_server import Server
+from package.sources.auth import asking_with_token
 from package.sources.errors import AskError, Gone, LeftAlone, NotOffered, TokenUnwelcome, Unusable
-from package.sources.server import Server
 
 MINUTE, HOUR = 60.0, 3600.0
 _EXPLAINING = ("message", "error", "error_description", "documentation_url", "detail")

@@ -17,7 +17,8 @@ import requests
 from core.http import CircuitOpen, DeadlineExceeded, RateLimited, ResponseTooLarge, process
 from core.http.origin import origin_of
 from core.http.outcome import Attempt, Result
-from package.sources.credentials import Credentials, sending
+from package.sources.api_server import Server
+from package.sources.auth import Credentials, sending
 from package.sources.error_answers import error_of, not_sent
 from package.sources.errors import (
     NO_TIME,
@@ -29,8 +30,7 @@ from package.sources.errors import (
     Unreachable,
     Unusable,
 )
-from package.sources.links import resolve
-from package.sources.server import Server
+from package.sources.url_resolution import resolve
 
 READING = 2
 """Version of the code that reads responses. Increase it when that code changes. Then stored validators are ignored, so

@@ -13,8 +13,8 @@ import requests
 from core.http import CircuitOpen, RateLimited, process
 from core.http.engine.rate_limit_gate import DEFAULT_WHY, MAX_CLOSED
 from core.http.outcome import Attempt, Rejection
+from package.sources.api_server import Server
 from package.sources.errors import AskError, Gone, LeftAlone, NotReady, Unreachable, Unusable
-from package.sources.server import Server
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from django.db import models
 from django.utils import timezone
 
 from package.models import Package
-from package.sources.results import SkippedField
+from package.sources.fetch_results import SkippedField
 
 Json: TypeAlias = Mapping[str, Any]
 _LARGEST = 2**31 - 1

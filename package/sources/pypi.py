@@ -5,8 +5,8 @@ from __future__ import annotations
 from package.repos.address import shown
 from package.sources.client import Client
 from package.sources.errors import Gone, Unusable
-from package.sources.project_names import check_name
 from package.sources.pypi_fields import ProjectReading, read_project
+from package.sources.pypi_names import check_name
 
 SOURCE = "pypi"
 

@@ -15,7 +15,7 @@ from packaging.version import Version as ParsedVersion
 from core.utils import status_choices_switch
 from package.models import Package, Version
 from package.sources.fields import KEEP, BadField, Json, Reading, date, get, model_field, text
-from package.sources.python_versions import allows_python3, specifiers_in
+from package.sources.requires_python import allows_python3, specifiers_in
 
 _PYTHON_3 = "Programming Language :: Python :: 3"
 _PYTHON_2 = "Programming Language :: Python :: 2"

@@ -8,7 +8,7 @@ from django.db import models
 
 from package.sources.client import Client
 from package.sources.fields import BadField, Reading, count_of
-from package.sources.project_names import check_name
+from package.sources.pypi_names import check_name
 
 SOURCE = "pypistats"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Self
 
 from core.http import Policy, ResilientSession
 from package.models import SourceStatus
+from package.sources.api_server import Server
+from package.sources.auth import ApiSession
 from package.sources.client import Client
-from package.sources.credentials import ApiSession
-from package.sources.server import Server
 
 TOKEN = "token"  # noqa: S105 - a name, not a token
 """The partition in `core.http` of calls with a token, which have their own quota. Other calls have the partition ""."""
@@ -69,3 +69,7 @@ class Sessions:
     @property
     def _all(self) -> tuple[ResilientSession, ...]:
         return self.trusted, self.with_token, self.untrusted
+
+
+sessions = cache(Sessions)
+"""Returns the sessions of the process. The first call creates them."""

@@ -1,6 +1,6 @@
 from django import template
 
-from package.web_addresses import link
+from package.safe_links import link
 
 register = template.Library()
 register.filter(link)

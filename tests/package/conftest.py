@@ -17,13 +17,13 @@ import responses as responses_library
 from django.db import connections
 
 from package.models import Category, Package
-from package.sources import registry
+from package.sources import package_parts
+from package.sources.api_server import Server
 from package.sources.client import Client
 from package.sources.errors import LeftAlone, Unreachable
+from package.sources.fetch_results import FetchResult
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchResult
-from package.sources.server import Server
+from package.sources.package_parts import Part
 from tests.upstreams.pypi import project
 
 MakePackage = Callable[..., Package]
@@ -109,7 +109,7 @@ def stub(
 def parts(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
     """Return the list of the parts of every package: empty until a test adds its own parts."""
     own: list[Part] = []
-    monkeypatch.setattr(registry, "parts_of", lambda _: list(own))
+    monkeypatch.setattr(package_parts, "parts_of", lambda _: list(own))
     return own
 
 

@@ -14,9 +14,9 @@ from prometheus_client import REGISTRY
 from core.http.testing import OutboundHTTP
 from package.models import Package, SourceStatus
 from package.sources.client import Client as AskingClient
+from package.sources.fetch_results import SkippedField
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import SkippedField
+from package.sources.package_parts import Part
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.upstreams.pypi import project
 

@@ -18,7 +18,7 @@ from package.jobs.summary import Summary
 from package.management import long_command
 from package.management.celery_dispatch import BrokerAway, Queued, enqueue
 from package.models import Package
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.fetch_results import FetchOutcome, FetchResult
 
 WORKERS = 32
 """Default number of threads. With more threads, most would wait, because the settings limit the requests per source."""

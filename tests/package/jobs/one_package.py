@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from package.models import Package, SourceStatus
 from package.sources.errors import Gone, Unreachable, Unusable
+from package.sources.fetch_results import FetchResult
 from package.sources.fields import Reading
-from package.sources.results import FetchResult
 
 DOWN = Unreachable("The stub answered HTTP 503", "http_5xx")
 BROKEN = Unusable("The stub answered HTTP 400", "other")

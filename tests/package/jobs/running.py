@@ -19,7 +19,7 @@ from package.jobs.stopper import Stopper
 from package.jobs.summary import Summary
 from package.models import Package, SourceStatus
 from package.sources.client import READING
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.fetch_results import FetchOutcome, FetchResult
 from tests.upstreams.pypi import project
 
 NOW = timezone.now()

@@ -15,7 +15,7 @@ import pytest
 from django.utils import timezone
 
 from package.models import Package
-from package.sources.registry import parts_of
+from package.sources.package_parts import parts_of
 from tests.servers.celery import beat, worker
 from tests.servers.common import wait_until
 from tests.servers.postgresql import PostgreSQL, running_postgresql

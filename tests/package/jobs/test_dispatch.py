@@ -13,7 +13,7 @@ from package.jobs import claims, dispatch
 from package.jobs.dispatch import RESEND
 from package.models import Claim, Package, SourceStatus
 from package.sources.fields import Reading
-from package.sources.registry import Part
+from package.sources.package_parts import Part
 from tests.package.conftest import MakePackage, at_once, stub
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.http.outcome import Rejection
 from package.jobs.fetch_again import MOST_FETCHES, comes_again, pause_before, waits
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.fetch_results import FetchOutcome, FetchResult
 
 LATER, EARLIER = datetime.now(UTC) + timedelta(days=9), datetime.now(UTC) - timedelta(days=9)
 FAILED, LEFT_ALONE = FetchOutcome.FAILED, FetchOutcome.LEFT_ALONE

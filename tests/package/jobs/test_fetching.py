@@ -14,9 +14,9 @@ from package.jobs.stopper import Stopped
 from package.models import Package, SourceStatus
 from package.sources.client import Client
 from package.sources.errors import LeftAlone
+from package.sources.fetch_results import FetchOutcome
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome
+from package.sources.package_parts import Part
 from tests.package.conftest import stub
 
 LEFT_ALONE, UPDATED = FetchOutcome.LEFT_ALONE, FetchOutcome.UPDATED

@@ -10,11 +10,11 @@ from django.utils import timezone
 
 from package import tasks
 from package.jobs import dispatch
-from package.jobs.ledger import FRESH
+from package.jobs.source_status import FRESH
 from package.models import Claim, Package, SourceStatus
 from package.sources.errors import NotReady
 from package.sources.fields import Reading
-from package.sources.registry import Part
+from package.sources.package_parts import Part
 from tests.package.conftest import stub
 
 Sent = list[tuple[int, str, int, datetime | None]]

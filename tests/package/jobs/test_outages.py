@@ -20,11 +20,11 @@ from package.jobs.run import run
 from package.jobs.stopper import Stopper
 from package.jobs.summary import Summary
 from package.models import Category, Package, SourceStatus
+from package.sources.api_server import Server
 from package.sources.client import Client
+from package.sources.fetch_results import GOOD, FetchOutcome
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import GOOD, FetchOutcome
-from package.sources.server import Server
+from package.sources.package_parts import Part
 from tests.upstreams.faults import Half, Status
 from tests.upstreams.server import Upstreams, serving
 from tests.upstreams.world import World
@@ -202,7 +202,7 @@ def test_one_server_does_not_make_the_run_its_own(
 
     responses.add_callback("GET", "https://stub.test/x", callback=slow)
     part = Part("stub", "", Server("The stub", "https://stub.test"), ask)
-    monkeypatch.setattr("package.sources.registry.parts_of", lambda _: [part])
+    monkeypatch.setattr("package.sources.package_parts.parts_of", lambda _: [part])
     package = Package.objects.create(title="x", slug="x", category=category)
     run([package.pk], Stopper(time_budget=125), lambda *_: None)
     assert outbound_http.clock.now < 140

@@ -18,10 +18,10 @@ from core.http.origin import origin_of
 from core.http.outcome import Quota
 from core.http.testing import OutboundHTTP
 from package.jobs.pauses import RESERVE, Pauses, is_suspect, was_asked
+from package.sources.api_server import Server
+from package.sources.fetch_results import FetchOutcome, FetchResult
 from package.sources.fields import Reading
-from package.sources.registry import NOWHERE, TOKEN, Part
-from package.sources.results import FetchOutcome, FetchResult
-from package.sources.server import Server
+from package.sources.package_parts import NOWHERE, TOKEN, Part
 from tests.package.conftest import stub
 
 PYPI = stub("", Reading(), source="pypi", api="https://pypi.test")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from package.jobs.ledger import FRESH
 from package.jobs.refresh_one import refresh_one
+from package.jobs.source_status import FRESH
 from package.models import Package
 from package.sources.client import Client
+from package.sources.fetch_results import FetchOutcome
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome
+from package.sources.package_parts import Part
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.package.jobs.one_package import BROKEN, forks, ledger, outcomes, reloaded, watchers
 

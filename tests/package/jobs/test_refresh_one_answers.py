@@ -11,16 +11,17 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from package.jobs import fetching
-from package.jobs.ledger import FRESH
-from package.jobs.refresh_one import refresh_one, tell_of_fallback
+from package.jobs.fallback import count_fallback
+from package.jobs.refresh_one import refresh_one
+from package.jobs.source_status import FRESH
 from package.jobs.stopper import Stopped
 from package.models import Package, SourceStatus
 from package.repos.base import NotARepository
 from package.sources.client import Client
 from package.sources.errors import NotModified
+from package.sources.fetch_results import FetchOutcome, FetchResult
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.package_parts import Part
 from tests.package.conftest import CannedPyPI, MakePackage, of, stub
 from tests.package.jobs.one_package import DOWN, GONE, forks, ledger, outcomes, reloaded, watchers
 from tests.upstreams.pypi import project
@@ -256,7 +257,7 @@ class TestConditional:
 
 
 class TestFallback:
-    """tell_of_fallback: stored data replaces an answer."""
+    """count_fallback: stored data replaces an answer."""
 
     @pytest.mark.parametrize(
         ("result", "served"),
@@ -275,7 +276,7 @@ class TestFallback:
     def test_is_counted_where_there_is_something_stored(self, result: dict[str, Any], served: int) -> None:
         """A fallback counts if a source was not asked or did not answer, and data of it is stored."""
         before = fallbacks()
-        tell_of_fallback(FetchResult("pypi", **{"upstream": "pypi", "stored": timezone.now(), **result}))
+        count_fallback(FetchResult("pypi", **{"upstream": "pypi", "stored": timezone.now(), **result}))
         assert fallbacks() - before == served
 
     def test_is_known_to_who_refreshes(self, package: Package, pypi: CannedPyPI) -> None:

@@ -13,10 +13,10 @@ from django.utils import timezone
 from package.jobs.refresh_one import refresh_one
 from package.models import Package, SourceStatus, Version
 from package.sources.client import Client
+from package.sources.fetch_results import FetchOutcome, FetchResult
 from package.sources.fields import Reading
+from package.sources.package_parts import Part
 from package.sources.pypi_fields import ProjectReading
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome, FetchResult
 from tests.package.conftest import CannedPyPI, of, stub
 from tests.package.jobs.one_package import BROKEN, forks, ledger, outcomes, reloaded, watchers
 from tests.upstreams.pypi import project

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from package.jobs.refresh_one import refresh_one
 from package.models import Category, Package, SourceStatus
-from package.sources import registry
+from package.sources import package_parts
 from package.sources.errors import Gone, LeftAlone, NotModified, NotReady
+from package.sources.fetch_results import SkippedField
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import SkippedField
+from package.sources.package_parts import Part
 from tests.package.conftest import MakePackage, stub
 from tests.package.jobs.one_package import BROKEN, DOWN, GONE, forks, ledger, reloaded, watchers
 
@@ -157,7 +157,7 @@ def test_the_package_agrees_with_its_ledger_for_any_results(
             good = said in {"a value", "nothing new"}
             failures[field] = 0 if good else failures[field] + (said in {"nonsense", "503", "gone"})
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(registry, "parts_of", lambda _, parts=parts: parts)
+            patch.setattr(package_parts, "parts_of", lambda _, parts=parts: parts)
             refresh_one(reloaded(package))
         kept, rows = reloaded(package), ledger(package)
         assert {field: getattr(kept, field) for field in FIELDS} == expected

@@ -15,8 +15,8 @@ from package.jobs.stopper import Stopper
 from package.models import Package, SourceStatus, Version
 from package.sources import pypi as pypi_module
 from package.sources import pypistats as downloads_module
+from package.sources.fetch_results import FetchOutcome
 from package.sources.pypi_fields import ProjectReading
-from package.sources.results import FetchOutcome
 from tests.package.conftest import STATISTICS, CannedPyPI, MakePackage
 from tests.package.jobs.running import (
     FAILED,

@@ -15,7 +15,7 @@ from package.jobs.stopper import Stopper
 from package.models import Package, SourceStatus
 from package.sources.client import Client
 from package.sources.fields import Reading
-from package.sources.registry import Part
+from package.sources.package_parts import Part
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.package.jobs.running import Told, ago, refresh, slugs
 

@@ -14,9 +14,9 @@ from package.jobs.stopper import Stopped, Stopper
 from package.models import Package, SourceStatus
 from package.sources.client import Client
 from package.sources.errors import NotReady
+from package.sources.fetch_results import FetchResult
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchResult
+from package.sources.package_parts import Part
 from package.sources.sessions import Sessions
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.package.jobs.running import FAILED, LEFT_ALONE, NOT_READY, UPDATED, during_waits, refresh, row

@@ -19,9 +19,9 @@ from package.jobs.run import run
 from package.jobs.stopper import Stopper
 from package.models import Package, SourceStatus
 from package.sources.client import Client
+from package.sources.fetch_results import FetchResult
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchResult
+from package.sources.package_parts import Part
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.package.jobs.running import (
     FAILED,
@@ -235,7 +235,7 @@ class TestSourceThatIsDown:
             ]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("package.sources.registry.parts_of", parts_of)
+            patch.setattr("package.sources.package_parts.parts_of", parts_of)
             summary, _ = refresh(*packages)
         assert summary.outcomes["two"] == {UPDATED: 4}
         assert summary.outcomes["one"].total() == 4

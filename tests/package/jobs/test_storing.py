@@ -21,9 +21,9 @@ from package.jobs.storing import store
 from package.models import Claim, Package, SourceStatus
 from package.sources.client import Client
 from package.sources.errors import Gone, NotReady, Unreachable, Unusable
+from package.sources.fetch_results import FetchOutcome
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome
+from package.sources.package_parts import Part
 from package.sources.sessions import Sessions
 from tests.package.conftest import MakePackage, at_once, stub
 
@@ -36,7 +36,7 @@ Answer = Reading | Exception | Callable[[Client], Reading]
 def _parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every package three sources of one part each."""
     monkeypatch.setattr(
-        "package.sources.registry.parts_of", lambda _: [source(name, Reading()) for name in ("a", "b", "c")]
+        "package.sources.package_parts.parts_of", lambda _: [source(name, Reading()) for name in ("a", "b", "c")]
     )
 
 

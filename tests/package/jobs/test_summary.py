@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from package.jobs.summary import Left, Summary
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.fetch_results import FetchOutcome, FetchResult
 
 SOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 LATER = SOON + timedelta(hours=1)

@@ -14,7 +14,7 @@ from package.models import Claim, Package, SourceStatus
 from package.sources.client import READING
 from package.sources.errors import Gone, Unusable
 from package.sources.fields import Reading
-from package.sources.registry import Part
+from package.sources.package_parts import Part
 from package.tasks import fetch, plan
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.package.jobs.tickets import Message, Queue, ledger

@@ -19,7 +19,7 @@ from package.jobs.refresh_one import refresh_one
 from package.models import Claim, Package, SourceStatus
 from package.sources.errors import Gone, NotReady, Unreachable
 from package.sources.fields import Reading
-from package.sources.registry import Part
+from package.sources.package_parts import Part
 from package.tasks import PATIENCE, fetch, plan
 from tests.package.conftest import CannedPyPI, stub
 from tests.package.jobs.tickets import SECOND, Message, Queue, age, fallbacks, fetch_again, ledger

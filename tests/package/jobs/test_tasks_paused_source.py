@@ -13,7 +13,7 @@ from package.jobs.refresh_one import refresh_one
 from package.models import Claim, Package, SourceStatus
 from package.sources.errors import LeftAlone
 from package.sources.fields import Reading
-from package.sources.registry import Part
+from package.sources.package_parts import Part
 from package.tasks import fetch
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 from tests.package.jobs.tickets import SECOND, Message, Queue, age, fallbacks, fetch_again, ledger

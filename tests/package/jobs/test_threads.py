@@ -22,9 +22,9 @@ from package.jobs.stopper import Stopper
 from package.models import Category, Claim, Package, SourceStatus
 from package.sources.client import Client
 from package.sources.errors import LeftAlone, NotReady, Unusable
+from package.sources.fetch_results import FetchResult
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchResult
+from package.sources.package_parts import Part
 from tests.package.conftest import DEADLINE, MakePackage, at_once, stub
 from tests.package.jobs.thread_runs import SKIPPED, UPDATED, WORKERS, refresh
 from tests.upstreams.faults import BlackHole
@@ -198,7 +198,7 @@ class TestPutAside:
             return [once("a", NotReady("not yet", "not_ready")), once("b", LeftAlone("no time", "deadline_exceeded"))]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("package.sources.registry.parts_of", parts_of)
+            patch.setattr("package.sources.package_parts.parts_of", parts_of)
             summary = refresh(packages, stopper=Stopper(time_budget=600))
         assert summary.outcomes == {"stub": {UPDATED: 24}}
         assert not Claim.objects.exists()
@@ -228,7 +228,7 @@ class TestPutAside:
 
             return [stub("", fetch)]
 
-        monkeypatch.setattr("package.sources.registry.parts_of", parts_of)
+        monkeypatch.setattr("package.sources.package_parts.parts_of", parts_of)
         summary = refresh(packages, stopper=Stopper(time_budget=3600))
         assert set(probes) == {1}
         assert len(probes) == WORKERS + 5 + 12
@@ -253,7 +253,7 @@ class TestTwoRuns:
 
             return [stub("", partial(fetch, source), source=source) for source in ("a", "b")]
 
-        monkeypatch.setattr("package.sources.registry.parts_of", parts_of)
+        monkeypatch.setattr("package.sources.package_parts.parts_of", parts_of)
         return asked
 
     def test_nothing_is_fetched_twice(self, make_package: MakePackage, asked: list[tuple[int, str]]) -> None:

@@ -17,9 +17,9 @@ from package.jobs.run import Run, run
 from package.jobs.stopper import Stopper
 from package.models import Claim, Package, SourceStatus
 from package.sources.client import READING, Client
+from package.sources.fetch_results import FetchOutcome
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome
+from package.sources.package_parts import Part
 from tests.package.conftest import DEADLINE, MakePackage, stub
 from tests.package.jobs.thread_runs import UPDATED, WORKERS, pool_threads, refresh
 
@@ -131,7 +131,8 @@ class TestStop:
         """An abort does not wait for busy threads, and frees their claims."""
         quick = make_package("quick", repo_host="quick")
         monkeypatch.setattr(
-            "package.sources.registry.parts_of", lambda package: [stub("", Reading() if package.repo_host else meeting)]
+            "package.sources.package_parts.parts_of",
+            lambda package: [stub("", Reading() if package.repo_host else meeting)],
         )
 
         def abort(package: Package, *_: object) -> None:

@@ -9,7 +9,7 @@ from package.jobs.run import run
 from package.jobs.stopper import Stopper
 from package.jobs.summary import Summary
 from package.models import Package
-from package.sources.results import FetchOutcome
+from package.sources.fetch_results import FetchOutcome
 
 UPDATED, SKIPPED, LEFT_ALONE = FetchOutcome.UPDATED, FetchOutcome.SKIPPED, FetchOutcome.LEFT_ALONE
 WORKERS = 4

@@ -10,9 +10,9 @@ import pytest
 import responses as responses_library
 
 from package.repos import bitbucket, get_repo_for_repo_url
+from package.sources.api_server import Server
 from package.sources.client import READING, Client
 from package.sources.errors import Unreachable, Unusable
-from package.sources.server import Server
 from tests.package.repos.conftest import Case, Fetched, MakeCase, weeks_of
 from tests.upstreams import faults
 

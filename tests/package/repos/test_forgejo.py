@@ -9,7 +9,7 @@ import pytest
 import responses as responses_library
 
 from core.http import ResilientSession
-from package.repos import commits, forgejo, get_repo_for_repo_url
+from package.repos import commit_history, forgejo, get_repo_for_repo_url
 from package.sources.client import Client
 from package.sources.errors import Gone, Unreachable, Unusable
 from tests.package.repos.conftest import Case, MakeCase, weeks_of
@@ -105,8 +105,8 @@ def test_no_new_commit(long: Case) -> None:
 def test_weeks_pass(long: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without new commits, the weeks still move."""
     first = long.fetch("history")
-    later = commits.today() + timedelta(weeks=1)
-    monkeypatch.setattr(commits, "today", lambda: later)
+    later = commit_history.today() + timedelta(weeks=1)
+    monkeypatch.setattr(commit_history, "today", lambda: later)
     weeks = long.fetch("history", first.client).values["commits_over_52w"]
     assert weeks == [*first.values["commits_over_52w"][1:], 0]
 

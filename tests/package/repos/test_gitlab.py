@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from package.repos import commits, get_repo_for_repo_url, gitlab
+from package.repos import commit_history, get_repo_for_repo_url, gitlab
 from package.sources.errors import NotModified, Unusable
 from tests.package.repos.conftest import Case, MakeCase, weeks_of
 from tests.upstreams import faults
@@ -80,8 +80,8 @@ def test_weeks_pass(busy: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without new commits, the weeks still move, at the cost of one 304."""
     first = busy.fetch("weekly")
     before = first.values["commits_over_52w"]
-    later = commits.today() + timedelta(weeks=2)
-    monkeypatch.setattr(commits, "today", lambda: later)
+    later = commit_history.today() + timedelta(weeks=2)
+    monkeypatch.setattr(commit_history, "today", lambda: later)
     busy.upstream.requests.clear()
     second = busy.fetch("weekly", first.client)
     assert second.values["commits_over_52w"] == [*before[2:], 0, 0]

@@ -17,9 +17,9 @@ from requests.structures import CaseInsensitiveDict
 from core.http.verdict import Meaning, Verdict
 from package.repos import bitbucket, forgejo, github_refusals, gitlab_refusals
 from package.repos.refusals import Concern, Refusals, message_of
-from package.sources.credentials import sending
+from package.sources.api_server import Server
+from package.sources.auth import sending
 from package.sources.errors import AskError, Gone, LeftAlone, NotOffered, TokenUnwelcome, Unusable
-from package.sources.server import Server
 
 GITHUB, GITLAB = github_refusals.REFUSALS, gitlab_refusals.REFUSALS
 KINDS: dict[Concern, type[AskError]] = {

@@ -8,9 +8,9 @@ from typing import Any
 import requests
 from responses import RequestsMock
 
-from package.jobs.refresh_one import sessions
+from package.sources.api_server import Server
 from package.sources.client import Answer, Client
-from package.sources.server import Server
+from package.sources.sessions import sessions
 
 API = "https://pypi.test"
 URL = f"{API}/thing"

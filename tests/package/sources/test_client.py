@@ -9,11 +9,11 @@ import pytest
 from responses import RequestsMock
 
 from core.http.testing import OutboundHTTP
+from package.sources.api_server import Server
 from package.sources.client import Client
 from package.sources.errors import (
     Unusable,
 )
-from package.sources.server import Server
 from tests.package.sources.client_calls import API, SERVER, SESSION, URL, ask, client, requested
 
 

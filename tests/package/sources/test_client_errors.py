@@ -13,10 +13,10 @@ from responses import RequestsMock
 
 from core.http import Policy, ResilientSession
 from core.http.testing import OutboundHTTP
-from package.jobs.refresh_one import sessions
+from package.sources.api_server import Server
 from package.sources.client import Client
 from package.sources.errors import AskError, Gone, LeftAlone, NotReady, TokenUnwelcome, Unreachable, Unusable
-from package.sources.server import Server
+from package.sources.sessions import sessions
 from tests.package.sources.client_calls import API, SESSION, URL, ask, client
 
 

@@ -8,10 +8,10 @@ import pytest
 import requests
 from responses import RequestsMock
 
+from package.sources.api_server import Server
 from package.sources.errors import (
     AskError,
 )
-from package.sources.server import Server
 from tests.package.sources.client_calls import API, SERVER, URL, ask, client, requested
 
 

@@ -19,8 +19,8 @@ from package.jobs.run import run
 from package.jobs.stopper import Stopper
 from package.jobs.summary import Summary
 from package.models import Category, Package, SourceStatus
-from package.sources.registry import parts_of
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.fetch_results import FetchOutcome, FetchResult
+from package.sources.package_parts import parts_of
 from package.sources.sessions import Sessions
 from tests.upstreams.faults import Answer, Fault, FirstOf, Turn
 from tests.upstreams.github import refusing, secondary_limit

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from package.models import Package
-from package.sources.results import FetchOutcome
+from package.sources.fetch_results import FetchOutcome
 from tests.package.conftest import CannedPyPI, MakePackage, of
 
 PY3, PY2 = "Programming Language :: Python :: 3", "Programming Language :: Python :: 2"

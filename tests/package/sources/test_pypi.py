@@ -15,7 +15,7 @@ from core.http import ResilientSession
 from core.http.testing import OutboundHTTP
 from package.jobs.refresh_one import refresh_one
 from package.models import Package, Version
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.fetch_results import FetchOutcome, FetchResult
 from package.sources.sessions import Sessions
 from tests.package.conftest import CannedPyPI, MakePackage, of
 from tests.upstreams.pypi import project

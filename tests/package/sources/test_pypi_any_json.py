@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from package.models import Category, Package, Version
+from package.sources.fetch_results import FetchOutcome
 from package.sources.pypi_fields import read_project
-from package.sources.results import FetchOutcome
 from tests.package.conftest import CannedPyPI, MakePackage, of
 from tests.package.sources.pypi_json import PACKAGE_FIELDS, Project
 from tests.upstreams.pypi import project

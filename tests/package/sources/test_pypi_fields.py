@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from package.models import Package
-from package.sources.results import FetchOutcome
+from package.sources.fetch_results import FetchOutcome
 from tests.package.conftest import CannedPyPI, of
 from tests.package.sources.pypi_json import LONG, Project, stored
 from tests.upstreams.pypi import project

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from package.models import Package
+from package.sources.fetch_results import FetchOutcome
 from package.sources.pypi_fields import read_project
-from package.sources.results import FetchOutcome
 from tests.package.conftest import CannedPyPI, of
 from tests.package.sources.pypi_json import skipped_of
 from tests.upstreams.pypi import project

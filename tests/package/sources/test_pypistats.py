@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from package.models import Package, SourceStatus
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.fetch_results import FetchOutcome, FetchResult
 from tests.package.conftest import CannedPyPI, MakePackage, of
 
 

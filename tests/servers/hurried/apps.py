@@ -28,7 +28,7 @@ class HurriedConfig(AppConfig):
 
         fetching.LONGEST = 2.0  # before others take it from there
         from package import tasks  # noqa: PLC0415 - as above
-        from package.jobs import claims, deaths, dispatch, run  # noqa: PLC0415 - as above
+        from package.jobs import claims, crash_isolation, dispatch, run  # noqa: PLC0415 - as above
         from tests.servers.hurried import marking  # noqa: PLC0415 - as above
 
         assert tasks.LONGEST == run.LONGEST == fetching.LONGEST
@@ -37,5 +37,5 @@ class HurriedConfig(AppConfig):
         claims.LEASE = timedelta(seconds=6)
         dispatch.RESEND = timedelta(seconds=8)
         tasks._FIRST_PAUSE, tasks._LONGEST_PAUSE = timedelta(seconds=0.3), timedelta(seconds=2)
-        deaths.TOO_MANY = int(os.environ.get("TOO_MANY_DEATHS", deaths.TOO_MANY))
+        crash_isolation.TOO_MANY = int(os.environ.get("TOO_MANY_DEATHS", crash_isolation.TOO_MANY))
         marking.mark_fetches()

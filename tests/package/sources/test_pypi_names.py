@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from package.sources.project_names import pypi_name
+from package.sources.pypi_names import pypi_name
 
 FORMS = [
     "Django",

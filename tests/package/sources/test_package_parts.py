@@ -13,13 +13,13 @@ from core.http import DeadlineExceeded
 from package.jobs.refresh_one import refresh_one
 from package.models import Package
 from package.repos.base import NotARepository, Repository
-from package.sources import registry
+from package.sources import package_parts
+from package.sources.api_server import Server
 from package.sources.client import Client
 from package.sources.errors import Unusable
+from package.sources.fetch_results import FetchOutcome
 from package.sources.fields import Reading
-from package.sources.registry import Part, parts_of
-from package.sources.results import FetchOutcome
-from package.sources.server import Server
+from package.sources.package_parts import Part, parts_of
 from package.sources.sessions import Sessions
 from tests.package.conftest import CannedPyPI, MakePackage, of
 
@@ -44,7 +44,7 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
             raise NotARepository(f"{url!r} is no repository, host {host!r}")
         return Shelf(Server("Shelf", "https://shelf.test/api"), "https://shelf.test", url.rsplit("/", 1)[-1])
 
-    monkeypatch.setattr(registry, "get_repo_for_repo_url", find)
+    monkeypatch.setattr(package_parts, "get_repo_for_repo_url", find)
 
 
 def names(package: Package) -> list[str]:
@@ -178,7 +178,7 @@ class TestSessions:
 
         server = Server("X", "https://x.test")
         parts = [Part("a", "", server, remember("a")), Part("b", "", server, remember("b"), untrusted=True)]
-        monkeypatch.setattr("package.sources.registry.parts_of", lambda _: parts)
+        monkeypatch.setattr("package.sources.package_parts.parts_of", lambda _: parts)
         through = Sessions()
         refresh_one(make_package(), through)
         assert used == {"a": through.trusted, "b": through.untrusted}

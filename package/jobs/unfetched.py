@@ -14,9 +14,9 @@ from package.jobs.lanes import Lanes, Unit
 from package.jobs.pauses import Pause
 from package.jobs.summary import Summary
 from package.models import Claim, Package, SourceStatus
-from package.sources import registry
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources import package_parts
+from package.sources.fetch_results import FetchOutcome, FetchResult
+from package.sources.package_parts import Part
 
 _CHUNK = 200
 
@@ -44,7 +44,7 @@ def _leave(some: list[tuple[Unit, Pause | None]], summary: Summary, began: datet
         package = packages.get(unit.package)
         if package is None:
             continue
-        for result in unit.last or not_asked(of_unit(unit, registry.parts_of(package)), pause):
+        for result in unit.last or not_asked(unit.among(package_parts.parts_of(package)), pause):
             row = stored.get((unit.package, result.source, result.part))
             since = row.last_success if row is not None else None
             if since is not None and since >= began:
@@ -88,14 +88,6 @@ def not_asked(parts: Iterable[Part], pause: Pause | None) -> Iterator[FetchResul
             upstream=part.upstream,
             retry_at=pause.retry_at if pause else None,
         )
-
-
-def of_unit(unit: Unit, parts: Iterable[Part]) -> list[Part]:
-    """Return those of `parts`, the parts of a package, that belong to `unit`.
-
-    The list is empty if the address of the package has changed.
-    """
-    return [part for part in parts if (part.source, part.key) == (unit.source, unit.key) and part.name in unit.parts]
 
 
 def _save(rows: list[SourceStatus]) -> None:

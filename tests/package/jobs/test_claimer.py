@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from package.jobs import claims, deaths
-from package.jobs.claiming import Claimed, Claimer
-from package.jobs.deaths import Treatment
+from package.jobs import claims, crash_isolation
+from package.jobs.claimer import Claimed, Claimer
+from package.jobs.crash_isolation import Treatment
 from package.jobs.lanes import Unit
 from package.models import Claim, Package, SourceStatus
 from package.sources.fields import Reading
-from package.sources.registry import Part
+from package.sources.package_parts import Part
 from tests.package.conftest import stub
 
 SECOND = timedelta(seconds=1)
@@ -131,7 +131,7 @@ def test_a_package_whose_address_has_changed_is_passed_over(package: Package, st
 def test_a_dangerous_unit_waits_for_its_turn(package: Package, stubs: list[Part]) -> None:
     """A unit whose last fetch died is kept for later, and any run can claim it. Other sources are not."""
     dangerous, harmless = units(package, stubs)
-    record(package, stubs[0], outcome="failed", reason=deaths.REASON)
+    record(package, stubs[0], outcome="failed", reason=crash_isolation.REASON)
     claimer = Claimer(everything=False)
     claimed = claimer.claim([dangerous, harmless], Treatment.NORMAL)
     assert set(tasks(claimed)) == {"other"}

@@ -12,15 +12,14 @@ from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from package.jobs import claims, deaths
-from package.jobs.deaths import Treatment
+from package.jobs import claims, crash_isolation
+from package.jobs.crash_isolation import Treatment
 from package.jobs.due import parts_due
 from package.jobs.fetching import Work
 from package.jobs.lanes import Unit
-from package.jobs.leftovers import of_unit
 from package.models import Package, SourceStatus
-from package.sources import registry
-from package.sources.registry import Part
+from package.sources import package_parts
+from package.sources.package_parts import Part
 
 _READ = ("slug", "title", "repo_url", "repo_host", "repo_missing_since", "pypi_url", "pypi_missing_since")
 """The fields that a fetch reads. They are loaded in advance, so that the threads that fetch do not use the database."""
@@ -81,7 +80,7 @@ class Claimer:
                     claimed.others.append((unit, _why_not(unit, claim, package)))
                     continue
                 task = Task(unit, Work(package, parts, again=unit.tries > 0, claim=claim))
-                treatment = deaths.treatment(
+                treatment = crash_isolation.treatment(
                     died.get(claim, 0), [row for row in package.sources.all() if row.source == unit.source]
                 )
                 if treatment <= up_to:
@@ -100,7 +99,7 @@ class Claimer:
         first_try = not (unit.tries or self._everything)
         due = {(part.source, part.name) for part in parts_due(package, everything=not first_try)}
         parts = []
-        for part in of_unit(unit, registry.parts_of(package)):
+        for part in unit.among(package_parts.parts_of(package)):
             row = rows.get(part.name)
             since = None if row is None else row.last_success if unit.tries else row.last_attempt
             if (since is None or since < self.began) and (part.source, part.name) in due:
@@ -117,5 +116,5 @@ def read(keys: Sequence[int], rows: QuerySet[SourceStatus]) -> dict[int, Package
 def _why_not(unit: Unit, claim: int | None, package: Package | None) -> str:
     if claim is None:
         return "is being fetched by another run"
-    there = package is not None and of_unit(unit, registry.parts_of(package))
+    there = package is not None and unit.among(package_parts.parts_of(package))
     return "was fetched by another run" if there else ""

@@ -10,11 +10,11 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from package.jobs.ledger import FRESH, NOT_READY, next_due, record
+from package.jobs.source_status import FRESH, NOT_READY, next_due, record
 from package.models import SourceStatus
+from package.sources.api_server import Server
 from package.sources.client import READING, Client
-from package.sources.results import GOOD, FetchOutcome, FetchResult, SkippedField
-from package.sources.server import Server
+from package.sources.fetch_results import GOOD, FetchOutcome, FetchResult, SkippedField
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=3)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from package.jobs.workers import WorkerPool
+from package.jobs.worker_pool import WorkerPool
 from tests.package.conftest import DEADLINE
 
 MakePool = Callable[..., WorkerPool[Any]]
@@ -109,7 +109,7 @@ def test_finished_waits_no_longer_than_its_timeout(make_pool: MakePool) -> None:
 
 def test_work_done_a_moment_later_is_returned_together(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work that is done a moment later is returned together, so that it can be stored at once."""
-    monkeypatch.setattr("package.jobs.workers.GATHER", DEADLINE)
+    monkeypatch.setattr("package.jobs.worker_pool.GATHER", DEADLINE)
     pool = make_pool(4, lambda _: None)
     for number in range(4):
         pool.give(number)
@@ -128,7 +128,7 @@ def test_a_stream_of_finished_work_is_not_collected_forever(monkeypatch: pytest.
             now += 0.02
             return "work"
 
-    monkeypatch.setattr("package.jobs.workers.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("package.jobs.worker_pool.time", SimpleNamespace(monotonic=lambda: now))
     pool: WorkerPool[Any] = WorkerPool(9, lambda _: None, busy=9, _done=Done())  # type: ignore[arg-type]
     assert pool.finished(None) == ["work"] * 2
     assert pool.busy == 7

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import escape
 
 from package.models import Package, PackageExample
-from package.web_addresses import is_web_address
+from package.safe_links import is_web_address
 from tests.package.conftest import MakePackage
 
 LINKS = ["https://example.org/", "HTTP://Example.org:8080/a?b=c&d#e", "http://[::1]/", "https://user@example.org/%20"]

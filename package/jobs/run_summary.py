@@ -1,24 +1,15 @@
-"""The common base of all runs over many rows: the figures that they report, and the loop of runs without threads.
-
-A run can be stopped, and ends with a summary.
-"""
+"""The base of the summaries with which all runs end: the figures that every run reports."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
-
 from core.http import observe, process
 from core.http.events import AttemptEnded, Event, RetryStarted
-from package.jobs.stopper import Stopped, Stopper
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -81,27 +72,6 @@ class RunSummary:
             "backoff_seconds": round(self.backoff_seconds, 3),
             "seconds": round(self.seconds, 3),
         }
-
-
-def each(primary_keys: Sequence[int], stopper: Stopper, summary: RunSummary, visit: Callable[[int], None]) -> None:
-    """Call `visit` for each of these rows until the run must end. If it raises `Stopped`, the row counts as left."""
-    for position, primary_key in enumerate(primary_keys):
-        summary.left = len(primary_keys) - position
-        if stopper.reason:
-            break
-        try:
-            visit(primary_key)
-        except Stopped:
-            break
-        except (OperationalError, InterfaceError) as exc:  # the results of the other rows could not be saved either
-            logger.exception("The database failed; the run ends here")
-            stopper.stop(f"the database failed: {type(exc).__name__}")
-            summary.database_failed = True
-            break
-        summary.tried += 1
-    else:
-        summary.left = 0
-    summary.stopped = stopper.reason if summary.left else ""
 
 
 def printable(text: str) -> str:

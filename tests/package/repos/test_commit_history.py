@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from package.repos.commits import Commit, History, commits_in, participants, today
+from package.repos.commit_history import Commit, History, commits_in, participants, today
 from package.sources.errors import Unusable
 
 

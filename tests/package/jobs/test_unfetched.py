@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from package.jobs import claims, leftovers
+from package.jobs import claims, unfetched
 from package.jobs.fetching import Work
 from package.jobs.lanes import Lanes, Unit
-from package.jobs.leftovers import leave, leave_alone
 from package.jobs.pauses import Pause
 from package.jobs.storing import store
 from package.jobs.summary import Left, Summary
+from package.jobs.unfetched import leave, leave_alone
 from package.models import Claim, Package, SourceStatus
+from package.sources.fetch_results import FetchOutcome, FetchResult
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.package_parts import Part
 from package.sources.sessions import Sessions
 from tests.package.conftest import MakePackage, at_once, stub
 
@@ -160,7 +160,7 @@ def test_thousands_cost_a_handful_of_queries(
     make_package: MakePackage, django_assert_max_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thousands of units are read and saved in chunks, with few queries."""
-    monkeypatch.setattr(leftovers, "_CHUNK", 10)
+    monkeypatch.setattr(unfetched, "_CHUNK", 10)
     units = [unit(make_package(f"p{number}"), "a", "b") for number in range(30)]
     with django_assert_max_num_queries(3 * 5):
         summary = left(*units)

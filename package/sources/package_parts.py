@@ -17,11 +17,11 @@ from package.models import Package
 from package.repos import get_repo_for_repo_url
 from package.repos.base import NotARepository
 from package.sources import pypi, pypistats
+from package.sources.api_server import Server
 from package.sources.client import Client
 from package.sources.error_answers import left_alone
 from package.sources.errors import LeftAlone, Unusable
 from package.sources.fields import Reading
-from package.sources.server import Server
 from package.sources.sessions import TOKEN
 
 NOWHERE = "repository"

@@ -12,7 +12,7 @@ from django.db import connections
 from django.utils import timezone
 
 from package import tasks
-from package.jobs import claims, deaths, dispatch
+from package.jobs import claims, crash_isolation, dispatch
 from package.jobs.due import in_order
 from package.jobs.pauses import Pause
 from package.jobs.run import run
@@ -21,9 +21,9 @@ from package.jobs.summary import Summary
 from package.models import Claim, Package, SourceStatus
 from package.sources.client import Client
 from package.sources.errors import NotReady
+from package.sources.fetch_results import FetchOutcome, FetchResult
 from package.sources.fields import Reading
-from package.sources.registry import Part
-from package.sources.results import FetchOutcome, FetchResult
+from package.sources.package_parts import Part
 from tests.package.conftest import CannedPyPI, MakePackage, stub
 
 HOUR = timedelta(hours=1)
@@ -225,7 +225,7 @@ class TestTask:
         die(package, source="stub")
         sent.clear()
         tasks.fetch(package.pk, "stub")
-        assert (row(package, "stub").reason, row(package, "stub").failures) == (deaths.REASON, 1)
+        assert (row(package, "stub").reason, row(package, "stub").failures) == (crash_isolation.REASON, 1)
         assert not Claim.objects.exists()
         assert sent == []
         SourceStatus.objects.update(next_due=None)

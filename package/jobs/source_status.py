@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from package.models import SourceStatus
 from package.sources.client import Client
 from package.sources.errors import NO_TIME
-from package.sources.results import GOOD, FetchOutcome, FetchResult
+from package.sources.fetch_results import GOOD, FetchOutcome, FetchResult
 
 FRESH = timedelta(hours=20)
 """Interval after a success. It is shorter than a day, so that the data is due if a daily job starts early."""
