@@ -6,8 +6,8 @@ Exception
 │   └── RateLimited         the upstream asked for a pause that is longer than the call may wait
 ├── AttemptTimeout          an attempt ran out of time
 ├── DeadlineExceeded        the total timeout of the call expired
-├── BlockedAddress          a URL of an untrusted session leads to an address that is not allowed
-└── ResponseTooLarge        the body exceeds `Policy.max_response_bytes`
+├── BlockedAddress          an untrusted session refuses an address, a port or a redirect
+└── ResponseTooLarge        the body or its JSON exceeds a limit of the policy
 
 Each driver raises subclasses that are also subclasses of its client's own errors (`wire.requests_exceptions` for
 requests). So ``except core.http.CircuitOpen`` works with all clients, and existing ``except`` clauses keep working.
@@ -52,7 +52,11 @@ class AttemptTimeout(Exception):  # noqa: N818
 
 
 class DeadlineExceeded(Exception):  # noqa: N818
-    """`Policy.total_timeout` ended the last attempt, or expired before the first one was sent."""
+    """The total timeout of the call ended its last attempt, or left no time for the first one.
+
+    The total timeout is `Policy.total_timeout`, or less inside `ResilientSession.within`. If
+    `Policy.requests_per_second` allows no attempt before the total timeout, the call raises this error without waiting.
+    """
 
     attempts: tuple[Attempt, ...] = ()
     reached: str = ""
@@ -62,7 +66,7 @@ class DeadlineExceeded(Exception):  # noqa: N818
 
 
 class BlockedAddress(Exception):  # noqa: N818
-    """A URL of an untrusted session leads to an address that is not allowed.
+    """An untrusted session refuses to send a request: the address, the port or the redirect is not allowed.
 
     The text of the error contains neither the address nor the reason, so it reveals nothing about an internal network.
     """
@@ -71,9 +75,9 @@ class BlockedAddress(Exception):  # noqa: N818
 
 
 class ResponseTooLarge(Exception):  # noqa: N818
-    """The decoded body exceeds `Policy.max_response_bytes`, or its JSON exceeds `Policy.max_json_nodes`.
+    """The body exceeds `Policy.max_response_bytes`, or its JSON exceeds `Policy.max_json_nodes`.
 
-    The body is discarded.
+    A body that is too large is discarded. If only the JSON is too large, ``response.content`` remains available.
     """
 
     attempts: tuple[Attempt, ...] = ()

@@ -113,7 +113,10 @@ class RetrySuppressed:
 
 @value
 class CallEnded:
-    """A request, with its retries, ended with a response or an error. Each redirect of a call is another request."""
+    """A request, with its retries, ended with a response or an error.
+
+    A call that follows redirects emits one `CallEnded` for its first request and one for each redirect.
+    """
 
     upstream: str
     target: Target
@@ -121,7 +124,7 @@ class CallEnded:
     reason: Reason | Rejection | None
     """None unless the result is a failure or a rejection."""
     attempts: tuple[Attempt, ...]
-    """The attempts of this request, without those before a redirect; empty: it was not sent."""
+    """The attempts of this request, without those before a redirect; empty: no attempt was made."""
     seconds: float
     """Duration of this request with its retries, including delays and waiting."""
     suppressed: Suppression | None

@@ -28,7 +28,7 @@ httpx2.HTTPError
 └── httpx2.ReadError
     └── ResponseTooLarge
 
-For all other failures, httpx2's own error is raised. All errors have `attempts`.
+For all other failures, httpx2's own error is raised. All errors that end a call have `attempts`.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ class CircuitOpen(exceptions.CircuitOpen, httpx2.ConnectError, httpx2.HTTPStatus
 
 
 class RateLimited(exceptions.RateLimited, httpx2.ConnectError, httpx2.HTTPStatusError):
-    """The upstream's rate limit requires a longer pause than the call may wait."""
+    """The upstream asked for a pause that is longer than the call may wait."""
 
     client = httpx2
 
 
 class BlockedAddress(exceptions.BlockedAddress, httpx2.ConnectError):
-    """A URL of an untrusted client leads to an address or port that is not allowed."""
+    """An untrusted client refuses to send a request: the address, the port or the redirect is not allowed."""
 
     client = httpx2
 

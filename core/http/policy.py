@@ -87,8 +87,8 @@ class CircuitBreaker(NamedFields):
     """Seconds for which an attempt counts. From 1 to 3,600."""
     open_for: float = 15.0
     """Seconds for which nothing is sent after the breaker has opened. Then one probe is sent. Each time that the probe
-    fails, the seconds until the next probe double, up to `open_max`. Exception: after a probe that timed out because
-    its caller had shortened the timeout, they are `open_for` again. Above 0, up to 86,400."""
+    fails, the seconds until the next probe double, up to `open_max`. Exception: if the probe timed out because its
+    caller had shortened the timeout, the next probe is sent after `open_for` seconds. Above 0, up to 86,400."""
     open_max: float = 300.0
     """Maximum number of seconds until the next probe. Not below `open_for`, up to 86,400."""
 
@@ -169,8 +169,8 @@ class Policy(NamedFields):
     """Maximum size of a body that is read into memory, after decoding: 32 MiB by default; None: no limit."""
     max_json_nodes: int | None = 500_000
     """Maximum number of values and keys that ``response.json()`` may create. They are counted before parsing: each of
-    ``[ { , :`` in the document counts as one. The length of strings does not count. 500,000 values take up to 45 MiB;
-    PyPI's largest documents have 200,000. None: no limit."""
+    ``[ { , :`` outside of strings counts as one. 500,000 values take up to 45 MiB; PyPI's largest documents have
+    200,000. None: no limit."""
     max_concurrency: int | None = None
     """Maximum number of concurrent attempts of this process to the upstream; None: no limit. The time that a call waits
     for other attempts to end counts towards `total_timeout`."""
@@ -187,8 +187,8 @@ class Policy(NamedFields):
     classify: Classify | None = None
     """A function that returns a `Verdict`, for upstreams whose statuses do not say enough. It is called with the
     status, the headers and the first 64 KiB of the body (None with ``stream=True``). Its verdict takes precedence over
-    `retry_statuses`; if it returns None, the status decides. It runs in every call, so it should be fast. If it raises,
-    the exception is logged and the status decides. None: the status always decides."""
+    `retry_statuses`; if it returns None, the status decides. It runs for every response, so it should be fast. If it
+    raises, the exception is logged and the status decides. None: the status always decides."""
 
     def __post_init__(self) -> None:
         check_integer("retries", self.retries, 0, 100)

@@ -291,7 +291,7 @@ class _SessionAdapter(ResilientAdapter):
 
 
 def _is(method: Any, function: object) -> bool:
-    """Return whether the bound `method` is `function`, so neither patched nor overridden by another base class."""
+    """Return whether the bound `method` is `function`: other code has neither patched nor overridden it."""
     return getattr(method, "__func__", None) is function
 
 

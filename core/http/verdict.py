@@ -34,8 +34,8 @@ class Verdict:
     doubled: bool = False
     """Whether `seconds` is doubled each time that the upstream still refuses after the pause, up to an hour."""
     why: str = ""
-    """The reason for the pause: a predicate that follows "the upstream" in the errors of the calls that the pause
-    rejects."""
+    """The reason for the pause, for the errors of the calls that the pause rejects. It continues the words "the
+    upstream", for example "limits our rate"."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.meaning, Meaning):
@@ -75,7 +75,8 @@ class Verdict:
         :param seconds: the length of the pause; None: the headers of the response determine it. Without such headers,
             only this call is delayed.
         :param doubled: whether to double the pause each time that the upstream still refuses after it.
-        :param why: a predicate for messages, after "the upstream"; default: "asked for a pause".
+        :param why: the reason for the pause, for messages. It continues the words "the upstream"; default: "asked for a
+            pause".
         """
         return cls(Meaning.RATE_LIMITED, seconds, doubled, why)
 

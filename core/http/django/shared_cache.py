@@ -18,8 +18,8 @@ from django.db import close_old_connections
 class SharedCache:
     """A Django cache that any thread can use, although Django creates a separate cache object for each thread.
 
-    The cache may be in a database. Django renews database connections before and after each request and task. The
-    background thread that shares state runs neither, so it would keep a lost connection.
+    The cache may be in a database. Django renews database connections before and after each request, and Celery before
+    and after each task. The background thread that shares state runs neither, so it would keep a lost connection.
     """
 
     def __init__(self, alias: str) -> None:

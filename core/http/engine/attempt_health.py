@@ -1,4 +1,4 @@
-"""Classifies the outcome of an attempt as success or failure of its upstream, for the circuit breaker."""
+"""Classifies the outcome of an attempt, for the circuit breaker: success or failure of the upstream, or neither."""
 
 from __future__ import annotations
 

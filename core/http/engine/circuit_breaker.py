@@ -30,7 +30,7 @@ _PATIENT = 1.0
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Permit:
-    """Permission for one attempt. The permit of a probe also ends when the permit is garbage-collected."""
+    """Permission for one attempt. If the permit of a probe is garbage-collected, another probe is allowed."""
 
     generation: int
     entered: BreakerState | None = None

@@ -23,8 +23,8 @@ class Wait:
 
     seconds: float
     for_turn: bool = field(default=False, compare=False)
-    """Whether the call waits for a slot or a probe election, which may be available at any time. The driver should wait
-    inside `Call.waking`."""
+    """Whether the call waits for a free slot, or for the result of a probe election. Either may come before `seconds`
+    have passed, so the driver should wait inside `Call.waking`."""
     if_woken: float | None = field(default=None, compare=False)
     """Seconds that a driver waits instead of `seconds` if `Call.waking` can end the wait; None: `seconds`."""
 

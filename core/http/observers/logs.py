@@ -27,7 +27,10 @@ from ..outcome import Attempt, Result
 
 
 def log_event(event: Event) -> None:
-    """Log `event`: failed calls and opening breakers at WARNING, recoveries at INFO, everything else at DEBUG."""
+    """Log `event`: failed calls and opening breakers at WARNING, recoveries at INFO, everything else at DEBUG.
+
+    A breaker that follows another process is logged at INFO, because that process logs the WARNING.
+    """
     how = _HOW.get(type(event))
     if how is not None:
         how(event)

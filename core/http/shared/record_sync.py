@@ -25,7 +25,7 @@ _S = TypeVar("_S", BreakerSnapshot, GateSnapshot)
 
 @dataclass(frozen=True, slots=True)
 class _Told(Generic[_S]):
-    """A snapshot twice: in times of this process's clock (`here`), and in wall-clock times of the record (`there`)."""
+    """One snapshot, in times of this process's clock (`here`) and in the wall-clock times of the record (`there`)."""
 
     here: _S
     there: _S

@@ -84,7 +84,7 @@ class CircuitOpen(errors.CircuitOpen, _NotSent):
 
 
 class RateLimited(errors.RateLimited, _NotSent):
-    """The upstream's rate limit requires a longer pause than the call may wait."""
+    """The upstream asked for a pause that is longer than the call may wait."""
 
     _status = 429
 
@@ -141,7 +141,7 @@ class DeadlineExceeded(errors.DeadlineExceeded, requests.ReadTimeout):
 
 
 class BlockedAddress(errors.BlockedAddress, requests.RequestException):
-    """A URL of an untrusted session leads to an address or port that is not allowed."""
+    """An untrusted session refuses to send a request: the address, the port or the redirect is not allowed."""
 
 
 class UnsupportedSocket(requests.RequestException):
