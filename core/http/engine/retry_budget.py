@@ -3,7 +3,8 @@
 The model is Finagle's RetryBudget: a fraction of the requests of the last 10 s, plus a few retries for times with few
 requests. (`policy.RetryBudget` lists the differences.) Two other models were rejected. In gRPC's throttling (proposal
 A6), failures lower a counter and successes raise it slowly, so retries stay off for some time after an outage. Envoy's
-budget is a fraction of the requests in flight; in a job with few workers, that would be less than one retry.
+budget is a fraction of the requests in flight. In a job with few workers, this is less than one retry, so only Envoy's
+fixed minimum (`min_retry_concurrency`) would apply.
 """
 
 from __future__ import annotations
