@@ -152,8 +152,8 @@ ALERTS: tuple[Alert, ...] = (
         expression='sum by (upstream) (outbound_http_breaker_state{state=~"open|half_open", upstream!="other"}) > 0',
         pending="10m",
         summary=_UPSTREAM + ": the circuit breaker has not been closed for 10 minutes",
-        description='The circuit breakers of {{ $value | printf "%.0f" }} processes reject calls to'
-        " {{ $labels.upstream }}. They let through only single probes, and no probe has succeeded.",
+        description="Circuit breakers reject calls to {{ $labels.upstream }}. They let through only single probes, and"
+        ' no probe has succeeded. Number of processes with such a breaker: {{ $value | printf "%.0f" }}.',
     ),
     Alert(
         name="UpstreamBreakerFlapping",
@@ -214,9 +214,9 @@ ALERTS: tuple[Alert, ...] = (
         severity="warning",
         expression="upstream:outbound_http_retries_over_budget:increase10m > 0",
         pending="10m",
-        summary=_UPSTREAM + ': the retry budget suppressed {{ $value | printf "%.0f" }} retries',
-        description="So many attempts sent to {{ $labels.upstream }} fail that the retry budget is exhausted."
-        ' Within ten minutes, {{ $value | printf "%.0f" }} calls ended without the retry that was due.',
+        summary=_UPSTREAM + ': retries suppressed by the retry budget: {{ $value | printf "%.0f" }}',
+        description="So many attempts sent to {{ $labels.upstream }} fail that the retry budget is exhausted. Number of"
+        ' calls within ten minutes that ended without the retry that was due: {{ $value | printf "%.0f" }}.',
     ),
     Alert(
         name="UpstreamDeadlineExceeded",
