@@ -23,7 +23,7 @@ class JSONOrDefault(forms.JSONField):
 
 
 class AddressInput(AdminURLFieldWidget):
-    """Shows the stored address as a link only if `link` would; Django's widget also links to ftp servers."""
+    """Shows the stored address as a link only if it is an http or https address. Django's widget also links to ftp."""
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         context = super().get_context(name, value, attrs)

@@ -178,7 +178,11 @@ class SourceStatus(models.Model):
 
 
 class Claim(models.Model):
-    """A claim: its owner fetches a source of a package. Or a ticket: the source is queued for a Celery worker."""
+    """The work on one source of a package.
+
+    A row with an `owner` is a claim: that run or task fetches the source. A row with `queued` is a ticket: the source
+    is queued for a Celery worker. A row is both while a worker fetches the source.
+    """
 
     package = models.ForeignKey(Package, models.CASCADE, related_name="claims", db_constraint=False)
     source = models.CharField(max_length=50)

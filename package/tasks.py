@@ -1,7 +1,8 @@
 """The Celery tasks. `plan` queues packages, and `fetch` fetches one source of one package.
 
-The message of `fetch` contains only the id of the package, the name of the source and the number of tries; the task
-reads everything else from the database. So a message that arrives twice or late does no harm.
+A ticket is a row in the database for each source of a package that is queued: see `package.jobs.dispatch`. The message
+of `fetch` contains only the id of the package, the name of the source and the number of tries; the task reads
+everything else from the database. So a message that arrives twice or late does no harm.
 """
 
 from __future__ import annotations

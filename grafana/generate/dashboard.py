@@ -72,7 +72,7 @@ def _label(name: str) -> QueryVariable:
 
 
 class _Titled(AnnotationQuery):
-    """The package lacks the title of a Prometheus annotation."""
+    """An annotation with a title, which grafana_foundation_sdk does not support for Prometheus."""
 
     def to_json(self) -> dict[str, object]:
         return {**super().to_json(), "titleFormat": "{{upstream}}: breaker opened"}

@@ -12,7 +12,7 @@ from itertools import chain
 
 _OURS = 'upstream!="other"'
 """Excludes `other`, the servers that are not configured. One of them is always down, and operators cannot repair it.
-Each has its own breaker, and six breakers that open once do not mean the same as one breaker that opens six times."""
+Besides, each has its own breaker: a sum would not show whether one breaker opened six times or six opened once."""
 _CALLS = f"outbound_http_calls_total{{{_OURS}}}"
 _BAD = f'outbound_http_calls_total{{outcome=~"failure|rejected", {_OURS}}}'
 _DURATIONS = "sum by (upstream, le) (rate(outbound_http_attempt_duration_seconds_bucket[15m]))"

@@ -1,4 +1,4 @@
-"""Turns the units that a run wants to fetch into tasks. A task is a unit that the run has claimed and must fetch.
+"""Turns units (see `lanes.Unit`) that a run wants to fetch into tasks. A task is a unit that the run has claimed.
 
 The claim is committed before the fetch starts. So if the fetch kills the process, the next run can detect this.
 """
@@ -62,7 +62,7 @@ class Claimer:
     def claim(self, units: Sequence[Unit], up_to: Treatment) -> Claimed:
         """Claim the units that no other run fetches or has fetched.
 
-        :param up_to: the units whose treatment is greater are not claimed: see `Claimed.later`.
+        :param up_to: the greatest treatment that is fetched now. Units with a greater one are in `Claimed.later`.
         """
         rows = SourceStatus.objects.filter(source__in={unit.source for unit in units})
         claimed = Claimed()

@@ -61,7 +61,7 @@ def claim(owner: str, wanted: Collection[Wanted], *, tickets: bool = False) -> d
 
 
 def deaths_of(keys: Iterable[int]) -> dict[int, int]:
-    """Return how often in a row the process of the owner has died, for each of these claims for which it has."""
+    """Return `Claim.deaths` of these claims, by primary key. Claims whose `deaths` are 0 are omitted."""
     return dict(Claim.objects.filter(pk__in=keys, deaths__gt=0).order_by().values_list("pk", "deaths"))
 
 

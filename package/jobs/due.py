@@ -26,8 +26,8 @@ def stale(before: datetime) -> QuerySet[Package]:
 def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
     """Order packages for refreshing: those whose last refresh, successful or failed, is oldest come first.
 
-    If there was none, but the package has been postponed, the time at which it is due counts instead. Packages with
-    neither come first of all.
+    For a package that was never refreshed but was postponed, the time at which it is due counts instead. Packages that
+    were neither refreshed nor postponed come before all others.
     """
     tried = Greatest(
         Coalesce("last_fetched", "last_exception_at", "next_due"),

@@ -9,7 +9,7 @@ from package.sources.errors import NO_TIME
 from package.sources.fetch_results import FetchOutcome, FetchResult
 
 STORED = "database"
-"""The value of a label of `outbound_http_fallbacks_total`: where the data comes from while a source is unreachable."""
+"""The value of the label `source` of `outbound_http_fallbacks_total`: where the site stores its data."""
 _NOT_ITS_FAULT = frozenset({NO_TIME, source_status.STOPPED})
 
 

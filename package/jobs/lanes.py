@@ -1,4 +1,4 @@
-"""Queues of the units that a run still has to fetch, called lanes, one for each upstream.
+"""The queues of a run, called lanes. Each upstream has one, with the units that are still to be fetched from it.
 
 `Lanes.take` decides which unit is fetched next. Whether an upstream may be called now is decided by `Upstreams`, which
 is asked each time. This module does no I/O and has no clock. It is not thread-safe, because only the main thread of a

@@ -22,8 +22,8 @@ _SOON = 1.0
 """Maximum seconds of a pause if core.http refused a call but does not refuse calls any more: another process is sending
 the probe, or the source works again."""
 _LATE = 0.1
-"""Seconds that are added to a wall-clock time, because the two clocks may differ, and a request that is too early is
-worse than one that is too late."""
+"""Seconds that are added when a wall-clock time is converted to the clock of the process, because the two clocks may
+differ. A request that is too early is worse than one that is too late."""
 _NOT_SENT = frozenset(rejection.value for rejection in Rejection)
 """Reasons of results for which core.http refused to send the request."""
 
@@ -57,7 +57,11 @@ class Pauses:
             self._keep(event.upstream, event.partition, pause._replace(why=why))
 
     def heed(self, part: Part, result: FetchResult) -> bool:
-        """Pause the source of `part` if `result` asks for it. Returns True if the pause is new and was not logged."""
+        """Pause the source of `part` if `result` asks for it.
+
+        Returns True if the caller should log the pause: it is new, and its cause is a response, not a refusal of
+        core.http.
+        """
         if part.source == NOWHERE or result.retry_at is None:
             return False
         if self._refusal(part) is not None:  # core.http has this pause and knows its end

@@ -41,8 +41,8 @@ def store(works: Sequence[Work], owner: str = "", end: Callable[[Iterable[int]],
 
     :param owner: the owner of the claims of `works`.
     :param end: called with the primary keys of those claims, in the same transaction.
-    :raises OperationalError, InterfaceError: if the database is unavailable. Then nothing was stored. Exception: if the
-        database had refused a value before, some of `works` may have been stored.
+    :raises OperationalError, InterfaceError: if the database is unavailable. Usually, nothing was stored then. But
+        after the database has refused a value, `works` are stored one at a time, so some may have been stored.
     """
     try:
         with transaction.atomic():

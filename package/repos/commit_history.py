@@ -43,7 +43,7 @@ class History:
     """Figures about a list of commits, from the newest to the oldest."""
 
     head: str = ""
-    """Hash of the newest commit. The history of a commit never changes."""
+    """Hash of the newest commit. If it has not changed, the older commits have not changed either."""
     latest: str = ""
     """Date of the newest commit that has a valid date, in ISO 8601."""
     count: int = 0
@@ -97,7 +97,7 @@ class History:
         self.people.update(commit.author[:_LONGEST_NAME] for commit in commits if commit.author)
 
     def add_older(self, older: History) -> None:
-        """Add `older`, the history of the commits before these commits."""
+        """Add `older`, the history of the commits that precede all commits added so far."""
         if not self.count:
             self.head = older.head
         self.latest = self.latest or older.latest
@@ -180,7 +180,7 @@ def recent(
 
 
 def recall(client: Client, of: str) -> dict[str, Any]:
-    """Return the data that `remember` stored for the repository `of`; empty: it last stored data of another one."""
+    """Return the data that `remember` stored; empty: it is of another repository than `of`, or of another `READING`."""
     memory = client.memory
     return memory if memory.get("of") == of and memory.get("reading") == READING else {}
 

@@ -41,7 +41,7 @@ class Part:
     fetch: Callable[[Client], Reading]
     untrusted: bool = False
     missing_since: str = ""
-    """The field of the package with the time since when the source does not know the package; "": there is none."""
+    """The field of the package that stores when the source first did not know the package; "": there is none."""
 
     @property
     def upstream(self) -> str:

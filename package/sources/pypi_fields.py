@@ -120,7 +120,11 @@ def _requires_python(info: Json) -> str | None:
 
 
 def _supports_python3(info: Json) -> Any:
-    """Return whether the project supports Python 3, from its classifiers; without Python 3, from requires_python."""
+    """Return whether the project supports Python 3.
+
+    A classifier for Python 3 decides first, then requires_python, then a classifier for Python 2. Without any of them:
+    see `_nothing`.
+    """
     classifiers = _readable(_classifiers, info) or []
     if any(c == _PYTHON_3 or c.startswith((f"{_PYTHON_3}.", f"{_PYTHON_3} ::")) for c in classifiers):
         return True
@@ -139,7 +143,7 @@ def _readable(reader: Callable[[Any], Any], info: Any) -> Any:
 
 
 def _nothing(info: Json) -> Any:
-    """Return the result of a reader that found nothing in the classifiers: None; `KEEP`: they cannot be read."""
+    """Return None if the classifiers can be read, so there is no value; `KEEP` if not, because they may contain one."""
     try:
         _classifiers(info)
     except BadField:
