@@ -18,20 +18,20 @@ from requests.utils import rewind_body
 from urllib3.util import Timeout
 
 from . import errors, total_deadline
-from .arguments import check_function
+from .argument_checks import check_function
+from .client_registry import ClientRegistry
 from .engine.call import Call
 from .engine.steps import Stop, Wait
 from .engine.upstream import Clock, Random, Upstream
 from .events import OTHER, Target
 from .origin import Origin, origin_of
 from .outcome import Attempt, Outcome, Reason
-from .own_registry import OwnRegistry
 from .policy import Policy, check_policy, refuse_options
 from .registry import Registry
-from .wire import compat, response_body, streaming_slot
+from .wire import compat, request_body, response_body, streaming_slot
 from .wire.deadline_adapter import DeadlineAdapter
 from .wire.requests_exceptions import CircuitOpen, DeadlineExceeded, RateLimited, not_sent
-from .wire.timeouts import is_seconds
+from .wire.timeout_argument import is_seconds
 
 _E = TypeVar("_E", bound=requests.Response | requests.RequestException)
 
@@ -169,7 +169,7 @@ class ResilientAdapter(DeadlineAdapter):
             attempt_timeout=_wall_clock(timeout),
             deadline=session_call.deadline(latest) if session_call else None,
             idempotent=True if "Idempotency-Key" in request.headers else None,
-            replayable=response_body.replayable(request),
+            replayable=request_body.replayable(request),
         )
 
     def after_fork(self) -> None:
@@ -201,7 +201,7 @@ class ResilientAdapter(DeadlineAdapter):
             own(0.0)
 
     def _start_afresh(self) -> None:
-        self._registries = OwnRegistry(self._policy, self._clock, self._random)
+        self._registries = ClientRegistry(self._policy, self._clock, self._random)
 
 
 def request_origin(request: requests.PreparedRequest) -> Origin:

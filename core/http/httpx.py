@@ -36,7 +36,7 @@ from __future__ import annotations
 import httpcore
 import httpx
 
-from .httpx_driver import body, compat, exceptions, log_filter
+from .httpx_driver import compat, exception_bases, log_filter, response_body
 from .httpx_driver.async_transport import AsyncTransport
 from .httpx_driver.client import AsyncClient, SyncClient
 from .httpx_driver.library import Errors, Library
@@ -63,55 +63,55 @@ __all__ = [
 compat.check(httpx)
 
 
-class CircuitOpen(exceptions.CircuitOpen, httpx.ConnectError, httpx.HTTPStatusError):
+class CircuitOpen(exception_bases.CircuitOpen, httpx.ConnectError, httpx.HTTPStatusError):
     """The circuit breaker of the upstream is open."""
 
     client = httpx
 
 
-class RateLimited(exceptions.RateLimited, httpx.ConnectError, httpx.HTTPStatusError):
+class RateLimited(exception_bases.RateLimited, httpx.ConnectError, httpx.HTTPStatusError):
     """The upstream asked for a pause that is longer than the call may wait."""
 
     client = httpx
 
 
-class BlockedAddress(exceptions.BlockedAddress, httpx.ConnectError):
+class BlockedAddress(exception_bases.BlockedAddress, httpx.ConnectError):
     """An untrusted client refuses to send a request: the address, the port or the redirect is not allowed."""
 
     client = httpx
 
 
-class AttemptPoolTimeout(exceptions.AttemptTimeout, httpx.PoolTimeout):
+class AttemptPoolTimeout(exception_bases.AttemptTimeout, httpx.PoolTimeout):
     """An attempt timed out while waiting for a free connection of a full pool."""
 
     client = httpx
 
 
-class AttemptConnectTimeout(exceptions.AttemptTimeout, httpx.ConnectTimeout):
+class AttemptConnectTimeout(exception_bases.AttemptTimeout, httpx.ConnectTimeout):
     """An attempt timed out in stage dns, connect or tls, before the connection was established. Nothing was sent."""
 
     client = httpx
 
 
-class AttemptWriteTimeout(exceptions.AttemptTimeout, httpx.WriteTimeout):
+class AttemptWriteTimeout(exception_bases.AttemptTimeout, httpx.WriteTimeout):
     """An attempt timed out while sending."""
 
     client = httpx
 
 
-class AttemptReadTimeout(exceptions.AttemptTimeout, httpx.ReadTimeout):
+class AttemptReadTimeout(exception_bases.AttemptTimeout, httpx.ReadTimeout):
     """An attempt timed out while waiting for the response or while reading the body."""
 
     client = httpx
 
 
-class DeadlineExceeded(exceptions.DeadlineExceeded, httpx.ReadTimeout):
+class DeadlineExceeded(exception_bases.DeadlineExceeded, httpx.ReadTimeout):
     """The total timeout of the call expired."""
 
     client = httpx
 
 
-class ResponseTooLarge(exceptions.ResponseTooLarge, httpx.ReadError):
+class ResponseTooLarge(exception_bases.ResponseTooLarge, httpx.ReadError):
     """The body exceeds `Policy.max_response_bytes`, or its JSON exceeds `Policy.max_json_nodes`."""
 
     client = httpx
@@ -121,11 +121,11 @@ class Response(ResilientResponse, httpx.Response):
     """An `httpx.Response` with `attempts`, and with limits for decoding, text and JSON."""
 
 
-class _SyncBody(body.SyncBody, httpx.SyncByteStream):
+class _SyncBody(response_body.SyncBody, httpx.SyncByteStream):
     pass
 
 
-class _AsyncBody(body.AsyncBody, httpx.AsyncByteStream):
+class _AsyncBody(response_body.AsyncBody, httpx.AsyncByteStream):
     pass
 
 

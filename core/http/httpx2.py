@@ -36,7 +36,7 @@ from __future__ import annotations
 import httpcore2
 import httpx2
 
-from .httpx_driver import body, compat, exceptions, log_filter
+from .httpx_driver import compat, exception_bases, log_filter, response_body
 from .httpx_driver.async_transport import AsyncTransport
 from .httpx_driver.client import AsyncClient, SyncClient
 from .httpx_driver.library import Errors, Library
@@ -63,55 +63,55 @@ __all__ = [
 compat.check(httpx2)
 
 
-class CircuitOpen(exceptions.CircuitOpen, httpx2.ConnectError, httpx2.HTTPStatusError):
+class CircuitOpen(exception_bases.CircuitOpen, httpx2.ConnectError, httpx2.HTTPStatusError):
     """The circuit breaker of the upstream is open."""
 
     client = httpx2
 
 
-class RateLimited(exceptions.RateLimited, httpx2.ConnectError, httpx2.HTTPStatusError):
+class RateLimited(exception_bases.RateLimited, httpx2.ConnectError, httpx2.HTTPStatusError):
     """The upstream asked for a pause that is longer than the call may wait."""
 
     client = httpx2
 
 
-class BlockedAddress(exceptions.BlockedAddress, httpx2.ConnectError):
+class BlockedAddress(exception_bases.BlockedAddress, httpx2.ConnectError):
     """An untrusted client refuses to send a request: the address, the port or the redirect is not allowed."""
 
     client = httpx2
 
 
-class AttemptPoolTimeout(exceptions.AttemptTimeout, httpx2.PoolTimeout):
+class AttemptPoolTimeout(exception_bases.AttemptTimeout, httpx2.PoolTimeout):
     """An attempt timed out while waiting for a free connection of a full pool."""
 
     client = httpx2
 
 
-class AttemptConnectTimeout(exceptions.AttemptTimeout, httpx2.ConnectTimeout):
+class AttemptConnectTimeout(exception_bases.AttemptTimeout, httpx2.ConnectTimeout):
     """An attempt timed out in stage dns, connect or tls, before the connection was established. Nothing was sent."""
 
     client = httpx2
 
 
-class AttemptWriteTimeout(exceptions.AttemptTimeout, httpx2.WriteTimeout):
+class AttemptWriteTimeout(exception_bases.AttemptTimeout, httpx2.WriteTimeout):
     """An attempt timed out while sending."""
 
     client = httpx2
 
 
-class AttemptReadTimeout(exceptions.AttemptTimeout, httpx2.ReadTimeout):
+class AttemptReadTimeout(exception_bases.AttemptTimeout, httpx2.ReadTimeout):
     """An attempt timed out while waiting for the response or while reading the body."""
 
     client = httpx2
 
 
-class DeadlineExceeded(exceptions.DeadlineExceeded, httpx2.ReadTimeout):
+class DeadlineExceeded(exception_bases.DeadlineExceeded, httpx2.ReadTimeout):
     """The total timeout of the call expired."""
 
     client = httpx2
 
 
-class ResponseTooLarge(exceptions.ResponseTooLarge, httpx2.ReadError):
+class ResponseTooLarge(exception_bases.ResponseTooLarge, httpx2.ReadError):
     """The body exceeds `Policy.max_response_bytes`, or its JSON exceeds `Policy.max_json_nodes`."""
 
     client = httpx2
@@ -121,11 +121,11 @@ class Response(ResilientResponse, httpx2.Response):
     """An `httpx2.Response` with `attempts`, and with limits for decoding, text and JSON."""
 
 
-class _SyncBody(body.SyncBody, httpx2.SyncByteStream):
+class _SyncBody(response_body.SyncBody, httpx2.SyncByteStream):
     pass
 
 
-class _AsyncBody(body.AsyncBody, httpx2.AsyncByteStream):
+class _AsyncBody(response_body.AsyncBody, httpx2.AsyncByteStream):
     pass
 
 

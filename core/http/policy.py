@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .arguments import (
+from .argument_checks import (
     NamedFields,
     call_of,
     check_flag,

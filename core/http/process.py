@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from . import fork, unread_settings
-from .arguments import check_function
+from . import fork, missing_django_app
+from .argument_checks import check_function
 from .engine.upstream import Upstream
 from .events import OTHER, Audience, Event, Observer
 from .observers.logs import log_event
@@ -123,7 +123,7 @@ def _default_observers(config: Config) -> tuple[Observer, ...]:
 
 
 def _default_registry() -> ProcessRegistry:
-    unread_settings.warn()
+    missing_django_app.warn()
     return ProcessRegistry()
 
 

@@ -15,14 +15,14 @@ from requests.exceptions import InvalidHeader, InvalidProxyURL, InvalidSchema, I
 from requests.hooks import default_hooks
 from requests.utils import default_user_agent, get_auth_from_url
 
-from . import body_limit, process, total_deadline
+from . import process, response_size_limits, total_deadline
 from .adapter import ResilientAdapter, request_origin
-from .arguments import check_flag, check_number, check_partition
+from .argument_checks import check_flag, check_number, check_partition
 from .engine.upstream import Clock, Random
 from .log import logger
 from .origin import origin_of
 from .policy import Policy, refuse_options
-from .wire import address_guard, compat, plain_requests, plain_send, redaction, unexpected_errors
+from .wire import address_guard, compat, fast_preparation, fast_session_send, redaction, unexpected_errors
 from .wire.cookie_jar import BoundedCookieJar
 from .wire.no_cookies import KeepNone, SendNone
 from .wire.requests_exceptions import BlockedAddress, CircuitOpen, RateLimited
@@ -99,8 +99,8 @@ class ResilientSession(requests.Session):
         prepare = super().prepare_request
         plain = None
         try:
-            if _is(prepare, plain_requests.PREPARE_REQUEST):
-                plain = plain_requests.prepare(self, request)
+            if _is(prepare, fast_preparation.PREPARE_REQUEST):
+                plain = fast_preparation.prepare(self, request)
             prepared = plain or prepare(request)
         except requests.RequestException as exc:
             exc.attempts = ()  # type: ignore[attr-defined]  # requests does not declare it
@@ -120,8 +120,8 @@ class ResilientSession(requests.Session):
         """Merge the settings as requests does, but read the environment only when it has changed, not at every call."""
         merge = super().merge_environment_settings
         plain = None
-        if _is(merge, plain_requests.MERGE_ENVIRONMENT_SETTINGS):
-            plain = plain_requests.settings(self, url, proxies, stream, verify, cert)
+        if _is(merge, fast_preparation.MERGE_ENVIRONMENT_SETTINGS):
+            plain = fast_preparation.settings(self, url, proxies, stream, verify, cert)
         return plain or merge(url, proxies, stream, verify, cert)
 
     def _without_secrets(self, exc: requests.RequestException, request: requests.Request) -> requests.RequestException:
@@ -200,8 +200,8 @@ class ResilientSession(requests.Session):
         with total_deadline.session_call(self) as call:
             try:
                 send = super().send
-                if _is(send, plain_send.SEND) and plain_send.can_send(self, request, kwargs):
-                    return plain_send.send(self, request, **kwargs)
+                if _is(send, fast_session_send.SEND) and fast_session_send.can_send(self, request, kwargs):
+                    return fast_session_send.send(self, request, **kwargs)
                 return send(request, **kwargs)
             except (CircuitOpen, RateLimited) as exc:
                 # Not earlier: tracing wraps `requests.Session.send`, and would record this response as the server's.
@@ -287,7 +287,7 @@ class _SessionAdapter(ResilientAdapter):
 
     def max_bytes(self, policy: Policy) -> int | None:
         limit = policy.max_response_bytes
-        return body_limit.of_untrusted(limit, chosen=self._policy is not None) if self.untrusted else limit
+        return response_size_limits.of_untrusted(limit, chosen=self._policy is not None) if self.untrusted else limit
 
 
 def _is(method: Any, function: object) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from .arguments import check_flag, check_number
+from .argument_checks import check_flag, check_number
 
 MOST_BODY_BYTES = 65_536
 """Size limit of the body passed to `Policy.classify`: APIs explain an error at the start of the body."""

@@ -29,7 +29,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from .. import process, registry
-from ..arguments import hint
+from ..argument_checks import hint
 from ..events import OTHER
 from ..origin import canonical_host
 from ..policy import CircuitBreaker, Policy, RetryBudget

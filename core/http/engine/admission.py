@@ -11,8 +11,8 @@ from collections.abc import Callable
 from ..outcome import Outcome
 from .admission_rule import AdmissionRule, CallContext, Refused
 from .circuit_breaker import BreakerGuard
+from .concurrency_and_pacing import Reservation, Slot
 from .rate_limit_gate import GateGuard
-from .reservation import Reservation, Slot
 from .steps import Wait
 from .upstream import Upstream
 

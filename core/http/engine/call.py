@@ -52,7 +52,7 @@ from ..outcome import Attempt, Outcome, Reason, Rejection, Result
 from .admission import Admission
 from .admission_rule import Refused
 from .backoff import delay
-from .reservation import Slot
+from .concurrency_and_pacing import Slot
 from .steps import Send, Stop, Wait
 from .upstream import Upstream
 

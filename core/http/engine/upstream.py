@@ -10,9 +10,9 @@ from ..events import BreakerForgotten, BreakerState, Observer
 from ..policy import Policy
 from .admission_rule import Refused
 from .circuit_breaker import Breaker
+from .concurrency_and_pacing import limits_of
 from .mergeable_state import BreakerSnapshot, GateSnapshot
 from .rate_limit_gate import Gate
-from .reservation import limits_of
 from .retry_budget import Budget
 from .steps import Wait
 

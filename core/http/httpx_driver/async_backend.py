@@ -18,7 +18,7 @@ from anyio.abc import ByteStream
 from ..wire import address_guard, attempt_context, connect, resolver
 from ..wire.attempt_context import AttemptContext, Stage
 from ..wire.resolver import AddressInfo
-from .async_stream import AsyncStream, extra, mapped, within
+from .async_network_stream import AsyncStream, extra, mapped, within
 
 
 def waker(event: anyio.Event) -> Callable[[], None]:

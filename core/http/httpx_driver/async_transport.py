@@ -16,11 +16,11 @@ from .. import fork
 from ..engine.steps import Send, Stop, Wait
 from ..outcome import Outcome
 from ..wire.attempt_context import AttemptContext, Stage
-from . import body, client_call, compat, exceptions, instrumentation
+from . import client_call, compat, exception_bases, instrumentation, response_body
 from .async_backend import AsyncBackend, waker
 from .client_call import ClientCall
-from .outgoing import Outgoing
 from .transport import Transport
+from .transport_call import TransportCall
 
 
 class AsyncTransport(Transport):
@@ -46,28 +46,28 @@ class AsyncTransport(Transport):
             return await self._call(of_client, request)
         try:
             return await self.traced(partial(self._call, None))(request)
-        except exceptions.NotSent as exc:
+        except exception_bases.NotSent as exc:
             raise exc.answer()  # noqa: B904 - it is the same error
 
     async def _call(self, of_client: ClientCall | None, request: Any) -> Any:
-        outgoing = self.outgoing(request, of_client)
-        call, extensions = outgoing.call, request.extensions
+        transport_call = self.transport_call(request, of_client)
+        call, extensions = transport_call.call, request.extensions
         answer: Any = None  # None before the first attempt only
         try:
-            while not isinstance(step := outgoing.begin(), Stop):
+            while not isinstance(step := transport_call.begin(), Stop):
                 if isinstance(step, Wait):
-                    await self._pause(step, outgoing)
+                    await self._pause(step, transport_call)
                     continue
-                answer, outcome = await self._attempt(request, outgoing, step)
-                streams = outgoing.streams and not isinstance(answer, Exception) and answer.decoded is None
+                answer, outcome = await self._attempt(request, transport_call, step)
+                streams = transport_call.streams and not isinstance(answer, Exception) and answer.decoded is None
                 if streams and not compat.is_read(answer):
                     timeout = self.library.errors.read_timeout
-                    seconds = outgoing.read_seconds
+                    seconds = transport_call.read_seconds
                     answer.stream = self.library.async_body(answer.stream, call.keep_slot(), seconds, timeout)
                 if not call.end(outcome):
                     break
                 if streams:
-                    await self._keep(answer, outgoing)
+                    await self._keep(answer, transport_call)
         except BaseException:
             call.cancel()
             raise
@@ -75,10 +75,10 @@ class AsyncTransport(Transport):
             request.extensions = extensions
         if isinstance(answer, Exception):
             try:
-                raise outgoing.final(answer, outcome)
+                raise transport_call.final(answer, outcome)
             finally:
                 del answer  # otherwise its traceback and this frame would keep each other alive
-        return outgoing.finish(answer)
+        return transport_call.finish(answer)
 
     async def aclose(self) -> None:
         """Close the connections. A transport that has its own breakers and limits discards them."""
@@ -104,30 +104,30 @@ class AsyncTransport(Transport):
         super().after_fork()
         self._plain = {}
 
-    async def _attempt(self, request: Any, outgoing: Outgoing, step: Send) -> tuple[Any, Outcome]:
+    async def _attempt(self, request: Any, transport_call: TransportCall, step: Send) -> tuple[Any, Outcome]:
         handled = sys.exception()
-        context = outgoing.attempt(step)
+        context = transport_call.attempt(step)
         plain = self._pool()
         error: Exception | None = None
         whole = False
-        request.extensions = outgoing.extensions(step.seconds, sockets_keep_time=False)
+        request.extensions = transport_call.extensions(step.seconds, sockets_keep_time=False)
         with context, anyio.move_on_after(step.seconds) as scope:
             if self.given is None:
-                context.read_limit, context.expire = outgoing.take_read_limit(), scope.cancel
+                context.read_limit, context.expire = transport_call.take_read_limit(), scope.cancel
             try:
-                outgoing.check_target()
+                transport_call.check_target()
                 if step.fresh:
                     await _close_idle(plain)
-                response = outgoing.prepare(await instrumentation.method_of(plain, self.method)(request))
+                response = transport_call.prepare(await instrumentation.method_of(plain, self.method)(request))
                 if context.stage is not Stage.NONE:
                     context.stage = Stage.BODY
-                if not outgoing.streams or response.has_redirect_location:
-                    await body.aread(self.library, response, outgoing.max_bytes)
+                if not transport_call.streams or response.has_redirect_location:
+                    await response_body.aread(self.library, response, transport_call.max_bytes)
                 whole = True
             except self.caught as exc:
                 error = exc
             except Exception as exc:  # noqa: BLE001 - of_negotiation raises all other errors again
-                error = outgoing.of_negotiation(exc, context)
+                error = transport_call.of_negotiation(exc, context)
             finally:
                 if not whole:
                     await self._give_up(plain, request, context)
@@ -135,8 +135,8 @@ class AsyncTransport(Transport):
             if scope.cancelled_caught:
                 error = TimeoutError("the time of the attempt has run out")
             if error is not None:
-                return outgoing.failed(error, context, timed_out=scope.cancelled_caught, handled=handled)
-            return response, outgoing.answered(response)
+                return transport_call.failed(error, context, timed_out=scope.cancelled_caught, handled=handled)
+            return response, transport_call.answered(response)
         finally:
             del error  # otherwise its traceback and this frame would keep each other alive
 
@@ -161,22 +161,22 @@ class AsyncTransport(Transport):
             fork.renew_in_children(self)
         return plain
 
-    async def _keep(self, response: Any, outgoing: Outgoing) -> None:
+    async def _keep(self, response: Any, transport_call: TransportCall) -> None:
         """Read a response before a retry, for at most one second, and close it.
 
         The call returns this response if no retry is sent after all.
         """
         with anyio.move_on_after(1.0), suppress(Exception):
-            await body.aread(self.library, response, outgoing.max_bytes)
+            await response_body.aread(self.library, response, transport_call.max_bytes)
         await response.stream.aclose()
 
-    async def _pause(self, step: Wait, outgoing: Outgoing) -> None:
+    async def _pause(self, step: Wait, transport_call: TransportCall) -> None:
         """Wait until `step.seconds` have passed, or until the call is woken.
 
         With a custom `wait`, the call can be woken only while it waits for a slot or a probe election.
         """
-        own = self.settings.wait or outgoing.registry.runtime.wait
-        is_real_time = outgoing.registry.runtime.is_real
+        own = self.settings.wait or transport_call.registry.runtime.wait
+        is_real_time = transport_call.registry.runtime.is_real
         if own is not time.sleep and not (step.for_turn and is_real_time):
             # With a fake clock, other tasks must run too, but before the wait. If they ran after it, they would move
             # the clock past the turn for which this call has waited.
@@ -185,7 +185,7 @@ class AsyncTransport(Transport):
             return
         woken = anyio.Event()
         seconds = step.seconds if own is not time.sleep else step.if_woken or step.seconds
-        with outgoing.call.waking(waker(woken)), anyio.move_on_after(seconds):
+        with transport_call.call.waking(waker(woken)), anyio.move_on_after(seconds):
             await woken.wait()
         if own is not time.sleep:
             await _waited(own(0.0))

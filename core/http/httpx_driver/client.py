@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import idna
 
 from .. import process
-from ..arguments import check_number
+from ..argument_checks import check_number
 from ..engine.upstream import Clock, Random
 from ..origin import Origin
 from ..policy import Policy, refuse_options
 from ..wire import address_guard, redaction
 from ..wire.no_cookies import KeepNone
-from . import client_call, exceptions
+from . import client_call, exception_bases
 from .library import Library
-from .outgoing import KEY, origin_of_url
 from .settings import refuse_unsafe
-from .time_limit import TimeLimit
+from .shared_deadline import SharedDeadline
 from .transport import Transport, wrapping
+from .transport_call import KEY, origin_of_url
 
 _Response = TypeVar("_Response")
 _POLICY = frozenset(field.name for field in fields(Policy))
@@ -99,7 +99,7 @@ class Client(_Client):
         """
         check_number("seconds", seconds, "a number of seconds", -inf, inf)
         clock = self._clock or process.current().runtime.clock
-        return TimeLimit(self, clock() + seconds)
+        return SharedDeadline(self, clock() + seconds)
 
     def _init_transport(self, *_: Any, transport: Any = None, **options: Any) -> Any:
         if transport is not None:
@@ -194,11 +194,11 @@ class SyncClient(Client, Generic[_Response]):
     def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
         """Send the request as httpx does. Redirects and authentication share the total deadline of the call."""
         self._prepare(request)
-        with client_call.entered(self.transports, stream=stream, limit=TimeLimit.of(self)) as call:
+        with client_call.entered(self.transports, stream=stream, limit=SharedDeadline.of(self)) as call:
             send = self.transports[0].traced(partial(self._send, call, **how))
             try:
                 response: _Response = send(request)
-            except exceptions.NotSent as exc:
+            except exception_bases.NotSent as exc:
                 raise exc.answer()  # noqa: B904 - it is the same error
         return response
 
@@ -218,11 +218,11 @@ class AsyncClient(Client, Generic[_Response]):
     async def send(self, request: Any, *, stream: bool = False, **how: Any) -> _Response:
         """Send the request as httpx does. Redirects and authentication share the total deadline of the call."""
         self._prepare(request)
-        with client_call.entered(self.transports, stream=stream, limit=TimeLimit.of(self)) as call:
+        with client_call.entered(self.transports, stream=stream, limit=SharedDeadline.of(self)) as call:
             send = self.transports[0].traced(partial(self._send, call, **how))
             try:
                 response: _Response = await send(request)
-            except exceptions.NotSent as exc:
+            except exception_bases.NotSent as exc:
                 raise exc.answer()  # noqa: B904 - it is the same error
         return response
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..outcome import Attempt
-from ..wire import charsets, json_nodes, redaction
+from ..wire import json_nodes, redaction, text_decoder
 from ..wire.content_decoder import BodyBroken, BodyTooLarge, ContentDecoder
 from . import compat
 from .library import Library
@@ -103,7 +103,7 @@ class ResilientResponse(_Response):
     def charset_encoding(self) -> str | None:
         """The charset in the headers, as in httpx, but None if Python has no text codec for it."""
         name: str | None = super().charset_encoding
-        return name if name is not None and charsets.codec_of(name) else None
+        return name if name is not None and text_decoder.codec_of(name) else None
 
     def json(self, **kwargs: Any) -> Any:
         """Parse the body as httpx does.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..arguments import check_flag, check_function, check_partition
+from ..argument_checks import check_flag, check_function, check_partition
 from ..engine.upstream import Clock, Random
 from ..policy import Policy, check_policy, refuse_options
 from . import tls

@@ -14,11 +14,11 @@ from .. import fork
 from ..engine.steps import Send, Stop, Wait
 from ..outcome import Outcome
 from ..wire.attempt_context import AttemptContext, Stage
-from . import body, client_call, compat, exceptions, instrumentation
+from . import client_call, compat, exception_bases, instrumentation, response_body
 from .client_call import ClientCall
-from .outgoing import Outgoing
 from .sync_backend import SyncBackend
 from .transport import Transport
+from .transport_call import TransportCall
 
 
 class SyncTransport(Transport):
@@ -47,26 +47,26 @@ class SyncTransport(Transport):
             return self._call(of_client, request)
         try:
             return self.traced(partial(self._call, None))(request)
-        except exceptions.NotSent as exc:
+        except exception_bases.NotSent as exc:
             raise exc.answer()  # noqa: B904 - it is the same error
 
     def _call(self, of_client: ClientCall | None, request: Any) -> Any:
-        outgoing = self.outgoing(request, of_client)
-        call, extensions = outgoing.call, request.extensions
+        transport_call = self.transport_call(request, of_client)
+        call, extensions = transport_call.call, request.extensions
         answer: Any = None  # None before the first attempt only
         try:
-            while not isinstance(step := outgoing.begin(), Stop):
+            while not isinstance(step := transport_call.begin(), Stop):
                 if isinstance(step, Wait):
-                    self._pause(step, outgoing)
+                    self._pause(step, transport_call)
                     continue
-                answer, outcome = self._attempt(request, outgoing, step)
-                streams = outgoing.streams and not isinstance(answer, Exception) and answer.decoded is None
+                answer, outcome = self._attempt(request, transport_call, step)
+                streams = transport_call.streams and not isinstance(answer, Exception) and answer.decoded is None
                 if streams and not compat.is_read(answer):
                     answer.stream = self.library.sync_body(answer.stream, call.keep_slot())
                 if not call.end(outcome):
                     break
                 if streams:
-                    self._keep(answer, outgoing)
+                    self._keep(answer, transport_call)
         except BaseException:
             call.cancel()
             raise
@@ -74,10 +74,10 @@ class SyncTransport(Transport):
             request.extensions = extensions
         if isinstance(answer, Exception):
             try:
-                raise outgoing.final(answer, outcome)
+                raise transport_call.final(answer, outcome)
             finally:
                 del answer  # otherwise its traceback and this frame would keep each other alive
-        return outgoing.finish(answer)
+        return transport_call.finish(answer)
 
     def close(self) -> None:
         """Close the connections. A transport that has its own breakers and limits discards them."""
@@ -103,31 +103,33 @@ class SyncTransport(Transport):
         super().after_fork()
         self._plain = {}
 
-    def _attempt(self, request: Any, outgoing: Outgoing, step: Send) -> tuple[Any, Outcome]:
+    def _attempt(self, request: Any, transport_call: TransportCall, step: Send) -> tuple[Any, Outcome]:
         handled = sys.exception()
-        context = outgoing.attempt(step)
+        context = transport_call.attempt(step)
         plain = self._pool()
         if step.fresh:
             for connection in compat.connections_of(plain):
                 if connection.is_idle():
                     connection.close()
-        request.extensions = outgoing.extensions(step.seconds, sockets_keep_time=True)
+        request.extensions = transport_call.extensions(step.seconds, sockets_keep_time=True)
         try:
             with context:
-                outgoing.check_target()
-                response = outgoing.prepare(instrumentation.method_of(plain, self.method)(request))
+                transport_call.check_target()
+                response = transport_call.prepare(instrumentation.method_of(plain, self.method)(request))
                 if context.stage is not Stage.NONE:
                     context.stage = Stage.BODY
-                if not outgoing.streams or response.has_redirect_location:
-                    body.read(self.library, response, outgoing.max_bytes)
+                if not transport_call.streams or response.has_redirect_location:
+                    response_body.read(self.library, response, transport_call.max_bytes)
         except self.caught as exc:
-            return outgoing.failed(exc, context, timed_out=False, handled=handled)
+            return transport_call.failed(exc, context, timed_out=False, handled=handled)
         except Exception as exc:  # noqa: BLE001 - of_negotiation raises all other errors again
-            return outgoing.failed(outgoing.of_negotiation(exc, context), context, timed_out=False, handled=handled)
+            return transport_call.failed(
+                transport_call.of_negotiation(exc, context), context, timed_out=False, handled=handled
+            )
         finally:
             if context.negotiation is not None:  # httpcore does not close this connection
                 context.negotiation.close()
-        return response, outgoing.answered(response)
+        return response, transport_call.answered(response)
 
     def _pool(self) -> Any:
         if self.given is not None:
@@ -143,27 +145,27 @@ class SyncTransport(Transport):
             fork.renew_in_children(self)
         return plain
 
-    def _keep(self, response: Any, outgoing: Outgoing) -> None:
+    def _keep(self, response: Any, transport_call: TransportCall) -> None:
         """Read a response before a retry, for at most one second, and close it.
 
         The call returns this response if no retry is sent after all.
         """
         with suppress(Exception), AttemptContext(1.0):
-            body.read(self.library, response, outgoing.max_bytes)
+            response_body.read(self.library, response, transport_call.max_bytes)
         response.stream.close()
 
-    def _pause(self, step: Wait, outgoing: Outgoing) -> None:
+    def _pause(self, step: Wait, transport_call: TransportCall) -> None:
         """Wait until `step.seconds` have passed, or until the call is woken.
 
         With a custom `wait`, the call can be woken only while it waits for a slot or a probe election.
         """
-        own = self.settings.wait or outgoing.registry.runtime.wait
-        is_real_time = outgoing.registry.runtime.is_real
+        own = self.settings.wait or transport_call.registry.runtime.wait
+        is_real_time = transport_call.registry.runtime.is_real
         if own is not time.sleep and not (step.for_turn and is_real_time):
             own(step.seconds)
             return
         woken: SimpleQueue[None] = SimpleQueue()
-        with outgoing.call.waking(lambda: woken.put(None)), suppress(Empty):
+        with transport_call.call.waking(lambda: woken.put(None)), suppress(Empty):
             woken.get(timeout=step.seconds if own is not time.sleep else step.if_woken or step.seconds)
         if own is not time.sleep:
             own(0.0)

@@ -6,16 +6,16 @@ import ssl
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from ..client_registry import ClientRegistry
 from ..engine.upstream import Clock, Random
-from ..own_registry import OwnRegistry
 from ..policy import Policy
 from ..wire import address_guard
 from ..wire.sockets import CannotKeepDeadline
 from . import instrumentation
 from .client_call import ClientCall
 from .library import Library
-from .outgoing import Outgoing
 from .settings import Settings, pool_options
+from .transport_call import TransportCall
 
 
 class Transport:
@@ -86,12 +86,12 @@ class Transport:
             return 0
         return 2 if proxy.raw_auth is None else 3
 
-    def outgoing(self, request: Any, call: ClientCall | None) -> Outgoing:
+    def transport_call(self, request: Any, call: ClientCall | None) -> TransportCall:
         """Start the engine's call for `request`.
 
         :param call: the client's call that `request` is part of; None: the client is not resilient.
         """
-        return Outgoing(self.library, self.settings, self.registries.find(), request, call)
+        return TransportCall(self.library, self.settings, self.registries.find(), request, call)
 
     def traced(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return `call`, wrapped by the instrumentation of httpx's transports."""
@@ -99,7 +99,7 @@ class Transport:
 
     def after_fork(self) -> None:
         settings = self.settings
-        self.registries = OwnRegistry(settings.policy, settings.clock, settings.random)
+        self.registries = ClientRegistry(settings.policy, settings.clock, settings.random)
 
 
 def wrapping(kind: Any, given: Any, settings: dict[str, Any]) -> Any:

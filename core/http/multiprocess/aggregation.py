@@ -10,7 +10,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from .value_file import read
+from .value_file_reader import read
 
 Entry: TypeAlias = tuple[str, float, float]
 """A key, its value, and the Unix time when the value was set (0: unknown)."""

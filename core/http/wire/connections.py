@@ -24,8 +24,8 @@ from . import attempt_context, compat, connect, tls_contexts
 from .attempt_context import Stage
 from .compat import HTTPConnection, HTTPSConnection
 from .connection_queue import ConnectionQueue
+from .response_head import StrictResponse
 from .sockets import keep_deadlines, refuse_late_patch
-from .strict_response import StrictResponse
 
 MOST_IDLE = 30.0
 """Seconds. A connection that was idle for longer is not reused, because a NAT or load balancer may have dropped it."""

@@ -17,10 +17,10 @@ from ..outcome import Outcome, Reason
 from ..policy import Policy
 from . import (
     address_guard,
+    classify_hook,
     redaction,
     response_body,
-    response_verdict,
-    timeouts,
+    timeout_argument,
     unexpected_errors,
 )
 from .attempt_context import AttemptContext, Stage
@@ -37,8 +37,8 @@ from .requests_exceptions import (
     UnsupportedSocket,
 )
 from .requests_response import ResilientResponse
+from .response_head import HeadCutShort
 from .sockets import CannotKeepDeadline
-from .strict_response import HeadCutShort
 
 BLOCKED = "The URL leads to an address or port that untrusted calls must not reach"
 _CREDENTIALS = ("Authorization", "Cookie", "Proxy-Authorization")
@@ -72,7 +72,7 @@ class DeadlineAdapter(PoolingAdapter):
         context = AttemptContext(seconds, configured=configured, untrusted=self.untrusted, fresh=fresh)
         try:
             with context:
-                bounded = timeouts.bounded(timeout, seconds)
+                bounded = timeout_argument.bounded(timeout, seconds)
                 response = self._send_once(request, policy, stream, bounded, verify, cert, proxies)
         except address_guard.Refused:
             error: requests.RequestException = BlockedAddress(BLOCKED, request=request)
@@ -91,13 +91,13 @@ class DeadlineAdapter(PoolingAdapter):
                 response.headers,
                 retry_statuses=policy.retry_statuses,
                 now=datetime.now(UTC),
-                verdict=response_verdict.of_requests(policy.classify, response, stream=stream),
+                verdict=classify_hook.of_requests(policy.classify, response, stream=stream),
             )
         outcome = diagnose(error, context.stage, handled)
         if outcome.transient and context.got_nothing:
             outcome = replace(outcome, stale=True)
         if outcome.reason is Reason.TIMEOUT:
-            outcome = replace(outcome, patience=timeouts.part_of(timeout, context.stage))
+            outcome = replace(outcome, patience=timeout_argument.part_of(timeout, context.stage))
         redaction.error(error, _secrets(request, proxies), handled)
         try:
             return _refined(error, outcome, context, handled, request)

@@ -17,7 +17,7 @@ from urllib3.util import parse_url
 from .. import fork
 from . import compat, tls_contexts
 from .connections import POOLS
-from .plain_adapter import PlainAdapter, is_patched
+from .fast_adapter import FastAdapter, is_patched
 from .pool_keys import PoolKeys
 
 _TLS_SETTINGS = frozenset(
@@ -40,7 +40,7 @@ _TLS_SETTINGS = frozenset(
 )
 
 
-class PoolingAdapter(PlainAdapter):
+class PoolingAdapter(FastAdapter):
     """An `HTTPAdapter` that uses this package's pools and TLS contexts."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

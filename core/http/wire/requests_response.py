@@ -12,9 +12,9 @@ from requests.utils import get_encoding_from_headers, guess_json_utf, stream_dec
 from urllib3.response import HTTPResponse
 
 from ..outcome import Attempt
-from . import charsets, compat, json_nodes, line_splitter, redaction, response_body
-from .checked_body import CheckedBody
+from . import compat, json_nodes, line_splitter, redaction, response_body, text_decoder
 from .requests_exceptions import ResponseTooLarge
+from .urllib3_response import CheckedBody
 
 _COMPRESSED_CHUNK = 64 * 1024
 """Maximum number of bytes that are decompressed at once. The time grows with its square: see `iter_content`."""
@@ -61,7 +61,7 @@ class ResilientResponse(requests.Response):
         if not (decode_unicode and self.encoding):
             return chunks
         if self._is_encoded_as_the_server_says:
-            return charsets.decode_chunks(chunks, self.encoding)
+            return text_decoder.decode_chunks(chunks, self.encoding)
         return stream_decode_response_unicode(chunks, self)
 
     def iter_lines(
@@ -79,7 +79,7 @@ class ResilientResponse(requests.Response):
 
     @property
     def apparent_encoding(self) -> str | None:
-        return charsets.guess(self.content)
+        return text_decoder.guess(self.content)
 
     @property
     def text(self) -> str:
@@ -90,7 +90,7 @@ class ResilientResponse(requests.Response):
             encoding = self.apparent_encoding or "utf_8"
         elif not self._is_encoded_as_the_server_says:
             return super().text
-        return charsets.decode(self.content, encoding)
+        return text_decoder.decode(self.content, encoding)
 
     def json(self, **kwargs: Any) -> Any:
         text = self._json_text()

@@ -1,4 +1,4 @@
-"""Checks whether a request body can be sent again, and reads response bodies up to their limit."""
+"""Reads response bodies up to their limit."""
 
 from __future__ import annotations
 
@@ -9,23 +9,14 @@ import requests
 import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 
-from .. import body_limit
+from .. import response_size_limits
 from . import attempt_context, compat, unexpected_errors
-from .checked_body import CheckedBody, EncodedBodyTooLargeError
 from .requests_exceptions import ResponseTooLarge
+from .urllib3_response import CheckedBody, EncodedBodyTooLargeError
 
 _CHUNK = 64 * 1024
 _AT_ONCE = 2**20
 """Maximum number of bytes of a body that is read with one call, for which the memory is allocated beforehand."""
-
-
-def replayable(request: requests.PreparedRequest) -> bool:
-    """Return whether the body can be sent again: bytes, text, no body, or a seekable file."""
-    body = request.body
-    if body is None or isinstance(body, str | bytes):
-        return True
-    seekable = getattr(body, "seekable", None)
-    return compat.file_position(request) is not None and (seekable is None or bool(seekable()))
 
 
 def read(response: requests.Response, limit: int | None) -> None:
@@ -106,7 +97,7 @@ def keep(response: requests.Response, limit: int | None) -> None:
 def read_of_redirect(response: requests.Response, limit: int | None) -> None:
     """Read the body of a redirect. An invalid or too large body becomes b"", because only the Location matters."""
     try:
-        read(response, body_limit.of_redirect(limit))
+        read(response, response_size_limits.of_redirect(limit))
     except (ChunkedEncodingError, ContentDecodingError, ResponseTooLarge):
         response.close()
         compat.set_content(response, b"")

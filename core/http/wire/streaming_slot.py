@@ -5,9 +5,9 @@ from __future__ import annotations
 import requests
 
 from ..engine.call import Call
-from ..engine.reservation import Slot
+from ..engine.concurrency_and_pacing import Slot
 from . import compat
-from .checked_body import CheckedBody
+from .urllib3_response import CheckedBody
 
 
 def keep_slot(response: requests.Response, call: Call) -> None:

@@ -20,7 +20,7 @@ from core.http import (
     process,
     registry,
 )
-from core.http.engine import reservation
+from core.http.engine import concurrency_and_pacing
 from core.http.engine.call import Call
 from core.http.testing import FakeClock
 from tests.core.http.conftest import Metrics, Serve
@@ -88,7 +88,7 @@ def test_an_interrupt_is_not_retried(
 
 def test_threads_take_turns_at_the_server(serve: Serve, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nine threads, three slots: never more than three at the server, all get there, in order, each woken once."""
-    monkeypatch.setattr(reservation, "POLL_SLOT", 60)  # no call continues without being woken
+    monkeypatch.setattr(concurrency_and_pacing, "POLL_SLOT", 60)  # no call continues without being woken
     process.use(runtime=registry.Runtime(clock=clock))  # the clock does not advance; the wait is real
     steps: SimpleQueue[str] = SimpleQueue()
     go_on = threading.Semaphore(0)
@@ -156,12 +156,12 @@ def test_a_wait_that_cannot_be_woken_is_short(serve: Serve, clock: FakeClock) ->
         session.trust_env = False
         streamed.append(session.get(server.url, stream=True))
         assert session.get(server.url).status_code == 200
-    assert clock.waits == [reservation.POLL_SLOT] * 3
+    assert clock.waits == [concurrency_and_pacing.POLL_SLOT] * 3
 
 
 def test_a_wait_of_ones_own_is_cut_short_when_a_slot_comes(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the real clock it is called when the turn has come, with nothing left to wait, for it may end the call."""
-    monkeypatch.setattr(reservation, "POLL_SLOT", 60)
+    monkeypatch.setattr(concurrency_and_pacing, "POLL_SLOT", 60)
     process.use(runtime=registry.Runtime())
     waiting, waits, statuses = threading.Event(), [], []
     waking = Call.waking
@@ -204,7 +204,7 @@ def test_a_thread_that_is_woken_checks_once_a_second(
         streamed = session.get(server.url, stream=True)
         monkeypatch.setattr(adapter, "SimpleQueue", Woken)
         assert session.get(server.url).status_code == 200
-    assert waits == [reservation.POLL_ANYWAY]
+    assert waits == [concurrency_and_pacing.POLL_ANYWAY]
 
 
 def test_an_interrupt_while_waiting_for_a_slot_loses_none(serve: Serve, clock: FakeClock) -> None:

@@ -112,7 +112,7 @@ def test_the_library_knows_neither_the_site_nor_a_framework(module: str) -> None
 
 @pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) != "django"])
 def test_django_is_not_imported_by_name_either(module: str) -> None:
-    """Outside of django/, only unread_settings names modules of Django, to look them up where they are loaded."""
+    """Outside of django/, only missing_django_app names modules of Django, to look them up where they are loaded."""
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     named = {text for text in texts if re.fullmatch(r"django(\.\w+)+", text)}
@@ -123,7 +123,7 @@ def test_django_is_not_imported_by_name_either(module: str) -> None:
         for argument in node.args
         if isinstance(argument, ast.Constant)
     }
-    assert named == (looked_up if module == "unread_settings" else set())
+    assert named == (looked_up if module == "missing_django_app" else set())
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) in DECISIONS])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.http import CircuitBreaker, CircuitOpen, DeadlineExceeded, Policy, RetryBudget
 from core.http.engine.call import Call
-from core.http.engine.reservation import POLL_SLOT
+from core.http.engine.concurrency_and_pacing import POLL_SLOT
 from core.http.engine.steps import Send, Wait
 from core.http.engine.upstream import Upstream
 from core.http.events import (

@@ -20,8 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from core.http import Policy
 from core.http.engine.call import Call
 from core.http.engine.concurrency import Slots, Ticket
+from core.http.engine.concurrency_and_pacing import POLL_SLOT, Limits, Reservation, limits_of
 from core.http.engine.pacing import Pace
-from core.http.engine.reservation import POLL_SLOT, Limits, Reservation, limits_of
 from core.http.engine.steps import Wait
 from core.http.engine.upstream import Upstream
 from core.http.events import Target

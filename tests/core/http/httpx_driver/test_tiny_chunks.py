@@ -11,7 +11,7 @@ import httpcore
 import pytest
 
 from core.http import Policy
-from core.http.httpx_driver.async_stream import AsyncStream
+from core.http.httpx_driver.async_network_stream import AsyncStream
 from core.http.testing import FakeClock
 from core.http.wire.attempt_context import AttemptContext, Stage
 from tests.core.http.conftest import Serve
@@ -107,7 +107,7 @@ def test_a_deadline_that_has_passed_is_noticed_without_waiting(run: Run) -> None
 def test_other_tasks_run_while_data_that_takes_long_keeps_coming(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small TLS records are such data: anyio returns one at each read, without waiting."""
     clock = FakeClock()
-    monkeypatch.setattr("core.http.httpx_driver.async_stream.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr("core.http.httpx_driver.async_network_stream.time", SimpleNamespace(monotonic=clock))
     stream = made(Network(*[b"x"] * 5, busy=lambda: clock.advance(0.02)))
 
     async def reading() -> None:

@@ -11,9 +11,9 @@ import pytest
 import requests
 import urllib3
 
-from core.http.wire import charsets
-from core.http.wire.checked_body import CheckedBody
+from core.http.wire import text_decoder
 from core.http.wire.requests_response import ResilientResponse, made_resilient
+from core.http.wire.urllib3_response import CheckedBody
 from tests.core.http.wire.made_response import response
 
 DOCUMENT = {"name": "naïve", "numbers": [1, 2, 3]}
@@ -36,7 +36,7 @@ def test_the_shortest_documents(content: bytes, value: Any) -> None:
 
 def test_text_whose_charset_cannot_be_guessed_is_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in requests, invalid bytes are replaced, and no error is raised."""
-    monkeypatch.setattr(charsets, "guess", lambda _: None)
+    monkeypatch.setattr(text_decoder, "guess", lambda _: None)
     assert response("naïve".encode() + b"\xff", None).text == "naïve\ufffd"
 
 

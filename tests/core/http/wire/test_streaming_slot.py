@@ -16,7 +16,7 @@ from requests.auth import HTTPDigestAuth
 
 from core.http import DeadlineExceeded, Policy, ResilientSession
 from core.http.testing import FakeClock
-from core.http.wire.checked_body import CheckedBody
+from core.http.wire.urllib3_response import CheckedBody
 from tests.core.http.conftest import Metrics, Serve
 from tests.core.http.misbehave import MisbehavingServer, Reply, Then, reply
 

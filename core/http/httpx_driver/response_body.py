@@ -1,4 +1,4 @@
-"""Checks whether a request body can be sent again, and reads response bodies, during the attempt or for the caller."""
+"""Reads response bodies, during the attempt or for the caller."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Self
 import anyio
 import anyio.lowlevel
 
-from .. import body_limit
-from ..engine.reservation import Slot
+from .. import response_size_limits
+from ..engine.concurrency_and_pacing import Slot
 from ..wire import attempt_context
 from ..wire.content_decoder import OVERHEAD, BodyBroken, BodyTooLarge, ContentDecoder
 from . import compat
@@ -21,30 +21,13 @@ _BYTES_A_STEP = 256 * 1024
 """Numbers of chunks and of bytes that are read or decoded before other tasks of the event loop run."""
 
 
-def replayable(httpx: Any, request: Any) -> bool:
-    """Return whether the body of `request` can be sent again: bytes, a form, or seekable files."""
-    stream = request.stream
-    if isinstance(stream, httpx.ByteStream) or compat.has_request_content(request):
-        return True
-    fields = getattr(stream, "fields", None)  # a form with files, which httpx encodes again for each request
-    if not isinstance(fields, list):
-        return False
-    files = (getattr(field, "file", b"") for field in fields)
-    return all(isinstance(file, str | bytes) or _seeks(file) for file in files)
-
-
-def _seeks(file: Any) -> bool:
-    seekable = getattr(file, "seekable", None)
-    return hasattr(file, "seek") and (seekable is None or bool(seekable()))
-
-
 class Reading:
     """Collects the body of one response up to its limit, and decodes it."""
 
     def __init__(self, library: Library, response: Any, limit: int | None) -> None:
         self._library = library
         self._response = response
-        self._limit = body_limit.of_redirect(limit) if response.has_redirect_location else limit
+        self._limit = response_size_limits.of_redirect(limit) if response.has_redirect_location else limit
         self._codings = response.codings()
         self.raw = bytearray()
 

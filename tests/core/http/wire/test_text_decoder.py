@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from core.http.wire import charsets
+from core.http.wire import text_decoder
 from tests.core.http.wire.made_response import response
 
-CODECS = sorted(charsets._SINGLE_BYTE | charsets._OTHERS)
+CODECS = sorted(text_decoder._SINGLE_BYTE | text_decoder._OTHERS)
 BODIES = [bytes(range(256)), b"caf\xe9 \xff\xfe\x00\xd8", b"\xff" * 99, random.Random(1).randbytes(5_000), b""]
 
 
@@ -34,13 +34,13 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 @pytest.mark.parametrize("codec", CODECS)
 def test_text_equals_that_of_requests(codec: str) -> None:
     """For every codec of the list, the text equals that of requests, also for bytes that the codec does not know."""
-    assert [charsets.decode(body, codec) for body in BODIES] == [body.decode(codec, "replace") for body in BODIES]
+    assert [text_decoder.decode(body, codec) for body in BODIES] == [body.decode(codec, "replace") for body in BODIES]
 
 
 def test_single_byte_codecs_have_one_character_for_each_byte() -> None:
     """A text in a single-byte codec can be decoded by a table, without an error handler for each unknown byte."""
-    for codec in charsets._SINGLE_BYTE:
-        table = charsets._table(codec)
+    for codec in text_decoder._SINGLE_BYTE:
+        table = text_decoder._table(codec)
         assert len(table) == 256, codec
         assert "\ufffe" not in table, codec  # charmap_decode treats this character as a gap
 
@@ -95,7 +95,7 @@ def test_single_byte_codecs_have_one_character_for_each_byte() -> None:
 )
 def test_a_charset_is_one_of_the_list_or_unknown(charset: str, codec: str | None) -> None:
     """Python's aliases and odd spellings are accepted; codecs that are no text encodings, or not linear, are not."""
-    assert charsets.codec_of(charset) == codec
+    assert text_decoder.codec_of(charset) == codec
 
 
 def test_every_codec_of_python_is_decided() -> None:
@@ -177,7 +177,7 @@ def test_a_long_body_is_guessed_by_a_sample(length: int, detector: Detector) -> 
     assert answer.encoding is None
     assert answer.text.endswith("aп ")
     assert answer.apparent_encoding == "cp1251"
-    assert max(detector.sizes) <= charsets._SAMPLE
+    assert max(detector.sizes) <= text_decoder._SAMPLE
 
 
 def test_the_sample_begins_where_the_text_is_no_longer_utf_8(detector: Detector) -> None:

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from urllib3.exceptions import HTTPError
 
-from core.http.wire import plain_head
-from core.http.wire.strict_response import StrictResponse
+from core.http.wire import fast_response_head
+from core.http.wire.response_head import StrictResponse
 
 PLAIN = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 2\r\n\r\nok"
 FIRST = (
@@ -80,7 +80,7 @@ def read(data: bytes, method: str) -> Any:
 
 
 def read_line_by_line(data: bytes, method: str) -> Any:
-    with mock.patch.object(plain_head, "parse", return_value=None):
+    with mock.patch.object(fast_response_head, "parse", return_value=None):
         return read(data, method)
 
 
@@ -109,6 +109,6 @@ def test_a_head_of_many_headers_is_read_as_http_client_reads_it(count: int) -> N
 
 def test_a_plain_head_is_read_at_once() -> None:
     """A plain head is parsed at once; without this test, a fallback to http.client would not be noticed."""
-    head = plain_head.parse(PLAIN)
+    head = fast_response_head.parse(PLAIN)
     assert head is not None
     assert (head.status, head.reason, head.length, PLAIN[head.size :]) == (200, "OK", 2, b"ok")

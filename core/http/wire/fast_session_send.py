@@ -8,8 +8,8 @@ from typing import Any
 import requests.sessions
 from requests import PreparedRequest, Response, Session
 
-from .checked_body import CheckedBody
 from .cookie_jar import PLAIN_JARS, sets_cookies
+from .urllib3_response import CheckedBody
 
 SEND = Session.send
 """The method of requests that this module replaces, as it was when this module was imported."""

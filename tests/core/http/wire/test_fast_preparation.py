@@ -23,7 +23,7 @@ from requests.structures import CaseInsensitiveDict
 
 from core.http import ResilientSession, process
 from core.http.testing import OutboundHTTP
-from core.http.wire import plain_requests
+from core.http.wire import fast_preparation
 
 URL = "https://example.org/data.json"
 NETRC = "machine example.org login me password secret\n"
@@ -243,7 +243,7 @@ def test_the_fast_path_prepares_the_same_request(homes: list[dict[str, str]], da
 def test_usual_requests_are_plain(arguments: dict[str, Any]) -> None:
     """Usual requests to APIs take the fast path."""
     request = requests.Request(**{"method": "GET", "url": URL, **arguments})
-    assert plain_requests.prepare(ResilientSession(), request) is not None
+    assert fast_preparation.prepare(ResilientSession(), request) is not None
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_usual_requests_are_plain(arguments: dict[str, Any]) -> None:
 )
 def test_files_and_streams_are_left_to_requests(body: dict[str, Any]) -> None:
     """Bodies that are read while they are sent are prepared by requests, which records their position."""
-    assert plain_requests.prepare(ResilientSession(), requests.Request("POST", URL, **body)) is None
+    assert fast_preparation.prepare(ResilientSession(), requests.Request("POST", URL, **body)) is None
 
 
 @pytest.fixture(

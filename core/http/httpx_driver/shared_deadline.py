@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-class TimeLimit:
+class SharedDeadline:
     """A context manager: all calls of `owner` in its block must end by `ends`, a time on the clock of `owner`."""
 
     __slots__ = ("__weakref__", "_token", "ends", "outer", "owner")
@@ -18,8 +18,8 @@ class TimeLimit:
     def __init__(self, owner: object, ends: float) -> None:
         self.owner = owner
         self.ends = ends
-        self.outer: TimeLimit | None = None
-        self._token: Token[ref[TimeLimit] | None] | None = None
+        self.outer: SharedDeadline | None = None
+        self._token: Token[ref[SharedDeadline] | None] | None = None
 
     def __enter__(self) -> Self:
         self.outer = _innermost()
@@ -42,10 +42,10 @@ class TimeLimit:
         return min(ends, default=None)
 
 
-_current: ContextVar[ref[TimeLimit] | None] = ContextVar("core.http.time_limit", default=None)
+_current: ContextVar[ref[SharedDeadline] | None] = ContextVar("core.http.shared_deadline", default=None)
 """The reference is weak, because an exception from a signal handler during `__enter__` would leave the variable set."""
 
 
-def _innermost() -> TimeLimit | None:
+def _innermost() -> SharedDeadline | None:
     found = _current.get()
     return None if found is None else found()

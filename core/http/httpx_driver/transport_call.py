@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import body_limit, errors
-from ..arguments import check_flag, check_partition, hint
+from .. import errors, response_size_limits
+from ..argument_checks import check_flag, check_partition, hint
 from ..engine.call import Call
 from ..engine.response_classification import answered
 from ..engine.steps import Send, Stop, Wait
@@ -19,10 +19,10 @@ from ..events import OTHER, Target
 from ..origin import Origin, origin_of
 from ..outcome import Outcome, Reason
 from ..registry import Registry
-from ..wire import address_guard, content_decoder, redaction, response_verdict
+from ..wire import address_guard, classify_hook, content_decoder, redaction
 from ..wire.attempt_context import AttemptContext, Stage
 from ..wire.sockets import CannotKeepDeadline
-from . import body, compat
+from . import compat, request_body
 from .client_call import ClientCall
 from .diagnosis import diagnose
 from .library import Library
@@ -36,7 +36,7 @@ _BLOCKED = "The URL leads to an address or port that untrusted calls must not re
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
 
 
-class Outgoing:
+class TransportCall:
     """One request with all its attempts. Used by one thread or task."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Outgoing:
         self.policy = upstream.policy
         self.max_bytes = self.policy.max_response_bytes
         if settings.untrusted:
-            self.max_bytes = body_limit.of_untrusted(self.max_bytes, chosen=settings.policy is not None)
+            self.max_bytes = response_size_limits.of_untrusted(self.max_bytes, chosen=settings.policy is not None)
         self._timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         _accept_what_is_decoded(library, request)
         url = request.url
@@ -66,7 +66,7 @@ class Outgoing:
             attempt_timeout=_wall_clock(self._timeouts),
             deadline=self._deadline(upstream.clock() + self.policy.total_timeout),
             idempotent=True if "Idempotency-Key" in request.headers else None,
-            replayable=body.replayable(library.httpx, request),
+            replayable=request_body.replayable(library.httpx, request),
         )
 
     def begin(self) -> Send | Wait | Stop:
@@ -139,7 +139,7 @@ class Outgoing:
             content = None if response.decoded is None else response.decoded[0]
             if content is None and compat.is_read(response):
                 content = response.content
-            verdict = response_verdict.of(policy.classify, response.status_code, response.headers, content)
+            verdict = classify_hook.of(policy.classify, response.status_code, response.headers, content)
         return answered(
             response.status_code,
             response.headers,

@@ -16,12 +16,12 @@ from requests.utils import get_encoding_from_headers
 from urllib3 import PoolManager
 
 from . import compat
-from .checked_body import CheckedBody
 from .cookie_jar import sets_cookies
 from .requests_response import ResilientResponse, made_resilient
+from .urllib3_response import CheckedBody
 
 
-class PlainAdapter(HTTPAdapter):
+class FastAdapter(HTTPAdapter):
     """An `HTTPAdapter` whose responses are instances of `ResilientResponse`."""
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:

@@ -10,7 +10,7 @@ from .policy import Policy
 from .registry import Registry
 
 
-class OwnRegistry:
+class ClientRegistry:
     """Finds the registry for each call, because a change of settings replaces the process's registry. Thread-safe."""
 
     def __init__(self, policy: Policy | None, clock: Clock | None, random: Random | None) -> None:

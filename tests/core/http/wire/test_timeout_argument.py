@@ -8,7 +8,7 @@ import pytest
 from urllib3.util import Timeout
 
 from core.http.wire.attempt_context import Stage
-from core.http.wire.timeouts import bounded, is_seconds, part_of
+from core.http.wire.timeout_argument import bounded, is_seconds, part_of
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.response import assert_header_parsing
 
-from . import compat, plain_head
+from . import compat, fast_response_head
 
 _MAX_HEAD = 1024 * 1024
 """Maximum number of bytes of status lines and headers, including interim responses. (http.client limits only lines.)"""
@@ -69,7 +69,7 @@ class StrictResponse(http.client.HTTPResponse):
         # If other code has replaced the method of http.client, the replacement is called.
         is_original = http.client.HTTPResponse.begin is _begin and not self.debuglevel
         if is_original and self.msg is None and isinstance(self.fp, _Lines):
-            head = plain_head.parse(self.fp.peek())
+            head = fast_response_head.parse(self.fp.peek())
         if head is None:
             super().begin()
             self._check_head()
@@ -82,7 +82,7 @@ class StrictResponse(http.client.HTTPResponse):
         elif self.length == 0 and self.chunked:  # 204, 304 or HEAD: urllib3 would wait for chunks
             compat.close_connection(self)
 
-    def _begin_with(self, head: plain_head.PlainHead) -> None:
+    def _begin_with(self, head: fast_response_head.PlainHead) -> None:
         """Set the attributes that `begin` of http.client sets, from a head that was parsed without it."""
         self.fp.read(head.size)
         self.code = self.status = head.status
