@@ -1,4 +1,4 @@
-"""Accesses private names of requests, urllib3, PySocks, http.client, http.cookiejar and ssl, and checks them at import.
+"""Accesses private names of requests, urllib3, PySocks and the standard library, and checks them at import.
 
 The checks also include the private methods that other modules of this package override. A release that has renamed one
 of them is rejected. Otherwise, for example, a truncated body would be accepted as complete. The names of PySocks are
@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import http.cookiejar
 import inspect
+import os
 import platform
 import ssl
 import zlib
@@ -157,12 +158,19 @@ def lacks_end(decoder: Any) -> bool:
     raise ContentDecodingError(f"core.http cannot tell whether {type(decoder).__name__} decoded the whole body")
 
 
-# http.client and ssl
+# The standard library
 
 
 def close_connection(answer: http.client.HTTPResponse) -> None:
     """End a response that has no body, although its headers may announce one."""
     answer._close_conn()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def environment_variables() -> dict[Any, Any]:
+    """Return the dictionary of the environment variables. Callers must not change it, but it may change."""
+    environment: Any = os.environ
+    variables: dict[Any, Any] = environment if isinstance(environment, dict) else environment._data  # noqa: SLF001
+    return variables
 
 
 def has_no_session(sock: ssl.SSLSocket) -> bool:
@@ -244,12 +252,14 @@ def _of_urllib3() -> dict[str, bool]:
 
 def _of_python() -> dict[str, bool]:
     answer = http.client.HTTPResponse
+    environment: Any = os.environ  # tests may have replaced it by a plain dictionary
     return {
         "http.client.HTTPResponse._safe_read": _takes(answer, "_safe_read", "self", "amt"),
         "http.client.HTTPResponse._read_status": _takes(answer, "_read_status", "self"),
         "http.client.HTTPResponse._close_conn": _takes(answer, "_close_conn", "self"),
         "http.cookiejar.CookieJar._cookies": getattr(http.cookiejar.CookieJar(), "_cookies", None) == {},
         "http.cookiejar.CookieJar._policy": hasattr(http.cookiejar.CookieJar(), "_policy"),
+        "os.environ._data": isinstance(getattr(environment, "_data", environment), dict),
         # Instances have the attribute only once they are connected.
         "ssl.SSLSocket._sslobj": "_sslobj" in inspect.unwrap(ssl.SSLSocket.read).__code__.co_names,
         "ssl.SSLSocket.__class__": _takes_class(ssl.SSLSocket.__new__(ssl.SSLSocket)),

@@ -1,4 +1,4 @@
-"""Caches the proxies and the CA bundle from the environment until one of the environment variables changes.
+"""Caches the proxies and the CA bundle from the environment until an environment variable changes.
 
 requests reads all variables at every call, up to four times. The cached values are those of requests, because functions
 of requests compute them.
@@ -14,12 +14,8 @@ from urllib.parse import urlsplit
 import requests.sessions
 import requests.utils
 
-_VARIABLES = (
-    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-    "REQUEST_METHOD",  # if set, this is a CGI script, and HTTP_PROXY may come from a request header
-    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-)
+from . import compat
+
 _MOST_HOSTS = 1024
 _IS_ALL = os.name == "posix" and urllib.request.getproxies is urllib.request.getproxies_environment
 """Whether only environment variables set the proxies. (Windows and macOS have system settings.)"""
@@ -35,7 +31,8 @@ class Settings(NamedTuple):
 
 
 class _Snapshot(NamedTuple):
-    variables: tuple[Any, ...]
+    variables: dict[Any, Any]
+    """All of them, because variables of other schemes and in mixed case also set proxies."""
     settings: dict[str, Settings]
     """The settings by host and port, as written in the URL."""
 
@@ -51,13 +48,7 @@ def _readers() -> tuple[object, ...]:
 
 
 _ORIGINAL = _readers()
-_snapshot = _Snapshot((), {})
-
-
-def _variables() -> tuple[Any, ...]:
-    get = os.environ.get
-    # Including the number of variables, because requests also reads proxies of other schemes and mixed-case names.
-    return (len(os.environ), *[get(name) for name in _VARIABLES])
+_snapshot = _Snapshot({}, {})
 
 
 def settings_for(url: str) -> Settings | None:
@@ -65,15 +56,17 @@ def settings_for(url: str) -> Settings | None:
     global _snapshot  # noqa: PLW0603 - replaced as a whole, so that threads need no lock
     if not _IS_ALL or type(url) is not str or _readers() != _ORIGINAL:
         return None
-    variables, snapshot = _variables(), _snapshot
+    variables, snapshot = compat.environment_variables(), _snapshot
     if snapshot.variables != variables:
-        snapshot = _snapshot = _Snapshot(variables, {})
+        snapshot = _snapshot = _Snapshot(dict(variables), {})
     netloc = urlsplit(url).netloc
     found = snapshot.settings.get(netloc)
     if found is None:
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         found = Settings(requests.utils.get_environ_proxies(url), bundle)
-        if "@" not in netloc and variables == _variables():  # do not cache a secret, or values that have just changed
+        if (
+            "@" not in netloc and snapshot.variables == variables
+        ):  # do not cache a secret, or values that have just changed
             if len(snapshot.settings) >= _MOST_HOSTS:
                 snapshot.settings.clear()
             snapshot.settings[netloc] = found

@@ -335,6 +335,22 @@ def test_a_netrc_file_is_found_as_soon_as_it_is_there(tmp_path: Path, monkeypatc
     assert "Authorization" not in session.prepare_request(request).headers
 
 
+def test_a_proxy_of_any_scheme_applies_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change is seen too if it is only the name or value of a variable that other schemes use."""
+    session = ResilientSession()
+
+    def proxies() -> dict[str, str]:
+        return {**session.merge_environment_settings("ftp://example.org/", {}, None, None, None)["proxies"]}
+
+    monkeypatch.setenv("OTHER", "http://proxy.test")
+    assert proxies() == {}
+    monkeypatch.delenv("OTHER")
+    monkeypatch.setenv("Ftp_Proxy", "http://proxy.test")
+    assert proxies()["ftp"] == "http://proxy.test"
+    monkeypatch.setenv("Ftp_Proxy", "http://other.test")
+    assert proxies()["ftp"] == "http://other.test"
+
+
 def test_proxies_are_a_mapping_of_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes to the proxies of one call do not affect the next."""
     monkeypatch.setenv("https_proxy", "http://proxy.test")
