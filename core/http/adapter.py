@@ -194,8 +194,8 @@ class ResilientAdapter(DeadlineAdapter):
             return
         woken: SimpleQueue[None] = SimpleQueue()
         with call.waking(lambda: woken.put(None)), suppress(Empty):
-            # A custom `wait` may raise to end the call, so it is called every `seconds`, not only after the longer
-            # `if_woken`.
+            # A custom `wait` may raise to end the call, so it must be called soon: after `seconds`, although the driver
+            # could wait for the longer `if_woken`.
             woken.get(timeout=step.seconds if own is not time.sleep else step.if_woken or step.seconds)
         if own is not time.sleep:
             own(0.0)

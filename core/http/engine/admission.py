@@ -110,8 +110,8 @@ class Admission:
     def _not_elected(self, elected: Wait | bool, call: CallContext, now: float) -> Wait | Refused:
         """Return the next step of a call that has not won the election.
 
-        While the election is undecided, the call waits. After another process has won, the call does not wait for the
-        probe of that process at an open breaker, only at a gate.
+        While the election is undecided, the call waits. If another process won and the probe is for an open breaker,
+        the call is refused. If the probe is for a gate, the call waits for the result, unless its deadline is earlier.
         """
         if isinstance(elected, Wait):
             return Wait(min(elected.seconds, call.deadline - now), for_turn=True)

@@ -34,7 +34,7 @@ class Gate:
         report the outcome."""
         self._reopened = 0.0
         self._refusals = 0
-        """How often in a row the upstream refused again after a pause with `doubled`."""
+        """Number of consecutive pauses with `doubled`: see `close`."""
         self._why = ""
         """The reason for the pause, for messages; "": `DEFAULT_WHY`."""
 
@@ -73,7 +73,7 @@ class Gate:
     def closed_for(self, now: float, prober: object) -> float:
         """Return the seconds that a call must wait; 0: the call may be sent.
 
-        If the pause is longer than an hour, then after one hour one call at a time may be sent, the probe.
+        If the pause is longer than an hour, the gate allows one call at a time, the probe, after one hour.
 
         :param prober: identifies the call, which becomes the probe if one is due.
         """
