@@ -28,7 +28,7 @@ httpx.HTTPError
 └── httpx.ReadError
     └── ResponseTooLarge
 
-For all other failures, httpx's own error is raised. All errors that end a call have `attempts`.
+For all other failures, httpx's own error is raised. All errors have `attempts`.
 """
 
 from __future__ import annotations

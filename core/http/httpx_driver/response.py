@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..outcome import Attempt
@@ -78,6 +79,15 @@ class ResilientResponse(_Response):
                 await self.aclose()
         return compat.content_of(self)
 
+    def iter_raw(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        with self._attempts_in_errors():
+            yield from super().iter_raw(chunk_size)
+
+    async def aiter_raw(self, chunk_size: int | None = None) -> Any:
+        with self._attempts_in_errors():
+            async for chunk in super().aiter_raw(chunk_size):
+                yield chunk
+
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
         """Yield chunks as httpx does, decoded in pieces of at most 64 KiB."""
         if compat.is_read(self):
@@ -129,6 +139,14 @@ class ResilientResponse(_Response):
             coding.strip().lower() for coding in self.headers.get_list("content-encoding", split_commas=True) if coding
         ]
 
+    @contextmanager
+    def _attempts_in_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self.library.httpx.RequestError as exc:
+            exc.attempts = self.attempts
+            raise
+
     def _decode(self, raw: Iterator[bytes], limit: int | None) -> Iterator[bytes]:
         try:
             decoder = ContentDecoder(self.codings(), limit)
@@ -154,6 +172,7 @@ class ResilientResponse(_Response):
         if isinstance(exc, BodyTooLarge):
             return self._too_large(f"The body is larger than max_response_bytes={self.max_bytes}")
         error: Exception = self.library.httpx.DecodingError(str(exc), request=self.request)
+        error.attempts = self.attempts  # type: ignore[attr-defined]  # httpx does not declare it
         return error
 
     def _too_large(self, text: str) -> Exception:

@@ -74,6 +74,7 @@ class ResilientResponse(requests.Response):
         too_long = ResponseTooLarge(
             f"A line is longer than max_response_bytes={self.max_bytes}", request=self.request, response=self
         )
+        too_long.attempts = self.attempts
         chunks = self.iter_content(chunk_size, decode_unicode)
         yield from line_splitter.split(chunks, delimiter, self.max_bytes, too_long)
 
@@ -150,6 +151,7 @@ class ResilientResponse(requests.Response):
             yield from chunks
         except requests.RequestException as exc:
             self._failure = exc
+            exc.attempts = self.attempts  # type: ignore[attr-defined]  # requests does not declare it
             raise
 
 

@@ -62,13 +62,14 @@ def test_a_body_within_the_limit_is_accepted(limit: int | None, serve: Serve) ->
 
 
 def test_a_streamed_body_is_the_callers_to_read(serve: Serve, session: ResilientSession, clock: FakeClock) -> None:
-    """With stream=True the call ends at the headers; the status is retried, the body is not."""
+    """With stream=True the call ends at the headers; the body is not retried, and its error has `attempts`."""
     server = serve(reply(503), reply(200, b"half", length=9))
     with session.get(server.url, stream=True) as response:
         assert not response._content_consumed
-        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        with pytest.raises(requests.exceptions.ChunkedEncodingError) as raised:
             _ = response.content
     assert clock.waits == [1]
+    assert [attempt.outcome.status for attempt in raised.value.attempts] == [503, 200]  # type: ignore[attr-defined]
 
 
 def test_a_streamed_error_that_comes_slowly_is_not_waited_for(serve: Serve, session: ResilientSession) -> None:

@@ -65,10 +65,11 @@ def test_reading_all_of_a_stream_is_bounded(caller: Caller, serve: Serve) -> Non
 
 
 def test_a_stream_that_stops_is_given_up(caller: Caller, serve: Serve, library: ModuleType) -> None:
-    """Each wait for more is bounded by the timeout of an attempt."""
+    """Each wait for more is bounded by the timeout of an attempt; the error has the attempts of the call."""
     server = serve(reply(200, b"half", length=8, then=Then.HOLD))
-    with pytest.raises(library.ReadTimeout):
+    with pytest.raises(library.ReadTimeout) as raised:
         streamed(caller, caller(Policy(attempt_timeout=0.25))._client, server.url)
+    assert [attempt.outcome.status for attempt in raised.value.attempts] == [200]
 
 
 def test_the_last_answer_can_be_read(caller: Caller, serve: Serve) -> None:
