@@ -175,7 +175,7 @@ class VersionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscript
 
 @admin.register(SourceStatus)
 class SourceStatusAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
-    """The ledger, read-only, with filters for source and outcome."""
+    """The source statuses, read-only, with filters for source and outcome."""
 
     list_display = ("package", "source", "part", "in_words", "http_status", "failures", "next_due")
     list_filter = ("source", "part", "outcome", "reason")

@@ -132,10 +132,7 @@ class Version(TimestampedModel):
 
 
 class SourceStatus(models.Model):
-    """The last fetch of one part of a package from one source, and when the part is due again.
-
-    The table of these rows is called the ledger.
-    """
+    """The last fetch of one part of a package from one source, and when the part is due again."""
 
     package = models.ForeignKey(Package, models.CASCADE, related_name="sources")
     source = models.CharField(max_length=50)

@@ -108,7 +108,7 @@ class Claimer:
 
 
 def read(keys: Sequence[int], rows: QuerySet[SourceStatus]) -> dict[int, Package]:
-    """Return packages by primary key. Each has, as its `sources`, those rows of the ledger that are among `rows`."""
+    """Return packages by primary key. The `sources` of each are its source statuses that are among `rows`."""
     packages = Package.objects.filter(pk__in=keys).only(*_READ)
     return {package.pk: package for package in packages.prefetch_related(Prefetch("sources", rows))}
 

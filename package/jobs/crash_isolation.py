@@ -17,7 +17,7 @@ from package.sources.sessions import Sessions
 TOO_MANY = 2
 """Number of killed processes in a row after which the source of a package is postponed."""
 REASON = "worker_died"
-"""The reason of the failure in the ledger. It stays until a fetch of the source does not kill its process."""
+"""The reason in the source status. It stays until a fetch of the source does not kill its process."""
 _WHY = "was not asked: in the last fetches of this package the worker process died (killed, or out of memory)"
 
 
@@ -35,10 +35,10 @@ class Treatment(IntEnum):
 def treatment(deaths: int, rows: Iterable[SourceStatus]) -> Treatment:
     """Return how to treat a fetch that may kill its process.
 
-    If the ledger records that the source was postponed before, one more killed process is enough to postpone it again.
+    If the source was postponed before, one more killed process is enough to postpone it again.
 
     :param deaths: `Claim.deaths` of the claim.
-    :param rows: the rows in the ledger of the parts to fetch.
+    :param rows: the source statuses of the parts to fetch.
     """
     is_known = any(row.reason == REASON for row in rows)
     if deaths >= (1 if is_known else TOO_MANY):

@@ -14,7 +14,7 @@ from package.sources.package_parts import Part
 
 
 def due(now: datetime | None = None) -> QuerySet[Package]:
-    """Return the packages with at least one part that is due according to the ledger, in the order of `in_order`."""
+    """Return the packages with at least one part that is due, in the order of `in_order`."""
     return in_order(Package.objects.filter(Q(next_due=None) | Q(next_due__lte=now or timezone.now())))
 
 
@@ -37,7 +37,7 @@ def in_order(packages: QuerySet[Package]) -> QuerySet[Package]:
 
 
 def parts_due(package: Package, *, everything: bool) -> list[Part]:
-    """Return the parts of a package to fetch: those that are due according to the ledger.
+    """Return the parts of a package to fetch: those that are due according to their source statuses.
 
     The list may be empty, because another process may have fetched the parts since the package was selected.
 

@@ -1,4 +1,4 @@
-"""Computes the fields of a package that describe its fetches, from the rows of its parts in the ledger."""
+"""Computes the fields of a package that describe its fetches, from the source statuses of its parts."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class _State(Enum):
 
 
 def after(
-    package: Package, results: Sequence[FetchResult], ledger_rows: Sequence[SourceStatus | None], now: datetime
+    package: Package, results: Sequence[FetchResult], statuses: Sequence[SourceStatus | None], now: datetime
 ) -> dict[str, Any]:
     """Return the values of `FETCH_FIELDS` after a fetch.
 
     :param results: the results of the parts that were fetched.
-    :param ledger_rows: one row for each part of the package; None for a part that was never fetched.
+    :param statuses: one source status for each part of the package; None for a part that was never fetched.
     """
-    rows = [row for row in ledger_rows if row is not None]
+    rows = [row for row in statuses if row is not None]
     return {
-        "next_due": _next_due(ledger_rows),
+        "next_due": _next_due(statuses),
         "last_fetched": _later(package.last_fetched, now, any(result.outcome in _ANSWERED for result in results)),
         **_exception(package, results, rows, now),
     }

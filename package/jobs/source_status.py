@@ -1,4 +1,4 @@
-"""Updates a row of the ledger after a fetch of its part, and computes when the part is due again."""
+"""Updates the source status of a part after a fetch, and computes when the part is due again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores the results of fetches. The fields of packages, the ledger and the claims are changed in one transaction."""
+"""Stores the results of fetches. Fields of packages, source statuses and claims are changed in one transaction."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class _Batch:
         self._end(self._held)
 
     def _store(self, work: Work, package: Package) -> list[SourceStatus]:
-        """Save the package. Returns the rows of the ledger that the caller must save."""
+        """Save the package. Returns the source statuses that the caller must save."""
         names: set[str] = set()
         for index, reading in work.readings:
             saved = self._save_carefully(work, index, reading) if self._careful else reading.save(work.package)

@@ -1,4 +1,4 @@
-"""Counts the parts that a run leaves for the next run, and records them in the ledger."""
+"""Counts the parts that a run leaves for the next run, and records why in their source statuses."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def not_asked(parts: Iterable[Part], pause: Pause | None) -> Iterator[FetchResul
 
 
 def _save(rows: list[SourceStatus]) -> None:
-    """Save outcome, error and reason. The other fields of the ledger keep their values, because nothing was sent."""
+    """Save outcome, error and reason. The other fields of the source status stay, because nothing was sent."""
     SourceStatus.objects.bulk_create(
         rows,
         update_conflicts=True,

@@ -32,7 +32,7 @@ TELL = 30.0
 shown."""
 
 _CHUNK = 200
-"""Number of packages per query of the ledger."""
+"""Number of packages per query of source statuses."""
 
 Show = Callable[[int, int], None]
 """A function that is called with the number of tickets that are left, and the total."""

@@ -24,7 +24,7 @@ class Repository:
     """A repository on one of the hosts. Each of its parts is fetched separately."""
 
     source: ClassVar[str]
-    """Name of the host in `Package.repo_host`, in the ledger and in the settings."""
+    """Name of the host in `Package.repo_host`, in source statuses and in the settings."""
     untrusted: ClassVar[bool] = False
     """Whether users determine the server."""
     parts: ClassVar[Mapping[str, Callable[[Any, Client], Reading]]]

@@ -2,7 +2,7 @@
 
 `core.http` calls `Refusals.classify` for every response. The verdict decides whether the request is retried, and until
 when requests are paused. `sources.client.Client` calls `Refusals.error` for the last response of a call. The error
-decides what the ledger stores and what visitors read. docs/refusals.md shows the tables.
+decides what the source status stores and what visitors read. docs/refusals.md shows the tables.
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ def _address(url: str, params: Mapping[str, str | int] | None) -> str:
 
 
 def _key(url: str) -> str:
-    """Return the key of an address in the ledger: the address without userinfo."""
+    """Return the key of an address in the stored validators: the address without userinfo."""
     return urlsplit(url)._replace(netloc=origin_of(url).netloc).geturl()
 
 

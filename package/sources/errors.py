@@ -31,7 +31,7 @@ class AskError(Exception):
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
-        """A key word for the ledger. If core.http reported the failure, it is the reason in the metrics."""
+        """A key word for the source status. If core.http reported the failure, it is the reason in the metrics."""
 
 
 class LeftAlone(AskError):  # noqa: N818 - named after the state, as are the classes below

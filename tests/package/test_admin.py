@@ -60,13 +60,13 @@ class TestPages:
 
     @pytest.mark.parametrize("page", ["add", "history", "delete"])
     def test_others(self, admin_client: Client, model: type[models.Model], page: str) -> None:
-        """The other pages of a row open too; the ledger has no page to add rows."""
+        """The other pages of a row open too; source statuses have no page to add rows."""
         args = [] if page == "add" else [a(model).pk]
         status = 403 if (model, page) == (SourceStatus, "add") else 200
         assert admin_client.get(address(model, page, *args)).status_code == status
 
     def test_saving_an_unchanged_form_changes_nothing(self, admin_client: Client, model: type[models.Model]) -> None:
-        """Saving an unchanged form changes neither the row nor the ledger, which is read-only."""
+        """Saving an unchanged form changes neither the row nor the source statuses, which are read-only."""
         row, ledger = a(model), list(SourceStatus.objects.values())
         response = admin_client.post(address(model, "change", row.pk), form_of(admin_client, model, row))
         if model in EDITED:
@@ -142,7 +142,7 @@ def test_lists_do_not_ask_for_each_row(
 def test_a_form_does_not_ask_for_each_part(
     admin_client: Client, fetched: Package, django_assert_max_num_queries: Any
 ) -> None:
-    """The form of a package shows its ledger, however long that is."""
+    """The form of a package shows all of its source statuses."""
     SourceStatus.objects.bulk_create(SourceStatus(package=fetched, source="x", part=str(n)) for n in range(20))
     with django_assert_max_num_queries(15):
         assert admin_client.get(address(Package, "change", fetched.pk)).status_code == 200
@@ -159,7 +159,7 @@ def test_how_fetching_goes_is_not_to_be_edited(admin_client: Client, fetched: Pa
 def test_how_fetching_goes_is_shown(
     admin_client: Client, fetched: Package, pypi: CannedPyPI, model: type[models.Model]
 ) -> None:
-    """The package's form and the list of the ledger show how old the data is, and its errors."""
+    """The package's form and the list of source statuses show how old the data is, and its errors."""
     pypi.answers("fortune", 503)
     fetched.fetch_metadata()
     page = address(Package, "change", fetched.pk) if model is Package else address(SourceStatus, "changelist")
@@ -199,7 +199,7 @@ class TestWhatIsDue:
     def test_an_address_that_was_corrected_is_fetched_with_the_next_run(
         self, admin_client: Client, fetched: Package, pypi: CannedPyPI
     ) -> None:
-        """After a corrected address, all parts are due, because the ledger was about the old one."""
+        """After a corrected address, all parts are due, because the source statuses were about the old one."""
         data = {**form_of(admin_client, Package, fetched), "pypi_url": "cookie"}
         assert admin_client.post(address(Package, "change", fetched.pk), data).status_code == 302
         assert self.run(pypi) == ["cookie"]

@@ -130,7 +130,7 @@ def test_a_category_in_use_stays(make_package: MakePackage, category: Category) 
 
 
 def test_deleting_a_package_deletes_its_rows(make_package: MakePackage) -> None:
-    """Deleting a package deletes its versions, ledger and examples, despite the reference to its latest version."""
+    """Deleting a package deletes its versions, source statuses and examples, although it refers to a version."""
     package = make_package("fortune")
     package.latest_version = Version.objects.create(package=package, number="1.0")
     package.save()

@@ -132,7 +132,7 @@ class TestDetail:
     def test_costs_the_same_for_any_number_of_parts(
         self, admin_client: Client, package: Package, django_assert_max_num_queries: Any
     ) -> None:
-        """The ledger of a package is one query."""
+        """The source statuses of a package are one query."""
         for number in range(10):
             SourceStatus.objects.create(package=package, source="x", part=str(number), error="x")
         with django_assert_max_num_queries(4):

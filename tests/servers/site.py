@@ -83,7 +83,7 @@ class Site:
 
     @property
     def packages(self) -> list[Package]:
-        """All of them as they were at one moment, with their rows of the ledger."""
+        """All of them as they were at one moment, with their source statuses."""
         connections[_ALIAS].close()  # it may be one to a server that was killed
         stored = Package.objects.using(_ALIAS).select_related("latest_version").prefetch_related("sources")
         with transaction.atomic(_ALIAS):

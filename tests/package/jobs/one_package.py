@@ -21,7 +21,7 @@ def watchers(number: int | None) -> Reading:
 
 
 def ledger(package: Package) -> dict[str, SourceStatus]:
-    """Return the ledger's rows of a package by part, or by source if that has only one part."""
+    """Return the source statuses of a package by part, or by source if that has only one part."""
     return {row.part or row.source: row for row in SourceStatus.objects.filter(package=package)}
 
 

@@ -71,7 +71,7 @@ def warnings(caplog: pytest.LogCaptureFixture, *, by: str = "package") -> list[s
 
 
 def known(name: str) -> dict[str, Any]:
-    """Return the validators in the ledger after an answer with an ETag about downloads."""
+    """Return the validators in the source status after an answer with an ETag about downloads."""
     url = f"https://pypistats.test/api/packages/{name}/recent?period=month"
     return {"reading": READING, "urls": {url: {"etag": '"1"'}}}
 

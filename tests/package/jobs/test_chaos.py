@@ -158,7 +158,7 @@ def _states(world: World) -> States:
 
 
 def _check_what_is_stored(site: Site, world: World, before: States, began: datetime) -> None:
-    """Assert that all fields of each part have the server's values at the time of the fetch in the ledger."""
+    """Assert that all fields of each part have the server's values at the time of the fetch in its source status."""
     now = _states(world)
     for package in site.packages:
         last = {(row.source, row.part): row.last_success for row in package.sources.all()}

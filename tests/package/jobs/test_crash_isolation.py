@@ -126,7 +126,7 @@ class TestRun:
     def test_after_two_deaths_it_is_put_off(
         self, make_package: MakePackage, pypi: CannedPyPI, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A package is postponed after two deaths of its run; the ledger, the run and the log say why."""
+        """A package is postponed after two deaths of its run; the source status, the run and the log say why."""
         packages = [make_package(slug) for slug in ("deadly", "a")]
         pypi.knows("a")
         die(packages[0])

@@ -60,7 +60,7 @@ def behind(site: Site) -> set[str]:
 
 
 def ledger(site: Site, deadly: str) -> SourceStatus | None:
-    """Return PyPI's rows of the ledger."""
+    """Return the source status of PyPI."""
     [package] = [package for package in site.packages if package.slug == deadly]
     return next((row for row in package.sources.all() if row.source == "pypi"), None)
 

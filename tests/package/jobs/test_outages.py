@@ -118,7 +118,7 @@ def test_an_outage_that_ends_in_time(upstreams: Upstreams, some: list[int], worl
 
 
 def test_an_outage_that_lasts(upstreams: Upstreams, some: list[int], world: World) -> None:
-    """PyPI stays down: stored data stays, other sources are refreshed, and the ledger says why."""
+    """PyPI stays down: stored data stays, other sources are refreshed, and the source status says why."""
     refresh(some)
     before = list(Package.objects.order_by("pk").values("pypi_info", "latest_version", "pypi_classifiers"))
     upstreams.clear()

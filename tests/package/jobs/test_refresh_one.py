@@ -41,7 +41,7 @@ class TestParts:
         assert any(record.exc_info and "fortune" in record.getMessage() for record in caplog.records)
 
     def test_each_has_its_row_in_the_ledger(self, package: Package, pypi: CannedPyPI) -> None:
-        """The ledger has a row for each part: outcome, cost, and when it is due again."""
+        """Each part has a source status: outcome, cost, and when it is due again."""
         pypi.mock.get(pypi.url("fortune"), status=503)
         pypi.mock.get(pypi.url("fortune"), json={"info": {}})
         pypi.statistics_answer(403)
@@ -90,7 +90,7 @@ class TestParts:
         assert reloaded(package).repo_watchers == 9
 
     def test_of_an_address_that_the_package_had_before_are_forgotten(self, package: Package, parts: list[Part]) -> None:
-        """The ledger's rows of a previous host are deleted."""
+        """The source statuses of a previous host are deleted."""
         parts += [stub("a", BROKEN, source="old"), stub("b", forks(1), source="old"), stub("c", forks(2))]
         refresh_one(package)
         del parts[:2]

@@ -64,7 +64,7 @@ class TestGone:
         assert (kept.last_exception, kept.last_exception_count) == ("", 0)
 
     def test_is_not_asked_for_in_parts(self, package: Package, parts: list[Part]) -> None:
-        """The other parts of a repository that is gone are not requested; the ledger says why."""
+        """The other parts of a repository that is gone are not requested; their source statuses say why."""
         parts += [*self.gone("repo_missing_since", GONE), stub("other", watchers(9), source="elsewhere")]
         assert outcomes(refresh_one(package)) == {"metadata": "not found", "other": "updated"}
         kept = reloaded(package)

@@ -109,7 +109,7 @@ def test_costs_few_queries(package: Package, pypi: CannedPyPI, django_assert_max
 
 
 def test_parts_cost_no_queries_of_their_own(package: Package, parts: list[Part]) -> None:
-    """The ledger is read once and written once, however many parts there are."""
+    """Source statuses are read once and written once, however many parts there are."""
     costs = []
     for number in (1, 7):
         parts[:] = [stub(str(part), forks(part)) for part in range(number)]

@@ -1,4 +1,4 @@
-"""Refreshing one package: the package's last_fetched, last_exception and next_due summarize the ledger."""
+"""Refreshing one package: the package's last_fetched, last_exception and next_due summarize the source statuses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def left_alone() -> LeftAlone:
 
 
 class TestWhatThePackageSays:
-    """last_fetched, last_exception and next_due summarize the ledger."""
+    """last_fetched, last_exception and next_due summarize the source statuses."""
 
     @pytest.mark.parametrize(
         ("answer", "moves"),
@@ -141,7 +141,7 @@ FIELDS = ("repo_forks", "repo_watchers", "commit_count")
 def test_the_package_agrees_with_its_ledger_for_any_results(
     category: Category, refreshes: list[tuple[str, ...]]
 ) -> None:
-    """For any results, the package agrees with its ledger: values, errors and when it is due."""
+    """For any results, the package agrees with its source statuses: values, errors and when it is due."""
     Package.objects.all().delete()
     package = Package.objects.create(title="x", slug="x", category=category, pypi_url="x")
     expected = dict.fromkeys(FIELDS, 0)

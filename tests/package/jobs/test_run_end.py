@@ -97,7 +97,7 @@ class TestEndOfARun:
     def test_a_stop_while_waiting_is_heard_at_once(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """A stop during the wait for parts that were put aside ends the run at once, with summary and ledger."""
+        """A stop during the wait for parts that were put aside ends the run at once, with summary and source status."""
         stopper = Stopper(time_budget=3600)
         during_waits(lambda: stopper.stop("SIGINT received"), outbound_http)
         summary, _ = refresh(*packages, stopper=stopper)

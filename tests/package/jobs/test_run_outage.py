@@ -161,7 +161,7 @@ class TestSourceThatIsDown:
     def test_keeps_its_place_in_the_ledger(
         self, packages: list[Package], pypi: CannedPyPI, outbound_http: OutboundHTTP
     ) -> None:
-        """A part that is left alone keeps its data in the ledger."""
+        """A part that is left alone keeps the data of its source status."""
         for package in packages:
             pypi.says(package.slug, project(package.slug), headers={"ETag": '"1"'})
         refresh(*packages)

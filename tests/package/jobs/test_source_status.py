@@ -1,4 +1,4 @@
-"""The ledger: how a fetch changes the row of its part, and when the part is due again."""
+"""How a fetch changes the source status of its part, and when the part is due again."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class TestRecord:
         assert note(row(), FetchOutcome.PARTLY).validators == {}
 
     def test_skipped_fields_are_listed(self) -> None:
-        """A partly usable response is not a failure, and the ledger lists the skipped fields."""
+        """A partly usable response is not a failure, and the source status lists the skipped fields."""
         skipped = (SkippedField("repo_forks", "is not a valid count"), SkippedField("repo_watchers", "missing"))
         noted = note(row(), FetchOutcome.PARTLY, skipped=skipped)
         assert (noted.error, noted.failures) == ("repo_forks: is not a valid count; repo_watchers: missing", 0)

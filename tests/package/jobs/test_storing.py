@@ -78,7 +78,7 @@ class TestBatch:
     """Several works at once."""
 
     def test_each_is_stored(self, make_package: MakePackage) -> None:
-        """The fields of each package, and its ledger."""
+        """The fields of each package, and its source statuses."""
         packages = [make_package(f"p{number}") for number in range(5)]
         store([done(package, "a", Reading({"repo_forks": number})) for number, package in enumerate(packages)])
         assert list(Package.objects.order_by("pk").values_list("repo_forks", flat=True)) == list(range(5))
@@ -172,7 +172,7 @@ class TestBatch:
         assert set(Claim.objects.filter(owner="me").values_list("package__slug", flat=True)) == {"bad", "last"}
 
     def test_many_cost_one_query_each_and_a_handful_in_all(self, make_package: MakePackage) -> None:
-        """The ledger and the claims are read and written for all of them together."""
+        """Source statuses and claims are read and written for all of them together."""
         packages = [make_package(f"p{number}") for number in range(25)]
         got = claims.claim("me", {(package.pk, "a") for package in packages})
         works = [done(package, "a", Reading({"repo_forks": 1}), claim=got[package.pk, "a"]) for package in packages]

@@ -120,7 +120,7 @@ class TestSourceThatIsDown:
     def test_is_not_waited_for_all_day(
         self, packages: list[Package], pypi: CannedPyPI, sent: list[Message], outbound_http: OutboundHTTP
     ) -> None:
-        """After an hour, the ticket is dropped, and the ledger says why."""
+        """After an hour, the ticket is dropped, and the source status says why."""
         pypi.answers("p0", 429, headers={"Retry-After": "3000"})
         fetch(packages[0].pk, "pypi")
         sent.clear()
@@ -157,7 +157,7 @@ class TestSourceThatIsDown:
     def test_a_quota_that_is_used_up_for_more_than_an_hour(
         self, packages: list[Package], pypi: CannedPyPI, sent: list[Message]
     ) -> None:
-        """If the quota is still used up after an hour, the ticket is dropped, and the ledger says why."""
+        """If the quota is still used up after an hour, the ticket is dropped, and the source status says why."""
         headers = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "9", "X-RateLimit-Reset": "3000"}
         pypi.says("p0", project("p0"), headers=headers)
         fetch(packages[0].pk, "pypi")

@@ -197,7 +197,7 @@ class TestMishaps:
 
     @staticmethod
     def spoil(*packages: Package) -> None:
-        """Store an unreadable value in the ledger."""
+        """Store an unreadable value in a source status."""
         rows = [SourceStatus(package=package, source="stub", validators={"reading": READING}) for package in packages]
         SourceStatus.objects.bulk_create(rows)
 

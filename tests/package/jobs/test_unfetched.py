@@ -74,7 +74,7 @@ def ledger() -> dict[str, tuple[str, str, str]]:
 
 
 def test_parts_without_a_request_are_recorded(package: Package) -> None:
-    """Each part that was not requested is in the summary and in the ledger, with the reason."""
+    """Each part that was not requested has the reason in the summary and in its source status."""
     summary = left(unit(package, "a", "b"))
     assert summary.outcomes == {"stub": {LEFT_ALONE: 2}}
     assert summary.left_alone == {"stub": Left(2, DOWN, UNTIL)}
@@ -176,7 +176,7 @@ class TestLeaveAlone:
         return Claim.objects.get()
 
     def test_says_why_and_ends_the_ticket(self, ticket: Claim, parts: list[Part]) -> None:
-        """The ledger gets the reason and keeps its other fields, and the ticket is deleted."""
+        """The source status gets the reason and keeps its other fields, and the ticket is deleted."""
         SourceStatus.objects.create(package_id=ticket.package_id, source="stub", part="a", last_success=BEGAN)
         results = leave_alone(ticket, parts, Pause(99, UNTIL, DOWN))
         assert [(each.outcome, each.error, each.retry_at, each.stored) for each in results] == [
@@ -194,7 +194,7 @@ class TestLeaveAlone:
         assert (ledger(), Claim.objects.count()) == ({}, 1)
 
     def test_of_a_deleted_package_leaves_nothing(self, ticket: Claim, parts: list[Part]) -> None:
-        """For a deleted package, neither a row of the ledger nor a ticket stays."""
+        """For a deleted package, neither a source status nor a ticket stays."""
         Package.objects.all().delete()
         Claim.objects.bulk_create([ticket], ignore_conflicts=True)
         leave_alone(ticket, parts, Pause(99, UNTIL, DOWN))

@@ -40,7 +40,7 @@ def age(hours: float) -> None:
 
 
 def ledger() -> dict[str, str]:
-    """Return the outcome of each part in the ledger."""
+    """Return the outcome in the source status of each part."""
     return {row.name: row.outcome for row in SourceStatus.objects.all()}
 
 

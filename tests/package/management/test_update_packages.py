@@ -71,7 +71,7 @@ class TestChoice:
     def test_which_parts_are_fetched(
         self, update_packages: Command, pypi: CannedPyPI, args: list[str], statistics: int
     ) -> None:
-        """Without options, the parts that the ledger says are due; with them, all parts of the packages."""
+        """Without options, the parts that are due; with them, all parts of the packages."""
         later = timezone.now() + timedelta(hours=9)
         SourceStatus.objects.bulk_create(
             SourceStatus(package=package, source="pypi", next_due=later) for package in Package.objects.all()

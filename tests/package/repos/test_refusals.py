@@ -217,7 +217,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_whom_it_concerns(name: str) -> None:
-    """The error that the ledger records has the expected type."""
+    """The error that the source status records has the expected type."""
     case = CASES[name]
     error = case.error()
     if case.concern is None:

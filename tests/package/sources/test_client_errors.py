@@ -105,7 +105,7 @@ class TestClassification:
 
     @pytest.mark.parametrize("name", CASES)
     def test_of_an_answer(self, responses: RequestsMock, name: str) -> None:
-        """Each response has its error class, its reason for the ledger, and whether to try again soon."""
+        """Each response has its error class, its reason for the source status, and whether to try again soon."""
         case = CASES[name]
         responses.get(URL, **case.answer)
         with pytest.raises(AskError) as caught:
