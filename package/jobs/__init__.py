@@ -5,7 +5,7 @@ A run over packages is in `run`. It uses these modules:
 - `due` decides which packages and parts are refreshed;
 - `lanes` has a queue for each upstream, and `pauses` determines until when an upstream is paused;
 - `claimer` and `claims`: a source of a package is claimed in the database before it is fetched;
-- `crash_isolation` decides how a source is fetched whose fetch may have killed its process;
+- `crash_isolation` decides how to fetch a source if an earlier fetch of it may have killed its process;
 - `worker_pool` has the threads, and `fetching` fetches in them;
 - `storing`, `source_status` and `fetch_fields` store the results;
 - `fetch_again` decides what is fetched again in the same run, and `unfetched` records what is left for the next run;

@@ -40,7 +40,7 @@ class Claimed:
     tasks: list[Task] = field(default_factory=list)
     """Units to fetch now."""
     later: list[tuple[Treatment, Unit]] = field(default_factory=list)
-    """Units that may kill the process, so they are not fetched now, each with how to treat it. Their claims were
+    """Units that are not fetched now, because they may kill the process, and the treatment of each. Their claims were
     returned, so they can be claimed again."""
     others: list[tuple[Unit, str]] = field(default_factory=list)
     """Units that this run does not fetch, each with the reason: another run fetches them or has fetched them. "": the
@@ -62,7 +62,7 @@ class Claimer:
     def claim(self, units: Sequence[Unit], up_to: Treatment) -> Claimed:
         """Claim the units that no other run fetches or has fetched.
 
-        :param up_to: the greatest treatment that is fetched now. Units with a greater one are in `Claimed.later`.
+        :param up_to: units with this treatment or a smaller one are fetched now. The others are in `Claimed.later`.
         """
         rows = SourceStatus.objects.filter(source__in={unit.source for unit in units})
         claimed = Claimed()

@@ -22,7 +22,7 @@ _WHY = "was not asked: in the last fetches of this package the worker process di
 
 
 class Treatment(IntEnum):
-    """How to treat a source of a package, given how often its fetch has killed the process."""
+    """How to treat a source of a package, given how often its fetch has killed the process. Greater means later."""
 
     NORMAL = 0
     ALONE = 1

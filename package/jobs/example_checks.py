@@ -100,8 +100,8 @@ class ExamplesSummary(RunSummary):
 def to_check(slugs: Sequence[str] = (), *, inactive: bool = False) -> QuerySet[PackageExample]:
     """Return the examples to check, in order.
 
-    Those come first for which a response that the page is gone would count now (see `APART`). Among them, and among the
-    others, those come first whose last check is oldest.
+    Examples with a recent response that the page is gone come last, because another such response would not count yet
+    (see `APART`). Otherwise, the example whose last check is oldest comes first.
 
     :param slugs: if given, only the examples of these packages are returned.
     :param inactive: whether to include examples that checks have made inactive. Examples that a person has hidden are
@@ -152,7 +152,7 @@ def consequences(example: PackageExample, outcome: CheckOutcome, now: datetime) 
     # If an active example has enough failures to be inactive, a person has activated it. The count starts again at 0.
     failures = example.failures if example.failures < PERMANENT_IN_A_ROW else 0
     if failures and example.last_checked and now - example.last_checked < APART:
-        return {}  # last_checked stays, because with hourly runs two responses would otherwise never be APART
+        return {}  # last_checked stays: if hourly runs changed it, it would never be as old as APART
     return {"failures": failures + 1, "active": failures + 1 < PERMANENT_IN_A_ROW, "last_checked": now}
 
 

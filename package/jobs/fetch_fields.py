@@ -17,7 +17,7 @@ _ANSWERED = GOOD | {FetchOutcome.NOT_FOUND}
 class _State(Enum):
     FAILING = auto()
     UNKNOWN = auto()
-    """No part failed, but for a part that failed before, no request could be sent this time."""
+    """No part failed, but one part failed before, and no request could be sent for it this time."""
     FINE = auto()
 
 

@@ -68,7 +68,7 @@ class Work:
         self._again = again
         self._gone: set[str] = set()
         self._silent: dict[str, FetchResult] = {}
-        """Results of sources that sent no response. Another request would take as long, so none is sent."""
+        """Results of sources that sent no response. Their other parts are not requested and get the same result."""
         self._alone: dict[str, FetchResult] = {}
         """Results of sources that are paused. Another request would be refused, or wait for the end of the pause."""
 

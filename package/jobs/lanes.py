@@ -65,19 +65,19 @@ class _Lane:
     key: str
     limit: int
     ready: deque[tuple[float, int, Unit]] = field(default_factory=deque)
-    """Units that were not put aside, in order. Each item is the time since when the unit is ready, its number and the
-    unit."""
-    later: list[tuple[float, int, Unit]] = field(default_factory=list)
-    """A heap of the units that were put aside. Each item is the time from which the unit may be fetched, its number and
+    """Units that were not put aside, in order. Each item is the time at which the unit was added, a sequence number and
     the unit."""
+    later: list[tuple[float, int, Unit]] = field(default_factory=list)
+    """A heap of the units that were put aside. Each item is the time from which the unit may be fetched, a sequence
+    number and the unit."""
     under_way: int = 0
     """Number of units in progress."""
     pause: Pause | None = None
     """The last pause that was found. It may be over."""
     probing: bool = False
-    """Whether only one unit at a time is fetched, because the lane was paused and no response has arrived since."""
+    """Whether only one unit at a time is fetched, because the lane was paused and no request has succeeded since."""
     silent: bool = False
-    """Whether the last request to the upstream got no response."""
+    """Whether the last request to the upstream failed."""
 
     @property
     def full(self) -> bool:
@@ -132,8 +132,8 @@ class Lanes:
     def set_aside(self) -> list[tuple[Unit, Pause]]:
         """Put the remaining units of paused lanes aside, and return each with the pause of its lane.
 
-        The units keep their place in the order. Only those lanes are considered that `take` or another method has found
-        to be paused.
+        The units keep their place in the order. A lane counts as paused here only if another method has found it paused
+        since the last call.
         """
         units = []
         for key in sorted(self._paused):
@@ -148,7 +148,7 @@ class Lanes:
     def done(self, unit: Unit, *, answered: bool | None) -> None:
         """Record that `unit` is no longer in progress.
 
-        :param answered: whether the server sent a response; None: no request was sent.
+        :param answered: False if the request failed, with no response or one such as 503; None: no request was sent.
         """
         lane = self._lanes[unit.key]
         lane.under_way -= 1

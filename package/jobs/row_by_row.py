@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def each(primary_keys: Sequence[int], stopper: Stopper, summary: RunSummary, visit: Callable[[int], None]) -> None:
-    """Call `visit` for each of these rows until the run must end. If it raises `Stopped`, the row counts as left."""
+    """Call `visit` for each of these rows until the run must end. If `visit` raises `Stopped`, its row is left."""
     for position, primary_key in enumerate(primary_keys):
         summary.left = len(primary_keys) - position
         if stopper.reason:

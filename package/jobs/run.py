@@ -115,8 +115,8 @@ class Run:
         self._kept_back: dict[Treatment, list[Unit]] = {Treatment.ALONE: [], Treatment.POSTPONED: []}
         """Units that are kept until the end of the run, because their fetch may kill this process."""
         self._up_to = Treatment.NORMAL
-        """Units with this or a lower treatment are fetched now. With `ALONE`, one is fetched at a time, so that the
-        claim of a killed process shows which unit was the cause."""
+        """Units with this treatment or a smaller one are fetched now. With `ALONE`, one unit is fetched at a time, so
+        that the claim of a killed process shows which unit was the cause."""
         self._sessions = Sessions.made(wait=stopper.wait, before=stopper.heed)
         self._pool: WorkerPool[Task] = WorkerPool(workers, self._fetch)
 

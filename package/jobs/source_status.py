@@ -16,11 +16,11 @@ FRESH = timedelta(hours=20)
 NOT_READY = timedelta(hours=1)
 """Interval after the source has said that it is still computing the data."""
 _FAILED = (timedelta(hours=1), timedelta(days=7))
-"""Interval after the first failure, and the longest interval. It doubles with each failure in a row."""
+"""Interval after the first failure, and the longest interval. Each failure in a row doubles the interval."""
 _GONE = (timedelta(days=1), timedelta(days=30))
-"""The same for a source that does not know the package."""
+"""The same two intervals for a source that does not know the package."""
 STOPPED = "stopped"
-"""The reason of a failure if the run ended during the fetch, which the source did not cause."""
+"""The reason of a failure that the source did not cause: the run ended during the fetch."""
 _FAILURES = frozenset({FetchOutcome.FAILED, FetchOutcome.NOT_FOUND})
 _JITTER = 0.2
 """Maximum fraction of the interval that is added at random, so that parts that failed at the same time are due again at

@@ -28,7 +28,7 @@ _ROW = [
     if field.name not in {"id", *_KEY}
 ]
 _REASON = "database"
-"""The reason of a failure if the data could not be stored, which the source did not cause."""
+"""The reason of a failure that the source did not cause: the data could not be stored."""
 _SHOWN = 200
 """Maximum number of characters that are logged of a value that is emptied."""
 Rows = dict[tuple[str, str], SourceStatus]
@@ -119,7 +119,7 @@ class _Batch:
             else:
                 kept += self._store(work, package)
         for row in kept:
-            row.pk = None  # the unique constraint identifies the row; with a key, SQLite would find two conflicts
+            row.pk = None  # so that a row can conflict only in `_KEY`, and not also in its primary key
         SourceStatus.objects.bulk_create(kept, update_conflicts=True, unique_fields=_KEY, update_fields=_ROW)
         self._end(self._held)
 

@@ -18,7 +18,7 @@ _with_token: ContextVar[bool] = ContextVar("with_token", default=False)
 
 @contextmanager
 def sending(token: str) -> Iterator[None]:
-    """During the block, in this thread or task, `asking_with_token` returns whether `token` is not empty."""
+    """Set the result of `asking_with_token` during the block, for this thread or task: whether `token` is not empty."""
     before = _with_token.set(bool(token))
     try:
         yield

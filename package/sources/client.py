@@ -111,7 +111,7 @@ class Client:
         empty: Collection[int] = (),
         conditional: bool = True,
     ) -> Answer:
-        """Request `path`, which is a path below the server's API or an address from a response: see `links.resolve`.
+        """Request `path`, which is a path below the server's API or an address from a response.
 
         :param kind: the required type of the JSON.
         :param empty: statuses that mean that there is no data. `Answer.data` is then None.
@@ -140,8 +140,8 @@ class Client:
     def pages(self, path: str, params: Mapping[str, str | int], limit: int, **how: Any) -> Iterator[Answer]:
         """Request `path` and the pages that follow it, and yield at most `limit` responses.
 
-        Only the first request is conditional. Raises the errors of `get`; if a following page is missing, `Unusable`
-        instead of `Gone`, because the resource itself exists.
+        Only the first request is conditional. Raises the errors of `get`. If a following page is missing, it raises
+        `Unusable` instead of `Gone`, because the resource itself exists.
 
         :param how: the other arguments of `get`.
         """

@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 _GONE = frozenset({404, 410, 451})
 _EARLY = 60.0
-"""Seconds before the end of a pause from which advice may be logged again, so that it is logged after the pause."""
+"""Advice may be logged again this many seconds before the end of a pause, so that the next pause is logged too."""
 _UPSTREAM = "the upstream "
 """The text before the reason in the message of a `RateLimited`."""
 
 _lock = Lock()
 _told: WeakKeyDictionary[Any, dict[tuple[str, str], float]] = WeakKeyDictionary()
-"""For each registry of upstreams: the time (on its clock) until which an advice about a server is not logged again."""
+"""For each registry of upstreams: the time (on its clock) until which advice about a server is not logged again."""
 
 
 def error_of(server: Server, response: requests.Response, reason: str, *, again: bool) -> AskError:
@@ -50,7 +50,8 @@ def not_sent(name: str, error: CircuitOpen | RateLimited) -> LeftAlone:
 def left_alone(name: str, rejection: Rejection, why: str, retry_at: datetime) -> LeftAlone:
     """Return the error to raise for a paused server.
 
-    :param why: the text of core.http, which ends with "the upstream" and a predicate, such as "asked for a pause".
+    :param why: the text of an error of core.http. It ends with a sentence about "the upstream", such as "the upstream
+        asked for a pause".
     """
     text = "is down"
     if rejection is not Rejection.BREAKER_OPEN:

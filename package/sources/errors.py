@@ -24,7 +24,7 @@ class AskError(Exception):
     """A part of a package could not be fetched. The text says why, without secrets."""
 
     reached = True
-    """Whether the server sent a response."""
+    """False: a request was sent, and it got no response, or one that core.http counts as a failure, such as 503."""
     again = False
     """Whether another request a few seconds later may succeed."""
 

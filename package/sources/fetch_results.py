@@ -57,7 +57,7 @@ class FetchResult:
     reason: str = ""
     """A key word for `error`. If core.http reported the failure, it is the reason in the metrics."""
     reached: bool = True
-    """Whether the source sent a response, or no request was sent."""
+    """False: a request was sent, and it got no response, or one that core.http counts as a failure, such as 503."""
     again: bool = False
     """Whether another request a few seconds later may succeed."""
     retry_at: datetime | None = None
