@@ -23,7 +23,7 @@ from core.http.django import batch_job_metrics
 from package.jobs import claims, crash_isolation, dispatch
 from package.jobs.crash_isolation import Treatment
 from package.jobs.due import due, parts_due
-from package.jobs.fallback import count_fallback
+from package.jobs.fallback_metric import count_fallback
 from package.jobs.fetching import LONGEST, Work
 from package.jobs.pauses import Pauses, was_asked
 from package.jobs.storing import store

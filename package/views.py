@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from core.http import WEB_REQUEST
-from package.jobs.fallback import count_fallback
+from package.jobs.fallback_metric import count_fallback
 from package.jobs.refresh_one import refresh_one
 from package.models import Package
 from package.sources.fetch_results import GOOD

@@ -8,9 +8,10 @@ A run over packages is in `run`. It uses these modules:
 - `crash_isolation` decides how to fetch a source if an earlier fetch of it may have killed its process;
 - `worker_pool` has the threads, and `fetching` fetches in them;
 - `storing`, `source_status` and `fetch_fields` store the results;
-- `fetch_again` decides what is fetched again in the same run, and `unfetched` records what is left for the next run;
-- `summary` has the figures of the run, and `fallback` counts where stored data is shown instead of new data.
+- `refresh_schedule` decides when a part is due again;
+- `run_retries` decides what is fetched again in the same run, and `unfetched` records what is left for the next run;
+- `refresh_summary` has the figures of the run, and `fallback_metric` counts where old data is shown.
 
 `refresh_one` refreshes one package immediately, and `dispatch` queues packages for the Celery workers. The other jobs
-are `example_checks` and `repository_cleanup`, which process `row_by_row`. All runs use `run_summary` and `stopper`.
+are `example_checks` and `repository_cleanup`, each a `sequential_loop`. All runs use `base_summary` and `stopper`.
 """

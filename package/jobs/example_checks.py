@@ -23,8 +23,8 @@ from core.http import BlockedAddress, CircuitOpen, RateLimited, ResilientSession
 from core.http.django.batch_job_metrics import ItemOutcome
 from core.http.origin import origin_of
 from core.http.wire import redaction
-from package.jobs.row_by_row import each
-from package.jobs.run_summary import RunSummary, printable
+from package.jobs.base_summary import BaseSummary, printable
+from package.jobs.sequential_loop import each
 from package.jobs.stopper import Stopped, Stopper
 from package.models import PackageExample
 
@@ -65,7 +65,7 @@ _NOT_REACHED = (CheckOutcome.UNREACHABLE, CheckOutcome.LEFT_ALONE, CheckOutcome.
 
 
 @dataclass
-class ExamplesSummary(RunSummary):
+class ExamplesSummary(BaseSummary):
     outcomes: Counter[CheckOutcome] = field(default_factory=Counter)
     deactivated: list[str] = field(default_factory=list)
     activated: list[str] = field(default_factory=list)

@@ -20,8 +20,8 @@ from django.utils import timezone
 from core.http import process
 from core.http.django.batch_job_metrics import ItemOutcome
 from core.http.wire import redaction
-from package.jobs.row_by_row import each
-from package.jobs.run_summary import RunSummary, printable
+from package.jobs.base_summary import BaseSummary, printable
+from package.jobs.sequential_loop import each
 from package.jobs.stopper import Stopped, Stopper
 from package.models import Package
 from package.repos.address import NotARepository, split
@@ -59,7 +59,7 @@ class Change:
 
 
 @dataclass
-class CleanupSummary(RunSummary):
+class CleanupSummary(BaseSummary):
     dry_run: bool = False
     outcomes: Counter[CleanupOutcome] = field(default_factory=Counter)
     changes: dict[CleanupOutcome, list[Change]] = field(

@@ -21,13 +21,13 @@ from package.jobs import claims, crash_isolation
 from package.jobs.claimer import Claimer, Task, read
 from package.jobs.crash_isolation import Treatment
 from package.jobs.due import parts_due
-from package.jobs.fetch_again import comes_again, pause_before, waits
 from package.jobs.fetching import LONGEST
 from package.jobs.lanes import Lanes, Unit
 from package.jobs.pauses import Pause, Pauses, is_suspect, was_asked
+from package.jobs.refresh_summary import RefreshSummary
+from package.jobs.run_retries import comes_again, pause_before, waits
 from package.jobs.stopper import Stopped, Stopper
 from package.jobs.storing import store, store_without_sources
-from package.jobs.summary import Summary
 from package.jobs.unfetched import leave
 from package.jobs.worker_pool import WorkerPool
 from package.models import Package, SourceStatus
@@ -98,7 +98,7 @@ class Run:
         :param everything: whether to fetch all parts of the packages, not only those that are due.
         :param workers: number of threads that fetch.
         """
-        self.summary = Summary()
+        self.summary = RefreshSummary()
         self._queue = deque(primary_keys)
         self._stopper = stopper
         self._progress = progress
@@ -120,7 +120,7 @@ class Run:
         self._sessions = Sessions.made(wait=stopper.wait, before=stopper.heed)
         self._pool: WorkerPool[Task] = WorkerPool(workers, self._fetch)
 
-    def run(self) -> Summary:
+    def run(self) -> RefreshSummary:
         """Refresh the packages until nothing is left to do, or the run must end. Returns the summary."""
         summary = self.summary
         try:
@@ -382,7 +382,7 @@ class Run:
             self._progress(hand.package, hand.results, False)
 
     def _note_asked(self, package: int) -> None:
-        """Record that a request was sent for `package`, so that the package counts (once) in `RunSummary.tried`."""
+        """Record that a request was sent for `package`, so that the package counts (once) in `BaseSummary.tried`."""
         if package in self._in_hand:
             self._in_hand[package].asked = True
         elif package in self._unasked:
@@ -397,7 +397,7 @@ class Run:
 
 def run(
     primary_keys: Sequence[int], stopper: Stopper, progress: Progress, *, everything: bool = False, workers: int = 1
-) -> Summary:
+) -> RefreshSummary:
     """Refresh these packages and call `progress` with the results of each. Returns the summary.
 
     :param everything: whether to fetch all parts of the packages, not only those that are due.

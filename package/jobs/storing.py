@@ -10,9 +10,10 @@ from dataclasses import replace
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from package.jobs import claims, fetch_fields, source_status
+from package.jobs import claims, fetch_fields
 from package.jobs.fetch_fields import FETCH_FIELDS
 from package.jobs.fetching import Work
+from package.jobs.refresh_schedule import FRESH, next_due
 from package.models import Package, SourceStatus
 from package.sources import package_parts
 from package.sources.fetch_results import FetchOutcome, FetchResult
@@ -56,7 +57,7 @@ def store(works: Sequence[Work], owner: str = "", end: Callable[[Iterable[int]],
 
 def store_without_sources(package: Package) -> FetchResult:
     """Move a package without sources to the end of the queue, and clear its last error. Returns the result."""
-    package.next_due = timezone.now() + source_status.FRESH
+    package.next_due = timezone.now() + FRESH
     package.last_exception, package.last_exception_at, package.last_exception_count = "", None, 0
     values = {name: getattr(package, name) for name in FETCH_FIELDS}
     Package.objects.filter(pk=package.pk).update(**values, modified=timezone.now())  # it may have been deleted
@@ -187,4 +188,4 @@ def _refused(work: Work, index: int, error: str) -> None:
     row.outcome, row.error, row.reason = FetchOutcome.FAILED.value, error, _REASON
     row.validators, row.memory, row.last_success = {}, {}, result.stored
     row.failures = work.failures.get((result.source, result.part), 0) + 1
-    row.next_due = source_status.next_due(FetchOutcome.FAILED, row.failures, work.now)
+    row.next_due = next_due(FetchOutcome.FAILED, row.failures, work.now)

@@ -12,7 +12,7 @@ from django.db import transaction
 from package.jobs import claims
 from package.jobs.lanes import Lanes, Unit
 from package.jobs.pauses import Pause
-from package.jobs.summary import Summary
+from package.jobs.refresh_summary import RefreshSummary
 from package.models import Claim, Package, SourceStatus
 from package.sources import package_parts
 from package.sources.fetch_results import FetchOutcome, FetchResult
@@ -21,7 +21,7 @@ from package.sources.package_parts import Part
 _CHUNK = 200
 
 
-def leave(lanes: Lanes, summary: Summary, began: datetime) -> None:
+def leave(lanes: Lanes, summary: RefreshSummary, began: datetime) -> None:
     """Count the units that were put aside and not fetched, and record why nothing was sent to their upstream.
 
     :param began: when the run began. Parts that another run has fetched since then are not changed.
@@ -32,7 +32,7 @@ def leave(lanes: Lanes, summary: Summary, began: datetime) -> None:
 
 
 @transaction.atomic
-def _leave(some: list[tuple[Unit, Pause | None]], summary: Summary, began: datetime) -> None:
+def _leave(some: list[tuple[Unit, Pause | None]], summary: RefreshSummary, began: datetime) -> None:
     keys = {unit.package for unit, _ in some}
     # The packages are locked, so that a result of another run is stored either before this update or after it.
     packages = {

@@ -19,8 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.http import process
 from core.http.django.batch_job_metrics import ItemOutcome
 from package.jobs import dispatch
+from package.jobs.refresh_summary import Left
 from package.jobs.stopper import Stopped, Stopper
-from package.jobs.summary import Left
 from package.models import SourceStatus
 from package.sources.fetch_results import FetchOutcome
 

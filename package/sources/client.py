@@ -18,6 +18,7 @@ from core.http import CircuitOpen, DeadlineExceeded, RateLimited, ResponseTooLar
 from core.http.origin import origin_of
 from core.http.outcome import Attempt, Result
 from package.sources.api_server import Server
+from package.sources.api_urls import resolve
 from package.sources.auth import Credentials, sending
 from package.sources.error_answers import error_of, not_sent
 from package.sources.errors import (
@@ -30,7 +31,6 @@ from package.sources.errors import (
     Unreachable,
     Unusable,
 )
-from package.sources.url_resolution import resolve
 
 READING = 2
 """Version of the code that reads responses. Increase it when that code changes. Then stored validators are ignored, so

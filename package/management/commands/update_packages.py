@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from package.jobs.due import due, in_order, stale
+from package.jobs.refresh_summary import RefreshSummary
 from package.jobs.run import PATIENCE, run
 from package.jobs.stopper import Stopper
-from package.jobs.summary import Summary
 from package.management import long_command
 from package.management.celery_dispatch import BrokerAway, Queued, enqueue
 from package.models import Package
@@ -67,7 +67,7 @@ class Command(BaseCommand):
             self._enqueue(primary_keys, options, everything=everything)
             return
 
-        def work(stopper: Stopper, tell: long_command.Tell) -> Summary:
+        def work(stopper: Stopper, tell: long_command.Tell) -> RefreshSummary:
             def progress(package: Package, results: list[FetchResult], again: bool) -> None:
                 tell(f"{package.slug}: {_outcomes(results)}", _reasons(results), again=again)
 
@@ -142,7 +142,7 @@ def _show_queued(queued: Queued, console: Console) -> None:
         console.print(f"{source}: {left.parts} parts are not done: {left.why}", soft_wrap=True)
 
 
-def _show(summary: Summary, console: Console) -> None:
+def _show(summary: RefreshSummary, console: Console) -> None:
     if not summary.outcomes and not summary.left:
         console.print("No package is due.")
         return

@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from core.http import process
 from core.http.testing import OutboundHTTP
+from package.jobs.refresh_summary import RefreshSummary
 from package.jobs.run import run
 from package.jobs.stopper import Stopper
-from package.jobs.summary import Summary
 from package.models import Package, SourceStatus
 from package.sources.client import READING
 from package.sources.fetch_results import FetchOutcome, FetchResult
@@ -45,7 +45,9 @@ class Told:
     again: bool
 
 
-def refresh(*packages: Package, stopper: Stopper | None = None, everything: bool = False) -> tuple[Summary, list[Told]]:
+def refresh(
+    *packages: Package, stopper: Stopper | None = None, everything: bool = False
+) -> tuple[RefreshSummary, list[Told]]:
     """Run over these packages; return the summary and the calls of `progress`."""
     told: list[Told] = []
 

@@ -15,9 +15,9 @@ from package import tasks
 from package.jobs import claims, crash_isolation, dispatch
 from package.jobs.due import in_order
 from package.jobs.pauses import Pause
+from package.jobs.refresh_summary import RefreshSummary
 from package.jobs.run import run
 from package.jobs.stopper import Stopper
-from package.jobs.summary import Summary
 from package.models import Claim, Package, SourceStatus
 from package.sources.client import Client
 from package.sources.errors import NotReady
@@ -41,7 +41,7 @@ def count() -> list[int]:
     return list(Claim.objects.values_list("deaths", flat=True))
 
 
-def refresh(*packages: Package, workers: int = 1) -> tuple[Summary, dict[str, list[FetchResult]]]:
+def refresh(*packages: Package, workers: int = 1) -> tuple[RefreshSummary, dict[str, list[FetchResult]]]:
     """Run over packages; return the summary and the last results of each package."""
     told: dict[str, list[FetchResult]] = {}
 

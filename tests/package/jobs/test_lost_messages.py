@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from package import tasks
 from package.jobs import dispatch
-from package.jobs.source_status import FRESH
+from package.jobs.refresh_schedule import FRESH
 from package.models import Claim, Package, SourceStatus
 from package.sources.errors import NotReady
 from package.sources.fields import Reading

@@ -16,9 +16,9 @@ from responses import RequestsMock
 from core.http import observe
 from core.http.events import AttemptEnded, BreakerChanged, BreakerState
 from core.http.testing import OutboundHTTP
+from package.jobs.refresh_summary import RefreshSummary
 from package.jobs.run import run
 from package.jobs.stopper import Stopper
-from package.jobs.summary import Summary
 from package.models import Category, Package, SourceStatus
 from package.sources.api_server import Server
 from package.sources.client import Client
@@ -57,7 +57,7 @@ def keys(world: World, category: Category) -> list[int]:
     return [package.pk for package in Package.objects.bulk_create(packages)]
 
 
-def refresh(keys: list[int], **how: Any) -> Summary:
+def refresh(keys: list[int], **how: Any) -> RefreshSummary:
     return run(keys, Stopper(), lambda *_: None, **how)
 
 

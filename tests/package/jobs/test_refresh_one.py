@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from package.jobs.refresh_one import refresh_one
-from package.jobs.source_status import FRESH
+from package.jobs.refresh_schedule import FRESH
 from package.models import Package
 from package.sources.client import Client
 from package.sources.fetch_results import FetchOutcome

@@ -11,9 +11,9 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from package.jobs import fetching
-from package.jobs.fallback import count_fallback
+from package.jobs.fallback_metric import count_fallback
 from package.jobs.refresh_one import refresh_one
-from package.jobs.source_status import FRESH
+from package.jobs.refresh_schedule import FRESH
 from package.jobs.stopper import Stopped
 from package.models import Package, SourceStatus
 from package.repos.base import NotARepository

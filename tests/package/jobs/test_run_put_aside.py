@@ -9,9 +9,9 @@ import pytest
 from django.utils import timezone
 
 from core.http.testing import OutboundHTTP
-from package.jobs import fetch_again
-from package.jobs.fetch_again import MOST_FETCHES
+from package.jobs import run_retries
 from package.jobs.run import PATIENCE, run
+from package.jobs.run_retries import MOST_FETCHES
 from package.jobs.stopper import Stopper
 from package.models import Package, SourceStatus
 from package.sources.client import Client
@@ -175,7 +175,7 @@ def test_a_part_comes_again_while_another_is_still_fetched(
     make_package: MakePackage, parts: list[Part], outbound_http: OutboundHTTP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With several workers, an idle one fetches a part again as soon as it is ready, whatever the others do."""
-    monkeypatch.setattr(fetch_again, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(run_retries, "FIRST_PAUSE", 0.05)
     again = threading.Event()
     answers = iter((NotReady("not yet", "not_ready"), None))
     in_time: list[bool] = []

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from core.http import process, registry
 from core.http.testing import OutboundHTTP
-from package.jobs import fetch_again
+from package.jobs import run_retries
 from package.jobs.run import Run, run
 from package.jobs.stopper import Stopper
 from package.models import Category, Claim, Package, SourceStatus
@@ -44,7 +44,7 @@ class TestSite:
 
     @pytest.fixture
     def upstreams(self, world: World, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstreams]:
-        monkeypatch.setattr(fetch_again, "FIRST_PAUSE", 0.05)
+        monkeypatch.setattr(run_retries, "FIRST_PAUSE", 0.05)
         with serving(world, latency=0.003) as servers:
             named = {}
             for name, value in servers.environment.items():

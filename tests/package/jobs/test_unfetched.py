@@ -12,8 +12,8 @@ from package.jobs import claims, unfetched
 from package.jobs.fetching import Work
 from package.jobs.lanes import Lanes, Unit
 from package.jobs.pauses import Pause
+from package.jobs.refresh_summary import Left, RefreshSummary
 from package.jobs.storing import store
-from package.jobs.summary import Left, Summary
 from package.jobs.unfetched import leave, leave_alone
 from package.models import Claim, Package, SourceStatus
 from package.sources.fetch_results import FetchOutcome, FetchResult
@@ -52,9 +52,9 @@ class Upstreams:
         return False
 
 
-def left(*units: Unit, why: str = DOWN) -> Summary:
+def left(*units: Unit, why: str = DOWN) -> RefreshSummary:
     """End a run that has these units left."""
-    lanes, summary = Lanes(Upstreams(why)), Summary()
+    lanes, summary = Lanes(Upstreams(why)), RefreshSummary()
     for unit in units:
         lanes.put_back(unit, 0)
     leave(lanes, summary, BEGAN)

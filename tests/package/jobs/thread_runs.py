@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from package.jobs.refresh_summary import RefreshSummary
 from package.jobs.run import run
 from package.jobs.stopper import Stopper
-from package.jobs.summary import Summary
 from package.models import Package
 from package.sources.fetch_results import FetchOutcome
 
@@ -15,7 +15,7 @@ UPDATED, SKIPPED, LEFT_ALONE = FetchOutcome.UPDATED, FetchOutcome.SKIPPED, Fetch
 WORKERS = 4
 
 
-def refresh(packages: list[Package], *, stopper: Stopper | None = None, **how: Any) -> Summary:
+def refresh(packages: list[Package], *, stopper: Stopper | None = None, **how: Any) -> RefreshSummary:
     """Run over these packages with several threads."""
     keys = [package.pk for package in packages]
     return run(keys, stopper or Stopper(), lambda *_: None, **{"workers": WORKERS, **how})

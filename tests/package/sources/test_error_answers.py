@@ -15,9 +15,9 @@ from core.http import process
 from core.http.registry import Runtime
 from core.http.testing import OutboundHTTP
 from package.jobs.refresh_one import refresh_one
+from package.jobs.refresh_summary import RefreshSummary
 from package.jobs.run import run
 from package.jobs.stopper import Stopper
-from package.jobs.summary import Summary
 from package.models import Category, Package, SourceStatus
 from package.sources.fetch_results import FetchOutcome, FetchResult
 from package.sources.package_parts import parts_of
@@ -97,7 +97,7 @@ def refresh(package: Package) -> dict[str, FetchOutcome]:
     return found
 
 
-def refresh_all(packages: list[Package]) -> Summary:
+def refresh_all(packages: list[Package]) -> RefreshSummary:
     """Refresh with more threads than concurrent requests. Threads wait for each other, so the clock is real."""
     keys = [package.pk for package in packages]
     process.use(runtime=Runtime())

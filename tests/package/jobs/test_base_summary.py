@@ -6,7 +6,7 @@ from core.http import process
 from core.http.events import AttemptEnded, BackoffSource, RetryStarted, Target
 from core.http.outcome import Outcome, Reason, Result
 from core.http.testing import OutboundHTTP
-from package.jobs.run_summary import RunSummary, printable
+from package.jobs.base_summary import BaseSummary, printable
 
 TARGET = Target("GET", "https", "a.test", "/")
 
@@ -17,7 +17,7 @@ def attempt(status: int | None) -> AttemptEnded:
 
 def test_attempts_and_retries_are_counted(outbound_http: OutboundHTTP) -> None:
     """A summary counts the attempts, the 304s, the retries and their backoff during the run, and no others."""
-    summary = RunSummary(tried=2)
+    summary = BaseSummary(tried=2)
     emit = process.current().emit
     with summary.measured():
         for event in (attempt(304), attempt(200), attempt(None), AttemptEnded("a", TARGET, None, 0.5)):
@@ -32,7 +32,7 @@ def test_attempts_and_retries_are_counted(outbound_http: OutboundHTTP) -> None:
 
 def test_seconds_in_json_are_rounded() -> None:
     """JSON has milliseconds."""
-    figures = RunSummary(seconds=1.23456, backoff_seconds=2.34567).as_dict()
+    figures = BaseSummary(seconds=1.23456, backoff_seconds=2.34567).as_dict()
     assert (figures["seconds"], figures["backoff_seconds"]) == (1.235, 2.346)
 
 

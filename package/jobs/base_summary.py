@@ -13,7 +13,7 @@ from core.http.events import AttemptEnded, Event, RetryStarted
 
 
 @dataclass
-class RunSummary:
+class BaseSummary:
     """The figures that every run reports."""
 
     tried: int = 0

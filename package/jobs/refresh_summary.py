@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from core.http.django.batch_job_metrics import ItemOutcome
-from package.jobs.fallback import count_fallback
-from package.jobs.run_summary import RunSummary
+from package.jobs.base_summary import BaseSummary
+from package.jobs.fallback_metric import count_fallback
 from package.sources.fetch_results import FetchOutcome, FetchResult
 
 
@@ -35,7 +35,7 @@ class Left:
 
 
 @dataclass
-class Summary(RunSummary):
+class RefreshSummary(BaseSummary):
     """The results of a run over packages: the number of parts by source and outcome."""
 
     outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.http.outcome import Rejection
-from package.jobs.fetch_again import MOST_FETCHES, comes_again, pause_before, waits
+from package.jobs.run_retries import MOST_FETCHES, comes_again, pause_before, waits
 from package.sources.fetch_results import FetchOutcome, FetchResult
 
 LATER, EARLIER = datetime.now(UTC) + timedelta(days=9), datetime.now(UTC) - timedelta(days=9)

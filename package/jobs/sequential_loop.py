@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 from django.db import InterfaceError, OperationalError
 
-from package.jobs.run_summary import RunSummary
+from package.jobs.base_summary import BaseSummary
 from package.jobs.stopper import Stopped, Stopper
 
 logger = logging.getLogger(__name__)
 
 
-def each(primary_keys: Sequence[int], stopper: Stopper, summary: RunSummary, visit: Callable[[int], None]) -> None:
+def each(primary_keys: Sequence[int], stopper: Stopper, summary: BaseSummary, visit: Callable[[int], None]) -> None:
     """Call `visit` for each of these rows until the run must end. If `visit` raises `Stopped`, its row is left."""
     for position, primary_key in enumerate(primary_keys):
         summary.left = len(primary_keys) - position

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.db import InterfaceError, OperationalError
 
-from package.jobs.row_by_row import each
-from package.jobs.run_summary import RunSummary
+from package.jobs.base_summary import BaseSummary
+from package.jobs.sequential_loop import each
 from package.jobs.stopper import Stopped, Stopper
 
 
@@ -15,7 +15,7 @@ from package.jobs.stopper import Stopped, Stopper
 )
 def test_rows_that_had_no_turn_are_left(stop_at: int, tried: int, left: int, stopped: str) -> None:
     """A run that is stopped says why and how many rows it left; a stop after the last row changes nothing."""
-    stopper, summary, visited = Stopper(), RunSummary(), list[int]()
+    stopper, summary, visited = Stopper(), BaseSummary(), list[int]()
 
     def visit(key: int) -> None:
         visited.append(key)
@@ -34,7 +34,7 @@ def test_rows_that_had_no_turn_are_left(stop_at: int, tried: int, left: int, sto
 )
 def test_a_row_that_ends_the_run_is_left(error: Exception, failed: bool) -> None:
     """A row during which the run is stopped, or the database fails, counts as left, as do those after it."""
-    stopper, summary = Stopper(), RunSummary()
+    stopper, summary = Stopper(), BaseSummary()
 
     def visit(key: int) -> None:
         if key == 8:

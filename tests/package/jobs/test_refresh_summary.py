@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from package.jobs.summary import Left, Summary
+from package.jobs.refresh_summary import Left, RefreshSummary
 from package.sources.fetch_results import FetchOutcome, FetchResult
 
 SOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -19,8 +19,8 @@ BAD_ANSWER = FetchResult("b", FetchOutcome.FAILED)
 BUG = FetchResult("b", FetchOutcome.FAILED, reason="unexpected")
 
 
-def counted(*results: FetchResult) -> Summary:
-    summary = Summary()
+def counted(*results: FetchResult) -> RefreshSummary:
+    summary = RefreshSummary()
     for result in results:
         summary.count(result)
     return summary
