@@ -59,7 +59,14 @@ class Admission:
             if obstacle is not None:
                 self.give_back(but=rule)
                 return obstacle
-        return None
+        if self._gate is None or self._reservation is None:
+            return None
+        # A call closes the gate before it releases its slot, so this call may have got the slot of a call that has
+        # closed the gate since the gate was asked.
+        obstacle = self._gate.ask_again(call, upstream.clock())
+        if obstacle is not None:
+            self.give_back()
+        return obstacle
 
     def _elected(self, subject: Upstream, call: CallContext, now: float) -> Wait | Refused | None:
         """Ask whether this process may send the probe that is due. None: the process may send it."""

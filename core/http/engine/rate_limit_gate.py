@@ -154,6 +154,10 @@ class GateGuard:
         closed_for = self._gate.closed_for(now, self)
         return self.wait(call, now, closed_for) if closed_for > 0 else None
 
+    def ask_again(self, call: CallContext, now: float) -> Wait | Refused | None:
+        """Return a `Wait` or a refusal if the gate has closed since `ask`."""
+        return self.wait(call, now, self._gate.closed_for(now, self)) if self._gate.is_closed(now) else None
+
     def wait(self, call: CallContext, now: float, seconds: float) -> Wait | Refused:
         """Return a `Wait` of `seconds`, or a refusal if the deadline of the call is earlier."""
         if now + seconds < call.deadline:
