@@ -131,7 +131,7 @@ def run(contender: Contender, case: Case) -> Ending:
         latest = time.monotonic() + 1
         while server._open and time.monotonic() < latest:  # noqa: SLF001 - a class of this repository
             time.sleep(0.01)
-        ending.let_go = not server._open  # noqa: SLF001
+        ending.let_go = not server._open  # noqa: SLF001 - of our own server
         ending.requests = len(server.requests)
         ending.gaps = tuple(after - before for before, after in pairwise(arrivals))
     return ending
@@ -185,7 +185,7 @@ def cpu(call: Call, url: str) -> float:
 def print_cost(contenders: list[tuple[Contender, str]]) -> None:
     print(f"\nCPU per call, 2 kB, reused connection: median of {CPU_ROUNDS} alternating rounds of {CPU_CALLS} calls")
     command = [sys.executable, "-m", "benchmarks.comparison", "serve"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603 - our own
         url = server.stdout.readline().strip() if server.stdout else ""
         calls = {contender.name: contender.make() for contender, _ in contenders}
         for call in calls.values():

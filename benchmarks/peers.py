@@ -192,7 +192,7 @@ def elsewhere(python: str | None) -> Iterator[dict[str, Peer]]:
         yield {}
         return
     command = [python, "-m", "benchmarks.peer_clients", "niquests", CA]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - of this package
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own command - of this package
         asked, told = process.stdin, process.stdout
         if asked is None or told is None:
             raise RuntimeError("the process has no pipes for input and output")
@@ -255,7 +255,7 @@ def main() -> int:
             tempfile.TemporaryDirectory() as directory
         ):  # in another process, because the variable is read before the first metric is created
             command = [sys.executable, "-m", "benchmarks.peers", *sys.argv[1:]]
-            return subprocess.call(command, env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory})  # noqa: S603
+            return subprocess.call(command, env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory})  # noqa: S603 - our own command
     measure([name for name in CASES if given.only is None or given.only in name], given.rounds, given.niquests)
     return 0
 

@@ -20,7 +20,7 @@ from datetime import datetime
 from .outcome import Attempt
 
 
-class NotSent(Exception):  # noqa: N818 - the name says what happened, as do the names below
+class NotSent(Exception):
     """The request was not sent, because the upstream is down or has asked for a pause."""
 
     attempts: tuple[Attempt, ...] = ()
@@ -41,7 +41,7 @@ class RateLimited(NotSent):
     """The upstream asked for a pause that is longer than the call may wait."""
 
 
-class AttemptTimeout(Exception):  # noqa: N818
+class AttemptTimeout(Exception):
     """An attempt ran out of time. `reached` and `received` say how far it got."""
 
     attempts: tuple[Attempt, ...] = ()
@@ -51,7 +51,7 @@ class AttemptTimeout(Exception):  # noqa: N818
     """Bytes of the response that were received."""
 
 
-class DeadlineExceeded(Exception):  # noqa: N818
+class DeadlineExceeded(Exception):
     """The total timeout of the call ended its last attempt, or left no time for the first one.
 
     The total timeout is `Policy.total_timeout`, or less inside `ResilientSession.within`. If
@@ -65,7 +65,7 @@ class DeadlineExceeded(Exception):  # noqa: N818
     """As in `AttemptTimeout`."""
 
 
-class BlockedAddress(Exception):  # noqa: N818
+class BlockedAddress(Exception):
     """An untrusted session refuses to send a request: the address, the port or the redirect is not allowed.
 
     The text of the error contains neither the address nor the reason, so it reveals nothing about an internal network.
@@ -74,7 +74,7 @@ class BlockedAddress(Exception):  # noqa: N818
     attempts: tuple[Attempt, ...] = ()
 
 
-class ResponseTooLarge(Exception):  # noqa: N818
+class ResponseTooLarge(Exception):
     """The body exceeds `Policy.max_response_bytes`, or its JSON exceeds `Policy.max_json_nodes`.
 
     A body that is too large is discarded. If only the JSON is too large, ``response.content`` remains available.

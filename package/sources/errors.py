@@ -34,7 +34,7 @@ class AskError(Exception):
         """A key word for the source status. If core.http reported the failure, it is the reason in the metrics."""
 
 
-class LeftAlone(AskError):  # noqa: N818 - named after the state, as are the classes below
+class LeftAlone(AskError):
     def __init__(self, message: str, reason: str, retry_at: datetime | None = None, advice: str = "") -> None:
         """Create the error.
 
@@ -46,7 +46,7 @@ class LeftAlone(AskError):  # noqa: N818 - named after the state, as are the cla
         self.advice = advice
 
 
-class Unreachable(AskError):  # noqa: N818
+class Unreachable(AskError):
     reached = False
 
     def __init__(self, message: str, reason: str, *, again: bool = True) -> None:
@@ -54,21 +54,21 @@ class Unreachable(AskError):  # noqa: N818
         self.again = again
 
 
-class NotReady(AskError):  # noqa: N818
+class NotReady(AskError):
     def __init__(self, message: str, reason: str = "", *, again: bool = True) -> None:
         super().__init__(message, reason)
         self.again = again
 
 
-class NotOffered(AskError):  # noqa: N818
+class NotOffered(AskError):
     pass
 
 
-class Gone(AskError):  # noqa: N818
+class Gone(AskError):
     pass
 
 
-class Unusable(AskError):  # noqa: N818
+class Unusable(AskError):
     pass
 
 
@@ -76,5 +76,5 @@ class TokenUnwelcome(Unusable):
     pass
 
 
-class NotModified(Exception):  # noqa: N818
+class NotModified(Exception):
     """The resource has not changed since the last fetch."""

@@ -16,7 +16,7 @@ __all__ = ["become"]
 
 def use_backend(transport: Any, backend: Any) -> None:
     """Make the pool of an `HTTPTransport` connect with `backend`: httpcore has an option for this, httpx does not."""
-    transport._pool._network_backend = backend  # noqa: SLF001
+    transport._pool._network_backend = backend
 
 
 def connections_of(transport: Any) -> list[Any]:
@@ -38,7 +38,7 @@ def retire(transport: Any, httpcore: Any, url: Any) -> None:
             continue
         asked = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=b"/")
         if connection.can_handle_request(asked.origin):
-            inner._connection_error = True  # noqa: SLF001
+            inner._connection_error = True
 
 
 def is_read(response: Any) -> bool:
@@ -48,25 +48,25 @@ def is_read(response: Any) -> bool:
 
 def content_of(response: Any) -> bytes:
     """Return the body of a response that has been read."""
-    content: bytes = response._content  # noqa: SLF001
+    content: bytes = response._content
     return content
 
 
 def set_content(response: Any, content: bytes, downloaded: int) -> None:
     """Set the decoded body of a response, and the number of bytes that were received for it."""
-    response._content = content  # noqa: SLF001
-    response._num_bytes_downloaded = downloaded  # noqa: SLF001
+    response._content = content
+    response._num_bytes_downloaded = downloaded
     response.is_stream_consumed = True
 
 
 def request_of(error: Any) -> Any:
     """Return the request of an httpx error; None if it has none, for which the public property would raise."""
-    return error._request  # noqa: SLF001
+    return error._request
 
 
 def accept_encoding(httpx: Any) -> str:
     """Return the default Accept-Encoding header of the library's clients."""
-    value: str = httpx._client.ACCEPT_ENCODING  # noqa: SLF001
+    value: str = httpx._client.ACCEPT_ENCODING
     return value
 
 

@@ -50,7 +50,7 @@ def _adder(value: Any) -> Change | None:
     if _is_in_memory(value):
 
         def add(amount: float) -> None:
-            value._value += amount  # noqa: SLF001
+            value._value += amount
 
         return add
     return _change_in_file(value, adds=True) if _is_in_file(value) else None
@@ -63,14 +63,14 @@ def _is_in_memory(value: Any) -> bool:
 def _is_in_file(value: Any) -> bool:
     """Return whether `value` is in a mapped file, at the position and in the form that `_change_in_file` assumes."""
     try:
-        return bool(type(value)._multiprocess) and _stored(value) == value._file.read_value(value._key)  # noqa: SLF001
+        return bool(type(value)._multiprocess) and _stored(value) == value._file.read_value(value._key)
     except (AttributeError, LookupError, TypeError, ValueError):
         return False
 
 
 def _stored(value: Any) -> tuple[Any, ...]:
-    place = value._file._positions[value._key]  # noqa: SLF001
-    return struct.unpack("dd", value._file._m[place : place + 16])  # noqa: SLF001
+    place = value._file._positions[value._key]
+    return struct.unpack("dd", value._file._m[place : place + 16])
 
 
 def _change_in_file(value: Any, *, adds: bool) -> Change:
@@ -80,13 +80,13 @@ def _change_in_file(value: Any, *, adds: bool) -> Change:
     def change(amount: float) -> None:
         nonlocal file, place
         if adds:
-            amount += value._value  # noqa: SLF001
-        value._value = amount  # noqa: SLF001
-        if file is not value._file:  # noqa: SLF001 - the first time, and after a fork
-            file = value._file  # noqa: SLF001
-            begin = file._positions[value._key]  # noqa: SLF001
+            amount += value._value
+        value._value = amount
+        if file is not value._file:  # the first time, and after a fork
+            file = value._file
+            begin = file._positions[value._key]
             place = slice(begin, begin + _FLOAT.size)
         # Not pack_into, because it writes zeros first, which another process could read.
-        file._m[place] = _pack(amount)  # noqa: SLF001
+        file._m[place] = _pack(amount)
 
     return change

@@ -16,7 +16,7 @@ from ..session import ResilientSession
 from .facade import Facade
 
 if TYPE_CHECKING:
-    from . import *  # noqa: F403
+    from . import *  # noqa: F403 - the names are those of the package
 else:
 
     class _Session(ResilientSession):

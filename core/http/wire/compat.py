@@ -45,53 +45,53 @@ def become(thing: Any, kind: type[_T]) -> _T:
 
 def file_position(request: requests.PreparedRequest) -> int | None:
     """Return the position that the file of the body had when the request was prepared; None: it is no seekable file."""
-    position: object = request._body_position  # noqa: SLF001
+    position: object = request._body_position
     return position if isinstance(position, int) else None
 
 
 def is_unread(response: requests.Response) -> bool:
     """Return whether `Response.content` has not been set yet."""
-    return response._content is False  # noqa: SLF001
+    return response._content is False
 
 
 def is_consumed(response: requests.Response) -> bool:
     """Return whether the body has been read, with any method of the response."""
-    return bool(response._content_consumed)  # noqa: SLF001
+    return bool(response._content_consumed)
 
 
 def set_content(response: requests.Response, content: bytes) -> None:
     """Set `Response.content`."""
-    response._content = content  # noqa: SLF001
-    response._content_consumed = True  # noqa: SLF001
+    response._content = content
+    response._content_consumed = True
 
 
 def cookies_of(request: requests.PreparedRequest) -> Any:
     """Return the cookie jar for the redirects of `request`; None: it has no cookie jar."""
-    return request._cookies  # noqa: SLF001
+    return request._cookies
 
 
 def set_cookies(request: requests.PreparedRequest, jar: RequestsCookieJar) -> None:
     """Set the cookie jar for the redirects of `request`."""
-    request._cookies = jar  # noqa: SLF001
+    request._cookies = jar
 
 
 def has_cookies(jar: RequestsCookieJar) -> bool:
     """Return whether a jar contains cookies. It is faster than `len`, which iterates over all of them."""
-    return bool(jar._cookies)  # type: ignore[attr-defined]  # noqa: SLF001
+    return bool(jar._cookies)  # type: ignore[attr-defined]
 
 
 def cookie_policy_of(jar: Any) -> object:
     """Return the policy of a cookie jar; None: `jar` is not an `http.cookiejar.CookieJar`."""
-    return jar._policy if isinstance(jar, http.cookiejar.CookieJar) else None  # type: ignore[attr-defined]  # noqa: SLF001
+    return jar._policy if isinstance(jar, http.cookiejar.CookieJar) else None  # type: ignore[attr-defined]
 
 
 def pool_options_of(adapter: requests.adapters.HTTPAdapter) -> dict[str, Any]:
     """Return the pool options of `adapter`, as keyword arguments of `urllib3.PoolManager`."""
     options: Any = adapter
     return {
-        "num_pools": options._pool_connections,  # noqa: SLF001
-        "maxsize": options._pool_maxsize,  # noqa: SLF001
-        "block": options._pool_block,  # noqa: SLF001
+        "num_pools": options._pool_connections,
+        "maxsize": options._pool_maxsize,
+        "block": options._pool_block,
     }
 
 
@@ -100,24 +100,24 @@ def pool_options_of(adapter: requests.adapters.HTTPAdapter) -> dict[str, Any]:
 
 def name_of(connection: Any) -> str:
     """Return the host name that `connection` resolves, with the trailing root dot, which its `host` does not have."""
-    name: str = connection._dns_host  # noqa: SLF001
+    name: str = connection._dns_host
     return name
 
 
 def socks_options_of(connection: Any) -> dict[str, Any]:
     """Return the proxy options of a connection of `urllib3.contrib.socks`."""
-    return dict(connection._socks_options)  # noqa: SLF001
+    return dict(connection._socks_options)
 
 
 def _gzip_lacks_end(decoder: Any) -> bool:
-    if decoder._obj.eof:  # noqa: SLF001
+    if decoder._obj.eof:
         return False
-    if decoder._state == 0:  # noqa: SLF001 - in the first member
+    if decoder._state == 0:  # in the first member
         return True
     # The bytes after a member may be another member, or padding, which urllib3 ignores without an error. zlib reports
     # "incorrect header" for everything except a member. It needs two bytes for this, so one byte is added.
     try:
-        decoder._obj.copy().decompress(b"\x8b")  # noqa: SLF001
+        decoder._obj.copy().decompress(b"\x8b")
     except zlib.error as exc:
         return "incorrect header check" not in str(exc)
     return True
@@ -125,9 +125,9 @@ def _gzip_lacks_end(decoder: Any) -> bool:
 
 _LACKS_END: dict[str, Callable[[Any], bool]] = {
     "GzipDecoder": _gzip_lacks_end,
-    "DeflateDecoder": lambda decoder: not decoder._obj.eof,  # noqa: SLF001
-    "ZstdDecoder": lambda decoder: not decoder._obj.eof,  # noqa: SLF001
-    "BrotliDecoder": lambda decoder: not decoder._obj.is_finished(),  # noqa: SLF001
+    "DeflateDecoder": lambda decoder: not decoder._obj.eof,
+    "ZstdDecoder": lambda decoder: not decoder._obj.eof,
+    "BrotliDecoder": lambda decoder: not decoder._obj.is_finished(),
 }
 """For each decoder of urllib3: a function that returns whether the stream that was decoded so far is incomplete."""
 _DECODERS = {name: getattr(urllib3.response, name) for name in _LACKS_END if hasattr(urllib3.response, name)}
@@ -141,9 +141,9 @@ def is_cut_short(raw: Any) -> bool:
     """
     if not isinstance(raw, urllib3.response.HTTPResponse):
         return False  # `raw` belongs to a mock
-    decoder: Any = raw._decoder  # noqa: SLF001
+    decoder: Any = raw._decoder
     # (Not by `tell`, which does not count chunks. A body without bytes cannot be incomplete.)
-    if decoder is None or not raw._has_decoded_content:  # noqa: SLF001
+    if decoder is None or not raw._has_decoded_content:
         return False
     return lacks_end(decoder)
 
@@ -151,7 +151,7 @@ def is_cut_short(raw: Any) -> bool:
 def lacks_end(decoder: Any) -> bool:
     """Return whether the stream that a urllib3 decoder has decoded so far is incomplete. Raises as `is_cut_short`."""
     if isinstance(decoder, urllib3.response.MultiDecoder):
-        return any(map(lacks_end, decoder._decoders))  # noqa: SLF001
+        return any(map(lacks_end, decoder._decoders))
     for name, kind in _DECODERS.items():
         if isinstance(decoder, kind):
             return _LACKS_END[name](decoder)
@@ -163,19 +163,19 @@ def lacks_end(decoder: Any) -> bool:
 
 def close_connection(answer: http.client.HTTPResponse) -> None:
     """End a response that has no body, although its headers may announce one."""
-    answer._close_conn()  # type: ignore[attr-defined]  # noqa: SLF001
+    answer._close_conn()  # type: ignore[attr-defined]
 
 
 def environment_variables() -> dict[Any, Any]:
     """Return the dictionary of the environment variables. Callers must not change it, but it may change."""
     environment: Any = os.environ
-    variables: dict[Any, Any] = environment if isinstance(environment, dict) else environment._data  # noqa: SLF001
+    variables: dict[Any, Any] = environment if isinstance(environment, dict) else environment._data
     return variables
 
 
 def has_no_session(sock: ssl.SSLSocket) -> bool:
     """Return whether `sock` has no TLS session, because it has not begun or has ended."""
-    return sock._sslobj is None  # type: ignore[attr-defined]  # noqa: SLF001
+    return sock._sslobj is None  # type: ignore[attr-defined]
 
 
 # PySocks
@@ -183,7 +183,7 @@ def has_no_session(sock: ssl.SSLSocket) -> bool:
 
 def negotiate(sock: Any, kind: int, host: str, port: int) -> None:
     """Request a connection to `host` from the proxy to which `sock`, a `socks.socksocket`, is connected."""
-    sock._proxy_negotiators[kind](sock, host, port)  # noqa: SLF001
+    sock._proxy_negotiators[kind](sock, host, port)
 
 
 # The checks at import

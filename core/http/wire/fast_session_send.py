@@ -27,7 +27,7 @@ def can_send(session: Session, request: PreparedRequest, how: dict[str, Any]) ->
     )
 
 
-def send(session: Session, request: PreparedRequest, *, allow_redirects: bool, **how: Any) -> Response:  # noqa: ARG001
+def send(session: Session, request: PreparedRequest, *, allow_redirects: bool, **how: Any) -> Response:  # noqa: ARG001 - as requests' method
     """Send the request and return the response, as `requests.Session.send` does. `can_send` must have returned True."""
     adapter = session.get_adapter(url=request.url)  # type: ignore[arg-type]  # requests rejects None itself
     started = _sessions.preferred_clock()

@@ -65,7 +65,7 @@ def whole(chunks: Iterator[bytes], response: requests.Response) -> Iterator[byte
     try:
         yield from chunks
         if compat.is_cut_short(response.raw):
-            raise ChunkedEncodingError("The compressed body is truncated", request=response.request)  # noqa: TRY301
+            raise ChunkedEncodingError("The compressed body is truncated", request=response.request)  # noqa: TRY301 - one place translates
     except requests.RequestException as exc:  # before urllib3's classes, because some are subclasses of both
         exc.request = exc.request or response.request
         raise

@@ -2,4 +2,4 @@
 
 from config.settings import *  # noqa: F403 - the environment shapes them
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.servers.hurried.apps.MarkedConfig"]  # noqa: F405
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.servers.hurried.apps.MarkedConfig"]  # noqa: F405 - of the import above

@@ -90,7 +90,7 @@ def test_an_interrupt(stage: str, interrupt: Callable[[], object], serve: Serve,
     with ResilientSession(POLICY, clock=time.monotonic, wait=time.sleep) as session:
         session.trust_env, session.verify = False, CA
         with pytest.raises(KeyboardInterrupt):
-            session.get("http://hanging.test/" if stage == "dns" else server.url, stream=stage == "stream").content  # noqa: B018
+            session.get("http://hanging.test/" if stage == "dns" else server.url, stream=stage == "stream").content  # noqa: B018 - reads the body
         assert time.monotonic() - began < LONG / 2
         assert isinstance(seen[-1], {"backoff": RetryScheduled, "stream": CallEnded}.get(stage, AttemptEnded))
         over.set()

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -252,8 +253,6 @@ def test_a_compressed_body(caller: Caller, serve: Serve, coding: str) -> None:
 
 def _encoded(body: bytes, coding: str) -> bytes:
     if coding == "deflate":
-        import zlib  # noqa: PLC0415
-
         return zlib.compress(body)
     if coding == "br":
         return bytes(pytest.importorskip("brotli").compress(body))
