@@ -39,7 +39,7 @@ class ContentDecoder:
         """Create the decoders.
 
         :param codings: the codings in the Content-Encoding header, in its order. Unknown codings are ignored, as in
-            httpx and urllib3.
+            httpx. (urllib3 raises an error if a list contains known and unknown codings.)
         :param limit: maximum number of decoded bytes; None: no limit.
         """
         known = [coding for coding in codings if is_known(coding)]
@@ -53,7 +53,7 @@ class ContentDecoder:
         self._silent = 0
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """Yield the decoded `data` in pieces of about 64 KiB."""
+        """Yield the decoded `data` in pieces of about 64 KiB, or unchanged if the body has no known coding."""
         self._received += len(data)
         if self._limit is not None and self._received > self._limit + OVERHEAD:
             raise BodyTooLarge
