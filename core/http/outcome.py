@@ -77,7 +77,8 @@ class Outcome:
     quota: Quota | None = None
     """What the server announced about its rate limit."""
     patience: float | None = None
-    """Seconds of the caller's connect or read timeout, if that ended the attempt; None otherwise."""
+    """Seconds of the part of the caller's timeout (connect, write or read) that applied when the attempt timed out.
+    None: the attempt did not time out, or the timeout has no separate parts."""
     stale: bool = False
     """Whether the attempt failed on a reused connection without receiving a byte. The network, for example a NAT, may
     have dropped that connection."""

@@ -94,7 +94,8 @@ class TransportCall:
         """Return the extensions of the request for an attempt of `seconds`.
 
         :param sockets_keep_time: True to limit each operation to `seconds`. False if a cancel scope limits the attempt;
-            then only shorter limits that the caller has set apply.
+            then only the wait for a connection is limited to `seconds`, and other operations only to shorter limits
+            that the caller has set.
         """
         given = {name: self._timeouts.get(name) for name in ("connect", "read", "write", "pool")}
         bounded: dict[str, float | None] = {}
