@@ -134,7 +134,7 @@ def _subjects(
     for name, untrusted in ((OTHER, False), (UNTRUSTED, True)):
         noted = [UpstreamId(OTHER, origin, untrusted) for origin in recent[name].failures]
         down = [subject for subject in troubled if subject.untrusted is untrusted]
-        subjects += dict.fromkeys([*noted, *down[-MOST_HOSTS:]])
+        subjects += dict.fromkeys([*noted, *down[:MOST_HOSTS]])
     return subjects
 
 

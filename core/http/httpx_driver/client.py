@@ -125,7 +125,7 @@ class Client(_Client):
         blocked = None
         if request.url.scheme == "https" and redirect.url.scheme == "http":
             blocked = "The redirect leads from https to http"
-        elif before != after and redirect.method not in {"GET", "HEAD"}:
+        elif before != after and _has_body(redirect):
             blocked = "The redirect would send the request body to another origin"
         if blocked is not None:  # raised when the redirect is sent, because httpx also builds redirects to ignore
             redirect.extensions = {**redirect.extensions, KEY: {"blocked": blocked}}
@@ -232,6 +232,10 @@ class AsyncClient(Client, Generic[_Response]):
         except (self.library.httpx.HTTPError, self.library.httpx.InvalidURL) as exc:
             self._noted(exc, request, call)
             raise
+
+
+def _has_body(request: Any) -> bool:
+    return "Transfer-Encoding" in request.headers or request.headers.get("Content-Length", "0") != "0"
 
 
 def _origin(url: Any) -> Origin | None:

@@ -89,7 +89,7 @@ class ResilientResponse(_Response):
                 yield chunk
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
-        """Yield chunks as httpx does, decoded in pieces of at most 64 KiB."""
+        """Yield chunks as httpx does, decoded in pieces of about 64 KiB."""
         if compat.is_read(self):
             yield from super().iter_bytes(chunk_size)
             return

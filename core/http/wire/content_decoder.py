@@ -86,7 +86,8 @@ class ContentDecoder:
                 raise BodyBroken("The compressed data decompresses to nothing")
             yield self._counted(piece)
             data = b""
-            if not self._decoder.has_unconsumed_tail:
+            # A full piece may have been cut off. (Brotli has no unconsumed input then, but more output.)
+            if len(piece) < _PIECE and not self._decoder.has_unconsumed_tail:
                 return
 
     def _counted(self, piece: bytes) -> bytes:

@@ -226,6 +226,16 @@ def test_other_hosts_with_an_outage_or_an_error_are_shown(process: Process, fres
         assert {error.path for standing in others if (error := standing.last_error)} == {""}
 
 
+def test_of_many_hosts_that_are_down_those_used_last_are_shown(process: Process) -> None:
+    """Also if later errors of hosts that are not down have displaced their last errors."""
+    for number in range(30):
+        process.find_down(Origin("https", f"down{number}.test", 443))
+    for number in range(MOST_HOSTS):
+        process.call(Origin("https", f"odd{number}.test", 443))
+    others = [standing.origin for standing in process.look().upstreams if standing.name == "other"]
+    assert set(others) == {f"https://down{number}.test" for number in range(10, 30)}
+
+
 def test_untrusted_hosts_displace_no_other(process: Process, fresh: Process) -> None:
     """Trusted hosts are shown however many untrusted ones fail, in other processes too."""
     ours = Origin("https", "ours.test", 443)

@@ -72,13 +72,15 @@ def test_at_the_same_origin_headers_stay(caller: Caller, serve: Serve, open_guar
 
 
 def test_a_body_goes_to_no_other_origin(caller: Caller, serve: Serve, open_guard: None) -> None:
-    """307 asks for the same request again: refused. Who follows no redirects still gets the answer."""
+    """A 307 for a request with a body is refused. A caller who follows no redirects gets the 307."""
     second = serve(reply(200))
-    first = serve(*[reply(307, b"", f"Location: {second.url}/")] * 2)
-    with pytest.raises(http.BlockedAddress, match="send the request body to another origin"):
-        caller(untrusted=True).request("POST", first.url, content=b"payload", follow_redirects=True)
+    first = serve(*[reply(307, b"", f"Location: {second.url}/")] * 4)
+    for method in ("POST", "GET"):
+        with pytest.raises(http.BlockedAddress, match="send the request body to another origin"):
+            caller(untrusted=True).request(method, first.url, content=b"payload", follow_redirects=True)
     assert caller(untrusted=True).request("POST", first.url, content=b"payload").status_code == 307
     assert second.requests == []
+    assert caller(untrusted=True).request("DELETE", first.url, follow_redirects=True).status_code == 200
 
 
 def test_redirects_are_checked_and_few(caller: Caller, serve: Serve, library: ModuleType, open_guard: None) -> None:
