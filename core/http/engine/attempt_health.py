@@ -25,7 +25,8 @@ def health_of(outcome: Outcome, *, any_host: bool) -> Health:
         return Health.SUCCESS
     if reason in _SAYS_NOTHING or outcome.status == 425 or outcome.stale:
         return Health.NEITHER
-    if reason is Reason.OTHER and outcome.status is not None:  # a status outside 100 to 599, so the server works
+    # A status outside 100 to 599, or one that only `classify` judged a failure: the server responds, so it works.
+    if reason is Reason.OTHER and outcome.status is not None:
         return Health.SUCCESS
     if reason is Reason.OTHER and not outcome.sent:  # an invalid URL, or no file descriptors: not the upstream's fault
         return Health.NEITHER
