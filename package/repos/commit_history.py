@@ -22,7 +22,8 @@ _LONGEST_ID = 64
 _LONGEST_PAGE = 100
 """The largest number of commits per page that is requested."""
 _LAST = 10
-"""Reading ends when this many commits in a row are old. A single one may have a wrong date, or was merged late."""
+"""Reading ends when this many commits in a row are old. A single one may have a wrong date, or may have been merged
+late."""
 
 
 class Commit(NamedTuple):
