@@ -9,7 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import dj_database_url
+from django.core.management import call_command
 from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db.models import Model
 from django.utils import timezone
 
 from package.jobs.due import in_order
@@ -48,8 +50,7 @@ class Site:
 
     def fill(self) -> None:
         """Make the tables, and list the packages; nothing is known of them yet."""
-        migrate = self.start("migrate", "--verbosity=0")
-        assert migrate.wait(LONGEST) == 0, migrate.said
+        make_tables()
         category = Category.objects.using(_ALIAS).create(title="App", slug="app")
         Package.objects.using(_ALIAS).bulk_create(
             Package(
@@ -62,6 +63,10 @@ class Site:
             )
             for package in self._upstreams.world.packages
         )
+
+    def add(self, row: Model) -> None:
+        """Store a new row."""
+        row.save(using=_ALIAS)
 
     def start(self, *command: str, **environment: str) -> Program:
         """Start a command of `manage.py`. `environment`: variables besides those of the site."""
@@ -138,6 +143,26 @@ class Site:
         for package in self.packages:
             package.sources.update(next_due=None)
         Package.objects.using(_ALIAS).update(next_due=None)
+
+
+_migrated: list[bytes] = []
+"""The file of an SQLite database with all tables, once there was one."""
+
+
+def make_tables() -> None:
+    """Make the tables of the site, as `migrate` does. The migrations run once in a process for all files of SQLite."""
+    made = connections[_ALIAS]
+    if made.vendor != "sqlite":
+        call_command("migrate", database=_ALIAS, verbosity=0)
+        return
+    file = Path(made.settings_dict["NAME"])
+    if _migrated:
+        file.write_bytes(_migrated[0])
+        return
+    call_command("migrate", database=_ALIAS, verbosity=0)
+    made.cursor().execute("PRAGMA journal_mode=WAL")  # which the site's settings choose, and the file keeps
+    made.close()
+    _migrated.append(file.read_bytes())
 
 
 _TOKENS = (
