@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from tests.servers.common import LONGEST, cannot, free_port, wait_until
 from tests.servers.program import children
 
@@ -33,7 +36,16 @@ class PostgreSQL:
     @property
     def url(self) -> str:
         """The URL of a database."""
-        return f"postgres://tests@127.0.0.1:{self.port}/postgres"
+        return self._url("postgres")
+
+    def make_database(self, name: str) -> str:
+        """Make another database, and return its URL."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self._url(name)
+
+    def _url(self, database: str) -> str:
+        return f"postgres://tests@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
         """Start it, and return when it answers. After `kill` it puts its data in order first."""

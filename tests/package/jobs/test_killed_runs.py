@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.servers.common import LONGEST, wait_until
-from tests.servers.postgresql import running_postgresql
+from tests.servers.postgresql import PostgreSQL, running_postgresql
 from tests.servers.program import Program
 from tests.servers.site import Site, database
 from tests.upstreams.server import Upstreams, serving
@@ -29,7 +29,7 @@ parts that are missing."""
 
 @pytest.fixture
 def upstreams() -> Iterator[Upstreams]:
-    with serving(World(60, shares=SHARES), latency=0.05) as upstreams:
+    with serving(World(20, shares=SHARES), latency=0.05) as upstreams:
         upstreams.github.pending = 0  # so that nothing has to be asked for a second time
         yield upstreams
 
@@ -41,17 +41,17 @@ def site(
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'site.sqlite3'}"
     else:
-        url = request.getfixturevalue("postgresql")
+        url = request.getfixturevalue("postgresql").make_database(request.node.originalname)
     with django_db_blocker.unblock(), database(url):
         site = Site(upstreams, tmp_path, url, DJANGO_SETTINGS_MODULE=UNHURRIED)
         site.fill()
         yield site
 
 
-@pytest.fixture
-def postgresql() -> Iterator[str]:
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQL]:
     with running_postgresql() as server:
-        yield server.url
+        yield server
 
 
 def run(site: Site) -> Program:
@@ -71,7 +71,7 @@ def twice(paths: list[str]) -> list[str]:
 def test_a_run_is_killed(site: Site, upstreams: Upstreams) -> None:
     """A killed run loses its current fetches at most; the next run does the rest, and these after their leases."""
     with run(site) as first:
-        wait_until(lambda: len(asked(upstreams)) > 60, LONGEST, "the first run is in its midst")
+        wait_until(lambda: len(asked(upstreams)) > 30, LONGEST, "the first run is in its midst")
         first.kill()
     in_flight = site.claims
     assert len(in_flight) <= WORKERS
