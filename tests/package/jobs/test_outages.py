@@ -1,4 +1,4 @@
-"""Runs over hundreds of packages during outages of PyPI."""
+"""Runs over a hundred packages during outages of PyPI."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from tests.upstreams.world import World
 
 pytestmark = pytest.mark.slow
 
-PACKAGES = 300  # of which the brown-out takes all, the others a part
-FEWER = 120
+PACKAGES = 100  # of which the brown-out takes all, the others a part
+FEWER = 40
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World(330, shares={"": 1.0})
+    return World(120, shares={"": 1.0})
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_an_outage_that_ends_in_time(upstreams: Upstreams, some: list[int], worl
         nonlocal sent
         if isinstance(event, AttemptEnded) and event.upstream == "pypi":
             sent += 1
-            if sent == 40:
+            if sent == 20:
                 upstreams.pypi.fault = Status(503)
         elif isinstance(event, BreakerChanged) and event.state is BreakerState.OPEN:
             upstreams.pypi.fault = None
@@ -130,7 +130,7 @@ def test_an_outage_that_lasts(upstreams: Upstreams, some: list[int], world: Worl
     rows = SourceStatus.objects.filter(source="pypi")
     assert not rows.filter(outcome__in=GOOD).exists()
     assert not rows.filter(last_success=None).exists()
-    assert rows.filter(outcome=FetchOutcome.LEFT_ALONE, error__contains="pypi is down").count() > 0.9 * FEWER
+    assert rows.filter(outcome=FetchOutcome.LEFT_ALONE, error__contains="pypi is down").count() >= FEWER - 4
 
 
 def test_a_second_run_asks_conditionally(upstreams: Upstreams, some: list[int]) -> None:
