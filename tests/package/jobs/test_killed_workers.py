@@ -29,7 +29,7 @@ SHARES = {"github": 0.5, "codeberg": 0.5}
 
 @pytest.fixture
 def upstreams() -> Iterator[Upstreams]:
-    with serving(World(20, shares=SHARES)) as upstreams:
+    with serving(World(10, shares=SHARES)) as upstreams:
         upstreams.github.pending = 0
         yield upstreams
 
@@ -114,8 +114,8 @@ def test_of_celery(database_url: str, upstreams: Upstreams, deadly: str, tmp_pat
         # A worker that notices a death only after the time limit of the task drops the message; `plan` sends another.
         with worker(site.environment, site.log("worker")) as works, beat(site.environment, site.log("beat")):
             site.run("update_packages", "--celery", "--detach")
-            wait_until(kill_or_done, 2 * LONGEST, "it is put off")
-            wait_until(site.settled, LONGEST, "all is done")
+            wait_until(kill_or_done, 2 * LONGEST, "it is put off", every=0.1)
+            wait_until(site.settled, LONGEST, "all is done", every=0.1)
             assert fetched(upstreams, deadly) >= 2
             assert behind(site) == {deadly}
             assert f"WARNING package.jobs.fetching: {deadly}: not updated: {WHY}" in works.said

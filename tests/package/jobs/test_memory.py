@@ -58,7 +58,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def upstreams(kind: str) -> Iterator[Upstreams]:
     """Let a server answer with a different document for each package."""
     hostile = bodies(BOUNDS[kind])
-    with serving(World(2 * len(hostile), shares={"github" if kind == "pypi" else kind: 1.0})) as upstreams:
+    with serving(World(len(hostile) + 3, shares={"github" if kind == "pypi" else kind: 1.0})) as upstreams:
         upstreams.github.pending = 0
         server: Upstream = getattr(upstreams, kind)
         packages = [package for package in upstreams.world.packages if package.pypi and package.kind][: len(hostile)]

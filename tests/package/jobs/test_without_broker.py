@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def upstreams() -> Iterator[Upstreams]:
     shares = {"github": 0.4, "gitlab": 0.2, "bitbucket": 0.2, "codeberg": 0.2}
-    with serving(World(30, shares=shares)) as upstreams:
+    with serving(World(12, shares=shares)) as upstreams:
         upstreams.github.pending = 0
         yield upstreams
 
@@ -58,6 +58,6 @@ def test_queueing_fails_and_is_done_later(site: Site) -> None:
         with worker(environment, site.log("worker")) as works:
             site.environment = environment
             site.run("update_packages", "--celery")
-            wait_until(site.settled, LONGEST, "all is done")
+            wait_until(site.settled, LONGEST, "all is done", every=0.1)
             assert not works.ended
     assert site.behind == []
