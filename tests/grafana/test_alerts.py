@@ -19,10 +19,8 @@ from grafana.generate.alerts import ALERTS, RUNBOOKS, Alert
 from grafana.generate.prometheus import rule_files
 from grafana.generate.recording import RULES, inlined
 from tests.grafana.promtool import promtool
+from tests.grafana.rule_tests import FILES, ROOT, in_parts, store
 
-ROOT = Path(__file__).parents[2]
-PROMETHEUS = ROOT / "grafana" / "prometheus"
-FILES = sorted((PROMETHEUS / "tests").glob("*.yml"))
 PAGES = ROOT / "docs" / "runbooks"
 NAMES = {alert.name for alert in ALERTS}
 
@@ -54,10 +52,20 @@ def test_prometheus_accepts_the_rules() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_alerts_fire_when_they_should(path: Path) -> None:
+def test_alerts_fire_when_they_should(path: Path, tmp_path: Path) -> None:
     """The rule tests of promtool pass."""
-    done = promtool("test", "rules", path)
+    done = promtool("test", "rules", *store(in_parts(path), tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rule_tests_load_the_rules() -> None:
+    """Each file of rule tests names the rule files and groups as they are, so it passes where a person runs it too."""
+    shipped = [ROOT / path for path in rule_files()]
+    groups = [group["name"] for path in shipped for group in yaml.safe_load(path.read_text())["groups"]]
+    for path in FILES:
+        content = yaml.safe_load(path.read_text())
+        assert [(path.parent / file).resolve() for file in content["rule_files"]] == shipped
+        assert content["group_eval_order"] == groups
 
 
 def test_every_alert_is_seen_firing() -> None:
@@ -148,26 +156,23 @@ def test_times_can_be_shortened(tmp_path: Path) -> None:
     assert burning["expr"] == ALERTS[0].expression
 
 
-def told(path: Path, tmp_path: Path) -> str:
+def told(path: Path, directory: Path) -> str:
     """Return the texts of the alerts in the tests of a file: promtool prints them all, because none is expected."""
-    content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)  # as texts: 0x10 is ten zeros, not sixteen
-    content["rule_files"] = [str(ROOT / rules) for rules in rule_files()]
-    content["tests"] = [test for test in content["tests"] if " fires " in test["name"]]
-    for test in content["tests"]:
+    parts = [part for part in in_parts(path) if " fires " in part["tests"][0]["name"]]
+    for test in (part["tests"][0] for part in parts):
         test["alert_rule_test"] = [
             {"alertname": name[1], "eval_time": case["eval_time"], "exp_alerts": []}
             for case in test.pop("promql_expr_test")
             if case.get("exp_samples") and (name := re.match(r'ALERTS\{alertname="(\w+)"', case["expr"]))
         ]
-    changed = tmp_path / path.name
-    changed.write_text(yaml.safe_dump(content))
-    done = promtool("test", "rules", changed)
+    directory.mkdir()
+    done = promtool("test", "rules", *store(parts, directory))
     return done.stdout + done.stderr
 
 
 def test_texts_of_alerts_are_complete(tmp_path: Path) -> None:
     """No text of an alert lacks a name or a number."""
-    texts = {path.stem: told(path, tmp_path) for path in FILES}
+    texts = {path.stem: told(path, tmp_path / path.stem) for path in FILES}
     everything = "\n".join(texts.values())
     for alert in ALERTS:
         assert f'runbook_url="{RUNBOOKS}/{alert.name}.md"' in everything
