@@ -51,7 +51,7 @@ class Stand:
     visitor: Visitor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.web = gunicorn(self.site, self.port)
+        self.web = gunicorn(self.site, self.port, workers=2)
         self.visitor = Visitor(self.port)
 
     @property
@@ -113,7 +113,7 @@ class Stand:
             found.update(int(name.partition(".")[0]) for name in names)
             return bool(found) and sum(self.active().values()) == len(names)
 
-        wait_until(seen, LONGEST, "Prometheus sees the calls in flight")
+        wait_until(seen, LONGEST, "Prometheus sees the calls in flight", every=0.1)
         return sorted(found)
 
     def redeploy_web(self) -> None:
@@ -122,4 +122,4 @@ class Stand:
         for pattern in ("*_web-*.db", "web-*.lock"):
             for file in self.metrics.glob(pattern):
                 file.unlink()
-        self.web = gunicorn(self.site, self.port)
+        self.web = gunicorn(self.site, self.port, workers=2)

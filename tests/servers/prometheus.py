@@ -87,7 +87,7 @@ class Prometheus:
             times[:] = [at for _, at in self.query("timestamp(up) and up == 1")]
             return len(times) == self._targets and min(times) > now + _ALIGNED
 
-        wait_until(scraped, LONGEST, "a scrape of each target")
+        wait_until(scraped, LONGEST, "a scrape of each target", every=0.1)
         return max(times)
 
     def suspend(self) -> None:
