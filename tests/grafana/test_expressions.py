@@ -15,7 +15,7 @@ import yaml
 from tests.grafana.expressions import ALERTING, RULES, Expression, everything, names
 from tests.servers.common import LONGEST, free_port, wait_until
 from tests.servers.prometheus import Prometheus, running_prometheus
-from tests.servers.site import Site
+from tests.servers.site import Site, database, make_tables
 from tests.servers.web import gunicorn
 from tests.upstreams.__main__ import world
 from tests.upstreams.faults import Status
@@ -50,22 +50,23 @@ class Scraped(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
+def scraped(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Iterator[Scraped]:
     """Scrape a site that runs a command and makes calls, some of them while PyPI is broken."""
     directory = tmp_path_factory.mktemp("site")
     port = free_port()
-    with serving(world()) as upstreams:
+    url = f"sqlite:///{directory}/site.sqlite3"
+    with serving(world()) as upstreams, django_db_blocker.unblock(), database(url):
         site = Site(
             upstreams,
             directory,
-            f"sqlite:///{directory}/site.sqlite3",
+            url,
             DJANGO_SETTINGS_MODULE="config.settings",
             EXPECTED_JOBS="cleanup_github_projects=24h",
             METRICS_TOKENS="secret",
             GITHUB_TOKEN="t0ken",  # whose quota is a partition
             PROMETHEUS_MULTIPROC_DIR=str(directory / "metrics"),
         )
-        site.run("migrate", "--verbosity=0")
+        make_tables()
         site.run("load_sample")
         with (
             gunicorn(site, port, workers=1),
