@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SUBSET = [
     "jobs/test_claims.py",
     "jobs/test_dispatch.py",
-    "jobs/test_leftovers.py",
+    "jobs/test_unfetched.py",
     "jobs/test_lost_messages.py",
     "jobs/test_refresh_one.py",
     "jobs/test_storing.py",
