@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("threads_end")]
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World(24, shares={"github": 0.4, "gitlab": 0.2, "bitbucket": 0.2, "codeberg": 0.2})
+    return World(14, shares={"github": 0.4, "gitlab": 0.2, "bitbucket": 0.2, "codeberg": 0.2})
 
 
 class TestSite:
