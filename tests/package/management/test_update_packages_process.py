@@ -20,6 +20,9 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 
+from package.models import Category, Package
+from tests.servers.site import database as site_database
+from tests.servers.site import make_tables
 from tests.upstreams.pypi import FakePyPI, serving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,33 +66,15 @@ class Process:
 
 
 @pytest.fixture(scope="session")
-def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a database with three packages, as `migrate` and `loaddata` do."""
-    directory = tmp_path_factory.mktemp("database")
-    moment = "2026-01-01T00:00:00Z"
-    fields = {"created": moment, "modified": moment}
-    rows = [{"model": "package.category", "pk": 1, "fields": {"title": "App", "slug": "app", **fields}}]
-    rows += [
-        {
-            "model": "package.package",
-            "pk": pk,
-            "fields": {"title": slug, "slug": slug, "category": 1, "pypi_url": slug, **fields},
-        }
-        for pk, slug in enumerate(("first", "second", "third"), 1)
-    ]
-    (directory / "rows.json").write_text(json.dumps(rows))
-    script = (
-        "import django; django.setup(); from django.core.management import call_command as call; "
-        f"call('migrate', verbosity=0); call('loaddata', {str(directory / 'rows.json')!r}, verbosity=0)"
-    )
-    env = {
-        **os.environ,
-        "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
-        "DEBUG": "true",
-        "DJANGO_SETTINGS_MODULE": "config.settings",
-    }
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, check=True, timeout=60)
-    return directory / "db.sqlite3"
+def filled_database(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Path:
+    """Make a database with three packages."""
+    path = tmp_path_factory.mktemp("database") / "db.sqlite3"
+    with django_db_blocker.unblock(), site_database(f"sqlite:///{path}"):
+        make_tables()
+        category = Category.objects.using("site").create(title="App", slug="app")
+        for slug in ("first", "second", "third"):
+            Package.objects.using("site").create(title=slug, slug=slug, category=category, pypi_url=slug)
+    return path
 
 
 @pytest.fixture
