@@ -28,7 +28,8 @@ def manage(monkeypatch: pytest.MonkeyPatch, db: None) -> Command:
 
     def run(*args: str) -> int:
         try:
-            execute_from_command_line(["manage.py", *args])
+            # The checks of models and URLs take longer than most commands. Tests of processes run them.
+            execute_from_command_line(["manage.py", *args, "--skip-checks"])
         except SystemExit as exc:
             return int(exc.code or 0)
         return 0

@@ -103,7 +103,7 @@ def test_other_fields_are_read_with_any_releases(releases: Any, urls: Any, versi
         assert name in reading.package
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(odd=ODD_INFO, releases=ODD_RELEASES | ANY_JSON)
 def test_every_value_that_was_read_can_be_stored(
     make_package: MakePackage, pypi: CannedPyPI, odd: dict[str, Any], releases: Any
