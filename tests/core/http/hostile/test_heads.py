@@ -37,8 +37,8 @@ def sane(name: str, data: bytes, content: bytes | None = None, then: Then = Then
 
 @schemes
 @each(
-    malformed("interim answers", b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-    malformed("early hints", b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+    malformed("interim answers", b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+    malformed("early hints", b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100),
     malformed("headers", OK, b"X-Many: 1\r\n"),
     malformed("one header", OK + b"X-Long: ", b"x" * 4096),
     malformed("the status line", b"HTTP/1.1 200 ", b"O" * 4096),
