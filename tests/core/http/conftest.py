@@ -97,15 +97,15 @@ class Metrics:
     """The growth of the process's series since the test began."""
 
     def __init__(self) -> None:
-        self._before = self._now()
+        self._before = self.now()
 
     def __call__(self, name: str, **labels: str) -> float:
         """Return the growth of a series. Raises `KeyError` if the series does not exist."""
         key = (f"outbound_http_{name}", frozenset(labels.items()))
-        return self._now()[key] - self._before.get(key, 0.0)
+        return self.now()[key] - self._before.get(key, 0.0)
 
     @staticmethod
-    def _now() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    def now() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for metric in REGISTRY.collect()

@@ -75,7 +75,6 @@ def test_the_names_are_the_documented_ones(fresh: tuple[PrometheusObserver, Coll
 def test_every_series_is_there_from_the_start(upstream: str) -> None:
     """All series exist with 0 before any call, so that their first failure is counted."""
     process.current()
-    value = Metrics()
     series: list[tuple[str, dict[str, str]]] = [
         ("calls_total", {"outcome": "success", "reason": ""}),
         ("calls_total", {"outcome": "client_error", "reason": ""}),
@@ -107,8 +106,11 @@ def test_every_series_is_there_from_the_start(upstream: str) -> None:
             ]
         ),
     ]
-    for name, labels in series:
-        assert value(name, upstream=upstream, **labels) == 0, (name, labels)
+    found = Metrics.now()
+    expected = {
+        (f"outbound_http_{name}", frozenset({**labels, "upstream": upstream}.items())) for name, labels in series
+    }
+    assert expected - set(found) == set()
 
 
 @override_settings(OUTBOUND_HTTP=NAMED)
@@ -302,7 +304,7 @@ def test_hosts_without_a_name_share_their_series(responses: responses_library.Re
     assert metrics("calls_total", upstream="other", outcome="success", reason="") == 2
 
 
-def test_ten_thousand_hosts_of_users_add_no_series() -> None:
+def test_thousands_of_hosts_of_users_add_no_series() -> None:
     """Untrusted hosts add no series: the names of upstreams are the configured ones and `other`."""
     metrics = CollectorRegistry()
     observer = PrometheusObserver(metrics, [10.0, 60.0])
@@ -332,7 +334,7 @@ def test_ten_thousand_hosts_of_users_add_no_series() -> None:
         return sum(len(family.samples) for family in metrics.collect())
 
     before = series()
-    for host in (f"{chance.randrange(10**12)}.users.test" for _ in range(10_000)):
+    for host in (f"{chance.randrange(10**12)}.users.test" for _ in range(3_000)):
         call(host)
     assert series() == before
     for name in names * 200:
