@@ -23,7 +23,9 @@ SLOW = sorted(
 )
 
 # The fixture below is made once for all examples of a property; properties use no state of the process.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile(
+    "default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 settings.load_profile("default")
 
 
