@@ -21,13 +21,13 @@ LIBRARY = Path(core.http.__file__).parent
 ROOT = LIBRARY.parent.parent
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy the folder to somewhere/outbound/. Returns the directory for Python's path."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(LIBRARY, tmp_path / "somewhere" / "outbound", ignore=ignore)
-    (tmp_path / "somewhere" / "__init__.py").touch()
-    return tmp_path
+    directory = tmp_path_factory.mktemp("copy")
+    shutil.copytree(LIBRARY, directory / "somewhere" / "outbound")  # with __pycache__, so that no process compiles it
+    (directory / "somewhere" / "__init__.py").touch()
+    return directory
 
 
 def run(program: str, *path: Path, **environment: str) -> subprocess.CompletedProcess[str]:

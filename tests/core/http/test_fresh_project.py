@@ -52,7 +52,7 @@ def rates(request):
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("project")
     subprocess.run([sys.executable, "-m", "django", "startproject", "shop", directory], check=True)
-    shutil.copytree(LIBRARY, directory / "outbound", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(LIBRARY, directory / "outbound")  # with __pycache__, so that no process compiles it
     (directory / "shop" / "views.py").write_text(VIEW)
     for name, edits in EDITS.items():
         text = (directory / name).read_text()
