@@ -145,11 +145,10 @@ def server() -> Iterator[MisbehavingServer]:
             {"pysocks"},
             f"{SCRIPT}\n    session.get_adapter('http://').proxy_manager_for('socks5://127.0.0.1')",
         ),
-        ("[django,socks]", {"django", "pysocks"}, DJANGO_SITE),
         ("[httpx]", {"anyio", "h11", "httpcore", "httpx"}, ASYNC_SCRIPT.format("httpx")),
         ("[httpx2]", {"anyio", "h11", "httpcore2", "httpx2", "truststore"}, ASYNC_SCRIPT.format("httpx2")),
     ],
-    ids=["alone", "django", "socks", "all", "httpx", "httpx2"],
+    ids=["alone", "django", "socks", "httpx", "httpx2"],
 )
 def test_it_works_in_an_empty_environment(
     wheel: Path, extras: str, more: set[str], program: str, server: MisbehavingServer, tmp_path: Path
