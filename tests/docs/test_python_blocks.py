@@ -122,7 +122,10 @@ def test_the_tests_of_a_page_pass(block: Block, pytester: pytest.Pytester, monke
             pytester.makeconftest(other.code)
     pytester.makepyfile(block.code)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.runpytest_subprocess("-p", "no:django", "-p", "no:cacheprovider").assert_outcomes(
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # most take seconds, and no page needs them
+    plugins = ("anyio", "pytest_httpx") if "httpx_mock" in block.code else ()
+    options = [option for plugin in plugins for option in ("-p", plugin)]
+    pytester.runpytest_subprocess(*options, "-p", "no:cacheprovider").assert_outcomes(
         passed=len(re.findall(r"^(?:async )?def test_", block.code, re.MULTILINE))
     )
 
