@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import runpy
+from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 from unittest.mock import patch
 
@@ -20,7 +21,17 @@ UNSET = {
 MINIMAL = {**UNSET, "PYPI_URL": "https://pypi.org", "SECRET_KEY": "secret"}
 
 
+SETTINGS = ROOT / "config" / "settings.py"
+
+
+@cache
+def _code() -> CodeType:
+    return compile(SETTINGS.read_text(encoding="utf-8"), SETTINGS, "exec")
+
+
 def settings_with(**environment: str) -> dict[str, Any]:
     """Read the settings in this environment."""
+    settings: dict[str, Any] = {"__name__": "settings", "__file__": str(SETTINGS)}
     with patch.dict(os.environ, {**MINIMAL, **environment}):
-        return runpy.run_path(str(ROOT / "config" / "settings.py"))
+        exec(_code(), settings)
+    return settings
