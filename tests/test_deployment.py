@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import yaml
 from tests.deployment import COMPOSE, WORKERS, compose, document, services, tool
 from tests.pages import ROOT, table
 from tests.servers.common import free_port, wait_until
+from tests.servers.preloaded import run_python
 
 EXAMPLE = ROOT / ".env.example"
 PROMETHEUS = ROOT / "grafana" / "prometheus"
@@ -163,14 +163,7 @@ def test_every_setting_reaches_the_site(service: str) -> None:
 )
 def test_the_site_takes_the_example(variables: dict[str, str]) -> None:
     """`manage.py check` accepts .env.example with DEBUG on, and all of its example values."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", "check"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python(["manage.py", "check"], {"PATH": os.environ["PATH"], **variables})
     assert done.returncode == 0, done.stderr
 
 

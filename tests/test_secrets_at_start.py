@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import traceback
 from urllib.parse import quote
 
@@ -12,7 +10,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from tests.servers.common import free_port
-from tests.site_settings import MINIMAL, ROOT, settings_with
+from tests.servers.preloaded import run_python
+from tests.site_settings import MINIMAL, settings_with
 
 PASSWORDS = [
     *(f"s3cret{letter}s3cret" for letter in "@#/?:%[]\\ "),
@@ -115,17 +114,8 @@ def run(command: str, password: str) -> tuple[str, int, str]:
     name, arguments = COMMANDS[command]
     address = f"{ADDRESSES[name]}://user:{password}@127.0.0.1:{free_port()}/1"
     environment = {**os.environ, **MINIMAL, "DJANGO_SETTINGS_MODULE": "config.settings", name: address}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return name, done.returncode, done.stdout
+    done = run_python(arguments, environment)
+    return name, done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,20 +6,19 @@ import os
 import re
 import runpy
 import subprocess
-import sys
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from tests.servers.preloaded import run_python
 from tests.site_settings import MINIMAL, ROOT, settings_with
 
 
 def manage(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **MINIMAL, "DJANGO_SETTINGS_MODULE": "config.settings", **environment}
-    command = [sys.executable, "manage.py", *args]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return run_python(["manage.py", *args], env)
 
 
 class TestSecretKey:

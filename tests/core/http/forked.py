@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 import textwrap
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from tests.servers.preloaded import run_python
 
 
 def run(script: str, *args: str) -> list[str]:
     """Run `script`, in which ``child(function)`` calls a function in a forked child, and return its output."""
     prelude = """
-        import os, signal, sys, threading
+        import os, signal, sys, threading, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
         from core import http
         from core.http import Policy, ResilientAdapter, ResilientSession, api, process, registry
         from core.http.origin import Origin
@@ -35,13 +34,6 @@ def run(script: str, *args: str) -> list[str]:
             print("child", os.waitstatus_to_exitcode(status))
     """
     code = textwrap.dedent(prelude) + textwrap.dedent(script)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, *args],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_python(["-c", code, *args], os.environ)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

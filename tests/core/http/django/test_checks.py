@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from django.apps import AppConfig
 from django.core.exceptions import ImproperlyConfigured
 
 from core.http.django.checks import check_outbound_http
+from tests.servers.preloaded import run_python
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -80,15 +80,8 @@ def test_nothing_is_wrong_with_ours() -> None:
 def manage_check(tmp_path: Path, *lines: str) -> subprocess.CompletedProcess[str]:
     """Run `manage.py check` with the tests' settings and `lines` after them."""
     (tmp_path / "own_settings.py").write_text("\n".join(["from tests.settings import *", *lines, ""]))
-    return subprocess.run(
-        [sys.executable, "manage.py", "check"],
-        cwd=ROOT,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "own_settings", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    variables = {"DJANGO_SETTINGS_MODULE": "own_settings", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    return run_python(["manage.py", "check"], {**os.environ, **variables})
 
 
 def test_the_command_reports_without_a_traceback(tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 
+from core.http.shared import upstream_diagnostics
 from tests.core.http.misbehave import MisbehavingServer, reply
 from tests.servers.common import free_port, wait_until
+from tests.servers.preloaded import run_python
 from tests.servers.program import ROOT
 from tests.servers.redis import RedisServer
 
@@ -73,10 +76,7 @@ def caller(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def look(environment: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "manage.py", "upstreams", *args]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False
-    )
+    return run_python(["manage.py", "upstreams", *args], environment)
 
 
 def test_a_new_process_shows_the_state_of_another(environment: Mapping[str, str], redis_server: RedisServer) -> None:
@@ -90,8 +90,10 @@ def test_a_new_process_shows_the_state_of_another(environment: Mapping[str, str]
         told.update({upstream["upstream"]: upstream for upstream in json.loads(done.stdout)["upstreams"]})
         return bool(told["pypi"]["last_error"] and told["github"]["quotas"])
 
-    with caller(environment):
-        wait_until(is_told, DEADLINE, "the news are in the cache")
+    with caller(environment), redis.Redis.from_url(redis_server.url) as stored:
+        keys = [f":1:{upstream_diagnostics.key_of(name)}" for name in ("pypi", "github")]
+        wait_until(lambda: stored.exists(*keys) == 2, DEADLINE, "the news are in the cache")
+        wait_until(is_told, DEADLINE, "all of them")
         pypi, github = told["pypi"], told["github"]
         assert pypi["breaker"]["state"] in {"open", "half_open"}  # the latter on a machine that takes 15 s for this
         assert pypi["breaker"]["since"] is not None
