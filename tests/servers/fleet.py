@@ -6,6 +6,7 @@ with Member(redis.url, upstream.netloc, retries=0) as member:
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import subprocess
@@ -89,6 +90,7 @@ class Member:
 
 
 def main(setup: dict[str, Any]) -> None:
+    gc.disable()  # while modules are imported, nothing of which is garbage
     from django.conf import settings  # noqa: PLC0415 - in the child only
 
     redis = {
@@ -114,6 +116,8 @@ def main(setup: dict[str, Any]) -> None:
     from core.http.origin import origin_of  # noqa: PLC0415 - as above
     from core.http.shared import probe_election  # noqa: PLC0415 - as above
 
+    gc.freeze()
+    gc.enable()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     probe_election.PATIENCE = setup["patience"]
     outbound_settings.configure()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 PATCHED = """
+    import gc
+    gc.disable()  # while modules are imported, nothing of which is garbage
     from gevent import monkey
     monkey.patch_all()
     import os, socket, ssl, time
@@ -18,6 +20,8 @@ PATCHED = """
     from core.http import Policy, ResilientSession, observe
     from core.http.events import RetryScheduled
     from tests.core.http.greenlets import *
+    gc.freeze()
+    gc.enable()
 
     def failure(call, *args, **kwargs):
         try:

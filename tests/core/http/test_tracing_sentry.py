@@ -15,6 +15,10 @@ from tests.pages import ROOT, examples
 SESSION, REPORT, OPTIONS = examples("tracing.md")[3:]
 
 PRELUDE = """
+import gc
+
+gc.disable()  # while modules are imported, nothing of which is garbage
+
 import functools, json, logging, sys
 
 import requests
@@ -25,6 +29,8 @@ from core import http
 from core.http import Policy, ResilientAdapter, ResilientSession, process, registry
 from core.http.testing import FakeClock
 
+gc.freeze()
+gc.enable()
 clock = FakeClock()
 process.use(runtime=registry.Runtime(clock, clock.wait, lambda: 0.0))
 older = ResilientSession()
