@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.package.management.conftest import GITHUB, CannedGitHub, Command, rep
 
 EXHAUSTED = {"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "600"}
 SECONDARY = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}
+LOGGER = cleanup_module.__name__
 SUSPENDED = {"message": "Sorry. Your account was suspended."}
 
 
@@ -135,16 +137,16 @@ class TestAsking:
         assert not github.mock.calls
 
     @pytest.mark.parametrize(
-        "answer",
+        ("answer", "logger"),
         [
-            {"status": 503},
-            {"status": 401},
-            {"status": 202},
-            {"body": "no JSON"},
-            {"json": []},
-            {"status": 302, "headers": {"Location": f"{GITHUB}/repos/owner/b"}},
-            {"body": requests.ConnectionError("refused")},
-            {"body": ZeroDivisionError("a bug")},
+            ({"status": 503}, "core.http"),
+            ({"status": 401}, LOGGER),
+            ({"status": 202}, LOGGER),
+            ({"body": "no JSON"}, LOGGER),
+            ({"json": []}, LOGGER),
+            ({"status": 302, "headers": {"Location": f"{GITHUB}/repos/owner/b"}}, LOGGER),
+            ({"body": requests.ConnectionError("refused")}, "core.http"),
+            ({"body": ZeroDivisionError("a bug")}, LOGGER),
         ],
     )
     def test_a_failure_does_not_stop_the_others(
@@ -153,14 +155,17 @@ class TestAsking:
         github: CannedGitHub,
         capsys: pytest.CaptureFixture[str],
         answer: dict[str, Any],
+        logger: str,
     ) -> None:
-        """A package that fails is recorded, and the others are still looked up."""
+        """A package that fails is recorded and logged once, and the others are still looked up."""
         github.mock.remove("GET", github.url("owner/b"))
         github.mock.get(github.url("owner/b"), **answer)
         assert cleanup("--json") == 0
-        summary = json.loads(capsys.readouterr().out)
+        captured = capsys.readouterr()
+        summary = json.loads(captured.out)
         assert summary["outcomes"]["unchanged"] == 3
         assert list(summary["failed"]) == ["b"]
+        assert re.findall(r" (?:WARNING|ERROR) (\S+): ", captured.err) == [logger]
 
     def test_the_order_is_random(self, cleanup: Command, github: CannedGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
         """Short runs do not always look up the same packages, because the order is random."""
