@@ -59,6 +59,17 @@ def test_a_body_that_times_out_is_a_connection_error(serve: Serve) -> None:
         session.get(server.url)
 
 
+def test_a_timeout_does_not_end_another_stream(serve: Serve) -> None:
+    """A caller that keeps the error of a timeout can continue to read a response that it streams."""
+    server = serve(reply(200, bytes(10**6)), HOLD)
+    with ResilientSession(Policy(retries=0)) as session:
+        stream = session.get(server.url, stream=True)
+        with pytest.raises(requests.ReadTimeout) as raised:
+            session.get(server.url, timeout=0.1)
+        assert len(stream.content) == 10**6
+        del raised
+
+
 def test_the_total_timeout_covers_attempts_and_delays(
     responses: responses_library.RequestsMock, clock: FakeClock
 ) -> None:
