@@ -34,6 +34,12 @@ def test_the_shortest_documents(content: bytes, value: Any) -> None:
     assert response(content, None).json() == value
 
 
+def test_a_charset_in_the_headers_counts_more_than_the_first_bytes() -> None:
+    """JSON with a charset in the headers is decoded with it, as in requests, even if it is valid UTF-8 too."""
+    content = '["é"]'.encode()
+    assert response(content, "application/json; charset=iso-8859-1").json() == ["Ã©"]
+
+
 def test_text_whose_charset_cannot_be_guessed_is_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in requests, invalid bytes are replaced, and no error is raised."""
     monkeypatch.setattr(text_decoder, "guess", lambda _: None)
@@ -84,6 +90,13 @@ def test_compressed_bodies_are_decompressed_piece_by_piece(size: Any) -> None:
     chunks = list(made.iter_content(size))
     assert sum(map(len, chunks)) == 10**6
     assert max(map(len, chunks)) <= 64 * 1024
+
+
+def test_chunks_of_an_uncompressed_body_are_as_large_as_requested() -> None:
+    """Callers such as multipart uploads depend on the size: only the chunks of compressed bodies are smaller."""
+    made = requests.Response()
+    made.status_code, made.raw = 200, urllib3.HTTPResponse(io.BytesIO(bytes(10**6)), preload_content=False)
+    assert [len(chunk) for chunk in made_resilient(made).iter_content(500_000)] == [500_000, 500_000]
 
 
 def test_small_chunks_stay_small() -> None:
