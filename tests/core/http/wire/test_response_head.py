@@ -12,8 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from urllib3.exceptions import HTTPError
 
+from core.http import ResilientSession
 from core.http.wire import fast_response_head
 from core.http.wire.response_head import StrictResponse
+from tests.core.http.conftest import Serve
+from tests.core.http.misbehave import reply
 
 PLAIN = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 2\r\n\r\nok"
 FIRST = (
@@ -112,3 +115,27 @@ def test_a_plain_head_is_read_at_once() -> None:
     head = fast_response_head.parse(PLAIN)
     assert head is not None
     assert (head.status, head.reason, head.length, PLAIN[head.size :]) == (200, "OK", 2, b"ok")
+
+
+def test_debuglevel_prints_the_head(
+    serve: Serve, session: ResilientSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The usual way to see what is received, `http.client.HTTPConnection.debuglevel`, prints plain heads too."""
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    session.get(serve(reply(200)).url)
+    out = capsys.readouterr().out
+    assert "reply: 'HTTP/1.1 200 Scripted" in out
+    assert "header: Content-Length: 2" in out
+
+
+def test_a_replaced_begin_is_called(serve: Serve, session: ResilientSession) -> None:
+    """A tool that replaces `http.client.HTTPResponse.begin` sees plain heads too."""
+    begin, seen = http.client.HTTPResponse.begin, []
+
+    def noting(answer: http.client.HTTPResponse) -> None:
+        begin(answer)
+        seen.append(answer.status)
+
+    with mock.patch.object(http.client.HTTPResponse, "begin", noting):
+        assert session.get(serve(reply(200)).url).content == b"ok"
+    assert seen == [200]
