@@ -227,6 +227,24 @@ def test_the_fast_path_prepares_the_same_request(homes: list[dict[str, str]], da
             assert settings_by(ours, call) == settings_by(requests_own, call)
 
 
+@pytest.mark.parametrize("value", [["1", "2"], None, True, b"x", 1.5], ids=repr)
+def test_parameters_of_any_type_are_encoded_as_in_requests(value: Any) -> None:
+    """Lists repeat the name, and None omits it."""
+    asked = {"method": "GET", "url": URL, "params": {"page": 2, "a": value}}
+    assert prepared_by(ResilientSession(), asked) == prepared_by(requests.Session(), asked)
+
+
+def test_the_credentials_of_a_session_win_over_netrc(homes: list[dict[str, str]]) -> None:
+    """As in requests, a netrc applies only if neither the request nor the session has credentials."""
+    settings, asked = {"auth": ("mine", "secret")}, {"method": "GET", "url": URL}
+    with mock.patch.dict(os.environ, homes[1], clear=True):
+        ours, requests_own = (
+            prepared_by(session_of(kind, settings), asked) for kind in (ResilientSession, requests.Session)
+        )
+        assert ours == requests_own
+        assert ours != prepared_by(ResilientSession(), asked)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -262,6 +280,7 @@ def test_files_and_streams_are_left_to_requests(body: dict[str, Any]) -> None:
         (requests.utils, "should_bypass_proxies", lambda *_, **__: True),
         (requests.utils, "getproxies", lambda: {"https": "http://patched"}),
         (requests.utils, "proxy_bypass", lambda _: True),
+        (requests.sessions, "merge_setting", lambda *_, **__: "patched"),
         (requests.Session, "merge_environment_settings", lambda *_, **__: {"proxies": {}, "patched": True}),
     ],
     ids=lambda param: param[1],
