@@ -40,10 +40,21 @@ def test_an_idempotency_key_makes_a_post_repeatable(serve: Serve, session: Resil
     assert all(b"idempotency-key: 42" in request for request in server.requests)
 
 
+class Bare:
+    """A file-like object with only the methods that requests and http.client call."""
+
+    def __init__(self, content: bytes) -> None:
+        file = io.BytesIO(content)
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.read()
+
+
 @pytest.mark.parametrize(
     "body",
-    [b"the body", "the body", io.BytesIO(b"the body")],
-    ids=["bytes", "text", "file"],
+    [b"the body", "the body", io.BytesIO(b"the body"), Bare(b"the body")],
+    ids=["bytes", "text", "file", "file-like object"],
 )
 def test_a_body_is_sent_again_in_full(body: Any, serve: Serve, session: ResilientSession) -> None:
     """Bytes, text and files are rewound between attempts."""
