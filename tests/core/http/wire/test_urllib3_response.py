@@ -344,6 +344,20 @@ def test_errors_of_urllib3_while_a_body_is_read_are_request_exceptions(
     assert raised.value.request is response.request
 
 
+def test_an_error_at_the_end_of_a_compressed_body_is_a_decoding_error(
+    serve: Serve, once: ResilientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some decoders, such as brotlicffi's, find an error only when they are flushed."""
+    monkeypatch.setattr(urllib3.response.GzipDecoder, "flush", raising(zlib.error("unexpected end"), "zlib"))
+    body = gzip.compress(b"body")
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    server = serve(*[Reply(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))] * 2)
+    with pytest.raises(requests.exceptions.ContentDecodingError):
+        once.get(server.url)
+    with once.get(server.url, stream=True) as response, pytest.raises(urllib3.exceptions.DecodeError):
+        response.raw.read(decode_content=True)
+
+
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, KeyboardInterrupt, MemoryError])
 def test_errors_of_the_caller_while_a_body_is_read_are_raised(error: type[BaseException], serve: Serve) -> None:
     """The exception of a signal handler or a MemoryError is raised unchanged."""
