@@ -46,6 +46,17 @@ def test_a_stream_is_decoded(caller: Caller, serve: Serve) -> None:
     assert streamed(caller, caller()._client, server.url) == [b"abcd", b"efgh", b"ij"]
 
 
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [(b"abcdefghij", "aws-chunked"), (gzip.compress(b"abcdefghij"), "aws-chunked, gzip")],
+    ids=["alone", "with gzip"],
+)
+def test_unknown_codings_are_ignored(body: bytes, coding: str, caller: Caller, serve: Serve) -> None:
+    """As in httpx: object stores keep codings of uploads, such as "aws-chunked", in the header."""
+    server = serve(reply(200, body, f"Content-Encoding: {coding}"))
+    assert streamed(caller, caller()._client, server.url) == [b"abcd", b"efgh", b"ij"]
+
+
 def test_reading_all_of_a_stream_is_bounded(caller: Caller, serve: Serve) -> None:
     """`read` obeys max_response_bytes."""
     server = serve(reply(200, b"x" * 2000))
