@@ -126,14 +126,17 @@ def test_the_deadline_is_hard(reached: str, answer: Reply, session: requests.Ses
 
 
 @contextmanager
-def stuck(session: requests.Session) -> Iterator[None]:
-    """Have a call wait in its handshake, for longer than the block lasts."""
+def stuck(session: requests.Session, *, with_proxy: bool = False) -> Iterator[None]:
+    """Have a call wait in its handshake with a server or an https proxy, for longer than the block lasts."""
     connected = threading.Event()
     silent = MisbehavingServer(context=SERVED, greetings=[Reply(b"", Then.DRAIN)], on_connect=connected.set)
 
     def call() -> None:
         with suppress(requests.RequestException):
-            session.get(silent.url, verify=CA, timeout=600)
+            if with_proxy:
+                session.get("https://127.0.0.1:9/", proxies={"https": silent.url}, verify=CA, timeout=600)
+            else:
+                session.get(silent.url, verify=CA, timeout=600)
 
     with silent:
         thread = threading.Thread(target=call)
@@ -152,6 +155,15 @@ def test_a_handshake_that_hangs_keeps_no_other_waiting(injected: None, serve: Se
         session.trust_env = False
         with stuck(session):
             assert session.get(server.url, verify=CA, timeout=60).content == b"fine"
+
+
+def test_a_handshake_with_a_proxy_that_hangs_keeps_no_other_waiting(injected: None, serve: Serve) -> None:
+    """Each tunnel has a TLS context of its own for the connection to its proxy."""
+    proxy = serve(reply(403), context=SERVED)
+    with ResilientSession(Policy(retries=0, attempt_timeout=600.0, total_timeout=600.0)) as session:
+        session.trust_env = False
+        with stuck(session, with_proxy=True), pytest.raises(requests.exceptions.ProxyError, match="403"):
+            session.get("https://127.0.0.1:9/", proxies={"https": proxy.url}, verify=CA, timeout=60)
 
 
 def test_who_waits_for_a_handshake_keeps_the_deadline(serve: Serve) -> None:
