@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import tracemalloc
+import weakref
 import zlib
 from typing import Any
 
@@ -229,6 +231,24 @@ def test_a_body_over_the_limit_gives_its_connection_back(serve: Serve) -> None:
         assert server.closed.wait(5)
         assert session.get(server.url).content == b"fine"
     assert kept.value.response is not None
+
+
+def test_an_error_that_the_caller_drops_is_freed_at_once(serve: Serve) -> None:
+    """No reference cycle keeps the error and its response until the garbage collector runs."""
+    server = serve(reply(200, b"x" * 1000))
+    gc.collect()
+    gc.disable()
+    try:
+        with (
+            ResilientSession(Policy(retries=0, max_response_bytes=50)) as session,
+            pytest.raises(ResponseTooLarge) as raised,
+        ):
+            session.get(server.url)
+        error = weakref.ref(raised.value)
+        del raised
+        assert error() is None
+    finally:
+        gc.enable()
 
 
 # Streamed answers
