@@ -42,6 +42,15 @@ def test_a_bundle_that_changed_is_read_anew(tmp_path: Path) -> None:
     assert tls_contexts.context(str(bundle), None) is not before
 
 
+def test_a_directory_of_certificates_is_trusted(
+    serve: Callable[..., MisbehavingServer], session: ResilientSession, tmp_path: Path
+) -> None:
+    """As in requests, `verify` may be a directory as c_rehash of OpenSSL makes it."""
+    server = serve(reply(200, b"fine"), context=server_context())
+    (tmp_path / "28f3c66f.0").write_bytes(Path(CA).read_bytes())  # the hash of the subject
+    assert session.get(server.url, verify=str(tmp_path)).content == b"fine"
+
+
 def test_a_missing_bundle_raises_the_error_of_requests(session: ResilientSession) -> None:
     """A CA bundle that does not exist raises the same error as in requests."""
     with pytest.raises(OSError, match=r"invalid path: /nowhere/ca\.pem"):
