@@ -122,6 +122,7 @@ def test_mocks_may_raise_errors_of_the_network(error: Exception, attempts: int, 
         with pytest.raises(requests.ConnectionError) as raised:
             session.get(URL)
         assert len(mocked.calls) == attempts
+    assert isinstance(raised.value, requests.exceptions.SSLError) is isinstance(error, ssl.SSLError)
     assert raised.value.__cause__ is error
 
 
