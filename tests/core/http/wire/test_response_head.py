@@ -90,6 +90,8 @@ def read_line_by_line(data: bytes, method: str) -> Any:
 @given(st.sampled_from(FIRST), st.lists(st.sampled_from(LINES), max_size=6), st.sampled_from(["GET", "HEAD"]))
 @example(FIRST[0], [LINES[0]], "GET")
 @example(FIRST[0], [LINES[0]] * 2, "GET")
+@example(FIRST[0], [b"Transfer-Encoding: gzip, chunked\r\n"], "GET")
+@example(FIRST[0], [LINES[0], b"Transfer-Encoding: chunked\r\n"], "GET")
 def test_a_head_is_read_as_http_client_reads_it(first: bytes, lines: list[bytes], method: str) -> None:
     """For any lines, the head equals that of http.client, which reads all heads that are not plain."""
     data = first + b"".join(lines) + b"\r\nok"
