@@ -126,7 +126,7 @@ def locked(directory: Path) -> Iterator[bool]:
         try:
             yield seized
         finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # to close the file is not enough: a forked process has it open too
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing the file is not enough: a forked process has it open too
 
 
 def _seized(lock: int, how: int) -> bool:
