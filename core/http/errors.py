@@ -24,8 +24,8 @@ class NotSent(Exception):
     """The request was not sent, because the upstream is down or has asked for a pause."""
 
     attempts: tuple[Attempt, ...] = ()
-    """All attempts of the call. If the request that was not sent follows a redirect, these are the attempts before that
-    redirect; otherwise there are none. All errors below have this attribute."""
+    """All attempts of the call. If the request that was not sent follows a redirect or an authentication challenge,
+    these are the attempts before it; otherwise there are none. All errors below have this attribute."""
 
     def __init__(self, message: str, retry_at: datetime) -> None:
         super().__init__(message)
@@ -68,7 +68,8 @@ class DeadlineExceeded(Exception):
 class BlockedAddress(Exception):
     """An untrusted session refuses to send a request: the address, the port or the redirect is not allowed.
 
-    The text of the error contains neither the address nor the reason, so it reveals nothing about an internal network.
+    The text of the error does not contain the address or the port, and does not say which of them is not allowed. So it
+    reveals nothing about an internal network.
     """
 
     attempts: tuple[Attempt, ...] = ()

@@ -50,9 +50,9 @@ class ResilientSession(requests.Session):
         443, 8080 and 8443. Follows at most 5 redirects, none from https to http, and none that would send a request
         body to another origin. From redirects to another origin, removes all headers, cookies and hooks that may
         contain or add a credential. Keeps no cookies. Ignores the environment's proxies and netrc. Limits bodies to
-        2 MiB, unless `policy` sets `max_response_bytes` to another value than the default. Raises `BlockedAddress` for
-        a URL or redirect that breaks these rules, `TooManyRedirects` for the sixth redirect, and `ValueError` for
-        ``verify=False`` and ``proxies=``.
+        2 MiB, unless `policy` sets `max_response_bytes` to another value than the default. Raises `InvalidSchema` or
+        `InvalidURL` for another scheme, `TooManyRedirects` for the sixth redirect, `BlockedAddress` for any other URL
+        or redirect that breaks these rules, and `ValueError` for ``verify=False`` and ``proxies=``.
     :param partition: name of the credential whose quota the calls use, for example "token-2". Never the credential
         itself, because the name is a metric label. Each partition has its own rate-limit gate, retry budget and quota
         metrics; all partitions share the upstream's breaker. Default: "", for calls with no or only one credential.
