@@ -15,7 +15,8 @@ from urllib3.util.response import assert_header_parsing
 from . import compat, fast_response_head
 
 _MAX_HEAD = 1024 * 1024
-"""Maximum number of bytes of status lines and headers, including interim responses. (http.client limits only lines.)"""
+"""Maximum number of bytes of status lines and headers, including interim responses. (http.client limits only the length
+and the number of lines.)"""
 _MAX_LINE = 65537
 """Maximum number of bytes of lines that http.client or urllib3 read without a limit: chunk sizes and trailers."""
 _readline = io.BufferedReader.readline
