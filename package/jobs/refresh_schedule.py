@@ -11,7 +11,7 @@ from package.sources.fetch_results import GOOD, FetchOutcome
 FRESH = timedelta(hours=20)
 """Interval after a success. It is shorter than a day, so that the data is due if a daily job starts early."""
 NOT_READY = timedelta(hours=1)
-"""Interval after the source has said that it is still computing the data."""
+"""Interval after `FetchOutcome.NOT_READY`, for example because the source is still computing the data."""
 _FAILED = (timedelta(hours=1), timedelta(days=7))
 """Interval after the first failure, and the longest interval. Each failure in a row doubles the interval."""
 _GONE = (timedelta(days=1), timedelta(days=30))

@@ -3,7 +3,8 @@
     AskError
     ├── LeftAlone       nothing is sent for some time: the server is down, limits our rate or refuses our token
     ├── Unreachable     no usable response arrived; core.http has logged the call and its attempts
-    ├── NotReady        the server is still computing the data
+    ├── NotReady        the server is still computing the data; or the owner does not accept our token, and the server
+    │                   refuses requests without it for now
     ├── NotOffered      the server does not provide this data for this package; this is not a failure
     ├── Gone            the server says that the resource does not exist
     └── Unusable        the response cannot be used, and another request would get the same response

@@ -17,7 +17,7 @@ class FetchOutcome(StrEnum):
     """The source says that it does not know the package."""
     FAILED = "failed"
     NOT_READY = "not ready"
-    """The source is still computing the data."""
+    """The source is still computing the data, or this package must wait for a rate limit: see `errors.NotReady`."""
     LEFT_ALONE = "left alone"
     """Nothing is sent for some time, because the source is down, limits our rate or refuses our token."""
     SKIPPED = "skipped"
