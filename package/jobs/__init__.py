@@ -10,7 +10,7 @@ A run over packages is in `run`. It uses these modules:
 - `storing`, `source_status` and `fetch_fields` store the results;
 - `refresh_schedule` decides when a part is due again;
 - `run_retries` decides what is fetched again in the same run, and `unfetched` records what is left for the next run;
-- `refresh_summary` has the figures of the run, and `fallback_metric` counts where old data is shown.
+- `refresh_summary` has the figures of the run, and `fallback_metric` counts parts whose stored data is used.
 
 `refresh_one` refreshes one package immediately, and `dispatch` queues packages for the Celery workers. The other jobs
 are `example_checks` and `repository_cleanup`, each a `sequential_loop`. All runs use `base_summary` and `stopper`.

@@ -18,7 +18,7 @@ from package.jobs.due import parts_due
 from package.models import Claim, Package
 
 RESEND = timedelta(minutes=15)
-"""If no worker has taken a ticket for this time, its message is sent again, because the broker may have lost it."""
+"""If no worker takes a ticket within this time, its message is sent again, because the broker may have lost it."""
 _CHUNK = 200
 """Number of packages per database query."""
 

@@ -14,7 +14,7 @@ _NOT_ITS_FAULT = frozenset({NO_TIME, source_status.STOPPED})
 
 
 def count_fallback(result: FetchResult) -> None:
-    """Count a fallback if stored data is shown for this part because its source was down or could not be reached."""
+    """Count a fallback if stored data is shown for this part because its source was paused or could not be reached."""
     failed = result.outcome is FetchOutcome.LEFT_ALONE or not result.reached
     if failed and result.reason not in _NOT_ITS_FAULT and result.stored is not None:
         process.current().emit(FallbackServed(result.upstream, STORED))

@@ -41,7 +41,8 @@ class RefreshSummary(BaseSummary):
     outcomes: dict[str, Counter[FetchOutcome]] = field(default_factory=dict)
     """The final outcomes of all parts, by source."""
     unreachable: int = 0
-    """Number of parts without a usable response."""
+    """Number of parts that were not fetched because their source was paused or could not be reached, or because of an
+    unexpected error. Parts with an unusable response do not count."""
     left_alone: dict[str, Left] = field(default_factory=dict)
     """The parts that are left for the next run, by source."""
     put_aside: int = 0
