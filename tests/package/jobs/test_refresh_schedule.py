@@ -10,15 +10,10 @@ from hypothesis import strategies as st
 
 from package.jobs.refresh_schedule import FRESH, NOT_READY, next_due
 from package.sources.fetch_results import GOOD, FetchOutcome
+from tests.package.jobs.outcomes import BAD, RECORDED
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-BAD = FetchOutcome.FAILED, FetchOutcome.NOT_FOUND
-RECORDED = [
-    outcome
-    for outcome in FetchOutcome
-    if outcome not in {FetchOutcome.LEFT_ALONE, FetchOutcome.SKIPPED, FetchOutcome.PUT_ASIDE}
-]
 
 
 def wait(outcome: FetchOutcome, failures: int = 0, chance: float = 0.0) -> timedelta:

@@ -14,16 +14,11 @@ from package.models import SourceStatus
 from package.sources.api_server import Server
 from package.sources.client import READING, Client
 from package.sources.fetch_results import GOOD, FetchOutcome, FetchResult, SkippedField
+from tests.package.jobs.outcomes import BAD, RECORDED
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=3)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-BAD = FetchOutcome.FAILED, FetchOutcome.NOT_FOUND
-RECORDED = [
-    outcome
-    for outcome in FetchOutcome
-    if outcome not in {FetchOutcome.LEFT_ALONE, FetchOutcome.SKIPPED, FetchOutcome.PUT_ASIDE}
-]
 
 
 def row(**fields: Any) -> SourceStatus:
