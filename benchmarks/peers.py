@@ -192,7 +192,7 @@ def elsewhere(python: str | None) -> Iterator[dict[str, Peer]]:
         yield {}
         return
     command = [python, "-m", "benchmarks.peer_clients", "niquests", CA]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own command - of this package
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - of this package
         asked, told = process.stdin, process.stdout
         if asked is None or told is None:
             raise RuntimeError("the process has no pipes for input and output")

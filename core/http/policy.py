@@ -150,7 +150,7 @@ class Policy(NamedFields):
     """Seconds of wall-clock time that one attempt may take, from the name look-up to the last byte of the body."""
     total_timeout: float = 60.0
     """Seconds that the whole call may take: attempts, delays, waiting and redirects. Not below `attempt_timeout`."""
-    retry_statuses: FrozenSetOf[int] = FrozenSetOf(  # noqa: RUF009 - frozen - a frozenset
+    retry_statuses: FrozenSetOf[int] = FrozenSetOf(  # noqa: RUF009 - a frozenset
         {
             408,  # the server gave up waiting for the request
             425,  # the server wants the request again, outside TLS early data
@@ -162,7 +162,7 @@ class Policy(NamedFields):
         }
     )
     """HTTP statuses after which the request is retried: 408, 425, 429, 500, 502, 503, 504."""
-    retry_methods: FrozenSetOf[str] = FrozenSetOf({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # noqa: RUF009 - frozen
+    retry_methods: FrozenSetOf[str] = FrozenSetOf({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # noqa: RUF009 - a frozenset
     """HTTP methods whose requests may be sent twice, because they are idempotent by RFC 9110, section 9.2.2. A request
     with another method is retried only if it certainly was not sent, or if it has an ``Idempotency-Key`` header."""
     max_response_bytes: int | None = 32 * 2**20

@@ -9,6 +9,8 @@ import atexit
 import gc
 import json
 import os
+import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,9 +85,6 @@ def _serve() -> None:
 
 
 def _become(arguments: list[str], env: dict[str, str], stdout: str, stderr: str) -> None:
-    import runpy  # noqa: PLC0415 - in the new process only
-    import signal  # noqa: PLC0415 - as above
-
     for path, number in ((os.devnull, 0), (stdout, 1), (stderr, 2)):
         file = os.open(path, os.O_RDWR)
         os.dup2(file, number)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib3.util.ssltransport import SSLTransport
 
 from ..wire import attempt_context, tls_contexts
-from ..wire.attempt_context import Stage
+from ..wire.attempt_context import AttemptContext, Stage
 from ..wire.sockets import keep_deadlines
 from .library import MOST_OF_HEAD
 from .readability import is_readable
@@ -39,8 +39,8 @@ class SyncStream:
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._negotiated()
         attempt = attempt_context.current()
+        self._negotiated(attempt)
         if attempt is not None and attempt.stage < Stage.SEND:
             attempt.stage = Stage.SEND
         with mapped(self._httpcore.WriteTimeout, self._httpcore.WriteError):
@@ -55,8 +55,8 @@ class SyncStream:
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> SyncStream:
-        self._negotiated()
         attempt = attempt_context.current()
+        self._negotiated(attempt)
         if attempt is not None:
             attempt.stage = Stage.TLS
         with mapped(self._httpcore.ConnectTimeout, self._httpcore.ConnectError):
@@ -69,8 +69,7 @@ class SyncStream:
             attempt.stage = Stage.SEND
         return stream
 
-    def _negotiated(self) -> None:
-        attempt = attempt_context.current()
+    def _negotiated(self, attempt: AttemptContext | None) -> None:
         if attempt is not None and attempt.negotiation is self and not self._socks_replies:
             attempt.negotiation = None
 

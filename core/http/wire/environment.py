@@ -64,9 +64,8 @@ def settings_for(url: str) -> Settings | None:
     if found is None:
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         found = Settings(requests.utils.get_environ_proxies(url), bundle)
-        if (
-            "@" not in netloc and snapshot.variables == variables
-        ):  # do not cache a secret, or values that have just changed
+        # Do not cache a secret, or values that have just changed.
+        if "@" not in netloc and snapshot.variables == variables:
             if len(snapshot.settings) >= _MOST_HOSTS:
                 snapshot.settings.clear()
             snapshot.settings[netloc] = found
